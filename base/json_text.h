@@ -1,0 +1,11 @@
+/* Writing JSON text (RFC 8259) where a tree would be too much: log lines and lifecycle events. */
+#ifndef SLUICE_BASE_JSON_TEXT_H
+#define SLUICE_BASE_JSON_TEXT_H
+
+#include "base/buffer.h"
+
+/** Appends `text` as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. False: the buffer is full
+ *  (and holds a part of the string then). Any thread. */
+bool json_text_append_string(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
+
+#endif

@@ -1,0 +1,32 @@
+/* A mutex that knows who holds it: see lock.h. */
+#include "base/lock.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+
+void lock_init(struct lock *lock) {
+    pthread_mutex_init(&lock->mutex, NULL);
+    atomic_init(&lock->holder, 0);
+}
+
+void lock_finish(struct lock *lock) {
+    assert(atomic_load_explicit(&lock->holder, memory_order_relaxed) == 0);
+    pthread_mutex_destroy(&lock->mutex);
+}
+
+void lock_acquire(struct lock *lock) {
+    assert(atomic_load_explicit(&lock->holder, memory_order_relaxed) != pthread_self());
+    pthread_mutex_lock(&lock->mutex);
+    atomic_store_explicit(&lock->holder, pthread_self(), memory_order_relaxed);
+}
+
+void lock_release(struct lock *lock) {
+    lock_assert_held(lock);
+    atomic_store_explicit(&lock->holder, 0, memory_order_relaxed);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void lock_assert_held(struct lock *lock) {
+    assert(atomic_load_explicit(&lock->holder, memory_order_relaxed) == pthread_self());
+    (void)lock;
+}

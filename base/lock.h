@@ -1,0 +1,27 @@
+/* A mutex that knows who holds it, so that `_locked` functions can assert what they ask for. */
+#ifndef SLUICE_BASE_LOCK_H
+#define SLUICE_BASE_LOCK_H
+
+#include <pthread.h>
+
+/** Never held while waiting, doing I/O, calling back, or taking a second lock of the same kind. */
+struct lock {
+    pthread_mutex_t mutex;
+    _Atomic(pthread_t) holder; /* 0 while free */
+};
+
+void lock_init(struct lock *lock);
+
+/** The lock must be free. */
+void lock_finish(struct lock *lock);
+
+/** Takes the lock. Asserts that this thread does not hold it already. */
+void lock_acquire(struct lock *lock);
+
+/** Gives the lock back. Asserts that this thread holds it. */
+void lock_release(struct lock *lock);
+
+/** Asserts that this thread holds the lock: the first line of each `_locked` function. */
+void lock_assert_held(struct lock *lock);
+
+#endif

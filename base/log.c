@@ -1,0 +1,119 @@
+/* The structured log: see log.h. */
+#include "base/log.h"
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/json_text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define LINE_BYTES_MAX (16 * 1024)
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+static _Atomic enum log_level minimum = LOG_LEVEL_INFO;
+static enum log_format line_format = LOG_FORMAT_JSON;
+static _Atomic uint64_t dropped;
+static _Atomic uint64_t dropped_untold;
+static atomic_bool last_is_torn;
+
+void log_init(enum log_level level, enum log_format format) {
+    atomic_store(&minimum, level);
+    line_format = format;
+    /* An open file description of our own, so that O_NONBLOCK is not set for whoever shares the one that we
+     * were given, and O_APPEND, so that what others write to the file is not written over. What cannot be
+     * opened that way, a socket say, stays as it is. */
+    int own = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (own >= 0) {
+        dup2(own, STDERR_FILENO);
+        close(own);
+    }
+}
+
+void log_set_level(enum log_level level) {
+    atomic_store(&minimum, level);
+}
+
+bool log_enabled(enum log_level level) {
+    return level >= atomic_load_explicit(&minimum, memory_order_relaxed);
+}
+
+uint64_t log_dropped(void) {
+    return atomic_load(&dropped);
+}
+
+static bool append_json(struct buffer *line, const char *time, enum log_level level, const char *event,
+                        const struct log_field *fields) {
+    bool fits = buffer_printf(line, "{\"event\":\"%s\"", event);
+    for (const struct log_field *field = fields; fits && field->key != NULL; field++) {
+        fits = buffer_printf(line, ",\"%s\":", field->key);
+        if (fits && field->text != NULL)
+            fits = json_text_append_string(line, field->text, strlen(field->text));
+        else if (fits)
+            fits = buffer_printf(line, "%lld", (long long)field->number);
+    }
+    return fits && buffer_printf(line, ",\"level\":\"%s\",\"time\":\"%s\"}\n", level_names[level], time);
+}
+
+static bool append_text(struct buffer *line, const char *time, enum log_level level, const char *event,
+                        const struct log_field *fields) {
+    bool fits = buffer_printf(line, "%s %-5s %s", time, level_names[level], event);
+    for (const struct log_field *field = fields; fits && field->key != NULL; field++) {
+        fits = buffer_printf(line, " %s=", field->key);
+        if (fits && field->text != NULL)
+            fits = json_text_append_string(line, field->text, strlen(field->text));
+        else if (fits)
+            fits = buffer_printf(line, "%lld", (long long)field->number);
+    }
+    return fits && buffer_append_text(line, "\n");
+}
+
+/* A pipe that is nearly full may take a part of a long line: the next line then begins with a line end, so
+ * that only the torn one is lost. */
+static bool write_once(const char *bytes, size_t length) {
+    const struct iovec parts[] = {{.iov_base = (void *)(uintptr_t) "\n", .iov_len = 1},
+                                  {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length}};
+    bool torn = atomic_exchange(&last_is_torn, false);
+    size_t total = length + (torn ? 1 : 0);
+    ssize_t count;
+    do
+        count = writev(STDERR_FILENO, parts + (torn ? 0 : 1), torn ? 2 : 1);
+    while (count < 0 && errno == EINTR);
+    if (count != (ssize_t)total && (count > 0 || torn))
+        atomic_store(&last_is_torn, true);
+    return count == (ssize_t)total;
+}
+
+static bool write_line(enum log_level level, const char *event, const struct log_field *fields) {
+    char time[CLOCK_ISO_SIZE];
+    clock_format_iso(clock_unix_ms(), time);
+    struct buffer line;
+    buffer_init(&line, LINE_BYTES_MAX);
+    bool written = line_format == LOG_FORMAT_JSON ? append_json(&line, time, level, event, fields)
+                                                  : append_text(&line, time, level, event, fields);
+    if (written) {
+        written = write_once(line.bytes, line.length);
+    }
+    buffer_finish(&line);
+    return written;
+}
+
+void log_write(enum log_level level, const char *event, const struct log_field *fields) {
+    if (!log_enabled(level))
+        return;
+    uint64_t untold = atomic_exchange(&dropped_untold, 0);
+    if (untold > 0) {
+        const struct log_field lost[] = {LOG_INT("lines", untold), {0}};
+        if (!write_line(LOG_LEVEL_WARN, "log_lines_lost", lost))
+            atomic_fetch_add(&dropped_untold, untold);
+    }
+    if (!write_line(level, event, fields)) {
+        atomic_fetch_add(&dropped, 1);
+        atomic_fetch_add(&dropped_untold, 1);
+    }
+}

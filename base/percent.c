@@ -1,0 +1,49 @@
+/* Percent-encoding: see percent.h. */
+#include "base/percent.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+static int hex_value(char digit) {
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    if (digit >= 'a' && digit <= 'f')
+        return digit - 'a' + 10;
+    if (digit >= 'A' && digit <= 'F')
+        return digit - 'A' + 10;
+    return -1;
+}
+
+int percent_decode(const char *text, size_t length, char *out, size_t size) {
+    size_t used = 0;
+    for (size_t i = 0; i < length; i++) {
+        char byte = text[i];
+        if (byte == '%') {
+            int high = length - i > 2 ? hex_value(text[i + 1]) : -1;
+            int low = high >= 0 ? hex_value(text[i + 2]) : -1;
+            if (low < 0 || high * 16 + low == 0)
+                return -EINVAL;
+            byte = (char)(high * 16 + low);
+            i += 2;
+        }
+        if (used + 1 >= size)
+            return -ENOBUFS;
+        out[used++] = byte;
+    }
+    if (size == 0)
+        return -ENOBUFS;
+    out[used] = '\0';
+    return (int)used;
+}
+
+bool percent_append_encoded(struct buffer *buffer, const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        bool unreserved = byte < 0x80 && (isalnum(byte) || strchr("-._~", byte) != NULL);
+        bool fits = unreserved ? buffer_append(buffer, &byte, 1) : buffer_printf(buffer, "%%%02X", byte);
+        if (!fits)
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,14 @@
+/* Percent-encoding (RFC 3986, section 2.1). */
+#ifndef SLUICE_BASE_PERCENT_H
+#define SLUICE_BASE_PERCENT_H
+
+#include "base/buffer.h"
+
+/** Decodes `text` once into `out`, NUL-terminated. Returns the decoded length; -EINVAL: a '%' without two hex
+ *  digits, or an encoded NUL; -ENOBUFS: it does not fit `size`. Any thread. */
+int percent_decode(const char *text, size_t length, char *out, size_t size) MUST_CHECK;
+
+/** Appends `text` with every byte but the unreserved ones (RFC 3986, section 2.3) encoded. False: full. */
+bool percent_append_encoded(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
+
+#endif

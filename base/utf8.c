@@ -1,0 +1,90 @@
+/* UTF-8 as the Encoding standard decodes it: see utf8.h. */
+#include "base/utf8.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define HIGH_BITS UINT64_C(0x8080808080808080)
+
+/** One part of the input: a well-formed sequence, or a maximal ill-formed part. */
+struct part {
+    size_t length;
+    bool valid;
+};
+
+/** How many bytes at the start are ASCII. */
+static size_t ascii_span(const unsigned char *bytes, size_t length) {
+    size_t i = 0;
+    uint64_t words[4];
+    for (; length - i >= sizeof words; i += sizeof words) {
+        memcpy(words, bytes + i, sizeof words);
+        if (((words[0] | words[1] | words[2] | words[3]) & HIGH_BITS) != 0)
+            break;
+    }
+    while (i < length && bytes[i] < 0x80)
+        i++;
+    return i;
+}
+
+/** Reads the part that begins with the non-ASCII byte *bytes: Encoding standard, "UTF-8 decoder". */
+static struct part read_part(const unsigned char *bytes, size_t length) {
+    unsigned char lead = bytes[0];
+    unsigned char lower = 0x80, upper = 0xBF; /* of the second byte */
+    size_t needed;
+    if (lead >= 0xC2 && lead <= 0xDF) {
+        needed = 2;
+    } else if (lead >= 0xE0 && lead <= 0xEF) {
+        needed = 3;
+        lower = lead == 0xE0 ? 0xA0 : lower; /* else it would be overlong */
+        upper = lead == 0xED ? 0x9F : upper; /* else a surrogate */
+    } else if (lead >= 0xF0 && lead <= 0xF4) {
+        needed = 4;
+        lower = lead == 0xF0 ? 0x90 : lower; /* else overlong */
+        upper = lead == 0xF4 ? 0x8F : upper; /* else above U+10FFFF */
+    } else {
+        return (struct part){.length = 1, .valid = false};
+    }
+    for (size_t i = 1; i < needed; i++) {
+        if (i == length || bytes[i] < lower || bytes[i] > upper)
+            return (struct part){.length = i, .valid = false};
+        lower = 0x80;
+        upper = 0xBF;
+    }
+    return (struct part){.length = needed, .valid = true};
+}
+
+/** How many bytes at the start are well-formed UTF-8. */
+static size_t valid_span(const unsigned char *bytes, size_t length) {
+    size_t i = 0;
+    while (i < length) {
+        if (bytes[i] < 0x80) {
+            i += ascii_span(bytes + i, length - i);
+            continue;
+        }
+        struct part part = read_part(bytes + i, length - i);
+        if (!part.valid)
+            break;
+        i += part.length;
+    }
+    return i;
+}
+
+bool utf8_is_valid(const char *bytes, size_t length) {
+    return valid_span((const unsigned char *)bytes, length) == length;
+}
+
+bool utf8_append_replaced(struct buffer *buffer, const char *bytes, size_t length) {
+    for (;;) {
+        const unsigned char *rest = (const unsigned char *)bytes;
+        size_t valid = valid_span(rest, length);
+        if (!buffer_append(buffer, bytes, valid))
+            return false;
+        if (valid == length)
+            return true;
+        if (!buffer_append(buffer, "\xEF\xBF\xBD", 3))
+            return false;
+        size_t done = valid + read_part(rest + valid, length - valid).length;
+        bytes += done;
+        length -= done;
+    }
+}

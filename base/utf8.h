@@ -1,0 +1,14 @@
+/* UTF-8 as the Encoding standard decodes it ("UTF-8 decode without BOM"). */
+#ifndef SLUICE_BASE_UTF8_H
+#define SLUICE_BASE_UTF8_H
+
+#include "base/buffer.h"
+
+/** Whether the bytes are well-formed UTF-8 (Unicode 15, table 3-7). Any thread. */
+bool utf8_is_valid(const char *bytes, size_t length);
+
+/** Appends the bytes with each maximal ill-formed part replaced by U+FFFD, as the Encoding standard's
+ *  decoder does it. False: the buffer is full or memory is out. Any thread. */
+bool utf8_append_replaced(struct buffer *buffer, const char *bytes, size_t length) MUST_CHECK;
+
+#endif

@@ -1,0 +1,90 @@
+/* base/buffer: it grows up to its maximum and never loses what it held. */
+#include "base/buffer.h"
+#include "tests/support/unit.h"
+
+#include <stdlib.h>
+
+static void buffer_holds_what_was_appended_and_a_nul_behind_it(void **state) {
+    (void)state;
+    struct buffer buffer;
+    buffer_init(&buffer, 100);
+    assert_true(buffer_append(&buffer, "a\0b", 3));
+    assert_true(buffer_append_text(&buffer, "cd"));
+    assert_true(buffer_printf(&buffer, "%d", 42));
+    assert_true(buffer_append(&buffer, NULL, 0));
+    assert_int_equal(buffer.length, 7);
+    assert_memory_equal(buffer.bytes, "a\0bcd42", 8);
+    buffer_finish(&buffer);
+}
+
+static void buffer_takes_its_maximum_and_not_a_byte_more(void **state) {
+    (void)state;
+    struct buffer buffer;
+    buffer_init(&buffer, 200);
+    for (int i = 0; i < 200; i++)
+        assert_true(buffer_append(&buffer, "x", 1));
+    assert_false(buffer_append(&buffer, "y", 1));
+    assert_false(buffer_printf(&buffer, "%s", "y"));
+    assert_false(buffer_reserve(&buffer, SIZE_MAX));
+    assert_true(buffer_append(&buffer, "", 0));
+    assert_int_equal(buffer.length, 200);
+    assert_int_equal(strlen(buffer.bytes), 200);
+    buffer_finish(&buffer);
+}
+
+static void buffer_is_unchanged_by_what_does_not_fit(void **state) {
+    (void)state;
+    struct buffer buffer;
+    buffer_init(&buffer, 5);
+    assert_true(buffer_append_text(&buffer, "abc"));
+    assert_false(buffer_append_text(&buffer, "def"));
+    assert_false(buffer_printf(&buffer, "%d", 100));
+    assert_string_equal(buffer.bytes, "abc");
+    assert_true(buffer_append_text(&buffer, "de"));
+    assert_string_equal(buffer.bytes, "abcde");
+    buffer_finish(&buffer);
+}
+
+static void buffer_consumes_from_the_front(void **state) {
+    (void)state;
+    struct buffer buffer;
+    buffer_init(&buffer, 100);
+    buffer_consume(&buffer, 0);
+    assert_true(buffer_append_text(&buffer, "abcdef"));
+    buffer_consume(&buffer, 2);
+    assert_string_equal(buffer.bytes, "cdef");
+    buffer_consume(&buffer, 4);
+    assert_int_equal(buffer.length, 0);
+    assert_string_equal(buffer.bytes, "");
+    buffer_finish(&buffer);
+}
+
+static void buffer_hands_over_its_bytes_and_begins_anew(void **state) {
+    (void)state;
+    struct buffer buffer;
+    buffer_init(&buffer, 100);
+    char *empty = buffer_detach(&buffer);
+    assert_string_equal(empty, "");
+    free(empty);
+    assert_true(buffer_append_text(&buffer, "abc"));
+    char *bytes = buffer_detach(&buffer);
+    assert_string_equal(bytes, "abc");
+    free(bytes);
+    assert_int_equal(buffer.length, 0);
+    assert_null(buffer.bytes);
+    assert_true(buffer_append_text(&buffer, "d"));
+    buffer_clear(&buffer);
+    assert_string_equal(buffer.bytes, "");
+    buffer_finish(&buffer);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(buffer_holds_what_was_appended_and_a_nul_behind_it),
+        cmocka_unit_test(buffer_takes_its_maximum_and_not_a_byte_more),
+        cmocka_unit_test(buffer_is_unchanged_by_what_does_not_fit),
+        cmocka_unit_test(buffer_consumes_from_the_front),
+        cmocka_unit_test(buffer_hands_over_its_bytes_and_begins_anew),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
