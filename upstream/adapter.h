@@ -1,0 +1,70 @@
+/* What differs between kinds of upstream: one `struct adapter` a kind, a file each. */
+#ifndef SLUICE_UPSTREAM_ADAPTER_H
+#define SLUICE_UPSTREAM_ADAPTER_H
+
+#include "base/attributes.h"
+#include "base/buffer.h"
+#include "upstream/sse_parser.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/** One run as the client asked for it. Lives for the duration of the call. */
+struct adapter_input {
+    const char *app; /* of the session the run belongs to; valid path segments, not encoded */
+    const char *user;
+    const char *session;
+    const char *base_url; /* as configured, without a trailing slash */
+    const char *model;    /* configured model name, or NULL (openai) */
+    const cJSON *fields;  /* the body, an object, without "gateway", "message" and "query" */
+    const char *text;     /* "message" or "query" of the body, or NULL */
+    const char *raw;      /* the body as it came if nothing was taken out of it, else NULL */
+    size_t raw_length;
+};
+
+/** What an event means for the run. */
+enum adapter_verdict {
+    ADAPTER_CONTINUE, /* an ordinary event */
+    ADAPTER_DONE,     /* the stream's own end marker: the run is complete, whatever the connection does */
+    ADAPTER_FAILED,   /* the stream says that the run failed; it is told at the stream's end */
+};
+
+/** What append_text() remembers between the events of a run. */
+struct adapter_text_state {
+    size_t partial_length; /* bytes of `out` that came from events marked partial since the last whole one */
+};
+
+struct adapter {
+    const char *name;
+
+    /** The URL that a run is posted to, malloc'd; NULL: out of memory. */
+    char *(*run_url)(const struct adapter_input *input);
+
+    /** The body that is posted, malloc'd; NULL with *ret_error set to one sentence (static): the input
+     *  cannot be a run of this kind; NULL with *ret_error NULL: out of memory. */
+    char *(*run_body)(const struct adapter_input *input, size_t *ret_length, const char **ret_error);
+
+    /** The URL at which the upstream creates, shows and deletes this session, malloc'd. NULL member: this
+     *  kind keeps no sessions upstream. */
+    char *(*session_url)(const struct adapter_input *input);
+
+    /** Looks at one event; must be cheap: it runs for every event. */
+    enum adapter_verdict (*judge)(const struct sse_event *event);
+
+    /** Appends the text that a person would read of one event's data to `out`: the increment that it adds.
+     *  `state` is zeroed before the first event of a run. False: out of memory or the buffer is full. */
+    bool (*append_text)(const char *data, size_t length, struct adapter_text_state *state,
+                        struct buffer *out);
+
+    bool needs_done; /* a stream that ends without ADAPTER_DONE is truncated */
+};
+
+extern const struct adapter adapter_adk;
+extern const struct adapter adapter_sse;
+extern const struct adapter adapter_openai;
+
+/** By name; NULL: there is none. */
+const struct adapter *adapter_find(const char *name);
+
+#endif

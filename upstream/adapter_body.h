@@ -1,0 +1,26 @@
+/* What the adapters share: bodies put together from a client's fields, and a first look at an event. */
+#ifndef SLUICE_UPSTREAM_ADAPTER_BODY_H
+#define SLUICE_UPSTREAM_ADAPTER_BODY_H
+
+#include "base/attributes.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/** Adds the members of `fields` to `body`, but for those named in `without` (NULL ends it), by reference:
+ *  `fields` must outlive `body`. False: out of memory. */
+bool adapter_body_add_fields(cJSON *body, const cJSON *fields, const char *const *without) MUST_CHECK;
+
+/** Adds the array `name` to `object`, with one new object in it, which is returned. NULL: out of memory, or
+ *  `object` is NULL. */
+cJSON *adapter_body_add_list_of_one(cJSON *object, const char *name) MUST_CHECK;
+
+/** `body` as text, malloc'd; deletes `body`. NULL: out of memory. */
+char *adapter_body_print(cJSON *body, size_t *ret_length) MUST_CHECK;
+
+/** Whether an event's data begins like an error's object, `{"error":`. It looks at the text alone: what older
+ *  agents send behind it is not always valid JSON. */
+bool adapter_data_is_error(const char *data, size_t length);
+
+#endif

@@ -1,0 +1,195 @@
+/* The upstream client: libcurl's multi handle on a libuv loop. See client.h and client_internal.h. */
+#include "upstream/client_internal.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <stdlib.h>
+
+/** A socket that curl wants watched. */
+struct client_socket {
+    uv_poll_t poll;
+    struct upstream_client *client;
+    curl_socket_t socket;
+};
+
+static void client_drive(struct upstream_client *client, curl_socket_t socket, int flags);
+
+void client_forget_handle(struct upstream_client *client) {
+    if (--client->handles > 0)
+        return;
+    client->on_closed(client->context);
+    free(client);
+    curl_global_cleanup();
+}
+
+/* ---- sockets -------------------------------------------------------------------------------------- */
+
+static void on_socket_ready(uv_poll_t *poll, int status, int events) {
+    struct client_socket *socket = CONTAINER_OF(poll, struct client_socket, poll);
+    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    flags |= (events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
+    flags |= (events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0;
+    client_drive(socket->client, socket->socket, flags);
+}
+
+static void on_socket_closed(uv_handle_t *handle) {
+    struct client_socket *socket = CONTAINER_OF(handle, struct client_socket, poll);
+    struct upstream_client *client = socket->client;
+    free(socket);
+    client_forget_handle(client);
+}
+
+static struct client_socket *socket_create(struct upstream_client *client, curl_socket_t fd) {
+    struct client_socket *socket = malloc(sizeof *socket);
+    if (socket == NULL)
+        return NULL;
+    *socket = (struct client_socket){.client = client, .socket = fd};
+    if (uv_poll_init_socket(client->loop, &socket->poll, fd) != 0) {
+        free(socket);
+        return NULL;
+    }
+    client->handles++;
+    curl_multi_assign(client->multi, fd, socket);
+    return socket;
+}
+
+/** curl's CURLMOPT_SOCKETFUNCTION. An error returned here would end every transfer, so a socket that cannot
+ *  be watched fails its own transfer alone. */
+static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *assigned) {
+    struct upstream_client *client = context;
+    struct client_socket *socket = assigned;
+    if (what == CURL_POLL_REMOVE) {
+        if (socket != NULL)
+            uv_close((uv_handle_t *)&socket->poll, on_socket_closed);
+        return 0;
+    }
+    if (socket == NULL)
+        socket = socket_create(client, fd);
+    int events = (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
+    events |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
+    if (socket == NULL || uv_poll_start(&socket->poll, events, on_socket_ready) != 0) {
+        struct transfer *transfer = NULL;
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+        transfer_fail(transfer, CURLE_OUT_OF_MEMORY);
+    }
+    return 0;
+}
+
+/* ---- timer and queue ------------------------------------------------------------------------------ */
+
+/** Tells of the requests that curl has done with. */
+static void reap(struct upstream_client *client) {
+    int left;
+    CURLMsg *message;
+    while ((message = curl_multi_info_read(client->multi, &left)) != NULL) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        struct transfer *transfer;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+        CURLcode code = transfer->failure != CURLE_OK ? transfer->failure : message->data.result;
+        transfer_detach(transfer);
+        if (!transfer->is_released)
+            transfer->role->on_done(transfer, code);
+    }
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    client_forget_handle(CONTAINER_OF(handle, struct upstream_client, timer));
+}
+
+static void client_shut(struct upstream_client *client) {
+    CURLM *multi = client->multi;
+    client->multi = NULL;
+    curl_multi_cleanup(multi);
+    uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+}
+
+static void client_settle(struct upstream_client *client) {
+    if (client->multi == NULL)
+        return;
+    reap(client);
+    struct transfer *transfer;
+    while ((transfer = TAILQ_FIRST(&client->queue)) != NULL) {
+        TAILQ_REMOVE(&client->queue, transfer, queue_link);
+        transfer->is_queued = false;
+        transfer_settle(transfer);
+    }
+    if (client->closing)
+        client_shut(client);
+}
+
+static void client_drive(struct upstream_client *client, curl_socket_t socket, int flags) {
+    int running;
+    curl_multi_socket_action(client->multi, socket, flags, &running);
+    client_settle(client);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct upstream_client *client = CONTAINER_OF(timer, struct upstream_client, timer);
+    client_settle(client);
+    if (client->multi != NULL)
+        client_drive(client, CURL_SOCKET_TIMEOUT, 0);
+}
+
+/** curl's CURLMOPT_TIMERFUNCTION. It may put off a client_wake(), which is no loss: whoever is in curl
+ * settles the queue on the way out. */
+static int on_timer_wanted(CURLM *multi, long timeout_ms, void *context) {
+    struct upstream_client *client = context;
+    (void)multi;
+    if (timeout_ms < 0)
+        uv_timer_stop(&client->timer);
+    else
+        uv_timer_start(&client->timer, on_timer, (uint64_t)timeout_ms, 0);
+    return 0;
+}
+
+void client_wake(struct upstream_client *client) {
+    uv_timer_start(&client->timer, on_timer, 0, 0);
+}
+
+/* ---- the public half ------------------------------------------------------------------------------ */
+
+struct upstream_client *upstream_client_create(uv_loop_t *loop, const struct upstream_settings *settings) {
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return NULL;
+    struct upstream_client *client = calloc(1, sizeof *client);
+    CURLM *multi = curl_multi_init();
+    if (client == NULL || multi == NULL) {
+        curl_multi_cleanup(multi);
+        free(client);
+        curl_global_cleanup();
+        return NULL;
+    }
+    client->loop = loop;
+    client->settings = settings;
+    client->multi = multi;
+    TAILQ_INIT(&client->transfers);
+    TAILQ_INIT(&client->queue);
+    uv_timer_init(loop, &client->timer);
+    client->handles = 1;
+    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
+    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
+    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
+    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
+    return client;
+}
+
+void upstream_client_set_settings(struct upstream_client *client, const struct upstream_settings *settings) {
+    client->settings = settings;
+}
+
+void upstream_client_close(struct upstream_client *client, void (*on_closed)(void *context), void *context) {
+    assert(!client->closing);
+    client->closing = true;
+    client->on_closed = on_closed;
+    client->context = context;
+    client->active = 0;
+    struct transfer *transfer;
+    while ((transfer = TAILQ_FIRST(&client->transfers)) != NULL)
+        transfer_release(transfer);
+    client_wake(client);
+}
+
+size_t upstream_client_active(const struct upstream_client *client) {
+    return client->active;
+}

@@ -1,0 +1,142 @@
+/* The agent's side of a worker: HTTP requests by one libcurl multi handle, driven by the worker's loop
+ * (curl_multi_socket_action). All functions are called on the loop's thread, and call back on it.
+ *
+ * Two shapes of request:
+ *   - a stream: one run; POST, then events until the end, which is told truthfully and once;
+ *   - an exchange: any other request (sessions, passthrough), its body handed on as it comes.
+ */
+#ifndef SLUICE_UPSTREAM_CLIENT_H
+#define SLUICE_UPSTREAM_CLIENT_H
+
+#include "base/attributes.h"
+#include "upstream/adapter.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+/** How upstreams are spoken to. Read when a request starts; a reload may hand in another one. */
+struct upstream_settings {
+    const struct adapter *adapter;
+    char *base_url;      /* http:// or https://, no trailing slash */
+    char *model;         /* openai: used if a run names none; NULL: none */
+    char *authorization; /* value of an Authorization header for every request; NULL: none */
+    int64_t connect_timeout_ms;
+    int64_t first_byte_timeout_ms; /* from the request sent to the answer's first byte */
+    int64_t idle_timeout_ms;       /* between events */
+    int64_t keepalive_ms;          /* an idle connection older than this is not used again */
+    uint64_t event_bytes_max;
+    uint64_t connections_max; /* idle connections kept, a worker */
+};
+
+struct upstream_client;
+
+/** `settings` must outlive the client or be replaced. NULL: out of memory or libcurl failed. */
+struct upstream_client *upstream_client_create(uv_loop_t *loop,
+                                               const struct upstream_settings *settings) MUST_CHECK;
+
+/** Other settings from the next request on. */
+void upstream_client_set_settings(struct upstream_client *client, const struct upstream_settings *settings);
+
+/** Everything still open is cancelled without a callback, handles are closed. `on_closed` is called from the
+ *  loop when the last handle has gone; the client is freed right after it. */
+void upstream_client_close(struct upstream_client *client, void (*on_closed)(void *context), void *context);
+
+/** Requests under way. */
+size_t upstream_client_active(const struct upstream_client *client);
+
+/* ---- streams ------------------------------------------------------------------------------------ */
+
+enum upstream_end {
+    UPSTREAM_COMPLETED,
+    UPSTREAM_CONNECT,   /* no connection: refused, unreachable, unresolved, TLS, or out of time */
+    UPSTREAM_STATUS,    /* an answer other than 200 */
+    UPSTREAM_ERROR,     /* the stream said so */
+    UPSTREAM_TRUNCATED, /* it broke off without the end that its framing promises */
+    UPSTREAM_PROTOCOL,  /* not an event stream, or not HTTP */
+    UPSTREAM_IDLE,      /* no first byte, or no next event, in time */
+    UPSTREAM_LIMIT,     /* an event over event_bytes_max */
+    UPSTREAM_INTERNAL,  /* out of memory and the like, on our side */
+};
+
+struct upstream_result {
+    enum upstream_end end;
+    int http_status;     /* 0: there was no answer */
+    const char *message; /* one sentence for people, "" if there is nothing to say; valid in the callback */
+};
+
+struct upstream_stream_callbacks {
+    /** The connection stands and the run's request goes out. At most once. */
+    void (*on_sent)(void *context);
+    /** One event, in order. Returning false ends the stream as if it were cancelled: no further callback. */
+    bool (*on_event)(void *context, const struct sse_event *event);
+    /** The end, once; the stream is freed right after it. Not called after upstream_stream_cancel(). */
+    void (*on_end)(void *context, const struct upstream_result *result);
+};
+
+/** What is posted. The strings are copied or taken over as said. */
+struct upstream_run {
+    const struct adapter *adapter;
+    char *url;  /* taken over (malloc'd) */
+    char *body; /* taken over */
+    size_t body_length;
+    char *session_url;   /* taken over; NULL: no session to create */
+    bool session_exists; /* the session was already created upstream: create it only if the run gets a 404 */
+};
+
+struct upstream_stream;
+
+/** Starts a run: creates the session if need be (a POST of {} to session_url; 2xx, 400 and 409 are fine, so
+ * is anything else: the run's own answer tells), posts, parses. If the session was said to exist and the run
+ *  is answered 404, the session is created and the run posted once more, once. NULL: out of memory; `run`'s
+ *  strings are freed in any case. No callback before it returns. */
+struct upstream_stream *upstream_stream_start(struct upstream_client *client, struct upstream_run *run,
+                                              const struct upstream_stream_callbacks *callbacks,
+                                              void *context) MUST_CHECK;
+
+/** Ends it without a callback; `stream` may not be used again. Also from within its own callbacks. */
+void upstream_stream_cancel(struct upstream_stream *stream);
+
+/** Frees the strings of a run that was never started. */
+void upstream_run_finish(struct upstream_run *run);
+
+/* ---- exchanges ---------------------------------------------------------------------------------- */
+
+struct upstream_header {
+    const char *name;
+    const char *value;
+};
+
+struct upstream_exchange_callbacks {
+    /** Status and headers, hop-by-hop ones (RFC 9110, section 7.6.1) and Content-Length removed, valid in the
+     *  callback. Once, before any body. `content_length` is -1 if unknown. */
+    void (*on_head)(void *context, int status, const struct upstream_header *headers, size_t count,
+                    int64_t content_length);
+    /** The next bytes of the body. False: no room now; the same bytes come again after
+     *  upstream_exchange_resume(). */
+    bool (*on_body)(void *context, const char *bytes, size_t length);
+    /** The end, once; the exchange is freed right after it. `end` is COMPLETED (whatever the status),
+     * CONNECT, TRUNCATED, PROTOCOL, IDLE or INTERNAL. Without on_head() before it, there was no answer. */
+    void (*on_end)(void *context, const struct upstream_result *result);
+};
+
+struct upstream_exchange;
+
+/** `method` and `body` as given; `path` is the raw path and query behind base_url; Content-Type
+ *  application/json if there is a body; `headers` end-to-end ones to send along (Host, Expect, Content-Type,
+ *  Content-Length and hop-by-hop ones among them are left out). All are copied. NULL: out of memory. No
+ *  callback before it returns. */
+struct upstream_exchange *upstream_exchange_start(struct upstream_client *client, const char *method,
+                                                  const char *path, const struct upstream_header *headers,
+                                                  size_t header_count, const char *body, size_t body_length,
+                                                  const struct upstream_exchange_callbacks *callbacks,
+                                                  void *context) MUST_CHECK;
+
+/** There is room for the body again. */
+void upstream_exchange_resume(struct upstream_exchange *exchange);
+
+/** Ends it without a callback. Also from within its own callbacks. */
+void upstream_exchange_cancel(struct upstream_exchange *exchange);
+
+#endif

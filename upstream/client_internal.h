@@ -1,0 +1,142 @@
+/* What the files of the upstream client share: the client, and a transfer, the common half of a stream and an
+ * exchange.
+ *
+ * libcurl allows hardly anything inside its callbacks, and users may start, cancel or resume anything in
+ * theirs. So nothing of that touches curl where it is called: it marks the transfer and queues it
+ * (transfer_touch()); client_settle() does the work each time curl has been left:
+ *
+ *     uv_poll, uv_timer -> curl_multi_socket_action() -> curl's callbacks -> the user's -> transfer_touch()
+ *                       -> client_settle(): what has ended, then the queue
+ */
+#ifndef SLUICE_UPSTREAM_CLIENT_INTERNAL_H
+#define SLUICE_UPSTREAM_CLIENT_INTERNAL_H
+
+#include "upstream/client.h"
+
+#include <curl/curl.h>
+#include <sys/queue.h>
+
+struct transfer;
+
+TAILQ_HEAD(transfer_queue, transfer);
+
+struct upstream_client {
+    uv_loop_t *loop;
+    const struct upstream_settings *settings;
+    CURLM *multi;                    /* NULL: the client is closed but for its uv handles */
+    uv_timer_t timer;                /* curl's; due at once while the queue waits for the loop */
+    struct transfer_queue transfers; /* all that are not released */
+    struct transfer_queue queue;     /* those to be settled */
+    size_t active;                   /* streams and exchanges whose end is still to be told */
+    size_t added;                    /* transfers in the multi handle */
+    size_t handles;                  /* uv handles that are not closed yet */
+    bool closing;
+    void (*on_closed)(void *context);
+    void *context;
+};
+
+/** The queue is settled in the loop's next turn, or before. */
+void client_wake(struct upstream_client *client);
+
+/** One uv handle has gone; the client goes with the last one. */
+void client_forget_handle(struct upstream_client *client);
+
+enum transfer_taken { TRANSFER_TAKEN, TRANSFER_PAUSE, TRANSFER_ABORT };
+
+/** How a transfer's owner hears of it. Nothing but destroy() is called once the transfer is released. */
+struct transfer_role {
+    void (*on_sent)(struct transfer *transfer); /* the connection stands and the request goes out */
+    bool (*on_head)(struct transfer *transfer); /* status and headers are there; false: abort */
+    enum transfer_taken (*on_body)(struct transfer *transfer, const char *bytes, size_t length);
+    void (*on_done)(struct transfer *transfer, CURLcode code); /* the request has ended, one way or another */
+    void (*destroy)(struct transfer *transfer);                /* frees the owner */
+};
+
+/** One request, or several one after the other, on one easy handle and under one deadline. */
+struct transfer {
+    const struct transfer_role *role;
+    struct upstream_client *client;
+    TAILQ_ENTRY(transfer) link;
+    TAILQ_ENTRY(transfer) queue_link;
+    CURL *easy;
+    struct curl_slist *headers; /* of each of its requests */
+    uv_timer_t timer;
+    uint64_t deadline_ms; /* on the loop's clock; UINT64_MAX: none */
+    uint64_t timer_due_ms;
+    int64_t connect_timeout_ms;
+    int64_t keepalive_ms;
+    int status;       /* of the answer; 0: none yet */
+    CURLcode failure; /* to be told as the request's end; CURLE_OK: none */
+    bool is_sent;
+    bool is_queued;   /* in client->queue */
+    bool is_wanted;   /* to be added to the multi handle */
+    bool is_added;    /* in the multi handle */
+    bool is_resumed;  /* to be unpaused */
+    bool is_released; /* to be destroyed */
+    char error[CURL_ERROR_SIZE];
+};
+
+/** A request; what it points to must stay as long as it runs. */
+struct transfer_request {
+    const char *method;
+    const char *url;
+    const char *body; /* NULL: none */
+    size_t body_length;
+};
+
+/* ---- transfer.c: the life of a transfer ------------------------------------------------------------ */
+
+/** Readies a transfer, zeroed before, by the client's settings of now. False: out of memory, nothing is
+ *  left to free. After success transfer_release() is the only way to get rid of it and of its owner. */
+bool transfer_init(struct transfer *transfer, struct upstream_client *client,
+                   const struct transfer_role *role) MUST_CHECK;
+
+/** Sets up the next request and queues it. False: out of memory. */
+bool transfer_send(struct transfer *transfer, const struct transfer_request *request) MUST_CHECK;
+
+/** Lets a paused transfer go on. */
+void transfer_resume(struct transfer *transfer);
+
+/** Ends the request under way; on_done() tells of it by `code`. */
+void transfer_fail(struct transfer *transfer, CURLcode code);
+
+/** Its owner hears nothing more and is destroyed in the loop. */
+void transfer_release(struct transfer *transfer);
+
+/** Fails the request by CURLE_OPERATION_TIMEDOUT in `timeout_ms` from now. Cheap to push back. */
+void transfer_set_deadline(struct transfer *transfer, int64_t timeout_ms);
+void transfer_clear_deadline(struct transfer *transfer);
+
+/** Does what is pending; for client_settle(). */
+void transfer_settle(struct transfer *transfer);
+
+/** Takes the request out of the multi handle; for client_settle(). */
+void transfer_detach(struct transfer *transfer);
+
+/* ---- transfer_easy.c: its easy handle ---------------------------------------------------------------- */
+
+/** Adds a header to all of its requests. False: out of memory. */
+bool transfer_add_header(struct transfer *transfer, const char *name, const char *value) MUST_CHECK;
+
+/** Keeps libcurl from adding a header of its own making. False: out of memory. */
+bool transfer_omit_header(struct transfer *transfer, const char *name) MUST_CHECK;
+
+/** Sets all options of the easy handle for one request. False: out of memory. */
+bool transfer_set_options(struct transfer *transfer, const struct transfer_request *request) MUST_CHECK;
+
+/** The value of the answer's header `name`, or NULL. */
+const char *transfer_header(const struct transfer *transfer, const char *name);
+
+/** Whether `name` is in `list`, a header's comma-separated value; case is ignored. */
+bool header_list_has(const char *list, const char *name);
+
+/** The answer's Content-Length, or -1. */
+int64_t transfer_content_length(const struct transfer *transfer);
+
+/** Whether the answer says where its body ends. */
+bool transfer_is_framed(const struct transfer *transfer);
+
+/** What a curl result means; *ret_message is set to one sentence, static. */
+enum upstream_end transfer_judge(const struct transfer *transfer, CURLcode code, const char **ret_message);
+
+#endif

@@ -1,0 +1,218 @@
+/* Exchanges: requests that are passed on, and their answers' bodies as they come. See client.h. */
+#include "upstream/client_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define URL_BYTES_MAX (64 * 1024)
+
+struct upstream_exchange {
+    struct transfer transfer;
+    struct upstream_exchange_callbacks callbacks;
+    void *context;
+    char *method;
+    char *url;
+    char *body;
+    int64_t first_byte_timeout_ms;
+    int64_t idle_timeout_ms; /* between two pieces of the body */
+    bool has_ended;          /* nothing more is told */
+};
+
+static struct upstream_exchange *exchange_of(struct transfer *transfer) {
+    return CONTAINER_OF(transfer, struct upstream_exchange, transfer);
+}
+
+/* ---- headers ---------------------------------------------------------------------------------------- */
+
+static bool is_among(const char *name, const char *const *names) {
+    for (; *names != NULL; names++) {
+        if (strcasecmp(name, *names) == 0)
+            return true;
+    }
+    return false;
+}
+
+/** RFC 9110, section 7.6.1; and Content-Length, which is told beside the headers. */
+static bool is_of_the_hop(const char *name) {
+    static const char *const names[] = {"Connection",
+                                        "Keep-Alive",
+                                        "Proxy-Authenticate",
+                                        "Proxy-Authorization",
+                                        "Proxy-Connection",
+                                        "TE",
+                                        "Trailer",
+                                        "Transfer-Encoding",
+                                        "Upgrade",
+                                        "Content-Length",
+                                        NULL};
+    return is_among(name, names);
+}
+
+static bool is_named_by_connection(CURL *easy, const char *name) {
+    struct curl_header *connection;
+    for (size_t i = 0; curl_easy_header(easy, "Connection", i, CURLH_HEADER, -1, &connection) == CURLHE_OK;
+         i++) {
+        if (header_list_has(connection->value, name))
+            return true;
+    }
+    return false;
+}
+
+static size_t count_headers(CURL *easy) {
+    size_t count = 0;
+    struct curl_header *header = NULL;
+    while ((header = curl_easy_nextheader(easy, CURLH_HEADER, -1, header)) != NULL)
+        count++;
+    return count;
+}
+
+/** Fills `headers` with the end-to-end ones and returns how many those are. In two steps: looking one up
+ *  would lead libcurl's walk over all of them astray. */
+static size_t collect_headers(CURL *easy, struct upstream_header *headers) {
+    size_t all = 0, count = 0;
+    struct curl_header *header = NULL;
+    while ((header = curl_easy_nextheader(easy, CURLH_HEADER, -1, header)) != NULL)
+        headers[all++] = (struct upstream_header){.name = header->name, .value = header->value};
+    for (size_t i = 0; i < all; i++) {
+        if (!is_of_the_hop(headers[i].name) && !is_named_by_connection(easy, headers[i].name))
+            headers[count++] = headers[i];
+    }
+    return count;
+}
+
+/* ---- the transfer's role ---------------------------------------------------------------------------- */
+
+static void on_sent(struct transfer *transfer) {
+    transfer_set_deadline(transfer, exchange_of(transfer)->first_byte_timeout_ms);
+}
+
+static bool on_head(struct transfer *transfer) {
+    struct upstream_exchange *exchange = exchange_of(transfer);
+    struct upstream_header *headers = calloc(count_headers(transfer->easy) + 1, sizeof *headers);
+    if (headers == NULL) {
+        transfer_fail(transfer, CURLE_OUT_OF_MEMORY);
+        return false;
+    }
+    size_t count = collect_headers(transfer->easy, headers);
+    transfer_set_deadline(transfer, exchange->idle_timeout_ms);
+    exchange->callbacks.on_head(exchange->context, transfer->status, headers, count,
+                                transfer_content_length(transfer));
+    free(headers);
+    return true;
+}
+
+static enum transfer_taken on_body(struct transfer *transfer, const char *bytes, size_t length) {
+    struct upstream_exchange *exchange = exchange_of(transfer);
+    transfer_set_deadline(transfer, exchange->idle_timeout_ms);
+    if (exchange->callbacks.on_body(exchange->context, bytes, length))
+        return TRANSFER_TAKEN;
+    transfer_clear_deadline(transfer); /* it is not the upstream that we wait for */
+    return TRANSFER_PAUSE;
+}
+
+static void on_done(struct transfer *transfer, CURLcode code) {
+    struct upstream_exchange *exchange = exchange_of(transfer);
+    struct upstream_result result = {.http_status = transfer->status};
+    result.end = transfer_judge(transfer, code, &result.message);
+    exchange->has_ended = true;
+    transfer->client->active--;
+    exchange->callbacks.on_end(exchange->context, &result);
+    transfer_release(transfer);
+}
+
+static void destroy(struct transfer *transfer) {
+    struct upstream_exchange *exchange = exchange_of(transfer);
+    free(exchange->method);
+    free(exchange->url);
+    free(exchange->body);
+    free(exchange);
+}
+
+static const struct transfer_role exchange_role = {
+    .on_sent = on_sent,
+    .on_head = on_head,
+    .on_body = on_body,
+    .on_done = on_done,
+    .destroy = destroy,
+};
+
+/* ---- the public half -------------------------------------------------------------------------------- */
+
+/** Ours to say, not the client's. */
+static bool is_ours(const char *name) {
+    static const char *const names[] = {"Host", "Expect", "Content-Type", NULL};
+    return is_of_the_hop(name) || is_among(name, names);
+}
+
+static bool add_headers(struct upstream_exchange *exchange, const struct upstream_header *headers,
+                        size_t count) {
+    struct transfer *transfer = &exchange->transfer;
+    const char *authorization = transfer->client->settings->authorization;
+    for (size_t i = 0; i < count; i++) {
+        bool replaced = authorization != NULL && strcasecmp(headers[i].name, "Authorization") == 0;
+        if (!is_ours(headers[i].name) && !replaced &&
+            !transfer_add_header(transfer, headers[i].name, headers[i].value))
+            return false;
+    }
+    bool typed = exchange->body != NULL ? transfer_add_header(transfer, "Content-Type", "application/json")
+                                        : transfer_omit_header(transfer, "Content-Type");
+    return typed && transfer_omit_header(transfer, "Expect") &&
+           (authorization == NULL || transfer_add_header(transfer, "Authorization", authorization));
+}
+
+static bool copy_request(struct upstream_exchange *exchange, const char *method, const char *path,
+                         const char *body, size_t body_length) {
+    struct buffer url;
+    buffer_init(&url, URL_BYTES_MAX);
+    if (buffer_printf(&url, "%s%s", exchange->transfer.client->settings->base_url, path))
+        exchange->url = buffer_detach(&url);
+    buffer_finish(&url);
+    exchange->method = strdup(method);
+    if (exchange->url == NULL || exchange->method == NULL)
+        return false;
+    if (body == NULL)
+        return true;
+    exchange->body = malloc(body_length + 1);
+    if (exchange->body == NULL)
+        return false;
+    memcpy(exchange->body, body, body_length);
+    return true;
+}
+
+struct upstream_exchange *upstream_exchange_start(struct upstream_client *client, const char *method,
+                                                  const char *path, const struct upstream_header *headers,
+                                                  size_t header_count, const char *body, size_t body_length,
+                                                  const struct upstream_exchange_callbacks *callbacks,
+                                                  void *context) {
+    struct upstream_exchange *exchange = calloc(1, sizeof *exchange);
+    if (exchange == NULL || !transfer_init(&exchange->transfer, client, &exchange_role)) {
+        free(exchange);
+        return NULL;
+    }
+    exchange->callbacks = *callbacks;
+    exchange->context = context;
+    exchange->first_byte_timeout_ms = client->settings->first_byte_timeout_ms;
+    exchange->idle_timeout_ms = client->settings->idle_timeout_ms;
+    bool copied = copy_request(exchange, method, path, body, body_length);
+    struct transfer_request request = {exchange->method, exchange->url, exchange->body, body_length};
+    if (!copied || !add_headers(exchange, headers, header_count) ||
+        !transfer_send(&exchange->transfer, &request)) {
+        transfer_release(&exchange->transfer);
+        return NULL;
+    }
+    client->active++;
+    return exchange;
+}
+
+void upstream_exchange_resume(struct upstream_exchange *exchange) {
+    transfer_set_deadline(&exchange->transfer, exchange->idle_timeout_ms);
+    transfer_resume(&exchange->transfer);
+}
+
+void upstream_exchange_cancel(struct upstream_exchange *exchange) {
+    if (exchange->has_ended || exchange->transfer.is_released)
+        return;
+    exchange->has_ended = true;
+    exchange->transfer.client->active--;
+    transfer_release(&exchange->transfer);
+}

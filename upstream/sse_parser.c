@@ -1,0 +1,260 @@
+/* A parser of event streams: see sse_parser.h.
+ *
+ * A line that lies whole in the fed bytes is read where it is; only a line cut by the end of a feed is kept
+ * in `line` until its rest arrives:
+ *
+ *     feed 1:  data: one\n data: tw          feed 2:  o\n \n
+ *              read in place  `line`                  appended to `line`, read there, event dispatched
+ */
+#include "upstream/sse_parser.h"
+
+#include "base/buffer.h"
+#include "base/utf8.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Room in a line for the field's name, its colon and space, so that the data alone may reach the limit. */
+#define FIELD_NAME_ROOM 32
+/* Memory kept from one event to the next; what a larger one took is given back. */
+#define KEPT_BYTES_MAX (64 * 1024)
+
+#define BOM "\xEF\xBB\xBF"
+#define BOM_LENGTH 3
+
+struct sse_parser {
+    int (*on_event)(void *context, const struct sse_event *event);
+    void *context;
+    struct buffer line;          /* the line whose end has not been seen yet */
+    struct buffer data;          /* the data buffer: each line with an LF behind it */
+    struct buffer type;          /* the event type buffer */
+    struct buffer last_event_id; /* the last event ID buffer */
+    int64_t retry_ms;
+    unsigned bom_seen; /* bytes of the BOM seen so far */
+    bool bom_over;     /* past the place where a BOM may be */
+    bool after_cr;     /* an LF now belongs to the line end before it */
+    bool in_comment;   /* inside a comment line: skipped, not kept */
+};
+
+/** The bytes of one feed. `lf` and `cr` are the next ones, found once each: every byte is searched once. */
+struct feed {
+    const char *at;
+    const char *end;
+    const char *lf; /* `end`: no more; before `at`: passed, to be searched again */
+    const char *cr;
+};
+
+struct sse_parser *sse_parser_create(size_t event_bytes_max,
+                                     int (*on_event)(void *context, const struct sse_event *event),
+                                     void *context) {
+    struct sse_parser *parser = malloc(sizeof *parser);
+    if (parser == NULL)
+        return NULL;
+    *parser = (struct sse_parser){.on_event = on_event, .context = context, .retry_ms = -1};
+    buffer_init(&parser->line, event_bytes_max + FIELD_NAME_ROOM);
+    buffer_init(&parser->data, event_bytes_max + 1); /* with the LF that dispatching takes away */
+    buffer_init(&parser->type, event_bytes_max);
+    buffer_init(&parser->last_event_id, event_bytes_max);
+    return parser;
+}
+
+void sse_parser_destroy(struct sse_parser *parser) {
+    if (parser == NULL)
+        return;
+    buffer_finish(&parser->line);
+    buffer_finish(&parser->data);
+    buffer_finish(&parser->type);
+    buffer_finish(&parser->last_event_id);
+    free(parser);
+}
+
+int64_t sse_parser_retry_ms(const struct sse_parser *parser) {
+    return parser->retry_ms;
+}
+
+/** Why an append of `length` bytes failed. */
+static int append_error(const struct buffer *buffer, size_t length) {
+    return length > buffer->bytes_max - buffer->length ? -EMSGSIZE : -ENOMEM;
+}
+
+/** Appends a field's value, decoded. */
+static int append_value(struct buffer *buffer, const char *value, size_t length) {
+    if (utf8_is_valid(value, length))
+        return buffer_append(buffer, value, length) ? 0 : append_error(buffer, length);
+    struct buffer clean;
+    buffer_init(&clean, 3 * length); /* each bad byte becomes at most the three of U+FFFD */
+    int result = -ENOMEM;
+    if (utf8_append_replaced(&clean, value, length))
+        result = buffer_append(buffer, clean.bytes, clean.length) ? 0 : append_error(buffer, clean.length);
+    buffer_finish(&clean);
+    return result;
+}
+
+static void clear_and_shrink(struct buffer *buffer) {
+    if (buffer->capacity > KEPT_BYTES_MAX)
+        buffer_finish(buffer);
+    else
+        buffer_clear(buffer);
+}
+
+/** A blank line: "dispatch the event". */
+static int dispatch(struct sse_parser *parser) {
+    int result = 0;
+    if (parser->data.length > 0) {
+        bool named = parser->type.length > 0;
+        bool has_id = parser->last_event_id.length > 0;
+        struct sse_event event = {
+            .type = named ? parser->type.bytes : "message",
+            .type_length = named ? parser->type.length : strlen("message"),
+            .data = parser->data.bytes,
+            .data_length = parser->data.length - 1,
+            .last_event_id = has_id ? parser->last_event_id.bytes : "",
+            .last_event_id_length = parser->last_event_id.length,
+        };
+        result = parser->on_event(parser->context, &event);
+    }
+    clear_and_shrink(&parser->data);
+    clear_and_shrink(&parser->type);
+    return result;
+}
+
+static int replace_value(struct buffer *buffer, const char *value, size_t length) {
+    buffer_clear(buffer);
+    return append_value(buffer, value, length);
+}
+
+static int append_data(struct sse_parser *parser, const char *value, size_t length) {
+    int result = append_value(&parser->data, value, length);
+    if (result != 0)
+        return result;
+    return buffer_append(&parser->data, "\n", 1) ? 0 : append_error(&parser->data, 1);
+}
+
+static void set_retry(struct sse_parser *parser, const char *value, size_t length) {
+    int64_t retry_ms = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (value[i] < '0' || value[i] > '9')
+            return;
+        if (__builtin_mul_overflow(retry_ms, 10, &retry_ms) ||
+            __builtin_add_overflow(retry_ms, value[i] - '0', &retry_ms))
+            retry_ms = INT64_MAX;
+    }
+    if (length > 0)
+        parser->retry_ms = retry_ms;
+}
+
+static bool name_is(const char *name, size_t length, const char *expected) {
+    return length == strlen(expected) && memcmp(name, expected, length) == 0;
+}
+
+/** "Process the field". */
+static int process_field(struct sse_parser *parser, const char *name, size_t name_length, const char *value,
+                         size_t length) {
+    if (name_is(name, name_length, "data"))
+        return append_data(parser, value, length);
+    if (name_is(name, name_length, "event"))
+        return replace_value(&parser->type, value, length);
+    if (name_is(name, name_length, "id") && memchr(value, '\0', length) == NULL)
+        return replace_value(&parser->last_event_id, value, length);
+    if (name_is(name, name_length, "retry"))
+        set_retry(parser, value, length);
+    return 0;
+}
+
+/** "Interpreting an event stream": one line without its end. */
+static int process_line(struct sse_parser *parser, const char *line, size_t length) {
+    if (length == 0)
+        return dispatch(parser);
+    if (length > parser->line.bytes_max)
+        return -EMSGSIZE;
+    const char *colon = memchr(line, ':', length);
+    if (colon == NULL)
+        return process_field(parser, line, length, line + length, 0);
+    const char *value = colon + 1;
+    const char *end = line + length;
+    if (value < end && *value == ' ')
+        value++;
+    return process_field(parser, line, (size_t)(colon - line), value, (size_t)(end - value));
+}
+
+/** The rest of a line, its end known. */
+static int finish_line(struct sse_parser *parser, const char *bytes, size_t length) {
+    if (parser->in_comment) {
+        parser->in_comment = false;
+        return 0;
+    }
+    if (parser->line.length == 0)
+        return length > 0 && bytes[0] == ':' ? 0 : process_line(parser, bytes, length);
+    if (!buffer_append(&parser->line, bytes, length))
+        return append_error(&parser->line, length);
+    int result = process_line(parser, parser->line.bytes, parser->line.length);
+    clear_and_shrink(&parser->line);
+    return result;
+}
+
+/** A piece of a line whose end is not here yet. */
+static int keep_line(struct sse_parser *parser, const char *bytes, size_t length) {
+    if (length == 0 || parser->in_comment)
+        return 0;
+    if (parser->line.length == 0 && bytes[0] == ':') {
+        parser->in_comment = true;
+        return 0;
+    }
+    return buffer_append(&parser->line, bytes, length) ? 0 : append_error(&parser->line, length);
+}
+
+/** Steps over a BOM at the very start, however it is cut. What only began like one belongs to the first line.
+ */
+static int skip_bom(struct sse_parser *parser, struct feed *feed) {
+    while (parser->bom_seen < BOM_LENGTH && feed->at < feed->end) {
+        if (*feed->at != BOM[parser->bom_seen]) {
+            parser->bom_over = true;
+            return keep_line(parser, BOM, parser->bom_seen);
+        }
+        parser->bom_seen++;
+        feed->at++;
+    }
+    parser->bom_over = parser->bom_seen == BOM_LENGTH;
+    return 0;
+}
+
+static const char *find(const char *from, const char *end, char byte) {
+    const char *found = memchr(from, byte, (size_t)(end - from));
+    return found != NULL ? found : end;
+}
+
+/** The end of the line at feed->at, or feed->end. */
+static const char *find_line_end(struct feed *feed) {
+    if (feed->lf < feed->at)
+        feed->lf = find(feed->at, feed->end, '\n');
+    if (feed->cr < feed->at)
+        feed->cr = find(feed->at, feed->end, '\r');
+    return feed->lf < feed->cr ? feed->lf : feed->cr;
+}
+
+int sse_parser_feed(struct sse_parser *parser, const char *bytes, size_t length) {
+    if (length == 0)
+        return 0;
+    struct feed feed = {.at = bytes, .end = bytes + length};
+    int result = parser->bom_over ? 0 : skip_bom(parser, &feed);
+    feed.lf = find(feed.at, feed.end, '\n');
+    feed.cr = find(feed.at, feed.end, '\r');
+    while (result == 0 && feed.at < feed.end) {
+        bool is_rest_of_crlf = parser->after_cr && *feed.at == '\n';
+        parser->after_cr = false;
+        if (is_rest_of_crlf) {
+            feed.at++;
+            continue;
+        }
+        const char *line = feed.at;
+        const char *end = find_line_end(&feed);
+        if (end == feed.end)
+            return keep_line(parser, line, (size_t)(end - line));
+        parser->after_cr = *end == '\r';
+        feed.at = end + 1;
+        result = finish_line(parser, line, (size_t)(end - line));
+    }
+    return result;
+}

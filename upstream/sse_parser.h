@@ -1,0 +1,49 @@
+/* A parser of event streams: WHATWG HTML, "Parsing an event stream" and "Interpreting an event stream".
+ *
+ * Resumable at every byte: feed it what arrives, however it is cut.
+ *
+ *     struct sse_parser *parser = sse_parser_create(1 << 20, on_event, context);
+ *     while (...) {
+ *         int result = sse_parser_feed(parser, bytes, length);
+ *         ...
+ *     }
+ *     sse_parser_destroy(parser); // a last block without its blank line is not dispatched
+ */
+#ifndef SLUICE_UPSTREAM_SSE_PARSER_H
+#define SLUICE_UPSTREAM_SSE_PARSER_H
+
+#include "base/attributes.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** One dispatched event. The pointers are valid during the callback only; none is NULL, none is
+ *  NUL-terminated. Invalid UTF-8 was replaced by U+FFFD. */
+struct sse_event {
+    const char *type; /* "message" if the stream named none */
+    size_t type_length;
+    const char *data; /* the data lines joined by LF */
+    size_t data_length;
+    const char *last_event_id; /* the last event ID buffer: it stays from event to event */
+    size_t last_event_id_length;
+};
+
+struct sse_parser;
+
+/** `on_event` returns 0 to go on; anything else stops the feed, which returns it. `event_bytes_max` bounds
+ *  the data of one event and the length of one line. NULL: out of memory. */
+struct sse_parser *sse_parser_create(size_t event_bytes_max,
+                                     int (*on_event)(void *context, const struct sse_event *event),
+                                     void *context) MUST_CHECK;
+
+void sse_parser_destroy(struct sse_parser *parser);
+
+/** Parses the next bytes and calls on_event() for each event that they complete. 0; -EMSGSIZE: an event or a
+ *  line over the limit; -ENOMEM; or what on_event() returned. After anything but 0 the parser may only be
+ *  destroyed. One thread at a time. */
+int sse_parser_feed(struct sse_parser *parser, const char *bytes, size_t length) MUST_CHECK;
+
+/** The stream's last `retry:` in milliseconds, or -1. */
+int64_t sse_parser_retry_ms(const struct sse_parser *parser);
+
+#endif

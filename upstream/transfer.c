@@ -1,0 +1,156 @@
+/* The life of a transfer: request, deadline, end. See client_internal.h. */
+#include "upstream/client_internal.h"
+
+#include <assert.h>
+
+bool transfer_init(struct transfer *transfer, struct upstream_client *client,
+                   const struct transfer_role *role) {
+    assert(!client->closing);
+    CURL *easy = curl_easy_init();
+    if (easy == NULL)
+        return false;
+    transfer->role = role;
+    transfer->client = client;
+    transfer->easy = easy;
+    transfer->deadline_ms = UINT64_MAX;
+    transfer->connect_timeout_ms = client->settings->connect_timeout_ms;
+    transfer->keepalive_ms = client->settings->keepalive_ms;
+    uv_timer_init(client->loop, &transfer->timer);
+    client->handles++;
+    TAILQ_INSERT_TAIL(&client->transfers, transfer, link);
+    return true;
+}
+
+static void touch(struct transfer *transfer) {
+    struct upstream_client *client = transfer->client;
+    if (!transfer->is_queued)
+        TAILQ_INSERT_TAIL(&client->queue, transfer, queue_link);
+    transfer->is_queued = true;
+    client_wake(client);
+}
+
+bool transfer_send(struct transfer *transfer, const struct transfer_request *request) {
+    assert(!transfer->is_added && !transfer->is_wanted);
+    transfer->status = 0;
+    transfer->is_sent = false;
+    transfer_clear_deadline(transfer);
+    if (!transfer_set_options(transfer, request))
+        return false;
+    transfer->is_wanted = true;
+    touch(transfer);
+    return true;
+}
+
+void transfer_resume(struct transfer *transfer) {
+    transfer->is_resumed = true;
+    touch(transfer);
+}
+
+void transfer_fail(struct transfer *transfer, CURLcode code) {
+    transfer->failure = code;
+    touch(transfer);
+}
+
+void transfer_release(struct transfer *transfer) {
+    if (transfer->is_released)
+        return;
+    transfer->is_released = true;
+    TAILQ_REMOVE(&transfer->client->transfers, transfer, link);
+    uv_timer_stop(&transfer->timer);
+    touch(transfer);
+}
+
+/* ---- deadline: the timer is left where it stands when the deadline moves away ------------------------ */
+
+static void on_timer(uv_timer_t *timer);
+
+static void arm_timer(struct transfer *transfer, uint64_t now_ms) {
+    transfer->timer_due_ms = transfer->deadline_ms;
+    uv_timer_start(&transfer->timer, on_timer, transfer->deadline_ms - now_ms, 0);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct transfer *transfer = CONTAINER_OF(timer, struct transfer, timer);
+    uint64_t now_ms = uv_now(transfer->client->loop);
+    if (transfer->deadline_ms == UINT64_MAX)
+        return;
+    if (now_ms < transfer->deadline_ms)
+        arm_timer(transfer, now_ms);
+    else
+        transfer_fail(transfer, CURLE_OPERATION_TIMEDOUT);
+}
+
+void transfer_set_deadline(struct transfer *transfer, int64_t timeout_ms) {
+    if (transfer->is_released)
+        return;
+    uint64_t now_ms = uv_now(transfer->client->loop);
+    transfer->deadline_ms = now_ms + (uint64_t)timeout_ms;
+    bool covered =
+        uv_is_active((uv_handle_t *)&transfer->timer) && transfer->timer_due_ms <= transfer->deadline_ms;
+    if (!covered)
+        arm_timer(transfer, now_ms);
+}
+
+void transfer_clear_deadline(struct transfer *transfer) {
+    transfer->deadline_ms = UINT64_MAX;
+}
+
+/* ---- what client_settle() does ---------------------------------------------------------------------- */
+
+/** Connections in use count as kept ones for curl, so its limit goes up and down with them. */
+static void set_connections_max(struct upstream_client *client) {
+    uint64_t idle_max = client->settings->connections_max;
+    uint64_t in_use = client->added > 0 ? client->added - 1 : 0;
+    long connections_max = idle_max + in_use > 0 ? (long)(idle_max + in_use) : 1; /* 0: no limit, for curl */
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, connections_max);
+}
+
+void transfer_detach(struct transfer *transfer) {
+    transfer->failure = CURLE_OK;
+    transfer->is_resumed = false;
+    transfer->is_wanted = false;
+    if (!transfer->is_added)
+        return;
+    curl_multi_remove_handle(transfer->client->multi, transfer->easy);
+    transfer->is_added = false;
+    transfer->client->added--;
+    set_connections_max(transfer->client);
+}
+
+static void attach(struct transfer *transfer) {
+    struct upstream_client *client = transfer->client;
+    transfer->is_wanted = false;
+    if (curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK) {
+        transfer->role->on_done(transfer, CURLE_OUT_OF_MEMORY);
+        return;
+    }
+    transfer->is_added = true;
+    client->added++;
+    set_connections_max(client);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    struct transfer *transfer = CONTAINER_OF(handle, struct transfer, timer);
+    struct upstream_client *client = transfer->client;
+    transfer->role->destroy(transfer);
+    client_forget_handle(client);
+}
+
+void transfer_settle(struct transfer *transfer) {
+    if (transfer->is_released) {
+        transfer_detach(transfer);
+        curl_easy_cleanup(transfer->easy);
+        curl_slist_free_all(transfer->headers);
+        uv_close((uv_handle_t *)&transfer->timer, on_timer_closed);
+    } else if (transfer->failure != CURLE_OK) {
+        CURLcode failure = transfer->failure;
+        transfer_detach(transfer);
+        transfer->role->on_done(transfer, failure);
+    } else if (transfer->is_wanted) {
+        attach(transfer);
+    } else if (transfer->is_resumed) {
+        transfer->is_resumed = false;
+        if (transfer->is_added)
+            curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+    }
+}

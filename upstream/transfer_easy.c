@@ -1,0 +1,236 @@
+/* A transfer's easy handle: its options, curl's callbacks, and what its answer says. */
+#include "upstream/client_internal.h"
+
+#include "base/buffer.h"
+
+#include <string.h>
+
+/* What one read of a socket takes: a stream's memory is mostly this. */
+#define RECEIVE_BYTES 16384
+#define HEADER_BYTES_MAX (64 * 1024)
+
+/* ---- headers of the request ------------------------------------------------------------------------- */
+
+static bool add_line(struct transfer *transfer, const char *line) {
+    struct curl_slist *headers = curl_slist_append(transfer->headers, line);
+    if (headers == NULL)
+        return false;
+    transfer->headers = headers;
+    return true;
+}
+
+bool transfer_add_header(struct transfer *transfer, const char *name, const char *value) {
+    struct buffer line;
+    buffer_init(&line, HEADER_BYTES_MAX);
+    bool formatted = *value != '\0' ? buffer_printf(&line, "%s: %s", name, value)
+                                    : buffer_printf(&line, "%s;", name); /* so an empty one is written */
+    bool done = formatted && add_line(transfer, line.bytes);
+    buffer_finish(&line);
+    return done;
+}
+
+bool transfer_omit_header(struct transfer *transfer, const char *name) {
+    struct buffer line;
+    buffer_init(&line, HEADER_BYTES_MAX);
+    bool done = buffer_printf(&line, "%s:", name) && add_line(transfer, line.bytes);
+    buffer_finish(&line);
+    return done;
+}
+
+/* ---- curl's callbacks ------------------------------------------------------------------------------- */
+
+static int on_request(void *context, char *remote, char *local, int remote_port, int local_port) {
+    struct transfer *transfer = context;
+    (void)remote, (void)local, (void)remote_port, (void)local_port;
+    if (!transfer->is_released) {
+        transfer->is_sent = true;
+        transfer->role->on_sent(transfer);
+    }
+    return transfer->is_released ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+static size_t on_header_line(char *bytes, size_t size, size_t count, void *context) {
+    struct transfer *transfer = context;
+    size_t length = size * count;
+    bool is_blank = bytes[0] == '\r' || bytes[0] == '\n';
+    if (!is_blank || transfer->status != 0 || transfer->is_released)
+        return length; /* a header before the blank line, or a trailer */
+    long status = 0;
+    curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status < 200)
+        return length; /* an interim answer */
+    transfer->status = (int)status;
+    bool goes_on = transfer->role->on_head(transfer) && !transfer->is_released;
+    return goes_on ? length : CURL_WRITEFUNC_ERROR;
+}
+
+static size_t on_body_bytes(char *bytes, size_t size, size_t count, void *context) {
+    struct transfer *transfer = context;
+    size_t length = size * count;
+    enum transfer_taken taken = TRANSFER_ABORT;
+    if (!transfer->is_released && transfer->status != 0)
+        taken = transfer->role->on_body(transfer, bytes, length);
+    if (taken == TRANSFER_ABORT || transfer->is_released)
+        return CURL_WRITEFUNC_ERROR;
+    return taken == TRANSFER_PAUSE ? CURL_WRITEFUNC_PAUSE : length;
+}
+
+/* ---- options ---------------------------------------------------------------------------------------- */
+
+static const struct {
+    CURLoption option;
+    long value;
+} fixed_options[] = {
+    {CURLOPT_NOSIGNAL, 1},
+    {CURLOPT_QUICK_EXIT, 1}, /* a cancelled look-up is left behind, not waited for */
+    {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+    {CURLOPT_FOLLOWLOCATION, 0},
+    {CURLOPT_PATH_AS_IS, 1},
+    {CURLOPT_TCP_NODELAY, 1},
+    {CURLOPT_BUFFERSIZE, RECEIVE_BYTES},
+    {CURLOPT_UPLOAD_BUFFERSIZE, RECEIVE_BYTES},
+};
+
+static bool set_limits(struct transfer *transfer) {
+    CURL *easy = transfer->easy;
+    /* curl compares whole seconds, rounded down, so one less never uses a connection that is too old. */
+    long idle_seconds_max = (long)(transfer->keepalive_ms / 1000) - 1;
+    if (idle_seconds_max < 0 && curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L) != CURLE_OK)
+        return false;
+    if (idle_seconds_max >= 0 && curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, idle_seconds_max) != CURLE_OK)
+        return false;
+    return curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms) == CURLE_OK;
+}
+
+static bool set_callbacks(struct transfer *transfer) {
+    CURL *easy = transfer->easy;
+    return curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header_line) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body_bytes) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer) == CURLE_OK;
+}
+
+static bool set_method(CURL *easy, const struct transfer_request *request) {
+    const char *method = request->method;
+    if (strcmp(method, "HEAD") == 0)
+        return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L) == CURLE_OK;
+    bool has_body = request->body != NULL || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+                    strcmp(method, "PATCH") == 0; /* these say Content-Length: 0 */
+    if (!has_body)
+        return curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
+    const char *body = request->body != NULL ? request->body : "";
+    return curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_length) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
+}
+
+bool transfer_set_options(struct transfer *transfer, const struct transfer_request *request) {
+    CURL *easy = transfer->easy;
+    curl_easy_reset(easy);
+    transfer->error[0] = '\0';
+    for (size_t i = 0; i < sizeof fixed_options / sizeof *fixed_options; i++) {
+        if (curl_easy_setopt(easy, fixed_options[i].option, fixed_options[i].value) != CURLE_OK)
+            return false;
+    }
+    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK &&
+           set_method(easy, request) && set_limits(transfer) && set_callbacks(transfer);
+}
+
+/* ---- the answer ------------------------------------------------------------------------------------- */
+
+const char *transfer_header(const struct transfer *transfer, const char *name) {
+    struct curl_header *header;
+    bool found = curl_easy_header(transfer->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK;
+    return found ? header->value : NULL;
+}
+
+bool header_list_has(const char *list, const char *name) {
+    static const char separators[] = ", \t";
+    size_t length = strlen(name);
+    for (list += strspn(list, separators); *list != '\0'; list += strspn(list, separators)) {
+        size_t token_length = strcspn(list, separators);
+        if (token_length == length && strncasecmp(list, name, length) == 0)
+            return true;
+        list += token_length;
+    }
+    return false;
+}
+
+static bool is_chunked(const struct transfer *transfer) {
+    const char *codings = transfer_header(transfer, "Transfer-Encoding");
+    return codings != NULL && header_list_has(codings, "chunked");
+}
+
+int64_t transfer_content_length(const struct transfer *transfer) {
+    curl_off_t length = -1;
+    curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    return is_chunked(transfer) ? -1 : length;
+}
+
+bool transfer_is_framed(const struct transfer *transfer) {
+    return is_chunked(transfer) || transfer_content_length(transfer) >= 0;
+}
+
+static enum upstream_end judge_unsent(CURLcode code, const char **ret_message) {
+    switch (code) {
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_FAILED_INIT:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        *ret_message = "The request to the upstream could not be made.";
+        return UPSTREAM_INTERNAL;
+    case CURLE_COULDNT_RESOLVE_HOST:
+        *ret_message = "The upstream's name could not be resolved.";
+        return UPSTREAM_CONNECT;
+    case CURLE_OPERATION_TIMEDOUT:
+        *ret_message = "The upstream took no connection in time.";
+        return UPSTREAM_CONNECT;
+    default:
+        *ret_message = "The upstream could not be reached.";
+        return UPSTREAM_CONNECT;
+    }
+}
+
+enum upstream_end transfer_judge(const struct transfer *transfer, CURLcode code, const char **ret_message) {
+    /* curl sends again on a new connection if the old one turns out to be closed: that one may fail, too. */
+    if (!transfer->is_sent || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
+        return judge_unsent(code, ret_message);
+    switch (code) {
+    case CURLE_OK:
+        *ret_message = transfer->status != 0 ? "" : "The upstream broke off within its headers.";
+        return transfer->status != 0 ? UPSTREAM_COMPLETED : UPSTREAM_TRUNCATED;
+    case CURLE_OPERATION_TIMEDOUT:
+        *ret_message =
+            transfer->status != 0 ? "The upstream fell silent." : "The upstream did not answer in time.";
+        return UPSTREAM_IDLE;
+    case CURLE_OUT_OF_MEMORY:
+        *ret_message = "Memory ran out.";
+        return UPSTREAM_INTERNAL;
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+        *ret_message = "The upstream closed the connection without an answer.";
+        return UPSTREAM_TRUNCATED;
+    case CURLE_PARTIAL_FILE:
+        *ret_message = "The upstream broke off in the middle of its answer.";
+        return UPSTREAM_TRUNCATED;
+    case CURLE_RECV_ERROR:
+        /* Bad chunk framing and a broken connection have the same code; only the text tells them apart. */
+        if (strstr(transfer->error, "chunk") == NULL) {
+            *ret_message = "The connection to the upstream broke.";
+            return UPSTREAM_TRUNCATED;
+        }
+        break;
+    default:
+        break;
+    }
+    *ret_message = "The upstream's answer is not proper HTTP.";
+    return UPSTREAM_PROTOCOL;
+}
