@@ -1,0 +1,126 @@
+/* The broadcaster: the table of sessions, registering runs (the swap), ending sessions, clean-up.
+ *
+ * All functions may be called on any thread with no lock held, unless they say otherwise.
+ */
+#ifndef SLUICE_BROADCASTER_BROADCASTER_H
+#define SLUICE_BROADCASTER_BROADCASTER_H
+
+#include "broadcaster/session.h"
+#include "broadcaster/task_table.h"
+
+#include <stdatomic.h>
+
+/** Limits that may be changed while the program runs: each is read when it is needed. */
+struct broadcaster_limits {
+    _Atomic uint64_t runs_max;
+    _Atomic uint64_t runs_queued_max;
+    _Atomic uint64_t runs_queued_per_session_max;
+    _Atomic uint64_t subscribers_max;
+    _Atomic uint64_t subscribers_per_session_max;
+    _Atomic uint64_t sessions_max;
+    _Atomic uint64_t log_events_max;
+    _Atomic uint64_t log_bytes_max;
+    _Atomic uint64_t tasks_kept;
+    _Atomic uint64_t idempotency_keys_per_session_max;
+    _Atomic int64_t idempotency_ttl_ms;
+    _Atomic int64_t session_ttl_ms;
+};
+
+struct broadcaster;
+
+/** NULL: out of memory. `limits` are copied. */
+struct broadcaster *broadcaster_create(const struct broadcaster_limits *limits) MUST_CHECK;
+
+/** Ends all sessions and frees everything. Nobody else may use it any more. */
+void broadcaster_destroy(struct broadcaster *broadcaster);
+
+/** The limits in force, to be read or set one by one. */
+struct broadcaster_limits *broadcaster_limits(struct broadcaster *broadcaster);
+
+struct task_table *broadcaster_tasks(struct broadcaster *broadcaster);
+
+/** The open session of that key, referenced, or NULL. */
+struct session *broadcaster_find_session(struct broadcaster *broadcaster, const char *key);
+
+/** The session of that key, opened if need be, referenced. 0; -ENOSPC: as many sessions as may be;
+ * -ESHUTDOWN: the program is about to stop; -ENOMEM. */
+int broadcaster_open_session(struct broadcaster *broadcaster, const char *key,
+                             struct session **ret_session) MUST_CHECK;
+
+enum register_result {
+    REGISTER_OK,
+    REGISTER_REPLAYED, /* the Idempotency-Key was used before, with the same body: *ret_task is that run */
+    REGISTER_KEY_MISMATCH, /* ... with another body: *ret_task is that run */
+    REGISTER_CONFLICT,     /* on_conflict reject, and *ret_task runs */
+    REGISTER_QUEUE_FULL,   /* on_conflict enqueue, and as many wait as may: in the session, or in all */
+    REGISTER_RUNS_FULL,    /* as many runs as may be */
+    REGISTER_CLOSED,       /* the session was closed meanwhile: open it again and make another task */
+    REGISTER_DRAINING,     /* the program is about to stop */
+    REGISTER_NO_MEMORY,
+};
+
+/** Registers a run with its session: the swap. Never waits for the run that it replaces. `entry`, if not
+ * NULL, is the run's idempotency key and is taken over. *ret_task is a new reference or NULL; on REGISTER_OK
+ * it is `task` itself. The caller keeps its own reference to `task`; a task that was not registered never
+ * runs. */
+enum register_result broadcaster_register_task(struct broadcaster *broadcaster, struct task *task,
+                                               struct idempotency_entry *entry, struct task **ret_task);
+
+/** The session's current run, or else its newest, referenced, or NULL. `ret_current` tells which. */
+struct task *broadcaster_session_task(struct session *session, bool *ret_current);
+
+/** Ends a session: its runs are cancelled with that reason, subscribers get session.end and are closed, its
+ * log is freed. False: it was closed already. */
+bool broadcaster_close_session(struct session *session, enum task_reason reason);
+
+/** Ends the sessions that nobody has used for session_ttl_ms. Returns how many. */
+size_t broadcaster_clean_up(struct broadcaster *broadcaster);
+
+/** From now on no run is accepted. Runs that wait are cancelled, every subscriber gets server.drain. Once. */
+void broadcaster_drain(struct broadcaster *broadcaster);
+bool broadcaster_is_draining(const struct broadcaster *broadcaster);
+
+/** Cancels every run that has not ended, those that wait included. Returns how many. */
+size_t broadcaster_cancel_all(struct broadcaster *broadcaster, enum task_reason reason);
+
+/** Calls `visit` with each open session, no lock held, until it returns false. */
+void broadcaster_for_each_session(struct broadcaster *broadcaster,
+                                  bool (*visit)(void *context, struct session *session), void *context);
+
+/** The newest retained events, oldest of them first: fills `frames` with at most `count` references, returns
+ * how many. */
+size_t broadcaster_history(struct session *session, struct frame **frames, size_t count);
+
+/** What there is at this moment. */
+struct broadcaster_stats {
+    uint64_t sessions;
+    uint64_t subscribers;
+    uint64_t runs; /* current */
+    uint64_t runs_queued;
+    uint64_t tasks; /* tracked, ended ones included */
+    uint64_t log_events;
+    uint64_t log_bytes;
+};
+void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_stats *ret_stats);
+
+/** Memory that all of this takes, in bytes: the logs exactly, the rest by what one of each takes. */
+uint64_t broadcaster_memory(const struct broadcaster_stats *stats);
+
+/** Runs that ended with this status since the start. */
+uint64_t broadcaster_ended_count(struct broadcaster *broadcaster, enum task_status status,
+                                 enum task_reason reason);
+
+/* ---- for the rest of this room ------------------------------------------------------------------- */
+
+/** Counts kept without a lock. */
+struct broadcaster_counts {
+    _Atomic uint64_t subscribers;
+    _Atomic uint64_t runs;
+    _Atomic uint64_t runs_queued;
+    _Atomic uint64_t log_events;
+    _Atomic uint64_t log_bytes;
+    _Atomic uint64_t ended[TASK_STATUS_COUNT][REASON_COUNT];
+};
+struct broadcaster_counts *broadcaster_counts(struct broadcaster *broadcaster);
+
+#endif

@@ -1,0 +1,121 @@
+/* The event log, a bounded ring of frames: see event_log.h. */
+#include "broadcaster/event_log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define CAPACITY_MIN 16u
+
+bool event_log_init(struct event_log *log, int64_t now_ms) {
+    struct event_id floor = {.ms = now_ms >= 0 ? (uint64_t)now_ms : 0, .n = 0};
+    *log = (struct event_log){.first_sequence = 1, .next_sequence = 1, .floor_id = floor, .last_id = floor};
+    log->ring = calloc(CAPACITY_MIN, sizeof(struct frame *));
+    log->capacity = CAPACITY_MIN;
+    return log->ring != NULL;
+}
+
+void event_log_finish(struct event_log *log) {
+    frame_unref_list(event_log_clear(log));
+}
+
+void event_log_begin_after(struct event_log *log, struct event_id id) {
+    assert(log->next_sequence == 1);
+    if (event_id_compare(id, log->last_id) > 0)
+        log->floor_id = log->last_id = id;
+}
+
+static uint64_t count_of(const struct event_log *log) {
+    return log->next_sequence - log->first_sequence;
+}
+
+static struct frame **slot_of(const struct event_log *log, uint64_t sequence) {
+    return &log->ring[sequence & (log->capacity - 1)];
+}
+
+/* Doubles the ring, if there is memory. */
+static void grow(struct event_log *log) {
+    uint32_t capacity = log->capacity * 2;
+    struct frame **ring = calloc(capacity, sizeof(struct frame *));
+    if (ring == NULL)
+        return;
+    for (uint64_t sequence = log->first_sequence; sequence < log->next_sequence; sequence++)
+        ring[sequence & (capacity - 1)] = *slot_of(log, sequence);
+    free(log->ring);
+    log->ring = ring;
+    log->capacity = capacity;
+}
+
+/* Takes the oldest frame out and puts it in front of the list. */
+static void evict(struct event_log *log, struct frame **list) {
+    struct frame *oldest = *slot_of(log, log->first_sequence);
+    log->first_sequence++;
+    log->bytes -= frame_memory(oldest);
+    log->floor_id = oldest->id;
+    oldest->next = *list;
+    *list = oldest;
+}
+
+static bool has_room(const struct event_log *log, const struct event_log_limits *limits, size_t memory) {
+    return count_of(log) < limits->events_max && count_of(log) < log->capacity &&
+           log->bytes + memory <= limits->bytes_max;
+}
+
+void event_log_append(struct event_log *log, const struct event_log_limits *limits, struct frame *frame,
+                      int64_t now_ms, struct frame **ret_evicted) {
+    assert(log->ring != NULL);
+    if (count_of(log) == log->capacity && log->capacity < limits->events_max)
+        grow(log);
+    struct frame *evicted = NULL;
+    size_t memory = frame_memory(frame);
+    while (count_of(log) > 0 && !has_room(log, limits, memory))
+        evict(log, &evicted);
+    log->last_id = event_id_next(log->last_id, now_ms);
+    frame_stamp(frame, log->last_id);
+    *slot_of(log, log->next_sequence) = frame;
+    log->next_sequence++;
+    log->bytes += memory;
+    *ret_evicted = evicted;
+}
+
+struct frame *event_log_clear(struct event_log *log) {
+    struct frame *all = NULL;
+    while (count_of(log) > 0)
+        evict(log, &all);
+    free(log->ring);
+    log->ring = NULL;
+    log->capacity = 0;
+    return all;
+}
+
+struct frame *event_log_at(const struct event_log *log, uint64_t sequence) {
+    assert(sequence >= log->first_sequence && sequence < log->next_sequence);
+    return *slot_of(log, sequence);
+}
+
+/* The first retained sequence whose id is not before `id`. */
+static uint64_t lower_bound(const struct event_log *log, struct event_id id) {
+    uint64_t low = log->first_sequence, high = log->next_sequence;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (event_id_compare(event_log_at(log, middle)->id, id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+struct event_log_position event_log_find(const struct event_log *log, struct event_id id) {
+    if (event_id_compare(id, log->floor_id) == 0)
+        return (struct event_log_position){.sequence = log->first_sequence, .known = true};
+    if (event_id_compare(id, log->floor_id) < 0 || event_id_compare(id, log->last_id) > 0)
+        return (struct event_log_position){.sequence = log->first_sequence, .lost_to = log->floor_id};
+    uint64_t sequence = lower_bound(log, id);
+    if (sequence < log->next_sequence && event_id_compare(event_log_at(log, sequence)->id, id) == 0)
+        return (struct event_log_position){.sequence = sequence + 1, .known = true};
+    return (struct event_log_position){.sequence = sequence, .lost_to = id};
+}
+
+struct event_id event_log_id_before(const struct event_log *log, uint64_t sequence) {
+    return sequence <= log->first_sequence ? log->floor_id : event_log_at(log, sequence - 1)->id;
+}

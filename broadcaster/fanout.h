@@ -1,0 +1,52 @@
+/* The fan-out of one worker: its subscribers by session, who is dirty, heartbeats, stalls.
+ *
+ *     fanout_flush(fanout);  // at the end of each turn of the loop
+ *     fanout_tick(fanout);   // every fanout_tick_ms()
+ *
+ * All functions are called on the worker's thread, with no lock held.
+ */
+#ifndef SLUICE_BROADCASTER_FANOUT_H
+#define SLUICE_BROADCASTER_FANOUT_H
+
+#include "broadcaster/subscriber.h"
+
+/** Read at each use; a reload may change them. */
+struct fanout_settings {
+    _Atomic int64_t heartbeat_ms;
+    _Atomic int64_t stall_timeout_ms;
+    _Atomic int64_t retry_ms;
+};
+
+/** `inbox` is the worker's, `settings` outlives the fan-out. NULL: out of memory. */
+struct fanout *fanout_create(struct inbox *inbox, struct fanout_settings *settings) MUST_CHECK;
+
+/** It must be idle. Takes NULL. */
+void fanout_destroy(struct fanout *fanout);
+
+/** Writes what came in this turn to everybody who listens. If that is too much for one turn, the inbox wakes
+ * the loop for another. */
+void fanout_flush(struct fanout *fanout);
+
+/** Whether fanout_flush() has something to do. */
+bool fanout_is_dirty(const struct fanout *fanout);
+
+/** Heartbeats where it was silent, and the end of those that take no byte. */
+void fanout_tick(struct fanout *fanout);
+int64_t fanout_tick_ms(const struct fanout *fanout);
+
+/** A `retry:` time for a new subscriber, jittered. */
+int64_t fanout_retry_ms(const struct fanout *fanout);
+
+/** Tells each subscriber a jittered `retry:`, for the program is about to stop. */
+void fanout_drain(struct fanout *fanout);
+
+/** Ends all subscribers at once, whatever they have not read yet. */
+void fanout_abort(struct fanout *fanout);
+
+size_t fanout_count(const struct fanout *fanout);
+
+/** Whether there are no subscribers and no other thread has anything on its way here: only then may the inbox be
+ *  closed. Without subscribers it comes about by itself within a few turns of the loop. */
+bool fanout_is_idle(const struct fanout *fanout);
+
+#endif

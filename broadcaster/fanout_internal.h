@@ -1,0 +1,34 @@
+/* What fanout.c and the files that write to subscribers share. Private to this room; worker's thread only. */
+#ifndef SLUICE_BROADCASTER_FANOUT_INTERNAL_H
+#define SLUICE_BROADCASTER_FANOUT_INTERNAL_H
+
+#include "broadcaster/watch.h"
+
+#define WHEEL_SLOTS 64
+
+struct fanout {
+    struct inbox *inbox;
+    struct fanout_settings *settings;
+    STAILQ_HEAD(, watch) dirty;
+    struct subscriber_list wheel[WHEEL_SLOTS]; /* each subscriber where its next heartbeat may be due */
+    size_t slot;                               /* the one that fanout_tick() looks at next */
+    int64_t next_tick_ms;
+    struct subscriber_list blocked; /* the one that took no byte for the longest time first */
+    size_t subscribers;
+    size_t watches;
+};
+
+/** A subscriber comes, goes. */
+void fanout_add(struct fanout *fanout, struct subscriber *subscriber);
+void fanout_remove(struct fanout *fanout, struct subscriber *subscriber);
+
+/** Its sink takes no more: it is told to say when it does. */
+void fanout_note_blocked(struct fanout *fanout, struct subscriber *subscriber);
+
+/** A blocked one has taken something. */
+void fanout_note_progress(struct fanout *fanout, struct subscriber *subscriber);
+
+/** It is no longer blocked. */
+void fanout_note_unblocked(struct fanout *fanout, struct subscriber *subscriber);
+
+#endif

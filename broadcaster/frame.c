@@ -1,0 +1,193 @@
+/* One immutable, reference-counted event: see frame.h. */
+#include "broadcaster/frame.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "FFFFFFFF\r\n" + "id: " + the longest id + "\n" */
+#define SLACK (10 + 4 + EVENT_ID_SIZE + 1)
+static const char default_type[] = "message";
+
+/* The data of an event, read line by line. Each byte is looked at a fixed number of times, whatever it is. */
+struct lines {
+    const char *next;
+    const char *end;
+    bool has_cr;
+    bool done; /* the last line was read; data that ends with a line end has an empty one behind it */
+};
+
+static struct lines lines_of(const char *data, size_t length) {
+    return (struct lines){
+        .next = data, .end = data + length, .has_cr = length > 0 && memchr(data, '\r', length) != NULL};
+}
+
+static const char *find_line_end(const struct lines *lines) {
+    const char *at = lines->next;
+    if (!lines->has_cr)
+        return at < lines->end ? memchr(at, '\n', (size_t)(lines->end - at)) : NULL;
+    while (at < lines->end && *at != '\n' && *at != '\r')
+        at++;
+    return at < lines->end ? at : NULL;
+}
+
+static struct frame_span read_line(struct lines *lines) {
+    const char *start = lines->next;
+    const char *line_end = find_line_end(lines);
+    if (line_end == NULL) {
+        lines->done = true;
+        return (struct frame_span){start, (size_t)(lines->end - start)};
+    }
+    bool is_crlf = *line_end == '\r' && line_end + 1 < lines->end && line_end[1] == '\n';
+    lines->next = line_end + (is_crlf ? 2 : 1);
+    return (struct frame_span){start, (size_t)(line_end - start)};
+}
+
+static size_t count_lines(const char *data, size_t length) {
+    size_t count = 0;
+    for (struct lines lines = lines_of(data, length); !lines.done; count++)
+        read_line(&lines);
+    return count;
+}
+
+static char *put(char *out, const void *bytes, size_t length) {
+    if (length > 0)
+        memcpy(out, bytes, length);
+    return out + length;
+}
+
+static char *put_data_lines(char *out, const char *data, size_t length) {
+    for (struct lines lines = lines_of(data, length); !lines.done;) {
+        struct frame_span line = read_line(&lines);
+        out = put(out, "data: ", 6);
+        out = put(out, line.bytes, line.length);
+        *out++ = '\n';
+    }
+    return out;
+}
+
+/* A frame with its event line written, and room for `lines` data lines of together `data_max` bytes. Its
+ * positions are 32 bits wide. */
+static struct frame *create_room(enum frame_kind kind, uint64_t run, const char *type, size_t type_length,
+                                 size_t lines, size_t data_max) {
+    size_t room = SLACK + 8 + type_length + 7 * lines + data_max + 1 + 2;
+    struct frame *frame = room <= UINT32_MAX ? malloc(sizeof(*frame) + room) : NULL;
+    if (frame == NULL)
+        return NULL;
+    *frame = (struct frame){.kind = kind,
+                            .run = run,
+                            .type_length = (uint32_t)type_length,
+                            .chunk_start = SLACK,
+                            .text_start = SLACK,
+                            .text_end = SLACK};
+    atomic_init(&frame->references, 1);
+    if (type_length > 0) {
+        char *out = put(frame->bytes + SLACK, "event: ", 7);
+        out = put(out, type, type_length);
+        *out++ = '\n';
+        frame->text_end = (uint32_t)(out - frame->bytes);
+    }
+    return frame;
+}
+
+struct frame *frame_reserve(enum frame_kind kind, uint64_t run, const char *type, size_t data_max) {
+    return create_room(kind, run, type, strlen(type), 1, data_max);
+}
+
+void frame_fill(struct frame *frame, const char *data, size_t length) {
+    char *out = put_data_lines(frame->bytes + frame->text_end, data, length);
+    *out++ = '\n';
+    put(out, "\r\n", 2);
+    frame->data_length = (uint32_t)length;
+    frame->text_end = (uint32_t)(out - frame->bytes);
+}
+
+struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type, size_t type_length,
+                           const char *data, size_t data_length) {
+    if (type == NULL || (type_length == strlen(default_type) && memcmp(type, default_type, type_length) == 0))
+        type_length = 0;
+    if (type_length > UINT32_MAX || data_length > UINT32_MAX)
+        return NULL;
+    if (data_length == 0)
+        data = "";
+    struct frame *frame =
+        create_room(kind, run, type, type_length, count_lines(data, data_length), data_length);
+    if (frame != NULL)
+        frame_fill(frame, data, data_length);
+    return frame;
+}
+
+static size_t put_hex_backwards(char *end, size_t number) {
+    size_t count = 0;
+    do {
+        *(end - ++count) = "0123456789ABCDEF"[number % 16];
+        number /= 16;
+    } while (number > 0);
+    return count;
+}
+
+void frame_stamp(struct frame *frame, struct event_id id) {
+    assert(frame->text_start == SLACK);
+    frame->id = id;
+    char line[4 + EVENT_ID_SIZE + 1] = "id: ";
+    size_t length = 4 + event_id_format(id, line + 4);
+    line[length++] = '\n';
+    frame->text_start = (uint32_t)(SLACK - length);
+    memcpy(frame->bytes + frame->text_start, line, length);
+    memcpy(frame->bytes + frame->text_start - 2, "\r\n", 2);
+    size_t digits =
+        put_hex_backwards(frame->bytes + frame->text_start - 2, frame->text_end - frame->text_start);
+    frame->chunk_start = (uint32_t)(frame->text_start - 2 - digits);
+}
+
+struct frame *frame_ref(struct frame *frame) {
+    atomic_fetch_add_explicit(&frame->references, 1, memory_order_relaxed);
+    return frame;
+}
+
+void frame_unref(struct frame *frame) {
+    if (frame != NULL && atomic_fetch_sub_explicit(&frame->references, 1, memory_order_acq_rel) == 1)
+        free(frame);
+}
+
+void frame_unref_list(struct frame *first) {
+    while (first != NULL) {
+        struct frame *next = first->next;
+        frame_unref(first);
+        first = next;
+    }
+}
+
+struct frame_span frame_chunked(const struct frame *frame) {
+    return (struct frame_span){frame->bytes + frame->chunk_start, frame->text_end + 2 - frame->chunk_start};
+}
+
+struct frame_span frame_plain(const struct frame *frame) {
+    return (struct frame_span){frame->bytes + frame->text_start, frame->text_end - frame->text_start};
+}
+
+struct frame_span frame_type(const struct frame *frame) {
+    if (frame->type_length == 0)
+        return (struct frame_span){default_type, strlen(default_type)};
+    return (struct frame_span){frame->bytes + SLACK + 7, frame->type_length};
+}
+
+bool frame_append_data(const struct frame *frame, struct buffer *buffer) {
+    const char *line = frame->bytes + SLACK + (frame->type_length > 0 ? frame->type_length + 8 : 0);
+    const char *end = frame->bytes + frame->text_end - 1;
+    for (bool first = true; line < end; first = false) {
+        line += strlen("data: ");
+        const char *lf = memchr(line, '\n', (size_t)(end - line));
+        assert(lf != NULL);
+        if (!first && !buffer_append(buffer, "\n", 1))
+            return false;
+        if (!buffer_append(buffer, line, (size_t)(lf - line)))
+            return false;
+        line = lf + 1;
+    }
+    return true;
+}
+
+size_t frame_memory(const struct frame *frame) {
+    return sizeof(*frame) + frame->text_end + 2;
+}

@@ -1,0 +1,85 @@
+/* One immutable, reference-counted event, encoded once for everybody.
+ *
+ *   bytes:  [ slack ][ chunk line CRLF ][ id: ...\n ][ event: ...\n ][ data: ...\n ]*[ \n ][ CRLF ]
+ *                    ^chunk_start       ^text_start                                     ^
+ *                    |<------------------------ frame_chunked() ------------------------------>|
+ *                                       |<----------- frame_plain() -------------->|
+ *
+ * The event and data lines are encoded before any lock is taken; the id is only known under the session's
+ * lock, so it and the chunk line are written backwards into the slack when the frame is stamped.
+ */
+#ifndef SLUICE_BROADCASTER_FRAME_H
+#define SLUICE_BROADCASTER_FRAME_H
+
+#include "base/attributes.h"
+#include "base/buffer.h"
+#include "broadcaster/event_id.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum frame_kind {
+    FRAME_EVENT, /* of the agent */
+    FRAME_RUN_START,
+    FRAME_RUN_END,
+    FRAME_GAP,
+    FRAME_SESSION_END,
+    FRAME_SERVER_DRAIN,
+};
+
+struct frame {
+    atomic_uint references;
+    enum frame_kind kind;
+    uint64_t run;       /* serial of the run that it belongs to; 0: of the session as a whole */
+    struct event_id id; /* once stamped */
+    struct frame *next; /* for whoever must hold a short list of frames */
+    uint32_t type_length;
+    uint32_t data_length; /* as it came in, without "data: " */
+    uint32_t chunk_start;
+    uint32_t text_start;
+    uint32_t text_end; /* behind the empty line */
+    char bytes[];
+};
+
+struct frame_span {
+    const char *bytes;
+    size_t length;
+};
+
+/** An empty frame with room for `data_max` bytes of data, for an event that must not fail for want of memory
+ *  later. NULL: out of memory. Any thread. */
+struct frame *frame_reserve(enum frame_kind kind, uint64_t run, const char *type, size_t data_max) MUST_CHECK;
+
+/** Encodes the data of a reserved frame: one line, at most `data_max` bytes. Once, before it is stamped. */
+void frame_fill(struct frame *frame, const char *data, size_t length);
+
+/** Encodes an event (WHATWG HTML, "Server-sent events": a line a field). `type` must hold no line end; NULL
+ * or "message" is the default type. Line ends in `data` (LF, CR, CRLF) part its lines. `data` may be NULL
+ * if it is empty. The caller owns the one reference. NULL: out of memory, or over 4 GiB. Any thread. */
+struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type, size_t type_length,
+                           const char *data, size_t data_length) MUST_CHECK;
+
+/** Gives the frame its id: once, before anybody else sees it. */
+void frame_stamp(struct frame *frame, struct event_id id);
+
+struct frame *frame_ref(struct frame *frame);
+void frame_unref(struct frame *frame); /* takes NULL */
+
+/** Gives back a list linked by `next`. */
+void frame_unref_list(struct frame *first);
+
+/** The stamped frame as one HTTP/1.1 chunk (RFC 9112, section 7.1), or as bare event stream text. */
+struct frame_span frame_chunked(const struct frame *frame);
+struct frame_span frame_plain(const struct frame *frame);
+
+/** The event's type, "message" if it has none. Not NUL-terminated. */
+struct frame_span frame_type(const struct frame *frame);
+
+/** Appends the data, its lines joined by LF. False: the buffer is full. */
+bool frame_append_data(const struct frame *frame, struct buffer *buffer) MUST_CHECK;
+
+/** Bytes of memory that it takes. */
+size_t frame_memory(const struct frame *frame);
+
+#endif

@@ -1,0 +1,57 @@
+/* Idempotency keys of one session: see idempotency.h. */
+#include "broadcaster/idempotency.h"
+
+#include "broadcaster/task.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct idempotency_entry *idempotency_entry_create(const char *key, uint64_t body_hash) {
+    size_t size = strlen(key) + 1;
+    struct idempotency_entry *entry = calloc(1, sizeof(*entry) + size);
+    if (entry == NULL)
+        return NULL;
+    entry->body_hash = body_hash;
+    memcpy(entry->key, key, size);
+    return entry;
+}
+
+void idempotency_entry_destroy(struct idempotency_entry *entry) {
+    if (entry == NULL)
+        return;
+    task_unref(entry->task);
+    free(entry);
+}
+
+struct idempotency_entry *idempotency_find(struct idempotency *table, const char *key, int64_t now_ms) {
+    struct idempotency_entry *entry;
+    TAILQ_FOREACH(entry, table, entry) {
+        if (entry->expires_mono_ms > now_ms && strcmp(entry->key, key) == 0)
+            return entry;
+    }
+    return NULL;
+}
+
+struct idempotency_entry *idempotency_add(struct idempotency *table, struct idempotency_entry *entry,
+                                          int64_t now_ms, uint32_t keys_max) {
+    uint32_t count = 0;
+    struct idempotency_entry *other;
+    TAILQ_FOREACH(other, table, entry)
+    count++;
+    /* They stand in the order of their coming, which is that of their going. One leaves for each that comes
+     * once the first has expired, so the table shrinks back by itself only as far as it must. */
+    struct idempotency_entry *gone = TAILQ_FIRST(table);
+    if (gone != NULL && (gone->expires_mono_ms <= now_ms || count >= keys_max))
+        TAILQ_REMOVE(table, gone, entry);
+    else
+        gone = NULL;
+    TAILQ_INSERT_TAIL(table, entry, entry);
+    return gone;
+}
+
+uint64_t idempotency_hash(const char *bytes, size_t length) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3u;
+    return hash;
+}

@@ -1,0 +1,42 @@
+/* Idempotency keys of one session: the same key with the same body gets the same run. Session's lock. */
+#ifndef SLUICE_BROADCASTER_IDEMPOTENCY_H
+#define SLUICE_BROADCASTER_IDEMPOTENCY_H
+
+#include "base/attributes.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct task;
+
+#define IDEMPOTENCY_KEY_MAX 255
+
+/** One key: made before the lock is taken, so that nothing is allocated under it. */
+struct idempotency_entry {
+    TAILQ_ENTRY(idempotency_entry) entry;
+    struct task *task; /* a reference */
+    uint64_t body_hash;
+    int64_t expires_mono_ms;
+    char key[];
+};
+
+TAILQ_HEAD(idempotency, idempotency_entry);
+
+/** NULL: out of memory. */
+struct idempotency_entry *idempotency_entry_create(const char *key, uint64_t body_hash) MUST_CHECK;
+void idempotency_entry_destroy(struct idempotency_entry *entry); /* takes NULL; gives back its task */
+
+/** The live entry of this key, or NULL. */
+struct idempotency_entry *idempotency_find(struct idempotency *table, const char *key, int64_t now_ms);
+
+/** Adds an entry that is not there. Returns one that had to go for it (expired, or the oldest of more than
+ *  `keys_max`), for the caller to destroy once the lock is released, or NULL. */
+struct idempotency_entry *idempotency_add(struct idempotency *table, struct idempotency_entry *entry,
+                                          int64_t now_ms, uint32_t keys_max);
+
+/** Hash of a request body: two different bodies of one key are told apart by it. FNV-1a. */
+uint64_t idempotency_hash(const char *bytes, size_t length);
+
+#endif

@@ -1,0 +1,247 @@
+/* A session: see session.h. */
+#include "broadcaster/session.h"
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "broadcaster/broadcaster.h"
+#include "broadcaster/watch.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct session *session_create(struct broadcaster *broadcaster, const char *key) {
+    size_t size = strlen(key) + 1;
+    struct session *session = calloc(1, sizeof(*session) + size);
+    if (session == NULL)
+        return NULL;
+    if (!event_log_init(&session->log, clock_unix_ms())) {
+        free(session);
+        return NULL;
+    }
+    atomic_init(&session->references, 1);
+    session->broadcaster = broadcaster;
+    memcpy(session->key, key, size);
+    lock_init(&session->lock);
+    TAILQ_INIT(&session->queue);
+    LIST_INIT(&session->watches);
+    TAILQ_INIT(&session->idempotency);
+    session->last_used_mono_ms = session->idle_since_mono_ms = clock_mono_ms();
+    return session;
+}
+
+struct session *session_ref(struct session *session) {
+    atomic_fetch_add_explicit(&session->references, 1, memory_order_relaxed);
+    return session;
+}
+
+void session_unref(struct session *session) {
+    if (session == NULL || atomic_fetch_sub_explicit(&session->references, 1, memory_order_acq_rel) > 1)
+        return;
+    assert(session->newest == NULL && TAILQ_EMPTY(&session->queue) && LIST_EMPTY(&session->watches));
+    event_log_finish(&session->log);
+    lock_finish(&session->lock);
+    free(session);
+}
+
+struct session_parts session_parts(const struct session *session) {
+    const char *user = strchr(session->key, '/') + 1;
+    const char *name = strchr(user, '/') + 1;
+    return (struct session_parts){.app = session->key,
+                                  .app_length = (int)(user - session->key) - 1,
+                                  .user = user,
+                                  .user_length = (int)(name - user) - 1,
+                                  .session = name,
+                                  .session_length = (int)strlen(name)};
+}
+
+void session_touch_locked(struct session *session) {
+    lock_assert_held(&session->lock);
+    session->last_used_mono_ms = clock_mono_ms();
+}
+
+void session_wake_locked(struct session *session, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    struct watch *watch;
+    LIST_FOREACH(watch, &session->watches, session_entry) {
+        if (watch->posted)
+            continue;
+        watch->posted = true;
+        watch->next_posted = effects->watches;
+        effects->watches = watch;
+    }
+}
+
+static void add_evicted(struct session_effects *effects, struct frame *list, uint64_t *ret_count) {
+    while (list != NULL) {
+        struct frame *next = list->next;
+        list->next = effects->evicted;
+        effects->evicted = list;
+        list = next;
+        ++*ret_count;
+    }
+}
+
+void session_append_locked(struct session *session, struct frame *frame, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
+    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
+    const struct event_log_limits log_limits = {.events_max = (uint32_t)atomic_load(&limits->log_events_max),
+                                                .bytes_max = atomic_load(&limits->log_bytes_max)};
+    uint64_t bytes_before = session->log.bytes, trimmed = 0;
+    struct frame *evicted;
+    event_log_append(&session->log, &log_limits, frame, clock_unix_ms(), &evicted);
+    add_evicted(effects, evicted, &trimmed);
+    atomic_fetch_add_explicit(&counts->log_events, 1 - trimmed, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counts->log_bytes, session->log.bytes - bytes_before, memory_order_relaxed);
+    if (trimmed > 0)
+        metrics_add(METRIC_EVENTS_TRIMMED, trimmed);
+    session_touch_locked(session);
+    session_wake_locked(session, effects);
+}
+
+void session_start_locked(struct session *session, struct task *task, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    assert(session->current == NULL && task->status == TASK_PENDING);
+    assert(effects->dropped == NULL && effects->started == NULL);
+    effects->dropped = session->newest;
+    session->newest = session->current = task;
+    task->status = TASK_RUNNING;
+    task->started_unix_ms = clock_unix_ms();
+    task->started_mono_ms = clock_mono_ms();
+    task->start_sequence = session->log.next_sequence;
+    session_append_locked(session, task->start_frame, effects);
+    task->start_id = task->start_frame->id;
+    task->start_frame = NULL;
+    effects->started = task_ref(task);
+}
+
+void session_start_next_locked(struct session *session, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    struct task *next = TAILQ_FIRST(&session->queue);
+    if (session->current != NULL || next == NULL)
+        return;
+    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
+    TAILQ_REMOVE(&session->queue, next, queue_entry);
+    session->queue_length--;
+    atomic_fetch_sub(&counts->runs_queued, 1);
+    atomic_fetch_add(&counts->runs, 1); /* in the place of the one that has just ended */
+    session_start_locked(session, next, effects);
+}
+
+static void leave_locked(struct session *session, struct task *task) {
+    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
+    if (session->current == task) {
+        session->current = NULL;
+        atomic_fetch_sub(&counts->runs, 1);
+        task_ref(task); /* `newest` keeps its own */
+        return;
+    }
+    TAILQ_REMOVE(&session->queue, task, queue_entry);
+    session->queue_length--;
+    atomic_fetch_sub(&counts->runs_queued, 1);
+}
+
+static void append_run_end_locked(struct session *session, struct task *task,
+                                  struct session_effects *effects) {
+    char text[TASK_END_DATA_MAX];
+    size_t length = task_format_end_locked(task, text);
+    frame_fill(task->end_frame, text, length);
+    task->end_sequence = session->log.next_sequence;
+    session_append_locked(session, task->end_frame, effects);
+    task->end_id = task->end_frame->id;
+    task->end_frame = NULL;
+}
+
+static void detach_waiters_locked(struct task *task) {
+    struct task_waiter *waiter;
+    LIST_FOREACH(waiter, &task->waiters, entry)
+    waiter->linked = false;
+    task->waiters_to_tell = LIST_FIRST(&task->waiters);
+    LIST_INIT(&task->waiters);
+}
+
+bool session_end_task_locked(struct session *session, struct task *task, enum task_status status,
+                             enum task_reason reason, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    assert(task->session == session && task_status_is_end(status) && atomic_load(&task->registered));
+    if (task_status_is_end(task->status))
+        return false;
+    leave_locked(session, task);
+    task->status = status;
+    task->reason = reason;
+    task->ended_unix_ms = clock_unix_ms();
+    task->ended_mono_ms = clock_mono_ms();
+    append_run_end_locked(session, task, effects);
+    detach_waiters_locked(task);
+    task->next_ended = effects->ended;
+    effects->ended = task;
+    return true;
+}
+
+void session_remove_subscriber_locked(struct session *session, bool may_cancel,
+                                      struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    assert(session->subscribers > 0);
+    session->subscribers--;
+    atomic_fetch_sub(&broadcaster_counts(session->broadcaster)->subscribers, 1);
+    session_touch_locked(session);
+    if (session->subscribers > 0)
+        return;
+    session->idle_since_mono_ms = clock_mono_ms();
+    struct task *current = session->current;
+    if (may_cancel && current != NULL && current->options.on_disconnect == ON_DISCONNECT_CANCEL) {
+        session_end_task_locked(session, current, TASK_CANCELLED, REASON_DISCONNECTED, effects);
+        session_start_next_locked(session, effects);
+    }
+    if (atomic_load(&session->closed))
+        session_free_log_locked(session, effects);
+}
+
+bool session_is_over_locked(struct session *session) {
+    lock_assert_held(&session->lock);
+    return atomic_load(&session->closed) || (session->draining && session->current == NULL);
+}
+
+void session_free_log_locked(struct session *session, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
+    uint64_t events = 0, bytes = session->log.bytes;
+    add_evicted(effects, event_log_clear(&session->log), &events);
+    atomic_fetch_sub(&counts->log_events, events);
+    atomic_fetch_sub(&counts->log_bytes, bytes);
+}
+
+static void tell_end(struct task *task) {
+    struct task_waiter *waiter = task->waiters_to_tell;
+    while (waiter != NULL) {
+        struct task_waiter *next = LIST_NEXT(waiter, entry); /* once posted it may be gone */
+        inbox_post(waiter->inbox, &waiter->item);
+        waiter = next;
+    }
+    struct broadcaster *broadcaster = task->session->broadcaster;
+    atomic_fetch_add(&broadcaster_counts(broadcaster)->ended[task->status][task->reason], 1);
+    task_table_note_end(broadcaster_tasks(broadcaster), task,
+                        atomic_load(&broadcaster_limits(broadcaster)->tasks_kept));
+    task->driver->ended(task->driver, task);
+}
+
+void session_apply(struct session_effects *effects) {
+    frame_unref_list(effects->evicted);
+    for (struct watch *watch = effects->watches; watch != NULL;) {
+        struct watch *next = watch->next_posted;
+        watch_post(watch);
+        watch = next;
+    }
+    for (struct task *task = effects->ended; task != NULL;) {
+        struct task *next = task->next_ended;
+        tell_end(task);
+        task_unref(task);
+        task = next;
+    }
+    if (effects->started != NULL)
+        effects->started->driver->start(effects->started->driver, effects->started);
+    task_unref(effects->started);
+    task_unref(effects->dropped);
+}

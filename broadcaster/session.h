@@ -1,0 +1,104 @@
+/* A session: its event log, its current run, the runs that wait, and who listens. One lock for all of it.
+ *
+ * Rule 1 of the house: under the lock decide and swap pointers; what follows from it (giving back frames,
+ * waking workers, starting and stopping runs, telling waiters) is collected in `struct session_effects` and
+ * done by session_apply() when the lock has been released.
+ */
+#ifndef SLUICE_BROADCASTER_SESSION_H
+#define SLUICE_BROADCASTER_SESSION_H
+
+#include "base/lock.h"
+#include "broadcaster/event_log.h"
+#include "broadcaster/idempotency.h"
+#include "broadcaster/task.h"
+
+struct watch;
+
+/** `app/user/session`, each part valid and decoded: no part holds a slash. */
+#define SESSION_PART_MAX 128
+#define SESSION_KEY_SIZE (3 * SESSION_PART_MAX + 3)
+
+TAILQ_HEAD(task_queue, task);
+LIST_HEAD(watch_list, watch);
+
+struct session {
+    atomic_uint references;
+    struct broadcaster *broadcaster;
+    UT_hash_handle hh;           /* shard lock */
+    uint64_t number;             /* shard lock: grows with each session of the table; 0: not in the table */
+    atomic_bool closed;          /* set under the lock, once */
+    atomic_bool exists_upstream; /* the upstream was seen to know this session */
+
+    struct lock lock;
+    /* under the lock: */
+    struct event_log log;
+    struct task *newest;     /* a reference: the last one that was current; NULL: none yet */
+    struct task *current;    /* the newest while it has not ended, else NULL */
+    struct task_queue queue; /* references: runs that wait their turn */
+    uint32_t queue_length;
+    bool draining;             /* the program is about to stop, and that was told */
+    uint32_t subscribers;      /* connected, or about to be */
+    struct watch_list watches; /* one for each worker that has subscribers of this session */
+    int64_t last_used_mono_ms;
+    int64_t idle_since_mono_ms; /* when the last subscriber left, or the session was opened */
+    struct idempotency idempotency;
+
+    char key[]; /* "app/user/session" */
+};
+
+/** What is to be done once the lock is released. Start with `= {0}`. */
+struct session_effects {
+    struct frame *evicted;
+    struct watch *watches;
+    struct task *started; /* a reference */
+    struct task *ended;   /* linked by next_ended; references */
+    struct task *dropped; /* a reference to give back */
+};
+
+/** Where the parts of the key begin; they are not NUL-terminated except for the last. */
+struct session_parts {
+    const char *app, *user, *session;
+    int app_length, user_length, session_length;
+};
+struct session_parts session_parts(const struct session *session);
+
+/** A session that is in no table yet, one reference. NULL: out of memory. */
+struct session *session_create(struct broadcaster *broadcaster, const char *key) MUST_CHECK;
+struct session *session_ref(struct session *session);
+void session_unref(struct session *session); /* takes NULL */
+
+/** Appends a frame (takes it over) and notes whom to wake. */
+void session_append_locked(struct session *session, struct frame *frame, struct session_effects *effects);
+
+/** The one way into being current: appends run.start. Takes over a reference to the task. Nothing is current,
+ * and the run is counted already. */
+void session_start_locked(struct session *session, struct task *task, struct session_effects *effects);
+
+/** The one end of a run: sets the status, appends run.end. False: it had ended already. */
+bool session_end_task_locked(struct session *session, struct task *task, enum task_status status,
+                             enum task_reason reason, struct session_effects *effects);
+
+/** If nothing is current and a run waits, that one starts. */
+void session_start_next_locked(struct session *session, struct session_effects *effects);
+
+/** One subscriber less. `may_cancel`: its client has left, and so ends the current run if that wanted to be
+ * ended with the last of them. */
+void session_remove_subscriber_locked(struct session *session, bool may_cancel,
+                                      struct session_effects *effects);
+
+/** Whether nothing will be appended any more: whoever has read all there is has reached the end. */
+bool session_is_over_locked(struct session *session);
+
+/** Takes all frames out of the log of a closed session that nobody reads any more. */
+void session_free_log_locked(struct session *session, struct session_effects *effects);
+
+/** Wakes everybody who listens, without an event. */
+void session_wake_locked(struct session *session, struct session_effects *effects);
+
+/** Does what was decided. No lock held. */
+void session_apply(struct session_effects *effects);
+
+/** Somebody used the session just now. */
+void session_touch_locked(struct session *session);
+
+#endif

@@ -1,0 +1,189 @@
+/* A subscriber, a cursor and the sink it writes to: see subscriber.h. */
+#include "broadcaster/subscriber_internal.h"
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "broadcaster/fanout_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* ---- where it begins ----------------------------------------------------------------------------- */
+
+uint64_t subscriber_run_begin_locked(const struct session *session, const struct task *run) {
+    if (run->start_sequence > 0)
+        return run->start_sequence;
+    return run->end_sequence > 0 ? run->end_sequence : session->log.next_sequence;
+}
+
+/* Whether there is nothing left to say to somebody who has read up to `last_id`. */
+static bool is_complete_locked(const struct session *session, const struct subscriber_spec *spec) {
+    const struct task *task = spec->run != NULL ? spec->run : spec->until_run ? session->newest : NULL;
+    if (task == NULL || !spec->resume || !task_status_is_end(task->status))
+        return false;
+    if (event_id_compare(spec->last_id, task->end_id) == 0)
+        return true;
+    struct event_log_position position = event_log_find(&session->log, spec->last_id);
+    return position.known && position.sequence > task->end_sequence;
+}
+
+static void place_locked(struct subscriber *subscriber, const struct subscriber_spec *spec) {
+    const struct session *session = subscriber->session;
+    const struct event_log *log = &session->log;
+    const struct task *run = spec->run != NULL ? spec->run : session->newest;
+    if (spec->resume) {
+        struct event_log_position position = event_log_find(log, spec->last_id);
+        subscriber->cursor = position.sequence;
+        subscriber->position = spec->last_id;
+        subscriber->gap_due = !position.known;
+        subscriber->gap_to = position.lost_to;
+    } else if (spec->from == SUBSCRIBE_FROM_NOW) {
+        subscriber->cursor = log->next_sequence;
+        if (spec->run == NULL && session->newest != NULL && session->current == NULL)
+            subscriber->until_after = session->newest->serial;
+    } else if (spec->from == SUBSCRIBE_FROM_START) {
+        subscriber->cursor = 1;
+    } else {
+        subscriber->cursor = run != NULL ? subscriber_run_begin_locked(session, run) : log->next_sequence;
+    }
+}
+
+static enum subscriber_result prepare_locked(struct subscriber *subscriber,
+                                             const struct subscriber_spec *spec) {
+    struct session *session = subscriber->session;
+    struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
+    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
+    if (is_complete_locked(session, spec))
+        return SUBSCRIBER_COMPLETE;
+    if (atomic_load(&session->closed))
+        return spec->run != NULL ? SUBSCRIBER_GONE : SUBSCRIBER_CLOSED;
+    if (spec->run != NULL && task_status_is_end(spec->run->status) &&
+        spec->run->end_sequence < session->log.first_sequence)
+        return SUBSCRIBER_GONE;
+    if (session->subscribers >= atomic_load(&limits->subscribers_per_session_max))
+        return SUBSCRIBER_SESSION_FULL;
+    if (atomic_fetch_add(&counts->subscribers, 1) >= atomic_load(&limits->subscribers_max)) {
+        atomic_fetch_sub(&counts->subscribers, 1);
+        return SUBSCRIBER_FULL;
+    }
+    session->subscribers++;
+    session_touch_locked(session);
+    place_locked(subscriber, spec);
+    return SUBSCRIBER_OK;
+}
+
+enum subscriber_result subscriber_prepare(struct session *session, const struct subscriber_spec *spec,
+                                          struct subscriber **ret_subscriber) {
+    assert(spec->run == NULL || spec->run->session == session);
+    struct subscriber *subscriber = calloc(1, sizeof(*subscriber));
+    if (subscriber == NULL)
+        return SUBSCRIBER_NO_MEMORY;
+    subscriber->session = session;
+    subscriber->until_run = spec->until_run;
+    subscriber->agent_framing = spec->agent_framing;
+    lock_acquire(&session->lock);
+    enum subscriber_result result = prepare_locked(subscriber, spec);
+    lock_release(&session->lock);
+    if (result != SUBSCRIBER_OK) {
+        metrics_add(METRIC_SUBSCRIBERS_REFUSED,
+                    result == SUBSCRIBER_FULL || result == SUBSCRIBER_SESSION_FULL);
+        free(subscriber);
+        return result;
+    }
+    session_ref(session);
+    subscriber->run = spec->run != NULL ? task_ref(spec->run) : NULL;
+    *ret_subscriber = subscriber;
+    return SUBSCRIBER_OK;
+}
+
+/* ---- the live ones ------------------------------------------------------------------------------- */
+
+void subscriber_join_live(struct subscriber *subscriber) {
+    struct watch *watch = subscriber->watch;
+    bool plain = subscriber->run == NULL && !subscriber->until_run && subscriber->chunked;
+    if (!plain)
+        return;
+    bool first = TAILQ_EMPTY(&watch->live);
+    if (!first && watch->cursor != subscriber->cursor)
+        return; /* it is ahead of them: they are posted, and that flush looks at it again */
+    watch->cursor = subscriber->cursor;
+    if (first || event_id_compare(watch->position, subscriber->position) < 0)
+        watch->position = subscriber->position;
+    TAILQ_REMOVE(&watch->others, subscriber, entry);
+    TAILQ_INSERT_TAIL(&watch->live, subscriber, entry);
+    subscriber->live = true;
+}
+
+void subscriber_demote(struct subscriber *subscriber) {
+    struct watch *watch = subscriber->watch;
+    if (!subscriber->live)
+        return;
+    subscriber->cursor = watch->cursor;
+    subscriber->position = watch->position;
+    TAILQ_REMOVE(&watch->live, subscriber, entry);
+    TAILQ_INSERT_TAIL(&watch->others, subscriber, entry);
+    subscriber->live = false;
+}
+
+/* ---- its life ------------------------------------------------------------------------------------ */
+
+/* `left`: its client has gone, before the end of its stream. */
+static void destroy(struct subscriber *subscriber, bool left) {
+    struct session *session = subscriber->session;
+    struct session_effects effects = {0};
+    lock_acquire(&session->lock);
+    bool was_reading = subscriber->run == NULL || subscriber->run == session->current;
+    session_remove_subscriber_locked(session, left && was_reading, &effects);
+    lock_release(&session->lock);
+    session_apply(&effects);
+    frame_unref(subscriber->rest.frame);
+    task_unref(subscriber->run);
+    session_unref(session);
+    free(subscriber);
+}
+
+void subscriber_destroy(struct subscriber *subscriber) {
+    assert(subscriber->watch == NULL);
+    destroy(subscriber, true);
+}
+
+void subscriber_connect(struct subscriber *subscriber, struct fanout *fanout, struct sink *sink,
+                        bool chunked) {
+    sink->subscriber = subscriber;
+    struct watch *watch = watch_get(fanout, subscriber->session);
+    if (watch == NULL) {
+        sink->subscriber = NULL;
+        sink->operations->close(sink, true);
+        subscriber_destroy(subscriber);
+        return;
+    }
+    subscriber->watch = watch;
+    subscriber->sink = sink;
+    subscriber->chunked = chunked;
+    subscriber->last_write_ms = clock_mono_ms();
+    subscriber->jitter = (uint16_t)(random() % 1000);
+    TAILQ_INSERT_TAIL(&watch->others, subscriber, entry);
+    fanout_add(fanout, subscriber);
+    metrics_add(METRIC_SUBSCRIBERS_OPENED, 1);
+    subscriber_pump(subscriber);
+}
+
+void subscriber_end(struct subscriber *subscriber, bool abort) {
+    struct watch *watch = subscriber->watch;
+    struct sink *sink = subscriber->sink;
+    TAILQ_REMOVE(subscriber->live ? &watch->live : &watch->others, subscriber, entry);
+    fanout_remove(watch->fanout, subscriber);
+    sink->subscriber = NULL;
+    sink->operations->close(sink, abort);
+    destroy(subscriber, abort);
+    watch_consider_destroy(watch);
+}
+
+void subscriber_on_writable(struct subscriber *subscriber) {
+    if (subscriber->blocked)
+        subscriber_pump(subscriber);
+}
+
+void subscriber_on_disconnect(struct subscriber *subscriber) {
+    subscriber_end(subscriber, true);
+}

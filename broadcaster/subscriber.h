@@ -1,0 +1,80 @@
+/* A subscriber: a cursor into a session's log, and the sink that it writes to. It belongs to one worker: all
+ * functions but subscriber_prepare() are called on that worker's thread, with no lock held.
+ *
+ *            subscriber_connect()               caught up
+ *   PREPARED --------------------> CATCHING_UP <----------> LIVE (plain ones)
+ *      |                             |  ^ behind: blocked, or fell out of step
+ *      | subscriber_destroy()        |
+ *      v                             v end of its stream, disconnect, stall
+ *    freed                         freed
+ */
+#ifndef SLUICE_BROADCASTER_SUBSCRIBER_H
+#define SLUICE_BROADCASTER_SUBSCRIBER_H
+
+#include "broadcaster/broadcaster.h"
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct fanout;
+struct subscriber;
+
+/** Where a subscriber writes to. The worker provides it; nothing of it is called with a lock held. */
+struct sink {
+    const struct sink_operations *operations;
+    struct subscriber *subscriber; /* set by subscriber_connect(); NULL again once the subscriber has gone */
+};
+
+struct sink_operations {
+    /** Writes what it can without waiting: bytes written, -EAGAIN, or another negative errno. */
+    ssize_t (*send)(struct sink *sink, const struct iovec *parts, int count);
+    /** Calls subscriber_on_writable() when there is room again (once asked for, until told otherwise). */
+    void (*wait_writable)(struct sink *sink, bool wait);
+    /** Closes and frees the sink; `abort`: what the kernel still holds is thrown away. No further call. */
+    void (*close)(struct sink *sink, bool abort);
+};
+
+enum subscriber_from {
+    SUBSCRIBE_FROM_RUN,   /* the newest run's first event */
+    SUBSCRIBE_FROM_START, /* all that is retained */
+    SUBSCRIBE_FROM_NOW,   /* only what comes */
+};
+
+struct subscriber_spec {
+    enum subscriber_from from;
+    bool resume; /* go on after last_id; wins over `from` */
+    struct event_id last_id;
+    bool until_run;     /* end after the newest run's run.end */
+    struct task *run;   /* only this run's events, and end after its run.end; NULL: the session's */
+    bool agent_framing; /* only the agent's own events; a bad end is told as {"error":...} (needs `run`) */
+};
+
+enum subscriber_result {
+    SUBSCRIBER_OK,
+    SUBSCRIBER_COMPLETE,     /* asked for again from its end: there is nothing left to say */
+    SUBSCRIBER_GONE,         /* the run's events are no longer retained */
+    SUBSCRIBER_CLOSED,       /* the session was closed meanwhile: open it again */
+    SUBSCRIBER_SESSION_FULL, /* as many subscribers of this session as may be */
+    SUBSCRIBER_FULL,         /* as many subscribers as may be */
+    SUBSCRIBER_NO_MEMORY,
+};
+
+/** Decides where the subscriber begins, and counts it. It must be connected or destroyed. */
+enum subscriber_result subscriber_prepare(struct session *session, const struct subscriber_spec *spec,
+                                          struct subscriber **ret_subscriber);
+
+/** A prepared subscriber whose client has gone. */
+void subscriber_destroy(struct subscriber *subscriber);
+
+/** Starts writing to `sink`, which it owns from now on; `chunked`: HTTP/1.1 chunks, else bare text. The
+ * subscriber may have ended when this returns. */
+void subscriber_connect(struct subscriber *subscriber, struct fanout *fanout, struct sink *sink,
+                        bool chunked);
+
+/** The sink has room again. */
+void subscriber_on_writable(struct subscriber *subscriber);
+
+/** The client has gone. The sink is closed. */
+void subscriber_on_disconnect(struct subscriber *subscriber);
+
+#endif

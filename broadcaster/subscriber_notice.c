@@ -1,0 +1,53 @@
+/* What is said to one subscriber alone: a gap, and in the agent's framing how a run ended. */
+#include "broadcaster/subscriber_internal.h"
+
+#include "base/json_text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What went wrong, as the agent would tell it. */
+static struct frame *make_agent_error(const char *message, struct event_id id) {
+    struct buffer data;
+    buffer_init(&data, 6 * strlen(message) + 64);
+    struct frame *frame = NULL;
+    if (buffer_append_text(&data, "{\"error\":") &&
+        json_text_append_string(&data, message, strlen(message)) && buffer_append_text(&data, "}"))
+        frame = frame_create(FRAME_EVENT, 0, NULL, 0, data.bytes, data.length);
+    buffer_finish(&data);
+    if (frame != NULL)
+        frame_stamp(frame, id);
+    return frame;
+}
+
+struct frame *subscriber_make_gap(const struct subscriber *subscriber) {
+    if (subscriber->agent_framing)
+        return make_agent_error("events were lost: they are no longer retained", subscriber->gap_to);
+    char from[EVENT_ID_SIZE], to[EVENT_ID_SIZE], data[2 * EVENT_ID_SIZE + 64];
+    bool fresh = subscriber->position.ms == 0 && subscriber->position.n == 0;
+    bool trimmed = event_id_compare(subscriber->position, subscriber->gap_to) < 0;
+    event_id_format(subscriber->position, from);
+    event_id_format(subscriber->gap_to, to);
+    const char *quote = fresh ? "" : "\"";
+    int length = snprintf(data, sizeof(data), "{\"from\":%s%s%s,\"to\":\"%s\",\"reason\":\"%s\"}", quote,
+                          fresh ? "null" : from, quote, to, trimmed ? "trimmed" : "unknown_id");
+    struct frame *frame = frame_create(FRAME_GAP, 0, "gap", strlen("gap"), data, (size_t)length);
+    if (frame != NULL)
+        frame_stamp(frame, subscriber->gap_to);
+    return frame;
+}
+
+bool subscriber_make_end(const struct subscriber *subscriber, struct frame **ret_frame) {
+    struct task_info info;
+    task_get_info(subscriber->run, &info);
+    *ret_frame = NULL;
+    if (info.status == TASK_COMPLETED || info.reason == REASON_UPSTREAM_ERROR)
+        return true;
+    const char *reason = task_reason_name(info.reason);
+    char message[2 * TASK_MESSAGE_SIZE];
+    snprintf(message, sizeof(message), "run %s%s%s%s%s", task_status_name(info.status),
+             reason != NULL ? ": " : "", reason != NULL ? reason : "", info.message[0] != '\0' ? ": " : "",
+             info.message);
+    *ret_frame = make_agent_error(message, info.end_id);
+    return *ret_frame != NULL;
+}

@@ -1,0 +1,291 @@
+/* A task, one run: see task.h. */
+#include "broadcaster/task.h"
+
+#include "base/clock.h"
+#include "base/json_text.h"
+#include "base/metrics.h"
+#include "base/utf8.h"
+#include "broadcaster/broadcaster.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static const char *const status_names[TASK_STATUS_COUNT] = {
+    [TASK_PENDING] = "pending", [TASK_RUNNING] = "running",     [TASK_COMPLETED] = "completed",
+    [TASK_FAILED] = "failed",   [TASK_CANCELLED] = "cancelled", [TASK_REPLACED] = "replaced",
+    [TASK_TIMEOUT] = "timeout",
+};
+
+static const char *const reason_names[REASON_COUNT] = {
+    [REASON_NONE] = NULL,
+    [REASON_UPSTREAM_CONNECT] = "upstream_connect",
+    [REASON_UPSTREAM_STATUS] = "upstream_status",
+    [REASON_UPSTREAM_ERROR] = "upstream_error",
+    [REASON_UPSTREAM_TRUNCATED] = "upstream_truncated",
+    [REASON_UPSTREAM_PROTOCOL] = "upstream_protocol",
+    [REASON_UPSTREAM_IDLE] = "upstream_idle",
+    [REASON_LIMIT] = "limit",
+    [REASON_INTERNAL] = "internal",
+    [REASON_REQUESTED] = "requested",
+    [REASON_DISCONNECTED] = "disconnected",
+    [REASON_SUBSCRIBERS_IDLE] = "subscribers_idle",
+    [REASON_SESSION_DELETED] = "session_deleted",
+    [REASON_SESSION_EXPIRED] = "session_expired",
+    [REASON_SHUTDOWN] = "shutdown",
+    [REASON_RUN_TIME] = "run_time",
+};
+
+static _Atomic uint64_t last_serial;
+
+const char *task_status_name(enum task_status status) {
+    return status_names[status];
+}
+
+const char *task_reason_name(enum task_reason reason) {
+    return reason_names[reason];
+}
+
+enum task_status task_status_find(const char *name) {
+    int status = 0;
+    while (status < TASK_STATUS_COUNT && strcmp(status_names[status], name) != 0)
+        status++;
+    return (enum task_status)status;
+}
+
+static bool make_id(char out[TASK_ID_SIZE]) {
+    unsigned char random[(TASK_ID_SIZE - 1) / 2];
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return false;
+    for (size_t i = 0; i < sizeof(random); i++)
+        snprintf(out + 2 * i, 3, "%02x", random[i]);
+    return true;
+}
+
+static struct frame *make_start_frame(const struct task *task) {
+    struct session_parts parts = session_parts(task->session);
+    struct buffer data;
+    buffer_init(&data, 4096);
+    struct frame *frame = NULL;
+    /* The parts of a session's key hold nothing that JSON would have to escape. */
+    if (buffer_printf(&data,
+                      "{\"task_id\":\"%s\",\"app_name\":\"%.*s\",\"user_id\":\"%.*s\",\"session_id\":\"%.*"
+                      "s\",\"label\":",
+                      task->id, parts.app_length, parts.app, parts.user_length, parts.user,
+                      parts.session_length, parts.session) &&
+        (task->options.label[0] != '\0'
+             ? json_text_append_string(&data, task->options.label, strlen(task->options.label))
+             : buffer_append_text(&data, "null")) &&
+        buffer_append_text(&data, "}"))
+        frame = frame_create(FRAME_RUN_START, task->serial, "run.start", strlen("run.start"), data.bytes,
+                             data.length);
+    buffer_finish(&data);
+    return frame;
+}
+
+struct task *task_create(struct session *session, const struct task_options *options,
+                         struct task_driver *driver, void *payload) {
+    struct task *task = calloc(1, sizeof(*task));
+    if (task == NULL)
+        return NULL;
+    atomic_init(&task->references, 1);
+    task->serial = atomic_fetch_add(&last_serial, 1) + 1;
+    task->session = session_ref(session);
+    task->options = *options;
+    task->created_unix_ms = clock_unix_ms();
+    task->created_mono_ms = clock_mono_ms();
+    task->driver = driver;
+    task->payload = payload;
+    task->status = TASK_PENDING;
+    LIST_INIT(&task->waiters);
+    if (make_id(task->id)) {
+        task->start_frame = make_start_frame(task);
+        task->end_frame = frame_reserve(FRAME_RUN_END, task->serial, "run.end", TASK_END_DATA_MAX);
+    }
+    if (task->start_frame == NULL || task->end_frame == NULL) {
+        task_unref(task);
+        return NULL;
+    }
+    return task;
+}
+
+struct task *task_ref(struct task *task) {
+    atomic_fetch_add_explicit(&task->references, 1, memory_order_relaxed);
+    return task;
+}
+
+void task_unref(struct task *task) {
+    if (task == NULL || atomic_fetch_sub_explicit(&task->references, 1, memory_order_acq_rel) > 1)
+        return;
+    frame_unref(task->start_frame);
+    frame_unref(task->end_frame);
+    session_unref(task->session);
+    free(task);
+}
+
+bool task_publish(struct task *task, struct frame *frame) {
+    struct session *session = task->session;
+    struct session_effects effects = {0};
+    uint64_t bytes = frame->data_length;
+    lock_acquire(&session->lock);
+    bool is_current = session->current == task;
+    if (is_current) {
+        if (task->events == 0)
+            task->first_event_mono_ms = clock_mono_ms();
+        task->events++;
+        task->bytes += bytes;
+        session_append_locked(session, frame, &effects);
+    }
+    lock_release(&session->lock);
+    if (!is_current)
+        frame_unref(frame);
+    metrics_add(is_current ? METRIC_EVENTS_IN : METRIC_EVENTS_FENCED, 1);
+    if (is_current)
+        metrics_add(METRIC_EVENT_BYTES_IN, bytes);
+    session_apply(&effects);
+    return is_current;
+}
+
+/* Copies what may stand in JSON and in a log line without any escape, so that its length there is known; cuts
+ * before a character's middle. */
+static void copy_message(char out[TASK_MESSAGE_SIZE], const char *message) {
+    size_t length = 0;
+    for (; message[length] != '\0' && length + 1 < TASK_MESSAGE_SIZE; length++) {
+        char byte = message[length];
+        if ((unsigned char)byte < 0x20 || byte == 0x7f)
+            byte = ' ';
+        else if (byte == '"')
+            byte = '\'';
+        else if (byte == '\\')
+            byte = '/';
+        out[length] = byte;
+    }
+    if (message[length] != '\0')
+        while (length > 0 && ((unsigned char)message[length] & 0xc0) == 0x80)
+            length--;
+    out[length] = '\0';
+    if (!utf8_is_valid(out, length))
+        for (size_t i = 0; i < length; i++)
+            if ((unsigned char)out[i] >= 0x80)
+                out[i] = '?';
+}
+
+bool task_end(struct task *task, enum task_status status, enum task_reason reason, int http_status,
+              const char *message) {
+    struct session *session = task->session;
+    struct session_effects effects = {0};
+    lock_acquire(&session->lock);
+    bool ends = atomic_load(&task->registered) && !task_status_is_end(task->status);
+    if (ends) {
+        task->http_status = http_status;
+        copy_message(task->message, message != NULL ? message : "");
+        session_end_task_locked(session, task, status, reason, &effects);
+        session_start_next_locked(session, &effects);
+    }
+    lock_release(&session->lock);
+    session_apply(&effects);
+    return ends;
+}
+
+bool task_cancel(struct task *task, enum task_reason reason) {
+    return task_end(task, TASK_CANCELLED, reason, 0, NULL);
+}
+
+bool task_wait(struct task *task, struct task_waiter *waiter) {
+    lock_acquire(&task->session->lock);
+    waiter->linked = !task_status_is_end(task->status);
+    if (waiter->linked)
+        LIST_INSERT_HEAD(&task->waiters, waiter, entry);
+    bool linked = waiter->linked;
+    lock_release(&task->session->lock);
+    return linked;
+}
+
+bool task_unwait(struct task *task, struct task_waiter *waiter) {
+    lock_acquire(&task->session->lock);
+    bool was_linked = waiter->linked;
+    if (was_linked) {
+        LIST_REMOVE(waiter, entry);
+        waiter->linked = false;
+    }
+    lock_release(&task->session->lock);
+    return was_linked;
+}
+
+int64_t task_check_idle(struct task *task) {
+    struct session *session = task->session;
+    int64_t limit_ms = task->options.cancel_after_idle_ms;
+    int64_t again_ms = 0;
+    bool idle_too_long = false;
+    lock_acquire(&session->lock);
+    if (limit_ms > 0 && session->current == task) {
+        /* Idle since the last one left, but no longer than the run has been running. */
+        int64_t since_ms = session->idle_since_mono_ms > task->started_mono_ms ? session->idle_since_mono_ms
+                                                                               : task->started_mono_ms;
+        int64_t idle_ms = session->subscribers > 0 ? 0 : clock_mono_ms() - since_ms;
+        idle_too_long = idle_ms >= limit_ms;
+        again_ms = limit_ms - idle_ms;
+    }
+    lock_release(&session->lock);
+    if (!idle_too_long)
+        return again_ms;
+    task_cancel(task, REASON_SUBSCRIBERS_IDLE);
+    return 0;
+}
+
+static int64_t since(int64_t from_ms, int64_t to_ms) {
+    return to_ms > from_ms ? to_ms - from_ms : 0;
+}
+
+static int64_t duration_locked(const struct task *task) {
+    if (task->start_sequence == 0)
+        return 0;
+    return since(task->started_mono_ms,
+                 task_status_is_end(task->status) ? task->ended_mono_ms : clock_mono_ms());
+}
+
+size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
+    const char *reason = task_reason_name(task->reason);
+    const char *quote = reason != NULL ? "\"" : "";
+    int length = snprintf(
+        out, TASK_END_DATA_MAX,
+        "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s,\"events\":%llu,\"bytes\":%llu,"
+        "\"duration_ms\":%lld",
+        task->id, task_status_name(task->status), quote, reason != NULL ? reason : "null", quote,
+        (unsigned long long)task->events, (unsigned long long)task->bytes, (long long)duration_locked(task));
+    if (task->http_status != 0)
+        length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"upstream_status\":%d",
+                           task->http_status);
+    if (task->message[0] != '\0')
+        length +=
+            snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"message\":\"%s\"", task->message);
+    length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, "}");
+    assert(length < TASK_END_DATA_MAX);
+    return (size_t)length;
+}
+
+void task_get_info(struct task *task, struct task_info *ret_info) {
+    int64_t sent_ms = atomic_load(&task->sent_mono_ms);
+    lock_acquire(&task->session->lock);
+    *ret_info = (struct task_info){
+        .status = task->status,
+        .reason = task->reason,
+        .http_status = task->http_status,
+        .started_unix_ms = task->started_unix_ms,
+        .ended_unix_ms = task->ended_unix_ms,
+        .duration_ms = duration_locked(task),
+        .execution_delay_ms = sent_ms != 0 ? since(task->created_mono_ms, sent_ms) : -1,
+        .first_event_delay_ms =
+            task->events > 0 ? since(task->created_mono_ms, task->first_event_mono_ms) : -1,
+        .events = task->events,
+        .bytes = task->bytes,
+        .start_id = task->start_id,
+        .end_id = task->end_id,
+        .start_sequence = task->start_sequence,
+        .end_sequence = task->end_sequence,
+    };
+    memcpy(ret_info->message, task->message, sizeof(task->message));
+    lock_release(&task->session->lock);
+}

@@ -1,0 +1,195 @@
+/* A task is one run: a request to the agent and the stream it answers. It ends exactly once. */
+#ifndef SLUICE_BROADCASTER_TASK_H
+#define SLUICE_BROADCASTER_TASK_H
+
+#include "base/inbox.h"
+#include "broadcaster/event_id.h"
+#include "broadcaster/frame.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+struct session;
+struct broadcaster;
+struct task;
+
+enum task_status {
+    TASK_PENDING,
+    TASK_RUNNING,
+    TASK_COMPLETED,
+    TASK_FAILED,
+    TASK_CANCELLED,
+    TASK_REPLACED,
+    TASK_TIMEOUT,
+    TASK_STATUS_COUNT
+};
+
+/** Why a run ended as it did. */
+enum task_reason {
+    REASON_NONE,
+    REASON_UPSTREAM_CONNECT, /* the reasons of `failed` */
+    REASON_UPSTREAM_STATUS,
+    REASON_UPSTREAM_ERROR,
+    REASON_UPSTREAM_TRUNCATED,
+    REASON_UPSTREAM_PROTOCOL,
+    REASON_UPSTREAM_IDLE,
+    REASON_LIMIT,
+    REASON_INTERNAL,
+    REASON_REQUESTED, /* the reasons of `cancelled` */
+    REASON_DISCONNECTED,
+    REASON_SUBSCRIBERS_IDLE,
+    REASON_SESSION_DELETED,
+    REASON_SESSION_EXPIRED,
+    REASON_SHUTDOWN,
+    REASON_RUN_TIME, /* the reason of `timeout` */
+    REASON_COUNT
+};
+
+/** The contract's word for it; NULL for REASON_NONE. */
+const char *task_status_name(enum task_status status);
+const char *task_reason_name(enum task_reason reason);
+
+/** By the contract's word; TASK_STATUS_COUNT: there is none such. */
+enum task_status task_status_find(const char *name);
+
+static inline bool task_status_is_end(enum task_status status) {
+    return status >= TASK_COMPLETED;
+}
+
+enum on_conflict { ON_CONFLICT_REPLACE, ON_CONFLICT_REJECT, ON_CONFLICT_ENQUEUE };
+enum on_disconnect { ON_DISCONNECT_CONTINUE, ON_DISCONNECT_CANCEL };
+
+#define TASK_LABEL_SIZE 129
+#define TASK_MESSAGE_SIZE 256
+
+struct task_options {
+    enum on_conflict on_conflict;
+    enum on_disconnect on_disconnect;
+    int64_t cancel_after_idle_ms; /* 0: never */
+    int64_t timeout_ms;           /* of the run, from when it became current */
+    int priority;                 /* 1..10 */
+    char label[TASK_LABEL_SIZE];  /* valid UTF-8 */
+};
+
+/** Who does the work of a run: a worker. Called on any thread without a lock held; what they need later they
+ * keep with a reference of their own. Two threads may bring start() and ended() in either order. */
+struct task_driver {
+    /** The run became current: start it, unless ended() came first. At most once a task. */
+    void (*start)(struct task_driver *driver, struct task *task);
+    /** The run has ended, whoever ended it: stop the work and free the payload. Once for each task that was
+     *  registered. */
+    void (*ended)(struct task_driver *driver, struct task *task);
+};
+
+/** Somebody who wants to know of a run's end. Embedded in what waits. */
+struct task_waiter {
+    struct inbox *inbox;
+    struct inbox_item item; /* posted to `inbox` when the run has ended */
+    bool linked;            /* session lock */
+    LIST_ENTRY(task_waiter) entry;
+};
+
+#define TASK_ID_SIZE 33
+
+struct task {
+    atomic_uint references;
+    uint64_t serial; /* grows with each task made */
+    char id[TASK_ID_SIZE];
+    struct session *session; /* a reference */
+    struct task_options options;
+    int64_t created_unix_ms;
+    int64_t created_mono_ms;
+
+    struct task_driver *driver;
+    void *payload; /* the driver's */
+    struct inbox_item start_item;
+    struct inbox_item ended_item;
+    atomic_bool registered;       /* from then on it runs or waits, is tracked, and will end */
+    _Atomic int64_t sent_mono_ms; /* when the request went out to the upstream; 0: not yet */
+
+    /* session lock */
+    enum task_status status;
+    enum task_reason reason;
+    char message[TASK_MESSAGE_SIZE]; /* for people: what went wrong */
+    int http_status;                 /* of the upstream, if it answered; else 0 */
+    int64_t started_unix_ms, started_mono_ms;
+    int64_t first_event_mono_ms;
+    int64_t ended_unix_ms, ended_mono_ms;
+    uint64_t events, bytes;
+    uint64_t start_sequence, end_sequence; /* of run.start and run.end in the log; 0: not there */
+    struct event_id start_id, end_id;
+    struct frame *start_frame, *end_frame; /* kept ready, so that neither can fail; NULL once appended */
+    LIST_HEAD(, task_waiter) waiters;
+    struct task_waiter *waiters_to_tell; /* unlinked at the end, told once the lock is released */
+    TAILQ_ENTRY(task) queue_entry;       /* in the session's queue */
+
+    struct task *next_ended; /* in a list of effects */
+
+    /* task table's lock */
+    UT_hash_handle hh;
+    TAILQ_ENTRY(task) all_entry;
+    TAILQ_ENTRY(task) ended_entry;
+    bool ended_listed;
+};
+
+/** What a task is and was, copied at one moment. */
+struct task_info {
+    enum task_status status;
+    enum task_reason reason;
+    char message[TASK_MESSAGE_SIZE];
+    int http_status;
+    int64_t started_unix_ms, ended_unix_ms; /* 0: not yet */
+    int64_t duration_ms;                    /* since it was started, until it ended */
+    int64_t execution_delay_ms;             /* accepted -> request sent; -1: not sent yet */
+    int64_t first_event_delay_ms;           /* accepted -> first event; -1: none yet */
+    uint64_t events, bytes;
+    struct event_id start_id, end_id; /* 0-0: not there */
+    uint64_t start_sequence, end_sequence;
+};
+
+/** A pending task of `session`, not registered yet, with one reference for the caller. The session is
+ *  referenced. `driver` must outlive it. NULL: out of memory. Any thread. The payload stays the caller's
+ * until the task is registered; from then on it is the driver's. */
+struct task *task_create(struct session *session, const struct task_options *options,
+                         struct task_driver *driver, void *payload) MUST_CHECK;
+
+struct task *task_ref(struct task *task);
+void task_unref(struct task *task); /* takes NULL */
+
+/** Appends an event of the agent to the session's log, if the task is current (the fence). Takes over the
+ * frame. False: the run has ended or was replaced; nothing was appended. Any thread, no lock held. */
+bool task_publish(struct task *task, struct frame *frame);
+
+/** The one end of a run. `message` may be NULL. False: it had ended already; nothing happened. Whoever wins,
+ *  run.end is in the log when this returns. Any thread, no lock held. */
+bool task_end(struct task *task, enum task_status status, enum task_reason reason, int http_status,
+              const char *message);
+
+/** Asks a run to end as cancelled, whatever it is doing; its end is told to its waiters. False: it had ended
+ *  already. Any thread, no lock held. */
+bool task_cancel(struct task *task, enum task_reason reason);
+
+/** Registers for the end; the waiter must live until it was posted or task_unwait() has returned true.
+ *  False: the run has ended already; the waiter was not registered. Any thread. */
+bool task_wait(struct task *task, struct task_waiter *waiter) MUST_CHECK;
+
+/** Takes a waiter back. False: it was posted already, and its item will still be handled. */
+bool task_unwait(struct task *task, struct task_waiter *waiter) MUST_CHECK;
+
+/** Ends the run if nobody has listened to its session for as long as its cancel_after_idle_ms says. Returns
+ * in how many ms to ask again, 0: never again. Any thread, no lock held. */
+int64_t task_check_idle(struct task *task);
+
+/** Room for the data of any run.end. */
+#define TASK_END_DATA_MAX 768
+
+/** Writes the data of run.end, one line of JSON; returns its length. Session lock held, the end decided. */
+size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]);
+
+/** Copies the state. Any thread, no lock held. */
+void task_get_info(struct task *task, struct task_info *ret_info);
+
+#endif

@@ -1,0 +1,134 @@
+/* All tracked runs: see task_table.h. */
+/* Adding to a hash table must be allowed to fail without taking the process along. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) (out_of_memory = true)
+
+#include "broadcaster/task_table.h"
+
+#include "base/lock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+TAILQ_HEAD(task_list, task);
+
+struct task_table {
+    struct lock lock;
+    struct task *by_id;
+    struct task_list all;   /* newest first */
+    struct task_list ended; /* longest ended first */
+    uint64_t count;
+    uint64_t ended_count;
+};
+
+struct task_table *task_table_create(void) {
+    struct task_table *table = calloc(1, sizeof(*table));
+    if (table == NULL)
+        return NULL;
+    lock_init(&table->lock);
+    TAILQ_INIT(&table->all);
+    TAILQ_INIT(&table->ended);
+    return table;
+}
+
+static void unlink_locked(struct task_table *table, struct task *task) {
+    lock_assert_held(&table->lock);
+    HASH_DEL(table->by_id, task);
+    TAILQ_REMOVE(&table->all, task, all_entry);
+    if (task->ended_listed) {
+        TAILQ_REMOVE(&table->ended, task, ended_entry);
+        table->ended_count--;
+    }
+    table->count--;
+}
+
+void task_table_destroy(struct task_table *table) {
+    if (table == NULL)
+        return;
+    struct task *task;
+    while ((task = TAILQ_FIRST(&table->all)) != NULL)
+        task_table_remove(table, task);
+    lock_finish(&table->lock);
+    free(table);
+}
+
+bool task_table_add(struct task_table *table, struct task *task) {
+    bool out_of_memory = false;
+    lock_acquire(&table->lock);
+    HASH_ADD_STR(table->by_id, id, task);
+    if (!out_of_memory) {
+        /* The order of serials, though two threads may come here the other way round. */
+        struct task *before = TAILQ_FIRST(&table->all);
+        while (before != NULL && before->serial > task->serial)
+            before = TAILQ_NEXT(before, all_entry);
+        if (before != NULL)
+            TAILQ_INSERT_BEFORE(before, task, all_entry);
+        else
+            TAILQ_INSERT_TAIL(&table->all, task, all_entry);
+        table->count++;
+        task_ref(task);
+    }
+    lock_release(&table->lock);
+    return !out_of_memory;
+}
+
+void task_table_remove(struct task_table *table, struct task *task) {
+    lock_acquire(&table->lock);
+    unlink_locked(table, task);
+    lock_release(&table->lock);
+    task_unref(task);
+}
+
+/* The longest ended task, unlinked, if more than `kept_max` have ended. */
+static struct task *forget_one(struct task_table *table, uint64_t kept_max) {
+    lock_acquire(&table->lock);
+    struct task *oldest = table->ended_count > kept_max ? TAILQ_FIRST(&table->ended) : NULL;
+    if (oldest != NULL)
+        unlink_locked(table, oldest);
+    lock_release(&table->lock);
+    return oldest;
+}
+
+void task_table_note_end(struct task_table *table, struct task *task, uint64_t kept_max) {
+    lock_acquire(&table->lock);
+    TAILQ_INSERT_TAIL(&table->ended, task, ended_entry);
+    task->ended_listed = true;
+    table->ended_count++;
+    lock_release(&table->lock);
+    struct task *forgotten;
+    while ((forgotten = forget_one(table, kept_max)) != NULL)
+        task_unref(forgotten);
+}
+
+struct task *task_table_find(struct task_table *table, const char *id) {
+    struct task *task;
+    lock_acquire(&table->lock);
+    HASH_FIND_STR(table->by_id, id, task);
+    if (task != NULL && atomic_load(&task->registered))
+        task_ref(task);
+    else
+        task = NULL;
+    lock_release(&table->lock);
+    return task;
+}
+
+size_t task_table_list(struct task_table *table, uint64_t before, struct task **tasks, size_t count) {
+    size_t found = 0;
+    lock_acquire(&table->lock);
+    struct task *task;
+    TAILQ_FOREACH(task, &table->all, all_entry) {
+        if (found == count)
+            break;
+        if ((before == 0 || task->serial < before) && atomic_load(&task->registered))
+            tasks[found++] = task_ref(task);
+    }
+    lock_release(&table->lock);
+    return found;
+}
+
+uint64_t task_table_count(struct task_table *table) {
+    lock_acquire(&table->lock);
+    uint64_t count = table->count;
+    lock_release(&table->lock);
+    return count;
+}

@@ -1,0 +1,202 @@
+/* A watch, what one worker's subscribers of one session have in common: see watch.h. */
+#include "broadcaster/watch.h"
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "broadcaster/fanout_internal.h"
+#include "broadcaster/subscriber_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Frames that all live subscribers of a watch are written in one go. */
+struct volley {
+    struct frame *frames[SEND_FRAMES_MAX]; /* references */
+    struct iovec parts[SEND_FRAMES_MAX];
+    size_t count;
+    size_t bytes;
+    bool together; /* false: each must be looked at by itself */
+    bool more;     /* there is more behind it */
+    uint64_t events_out, bytes_out;
+};
+
+/* ---- its life ------------------------------------------------------------------------------------ */
+
+static void on_dirty(struct inbox_item *item) {
+    struct watch *watch = CONTAINER_OF(item, struct watch, dirty_item);
+    STAILQ_INSERT_TAIL(&watch->fanout->dirty, watch, dirty_entry);
+}
+
+void watch_post(struct watch *watch) {
+    if (inbox_is_home(watch->fanout->inbox))
+        on_dirty(&watch->dirty_item);
+    else
+        inbox_post(watch->fanout->inbox, &watch->dirty_item);
+}
+
+void watch_post_later(struct watch *watch) {
+    lock_acquire(&watch->session->lock);
+    bool was_posted = watch->posted;
+    watch->posted = true;
+    lock_release(&watch->session->lock);
+    if (!was_posted) /* by way of the inbox, which wakes the loop */
+        inbox_post(watch->fanout->inbox, &watch->dirty_item);
+}
+
+static struct watch *find_locked(struct fanout *fanout, struct session *session) {
+    lock_assert_held(&session->lock);
+    struct watch *watch = LIST_FIRST(&session->watches);
+    while (watch != NULL && watch->fanout != fanout)
+        watch = LIST_NEXT(watch, session_entry);
+    return watch;
+}
+
+static struct watch *create(struct fanout *fanout, struct session *session) {
+    struct watch *watch = calloc(1, sizeof(*watch));
+    if (watch == NULL)
+        return NULL;
+    watch->session = session_ref(session);
+    watch->fanout = fanout;
+    watch->dirty_item.handle = on_dirty;
+    TAILQ_INIT(&watch->live);
+    TAILQ_INIT(&watch->others);
+    fanout->watches++;
+    return watch;
+}
+
+struct watch *watch_get(struct fanout *fanout, struct session *session) {
+    lock_acquire(&session->lock);
+    struct watch *watch = find_locked(fanout, session);
+    lock_release(&session->lock);
+    if (watch != NULL)
+        return watch;
+    watch = create(fanout, session);
+    if (watch == NULL)
+        return NULL;
+    lock_acquire(&session->lock); /* only this thread adds watches of this fan-out */
+    LIST_INSERT_HEAD(&session->watches, watch, session_entry);
+    lock_release(&session->lock);
+    return watch;
+}
+
+void watch_consider_destroy(struct watch *watch) {
+    if (watch->flushing || !TAILQ_EMPTY(&watch->live) || !TAILQ_EMPTY(&watch->others))
+        return;
+    lock_acquire(&watch->session->lock);
+    bool posted = watch->posted;
+    if (!posted)
+        LIST_REMOVE(watch, session_entry);
+    lock_release(&watch->session->lock);
+    if (posted)
+        return; /* the flush that is due considers it again */
+    watch->fanout->watches--;
+    session_unref(watch->session);
+    free(watch);
+}
+
+/* ---- the flush ----------------------------------------------------------------------------------- */
+
+static void load_locked(struct watch *watch, struct volley *volley) {
+    struct session *session = watch->session;
+    const struct event_log *log = &session->log;
+    bool fell_behind = watch->cursor < log->first_sequence;
+    *volley = (struct volley){.together = !fell_behind && !session_is_over_locked(session)};
+    if (!volley->together)
+        return;
+    uint64_t sequence = watch->cursor;
+    for (; sequence < log->next_sequence && volley->count < SEND_FRAMES_MAX; sequence++) {
+        struct frame *frame = frame_ref(event_log_at(log, sequence));
+        struct frame_span span = frame_chunked(frame);
+        volley->parts[volley->count] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)span.bytes, .iov_len = span.length};
+        volley->frames[volley->count++] = frame;
+        volley->bytes += span.length;
+    }
+    volley->more = sequence < log->next_sequence;
+}
+
+static void unload(struct volley *volley) {
+    for (size_t i = 0; i < volley->count; i++)
+        frame_unref(volley->frames[i]);
+    metrics_add(METRIC_EVENTS_OUT, volley->events_out);
+    metrics_add(METRIC_BYTES_OUT, volley->bytes_out);
+}
+
+/* The subscriber leaves the live ones if it does not take all of it. */
+static void send_volley(struct subscriber *subscriber, struct volley *volley, int64_t now_ms) {
+    ssize_t written = subscriber->sink->operations->send(subscriber->sink, volley->parts, (int)volley->count);
+    if (written < 0 && written != -EAGAIN) {
+        subscriber_end(subscriber, true);
+        return;
+    }
+    if (written > 0) {
+        subscriber->last_write_ms = now_ms;
+        volley->bytes_out += (uint64_t)written;
+    }
+    if (written == (ssize_t)volley->bytes) {
+        volley->events_out += volley->count;
+        return;
+    }
+    subscriber_demote(subscriber);
+    size_t begun =
+        subscriber_keep_rest(subscriber, volley->frames, volley->count, written > 0 ? (size_t)written : 0);
+    subscriber->cursor += begun;
+    volley->events_out += begun;
+    fanout_note_blocked(subscriber->watch->fanout, subscriber);
+}
+
+static void demote_all(struct watch *watch) {
+    struct subscriber *subscriber;
+    while ((subscriber = TAILQ_FIRST(&watch->live)) != NULL)
+        subscriber_demote(subscriber);
+}
+
+/* Writes the next frames to all live ones. False: there are none, or each must be looked at by itself. */
+static bool flush_volley(struct watch *watch, struct volley *volley) {
+    lock_acquire(&watch->session->lock);
+    load_locked(watch, volley);
+    lock_release(&watch->session->lock);
+    if (!volley->together)
+        demote_all(watch);
+    if (volley->count == 0)
+        return false;
+    int64_t now_ms = clock_mono_ms();
+    struct subscriber *next;
+    for (struct subscriber *subscriber = TAILQ_FIRST(&watch->live); subscriber != NULL; subscriber = next) {
+        next = TAILQ_NEXT(subscriber, entry); /* it may leave the list, or be freed */
+        send_volley(subscriber, volley, now_ms);
+    }
+    watch->cursor += volley->count;
+    watch->position = volley->frames[volley->count - 1]->id;
+    unload(volley);
+    return volley->more;
+}
+
+static void flush_live(struct watch *watch) {
+    struct volley volley;
+    for (int rounds = 0; rounds < SEND_ROUNDS_MAX; rounds++) {
+        if (TAILQ_EMPTY(&watch->live) || !flush_volley(watch, &volley))
+            return;
+    }
+    watch_post_later(watch);
+}
+
+static void flush_others(struct watch *watch) {
+    struct subscriber *next;
+    for (struct subscriber *subscriber = TAILQ_FIRST(&watch->others); subscriber != NULL; subscriber = next) {
+        next = TAILQ_NEXT(subscriber, entry);
+        if (!subscriber->blocked)
+            subscriber_pump(subscriber);
+    }
+}
+
+void watch_flush(struct watch *watch) {
+    lock_acquire(&watch->session->lock);
+    watch->posted = false; /* before the log is read: what comes later posts it again */
+    lock_release(&watch->session->lock);
+    watch->flushing = true; /* its last subscriber may leave meanwhile */
+    flush_live(watch);
+    flush_others(watch);
+    watch->flushing = false;
+    watch_consider_destroy(watch);
+}

@@ -1,0 +1,130 @@
+/* Reads what was written to a subscriber: the chunks (RFC 9112, section 7.1), then the events in them. It asserts
+ * that each chunk is whole and holds nothing but whole events and comments. */
+#ifndef SLUICE_TESTS_UNIT_STREAM_H
+#define SLUICE_TESTS_UNIT_STREAM_H
+
+#include "broadcaster/event_id.h"
+#include "tests/support/unit.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STREAM_EVENTS_MAX 5000
+#define STREAM_TYPE_SIZE 16
+#define STREAM_DATA_SIZE 512
+
+struct stream_event {
+    struct event_id id;
+    char type[STREAM_TYPE_SIZE];
+    char data[STREAM_DATA_SIZE]; /* cut */
+};
+
+struct stream {
+    struct stream_event *events;
+    size_t count;
+    size_t comments;
+    size_t retries;
+    bool ended; /* the last chunk was there */
+};
+
+static inline void stream_add_line(struct stream *stream, struct stream_event *event, const char *line) {
+    (void)stream;
+    char number[64];
+    if (strncmp(line, "id: ", 4) == 0) {
+        snprintf(number, sizeof(number), "%s", line + 4);
+        assert_true(event_id_parse(number, &event->id));
+    } else if (strncmp(line, "event: ", 7) == 0) {
+        snprintf(event->type, sizeof(event->type), "%s", line + 7);
+    } else if (strncmp(line, "data: ", 6) == 0) {
+        size_t length = strlen(event->data);
+        snprintf(event->data + length, sizeof(event->data) - length, "%s%s", length > 0 ? "\n" : "", line + 6);
+    } else {
+        fail_msg("not a line of an event stream: \"%s\"", line);
+    }
+}
+
+/* One block: the lines before an empty one. */
+static inline void stream_add_block(struct stream *stream, char *block) {
+    if (block[0] == ':') {
+        stream->comments++;
+        return;
+    }
+    if (strncmp(block, "retry: ", 7) == 0) {
+        stream->retries++;
+        assert_null(strchr(block, '\n'));
+        return;
+    }
+    assert_true(stream->count < STREAM_EVENTS_MAX);
+    struct stream_event *event = &stream->events[stream->count++];
+    *event = (struct stream_event){.type = "message"};
+    for (char *line = block, *next; line != NULL; line = next) {
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
+        stream_add_line(stream, event, line);
+    }
+    assert_true(event->id.ms > 0); /* every event has an id */
+}
+
+static inline void stream_add_text(struct stream *stream, char *text) {
+    for (char *end; *text != '\0'; text = end + 2) {
+        end = strstr(text, "\n\n");
+        assert_non_null(end); /* else an event is not whole */
+        *end = '\0';
+        stream_add_block(stream, text);
+    }
+}
+
+/* `bytes` is NUL-terminated. Ids must grow. */
+static inline void stream_read(struct stream *stream, const char *bytes, bool chunked) {
+    *stream = (struct stream){.events = calloc(STREAM_EVENTS_MAX, sizeof(struct stream_event))};
+    assert_non_null(stream->events);
+    while (chunked && *bytes != '\0') {
+        assert_false(stream->ended);
+        char *rest;
+        unsigned long length = strtoul(bytes, &rest, 16);
+        assert_true(rest > bytes && strncmp(rest, "\r\n", 2) == 0);
+        char *text = strndup(rest + 2, length);
+        assert_int_equal(strlen(text), length);
+        assert_int_equal(strncmp(rest + 2 + length, "\r\n", 2), 0);
+        stream->ended = length == 0;
+        stream_add_text(stream, text);
+        free(text);
+        bytes = rest + 2 + length + 2;
+    }
+    if (!chunked) {
+        char *text = strdup(bytes);
+        stream_add_text(stream, text);
+        free(text);
+    }
+    for (size_t i = 1; i < stream->count; i++)
+        assert_true(event_id_compare(stream->events[i - 1].id, stream->events[i].id) < 0);
+}
+
+static inline void stream_finish(struct stream *stream) {
+    free(stream->events);
+}
+
+/* Asserts what was said, in short: a word an event, which is its data for the agent's events, and for others
+ * their type, followed for run.end by the status. */
+static inline void stream_assert_says(const struct stream *stream, const char *expected) {
+    static char said[STREAM_EVENTS_MAX * 16];
+    size_t length = 0;
+    said[0] = '\0';
+    for (size_t i = 0; i < stream->count; i++) {
+        const struct stream_event *event = &stream->events[i];
+        char word[STREAM_DATA_SIZE];
+        const char *status = strstr(event->data, "\"status\":\"");
+        if (strcmp(event->type, "message") == 0)
+            snprintf(word, sizeof(word), "%s", event->data);
+        else if (strcmp(event->type, "run.end") == 0 && status != NULL)
+            snprintf(word, sizeof(word), "end:%.*s", (int)strcspn(status + 10, "\""), status + 10);
+        else
+            snprintf(word, sizeof(word), "%s", event->type);
+        length += (size_t)snprintf(said + length, sizeof(said) - length, "%s%s", i > 0 ? " " : "", word);
+    }
+    assert_string_equal(said, expected);
+}
+
+#endif

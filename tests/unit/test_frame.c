@@ -1,0 +1,124 @@
+/* broadcaster/frame: the bytes of an event, as a chunk and bare. */
+#include "broadcaster/frame.h"
+#include "tests/support/unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct event_id id = {1700000000123, 4};
+
+static void assert_span(struct frame_span span, const char *expected) {
+    assert_int_equal(span.length, strlen(expected));
+    assert_memory_equal(span.bytes, expected, span.length);
+}
+
+static void assert_encoded(const char *type, const char *data, size_t length, const char *expected,
+                           const char *expected_data) {
+    struct frame *frame =
+        frame_create(FRAME_EVENT, 1, type, type != NULL ? strlen(type) : 0, data, length);
+    assert_non_null(frame);
+    frame_stamp(frame, id);
+    char plain[256], chunk[512];
+    snprintf(plain, sizeof(plain), "id: 1700000000123-4\n%s\n", expected);
+    snprintf(chunk, sizeof(chunk), "%X\r\n%s\r\n", (unsigned)strlen(plain), plain);
+    assert_span(frame_plain(frame), plain);
+    assert_span(frame_chunked(frame), chunk);
+    struct buffer back;
+    buffer_init(&back, 256);
+    assert_true(frame_append_data(frame, &back));
+    assert_int_equal(back.length, strlen(expected_data));
+    assert_memory_equal(back.bytes != NULL ? back.bytes : "", expected_data, back.length);
+    assert_int_equal(frame->data_length, length);
+    buffer_finish(&back);
+    frame_unref(frame);
+}
+
+static void frame_has_an_id_a_type_and_its_data(void **state) {
+    (void)state;
+    assert_encoded(NULL, TEXT_AND_LENGTH("hello"), "data: hello\n", "hello");
+    assert_encoded("tick", TEXT_AND_LENGTH("{\"a\":1}"), "event: tick\ndata: {\"a\":1}\n", "{\"a\":1}");
+    assert_encoded("message", TEXT_AND_LENGTH(" x"), "data:  x\n", " x");
+    assert_encoded("", TEXT_AND_LENGTH("x"), "data: x\n", "x");
+}
+
+static void frame_parts_lines_at_every_kind_of_line_end(void **state) {
+    (void)state;
+    assert_encoded(NULL, TEXT_AND_LENGTH("a\nb"), "data: a\ndata: b\n", "a\nb");
+    assert_encoded(NULL, TEXT_AND_LENGTH("a\r\nb\rc\nd"), "data: a\ndata: b\ndata: c\ndata: d\n", "a\nb\nc\nd");
+    assert_encoded(NULL, TEXT_AND_LENGTH("a\n"), "data: a\ndata: \n", "a\n");
+    assert_encoded(NULL, TEXT_AND_LENGTH("\n\n"), "data: \ndata: \ndata: \n", "\n\n");
+    assert_encoded(NULL, TEXT_AND_LENGTH("\r"), "data: \ndata: \n", "\n");
+    assert_encoded(NULL, TEXT_AND_LENGTH("\r\n\r"), "data: \ndata: \ndata: \n", "\n\n");
+}
+
+static void frame_with_empty_data_still_is_an_event(void **state) {
+    (void)state;
+    assert_encoded(NULL, "", 0, "data: \n", "");
+    assert_encoded("t", NULL, 0, "event: t\ndata: \n", "");
+}
+
+static void frame_tells_its_type(void **state) {
+    (void)state;
+    struct frame *typed = frame_create(FRAME_EVENT, 1, "tick", 4, "x", 1);
+    struct frame *plain = frame_create(FRAME_EVENT, 1, NULL, 0, "x", 1);
+    assert_span(frame_type(typed), "tick");
+    assert_span(frame_type(plain), "message");
+    frame_unref(typed);
+    frame_unref(plain);
+    frame_unref(NULL);
+}
+
+static void frame_that_was_reserved_takes_as_much_data_as_was_said(void **state) {
+    (void)state;
+    struct frame *frame = frame_reserve(FRAME_RUN_END, 7, "run.end", 5);
+    frame_fill(frame, "12345", 5);
+    frame_stamp(frame, (struct event_id){UINT64_MAX, UINT64_MAX});
+    assert_span(frame_plain(frame), "id: 18446744073709551615-18446744073709551615\n"
+                                    "event: run.end\ndata: 12345\n\n");
+    frame_unref(frame);
+}
+
+static void frame_chunk_says_the_length_of_every_size(void **state) {
+    (void)state;
+    static char data[70000];
+    memset(data, 'x', sizeof(data));
+    for (size_t length = 0; length < sizeof(data); length = length * 2 + 1) {
+        struct frame *frame = frame_create(FRAME_EVENT, 1, NULL, 0, data, length);
+        frame_stamp(frame, id);
+        struct frame_span chunk = frame_chunked(frame), plain = frame_plain(frame);
+        char *end;
+        assert_int_equal(strtoul(chunk.bytes, &end, 16), plain.length);
+        assert_ptr_equal(end + 2, plain.bytes);
+        assert_memory_equal(plain.bytes + plain.length, "\r\n", 2);
+        assert_ptr_equal(chunk.bytes + chunk.length, plain.bytes + plain.length + 2);
+        frame_unref(frame);
+    }
+}
+
+/* Took minutes once: each line looked for its end through all that was left. */
+static void frame_of_a_million_lines_is_made_in_no_time(void **state) {
+    (void)state;
+    enum { LENGTH = 1 << 20 };
+    for (const char *ends = "\r\n"; *ends != '\0'; ends++) {
+        char *data = malloc(LENGTH);
+        memset(data, *ends, LENGTH);
+        struct frame *frame = frame_create(FRAME_EVENT, 1, NULL, 0, data, LENGTH);
+        frame_stamp(frame, id);
+        assert_int_equal(frame_plain(frame).length, 20 + 7 * (LENGTH + 1) + 1);
+        frame_unref(frame);
+        free(data);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(frame_has_an_id_a_type_and_its_data),
+        cmocka_unit_test(frame_parts_lines_at_every_kind_of_line_end),
+        cmocka_unit_test(frame_with_empty_data_still_is_an_event),
+        cmocka_unit_test(frame_tells_its_type),
+        cmocka_unit_test(frame_that_was_reserved_takes_as_much_data_as_was_said),
+        cmocka_unit_test(frame_chunk_says_the_length_of_every_size),
+        cmocka_unit_test(frame_of_a_million_lines_is_made_in_no_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
