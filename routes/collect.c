@@ -1,0 +1,122 @@
+/* A request to the upstream whose whole answer is collected: see collect.h. */
+#include "routes/collect.h"
+
+#include "base/buffer.h"
+#include "base/log.h"
+#include "routes/header_value.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct collect {
+    struct request *request;
+    struct upstream_exchange *exchange;
+    void (*done)(struct request *request, const struct collected *answer);
+    struct buffer body;
+    int status; /* 0: there was no answer yet */
+    bool is_json;
+    bool overflowed;
+};
+
+static void collect_destroy(struct collect *collect) {
+    buffer_finish(&collect->body);
+    free(collect);
+}
+
+static void on_head(void *context, int status, const struct upstream_header *headers, size_t count,
+                    int64_t content_length) {
+    (void)content_length;
+    struct collect *collect = context;
+    collect->status = status;
+    for (size_t i = 0; i < count; i++) {
+        if (strcasecmp(headers[i].name, "Content-Type") == 0)
+            collect->is_json = header_is_json(headers[i].value);
+    }
+}
+
+/* What is too much is thrown away: the answer's end tells, and the connection can be used again. */
+static bool on_body(void *context, const char *bytes, size_t length) {
+    struct collect *collect = context;
+    collect->overflowed = collect->overflowed || !buffer_append(&collect->body, bytes, length);
+    return true;
+}
+
+static void on_end(void *context, const struct upstream_result *result) {
+    struct collect *collect = context;
+    struct request *request = collect->request;
+    const struct collected answer = {
+        .complete = result->end == UPSTREAM_COMPLETED && collect->status != 0 && !collect->overflowed,
+        .status = collect->status,
+        .is_json = collect->is_json,
+        .body = collect->body.bytes != NULL ? collect->body.bytes : "",
+        .length = collect->body.length,
+        .message = collect->overflowed ? "its answer is too long" : result->message,
+    };
+    collect->done(request, &answer);
+    collect_destroy(collect);
+    request_answer(request);
+}
+
+static void on_abandoned(void *context) {
+    struct collect *collect = context;
+    upstream_exchange_cancel(collect->exchange);
+    collect_destroy(collect);
+}
+
+void collect_start(struct request *request, const char *method, const char *path, const char *body,
+                   size_t length, void (*done)(struct request *request, const struct collected *answer)) {
+    static const struct upstream_exchange_callbacks callbacks = {
+        .on_head = on_head, .on_body = on_body, .on_end = on_end};
+    static const struct upstream_header accept = {"Accept", "application/json"};
+    struct collect *collect = calloc(1, sizeof(*collect));
+    if (collect == NULL) {
+        reply_no_memory(request);
+        return;
+    }
+    buffer_init(&collect->body, COLLECT_BYTES_MAX);
+    collect->request = request;
+    collect->done = done;
+    collect->exchange = upstream_exchange_start(request->context->client, method, path, &accept, 1, body,
+                                                length, &callbacks, collect);
+    if (collect->exchange == NULL) {
+        collect_destroy(collect);
+        reply_no_memory(request);
+        return;
+    }
+    request_defer(request, on_abandoned, collect);
+}
+
+void collect_refuse(struct request *request, const struct collected *answer) {
+    log_warn("upstream_unavailable", LOG_STR("path", request->path),
+             LOG_INT("upstream_status", answer->status), LOG_STR("message", answer->message));
+    if (answer->complete)
+        reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", answer->status);
+    else
+        reply_error(request, 503, "upstream_unavailable", "The upstream gave no answer: %s.",
+                    answer->message);
+}
+
+void collect_pass_on(struct request *request, const struct collected *answer) {
+    if (!answer->complete || answer->status < 200 || (answer->status >= 300 && answer->status < 400)) {
+        collect_refuse(request, answer);
+        return;
+    }
+    if (answer->length == 0 && answer->status < 300) {
+        reply_empty(request, answer->status);
+        return;
+    }
+    if (!answer->is_json) {
+        int status = answer->status >= 400 ? answer->status : 503;
+        reply_error(request, status, "upstream_error",
+                    "The upstream answered with status %d, and not with JSON.", answer->status);
+        return;
+    }
+    char *copy = malloc(answer->length + 1);
+    if (copy == NULL) {
+        reply_no_memory(request);
+        return;
+    }
+    memcpy(copy, answer->body, answer->length + 1);
+    reply_body(request, answer->status, "application/json", copy, answer->length);
+}

@@ -1,0 +1,31 @@
+/* A request to the upstream whose whole answer is collected before the client gets its own. */
+#ifndef SLUICE_ROUTES_COLLECT_H
+#define SLUICE_ROUTES_COLLECT_H
+
+#include "routes/request.h"
+
+#define COLLECT_BYTES_MAX (1024u * 1024u)
+
+/** What the upstream said; valid in the callback. */
+struct collected {
+    bool complete; /* there was an answer, whole and no longer than COLLECT_BYTES_MAX */
+    int status;
+    bool is_json;
+    const char *body; /* NUL-terminated */
+    size_t length;
+    const char *message; /* why it is not complete */
+};
+
+/** Sends `method` and `body` (NULL: none) to `path` behind the upstream's base URL and defers the request.
+ * `done` must decide the reply. Out of memory: the reply is decided here. */
+void collect_start(struct request *request, const char *method, const char *path, const char *body,
+                   size_t length, void (*done)(struct request *request, const struct collected *answer));
+
+/** Answers with what was collected; an error that is no JSON, or no answer at all, in the gateway's own
+ * words. */
+void collect_pass_on(struct request *request, const struct collected *answer);
+
+/** Answers that the upstream gave no usable answer. */
+void collect_refuse(struct request *request, const struct collected *answer);
+
+#endif

@@ -1,0 +1,18 @@
+/* Cross-origin requests (Fetch standard, "HTTP CORS protocol"): who may read the answers from a page
+ * elsewhere. */
+#ifndef SLUICE_ROUTES_CORS_H
+#define SLUICE_ROUTES_CORS_H
+
+#include "routes/request.h"
+
+/** Adds the headers that let the page of an allowed origin read the answer. For every request, before
+ * anything is decided. */
+void cors_add_headers(struct request *request);
+
+/** Whether an OPTIONS request is a preflight. */
+bool cors_is_preflight(const struct request *request);
+
+/** Adds what a preflight wants to know, if its origin is allowed. `methods` is a list as for Allow. */
+void cors_add_preflight_headers(struct request *request, const char *methods);
+
+#endif

@@ -1,0 +1,187 @@
+/* JSON request bodies: see json_input.h.
+ *
+ * cJSON is lenient: it takes control bytes as blanks and inside strings, numbers as strtod() does, repeated
+ * names. So the text is scanned first, and what RFC 8259 does not allow is refused before cJSON sees it.
+ */
+#include "routes/json_input.h"
+
+#include "base/utf8.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INTEGER_LIMIT 9007199254740992.0 /* 2^53: from here on a double may stand for another integer */
+
+static const char not_json[] = "The body is not valid JSON.";
+
+/* ---- the scan ------------------------------------------------------------------------------------ */
+
+struct scan {
+    const char *at;
+    const char *end;
+    const char *error; /* NULL: fine so far */
+    bool inexact_number;
+};
+
+static bool is_digit_at(const struct scan *scan) {
+    return scan->at < scan->end && *scan->at >= '0' && *scan->at <= '9';
+}
+
+static bool skip_digits(struct scan *scan) {
+    bool any = is_digit_at(scan);
+    while (is_digit_at(scan))
+        scan->at++;
+    return any;
+}
+
+static bool skip_byte(struct scan *scan, const char *bytes) {
+    bool there = scan->at < scan->end && *scan->at != '\0' && strchr(bytes, *scan->at) != NULL;
+    scan->at += there;
+    return there;
+}
+
+/* RFC 8259, section 6. `text` is NUL-terminated somewhere behind the number. */
+static void scan_number(struct scan *scan) {
+    const char *begin = scan->at;
+    bool whole = true;
+    skip_byte(scan, "-");
+    bool valid = skip_byte(scan, "0") || skip_digits(scan);
+    if (skip_byte(scan, ".")) {
+        whole = false;
+        valid = valid && skip_digits(scan);
+    }
+    if (skip_byte(scan, "eE")) {
+        whole = false;
+        skip_byte(scan, "+-");
+        valid = valid && skip_digits(scan);
+    }
+    if (!valid || is_digit_at(scan)) {
+        scan->error = not_json;
+        return;
+    }
+    double number = strtod(begin, NULL);
+    if (!isfinite(number) || (whole && fabs(number) >= INTEGER_LIMIT))
+        scan->inexact_number = true;
+}
+
+static void scan_string(struct scan *scan) {
+    for (scan->at++; scan->at < scan->end && *scan->at != '"'; scan->at++) {
+        if ((unsigned char)*scan->at < 0x20) {
+            scan->error = "The body holds a control byte within a string.";
+            return;
+        }
+        if (*scan->at != '\\')
+            continue;
+        if (scan->end - scan->at > 5 && memcmp(scan->at, "\\u0000", 6) == 0) {
+            scan->error = "The body holds \\u0000, which is not taken.";
+            return;
+        }
+        scan->at++; /* an escaped quote ends nothing */
+    }
+    if (scan->at >= scan->end)
+        scan->error = not_json;
+    scan->at++;
+}
+
+static struct scan scan_text(const char *text, size_t length) {
+    struct scan scan = {.at = text, .end = text + length};
+    size_t depth = 0;
+    while (scan.at < scan.end && scan.error == NULL) {
+        char byte = *scan.at;
+        if (byte == '"') {
+            scan_string(&scan);
+            continue;
+        }
+        if (byte == '-' || (byte >= '0' && byte <= '9')) {
+            scan_number(&scan);
+            continue;
+        }
+        if ((unsigned char)byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r')
+            scan.error = not_json;
+        if (byte == '{' || byte == '[')
+            depth++;
+        else if ((byte == '}' || byte == ']') && depth > 0)
+            depth--;
+        if (depth > JSON_INPUT_DEPTH_MAX)
+            scan.error = "The body is nested too deeply.";
+        scan.at++;
+    }
+    return scan;
+}
+
+bool json_input_has_inexact_number(const char *text, size_t length) {
+    return scan_text(text, length).inexact_number;
+}
+
+/* ---- names --------------------------------------------------------------------------------------- */
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+int json_input_names_differ(const cJSON *object) {
+    size_t count = 0;
+    const cJSON *member;
+    cJSON_ArrayForEach(member, object) count++;
+    if (count < 2)
+        return 1;
+    const char **names = malloc(count * sizeof(*names));
+    if (names == NULL)
+        return -ENOMEM;
+    size_t i = 0;
+    cJSON_ArrayForEach(member, object) names[i++] = member->string;
+    qsort(names, count, sizeof(*names), compare_names);
+    int differ = 1;
+    for (i = 1; i < count && differ == 1; i++)
+        differ = strcmp(names[i - 1], names[i]) != 0;
+    free(names);
+    return differ;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------- */
+
+static const char *check_text(const char *text, size_t length) {
+    if (!utf8_is_valid(text, length))
+        return "The body is not valid UTF-8.";
+    if (length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
+        return not_json; /* section 8.1: no byte order mark */
+    return scan_text(text, length).error;
+}
+
+static bool only_blanks(const char *from, const char *end) {
+    while (from < end && strchr(" \t\r\n", *from) != NULL)
+        from++;
+    return from == end;
+}
+
+int json_input_read(const char *text, size_t length, cJSON **ret_object, const char **ret_error) {
+    const char *end = NULL;
+    *ret_error = check_text(text, length);
+    if (*ret_error != NULL)
+        return -EINVAL;
+    cJSON *object = cJSON_ParseWithLengthOpts(text, length, &end, false);
+    int differ = 1;
+    if (object == NULL || !only_blanks(end, text + length))
+        *ret_error = not_json;
+    else if (!cJSON_IsObject(object))
+        *ret_error = "The body is not a JSON object.";
+    else if ((differ = json_input_names_differ(object)) == 0)
+        *ret_error = "The body names a member twice.";
+    if (*ret_error == NULL && differ == 1) {
+        *ret_object = object;
+        return 0;
+    }
+    cJSON_Delete(object);
+    return differ == -ENOMEM ? -ENOMEM : -EINVAL;
+}
+
+bool json_input_integer(const cJSON *item, int64_t minimum, int64_t maximum, int64_t *ret_number) {
+    if (!cJSON_IsNumber(item) || item->valuedouble != floor(item->valuedouble) ||
+        item->valuedouble < (double)minimum || item->valuedouble > (double)maximum)
+        return false;
+    *ret_number = (int64_t)item->valuedouble;
+    return true;
+}

@@ -1,0 +1,30 @@
+/* JSON request bodies (RFC 8259), read strictly: what the gateway understands is what everybody behind it
+ * must understand too. */
+#ifndef SLUICE_ROUTES_JSON_INPUT_H
+#define SLUICE_ROUTES_JSON_INPUT_H
+
+#include "base/attributes.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JSON_INPUT_DEPTH_MAX 64
+
+/** Reads one object and nothing behind it. It must be valid UTF-8, nested at most 64 deep, without \u0000
+ * (which would end a C string), and its own names must not repeat. 0 and *ret_object, to be deleted by the
+ * caller; -EINVAL and *ret_error, one sentence (static); -ENOMEM. */
+int json_input_read(const char *text, size_t length, cJSON **ret_object, const char **ret_error) MUST_CHECK;
+
+/** Whether a text that was read holds a number which printing it again would change: an integer of 2^53 or
+ *  more, or one that is no finite double. */
+bool json_input_has_inexact_number(const char *text, size_t length);
+
+/** Whether the names of an object are all different. -ENOMEM, else 1 or 0. */
+int json_input_names_differ(const cJSON *object) MUST_CHECK;
+
+/** The whole number of an item from `minimum` to `maximum`. False: it is something else. */
+bool json_input_integer(const cJSON *item, int64_t minimum, int64_t maximum, int64_t *ret_number) MUST_CHECK;
+
+#endif

@@ -1,0 +1,45 @@
+/* JSON answers, written as they go along. A failure (no memory, over the maximum) sticks: it is asked for
+ * once, at the end.
+ *
+ *     struct json_writer json;
+ *     json_writer_init(&json, 4096);
+ *     json_begin_object(&json, NULL);
+ *     json_add_string(&json, "status", "ok");
+ *     json_end_object(&json);
+ *     reply_json(request, 200, &json);
+ */
+#ifndef SLUICE_ROUTES_JSON_WRITER_H
+#define SLUICE_ROUTES_JSON_WRITER_H
+
+#include "base/buffer.h"
+
+#include <stdint.h>
+
+struct json_writer {
+    struct buffer text;
+    bool needs_comma;
+    bool failed;
+};
+
+void json_writer_init(struct json_writer *writer, size_t bytes_max);
+void json_writer_finish(struct json_writer *writer);
+
+/* `name` is that of a member, or NULL for an item of an array and for the outermost value. */
+
+void json_begin_object(struct json_writer *writer, const char *name);
+void json_end_object(struct json_writer *writer);
+void json_begin_array(struct json_writer *writer, const char *name);
+void json_end_array(struct json_writer *writer);
+
+/** NULL becomes null. */
+void json_add_string(struct json_writer *writer, const char *name, const char *text);
+void json_add_text(struct json_writer *writer, const char *name, const char *bytes, size_t length);
+void json_add_number(struct json_writer *writer, const char *name, int64_t number);
+void json_add_count(struct json_writer *writer, const char *name, uint64_t count);
+void json_add_bool(struct json_writer *writer, const char *name, bool value);
+void json_add_null(struct json_writer *writer, const char *name);
+
+/** A moment as ISO 8601 in UTC; 0 becomes null. */
+void json_add_time(struct json_writer *writer, const char *name, int64_t unix_ms);
+
+#endif

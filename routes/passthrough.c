@@ -1,0 +1,184 @@
+/* Read paths of the agent's own API, passed on as they came and answered as the answer comes.
+ *
+ *   upstream --> on_body() --> [ held: at most HELD_HIGH and one piece ] --> source_read() --> client
+ *
+ * A client that reads slowly fills `held`; then on_body() refuses, and the upstream waits until half is read.
+ */
+#include "base/buffer.h"
+#include "base/log.h"
+#include "routes/handlers.h"
+#include "routes/path.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define HELD_HIGH (64u * 1024u)
+#define HELD_LOW (HELD_HIGH / 2)
+#define HELD_MAX (HELD_HIGH + 1024u * 1024u) /* libcurl never gives a larger piece at once */
+#define TARGET_BYTES_MAX (64u * 1024u)
+
+enum end { END_OPEN, END_CLEAN, END_BROKEN };
+
+struct passthrough {
+    struct request *request;
+    struct upstream_exchange *exchange; /* NULL once it has ended */
+    struct buffer held;
+    enum end end;
+    bool answered; /* its head is the client's */
+    bool paused;   /* the upstream waits for us */
+    bool starved;  /* the client waits for us */
+};
+
+static void passthrough_destroy(void *context) {
+    struct passthrough *passthrough = context;
+    if (passthrough->exchange != NULL)
+        upstream_exchange_cancel(passthrough->exchange);
+    buffer_finish(&passthrough->held);
+    free(passthrough);
+}
+
+/* ---- to the client ------------------------------------------------------------------------------- */
+
+static void wake_client(struct passthrough *passthrough) {
+    if (!passthrough->starved)
+        return;
+    passthrough->starved = false;
+    passthrough->request->operations->source_ready(passthrough->request);
+}
+
+static ssize_t source_read(void *context, char *bytes, size_t size) {
+    struct passthrough *passthrough = context;
+    struct buffer *held = &passthrough->held;
+    if (held->length == 0 && passthrough->end != END_OPEN)
+        return passthrough->end == END_CLEAN ? -1 : -2;
+    size_t count = held->length < size ? held->length : size;
+    if (count > 0)
+        memcpy(bytes, held->bytes, count);
+    buffer_consume(held, count);
+    passthrough->starved = count == 0;
+    if (passthrough->paused && passthrough->exchange != NULL && held->length <= HELD_LOW) {
+        passthrough->paused = false;
+        upstream_exchange_resume(passthrough->exchange);
+    }
+    return (ssize_t)count;
+}
+
+/* ---- from the upstream --------------------------------------------------------------------------- */
+
+/* What concerns the gateway's own origin is the gateway's to say. */
+static bool is_passed_back(const char *name) {
+    static const char *const kept[] = {"Set-Cookie", "Alt-Svc", "Strict-Transport-Security",
+                                       "X-Content-Type-Options"};
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+        if (strcasecmp(name, kept[i]) == 0)
+            return false;
+    }
+    return strncasecmp(name, "Access-Control-", strlen("Access-Control-")) != 0;
+}
+
+static void on_head(void *context, int status, const struct upstream_header *headers, size_t count,
+                    int64_t content_length) {
+    struct passthrough *passthrough = context;
+    struct request *request = passthrough->request;
+    const struct reply_source source = {.read = source_read,
+                                        .finished = passthrough_destroy,
+                                        .context = passthrough,
+                                        .content_length = content_length};
+    for (size_t i = 0; i < count; i++) {
+        if (is_passed_back(headers[i].name))
+            reply_header(request, headers[i].name, headers[i].value);
+    }
+    reply_header(request, "X-Content-Type-Options", "nosniff");
+    passthrough->answered = true;
+    if (status != 204 && status != 304) {
+        reply_from_source(request, status, &source);
+    } else {
+        reply_empty(request, status); /* has no body by its nature */
+        passthrough_destroy(passthrough);
+    }
+    request_answer(request);
+}
+
+static bool on_body(void *context, const char *bytes, size_t length) {
+    struct passthrough *passthrough = context;
+    if (passthrough->held.length >= HELD_HIGH) {
+        passthrough->paused = true;
+        return false;
+    }
+    if (!buffer_append(&passthrough->held, bytes, length)) {
+        upstream_exchange_cancel(passthrough->exchange);
+        passthrough->exchange = NULL;
+        passthrough->end = END_BROKEN;
+    }
+    wake_client(passthrough);
+    return true;
+}
+
+static void on_end(void *context, const struct upstream_result *result) {
+    struct passthrough *passthrough = context;
+    struct request *request = passthrough->request;
+    passthrough->exchange = NULL;
+    passthrough->end = result->end == UPSTREAM_COMPLETED ? END_CLEAN : END_BROKEN;
+    if (result->end != UPSTREAM_COMPLETED)
+        log_warn("upstream_unavailable", LOG_STR("path", request->path), LOG_STR("message", result->message));
+    if (passthrough->answered) {
+        wake_client(passthrough);
+        return;
+    }
+    reply_error(request, 503, "upstream_unavailable", "The upstream gave no answer: %s.", result->message);
+    passthrough_destroy(passthrough);
+    request_answer(request);
+}
+
+/* ---- asking -------------------------------------------------------------------------------------- */
+
+static size_t collect_headers(const struct request *request, struct upstream_header *ret_headers) {
+    static const char *const passed[] = {"Accept", "Accept-Language", "If-None-Match", "If-Modified-Since",
+                                         "Range"};
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
+        const char *value = request_header(request, passed[i]);
+        if (value != NULL)
+            ret_headers[count++] = (struct upstream_header){passed[i], value};
+    }
+    return count;
+}
+
+static void start(struct request *request, const char *target) {
+    static const struct upstream_exchange_callbacks callbacks = {
+        .on_head = on_head, .on_body = on_body, .on_end = on_end};
+    struct upstream_header headers[8];
+    size_t count = collect_headers(request, headers);
+    struct passthrough *passthrough = calloc(1, sizeof(*passthrough));
+    if (passthrough == NULL) {
+        reply_no_memory(request);
+        return;
+    }
+    buffer_init(&passthrough->held, HELD_MAX);
+    passthrough->request = request;
+    passthrough->exchange = upstream_exchange_start(request->context->client, request->head ? "HEAD" : "GET",
+                                                    target, headers, count, NULL, 0, &callbacks, passthrough);
+    if (passthrough->exchange == NULL) {
+        passthrough_destroy(passthrough);
+        reply_no_memory(request);
+        return;
+    }
+    request_defer(request, passthrough_destroy, passthrough);
+}
+
+void handle_passthrough(struct request *request) {
+    struct path path;
+    if (!path_split(request->path, &path) || !path_is_safe(&path) || !path_query_is_safe(request->query)) {
+        reply_error(request, 400, "invalid_path", "This path cannot be passed on to the upstream.");
+        return;
+    }
+    struct buffer target;
+    buffer_init(&target, TARGET_BYTES_MAX);
+    const char *mark = request->query[0] != '\0' ? "?" : "";
+    if (buffer_printf(&target, "%s%s%s", request->path, mark, request->query))
+        start(request, target.bytes);
+    else
+        reply_no_memory(request);
+    buffer_finish(&target);
+}

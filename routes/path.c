@@ -1,0 +1,87 @@
+/* Request paths: see path.h. */
+#include "routes/path.h"
+
+#include "base/percent.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* Longer segments are nobody's. */
+#define SEGMENT_SIZE 1024
+
+bool path_split(const char *raw, struct path *ret_path) {
+    ret_path->count = 0;
+    if (*raw != '/')
+        return false;
+    while (*raw == '/') {
+        raw++;
+        size_t length = strcspn(raw, "/");
+        if (length == 0 || ret_path->count == PATH_SEGMENTS_MAX)
+            return false;
+        ret_path->segments[ret_path->count++] = (struct path_segment){raw, length};
+        raw += length;
+    }
+    return true;
+}
+
+bool path_segment_is(const struct path_segment *segment, const char *word, size_t length) {
+    char decoded[64];
+    int decoded_length = percent_decode(segment->text, segment->length, decoded, sizeof(decoded));
+    return decoded_length == (int)length && memcmp(decoded, word, length) == 0;
+}
+
+static bool is_dots(const char *name) {
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+bool path_name_is_valid(const char *name) {
+    size_t length = 0;
+    for (; name[length] != '\0'; length++) {
+        unsigned char byte = (unsigned char)name[length];
+        if (byte >= 0x80 || (!isalnum(byte) && strchr("._~@:+-", byte) == NULL))
+            return false;
+    }
+    return length > 0 && length <= SESSION_PART_MAX && !is_dots(name);
+}
+
+bool path_decode_name(const struct path_segment *segment, char out[SESSION_PART_MAX + 1]) {
+    int length = percent_decode(segment->text, segment->length, out, SESSION_PART_MAX + 1);
+    return length >= 0 && path_name_is_valid(out);
+}
+
+/* Raw bytes of a request target (RFC 3986, section 3.3); what is none would change on its way. */
+static bool is_target_byte(char byte) {
+    return byte > ' ' && byte < 0x7f && strchr("#\"<>\\^`{|}", byte) == NULL;
+}
+
+static bool segment_is_safe(const struct path_segment *segment) {
+    char decoded[SEGMENT_SIZE];
+    for (size_t i = 0; i < segment->length; i++) {
+        if (!is_target_byte(segment->text[i]))
+            return false;
+    }
+    int length = percent_decode(segment->text, segment->length, decoded, sizeof(decoded));
+    if (length <= 0 || is_dots(decoded))
+        return false;
+    for (const char *at = decoded; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f || strchr("/\\%", *at) != NULL)
+            return false;
+    }
+    return true;
+}
+
+bool path_is_safe(const struct path *path) {
+    for (size_t i = 0; i < path->count; i++) {
+        if (!segment_is_safe(&path->segments[i]))
+            return false;
+    }
+    return true;
+}
+
+bool path_query_is_safe(const char *query) {
+    for (; *query != '\0'; query++) {
+        if (*query <= ' ' || *query >= 0x7f || *query == '#')
+            return false;
+    }
+    return true;
+}

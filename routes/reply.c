@@ -1,0 +1,183 @@
+/* The answer to a request: see reply.h. */
+#include "base/json_text.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "broadcaster/subscriber.h"
+#include "routes/json_writer.h"
+#include "routes/request.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define MESSAGE_SIZE 512
+#define ERROR_BYTES_MAX (8 * MESSAGE_SIZE)
+
+/* Seconds after which it is worth while to ask again. */
+#define RETRY_AFTER_429 "1"
+#define RETRY_AFTER_503 "2"
+
+static const char json_type[] = "application/json";
+
+/* ---- headers ------------------------------------------------------------------------------------- */
+
+static bool is_clean(const char *value) {
+    for (; *value != '\0'; value++) {
+        if ((unsigned char)*value < 0x20 || *value == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+bool reply_header(struct request *request, const char *name, const char *value) {
+    struct reply *reply = &request->reply;
+    if (reply->header_count == REPLY_HEADERS_MAX || !is_clean(value))
+        return false;
+    char *own_name = strdup(name);
+    char *own_value = strdup(value);
+    if (own_name == NULL || own_value == NULL) {
+        free(own_name);
+        free(own_value);
+        return false;
+    }
+    reply->headers[reply->header_count++] = (struct reply_header){own_name, own_value};
+    return true;
+}
+
+/* ---- deciding ------------------------------------------------------------------------------------ */
+
+static const char *const method_names[] = {
+    [METHOD_GET] = "GET",         [METHOD_HEAD] = "HEAD",   [METHOD_POST] = "POST",
+    [METHOD_PUT] = "PUT",         [METHOD_PATCH] = "PATCH", [METHOD_DELETE] = "DELETE",
+    [METHOD_OPTIONS] = "OPTIONS", [METHOD_OTHER] = "OTHER"};
+
+/* Every answer goes through here, once. */
+static void decide(struct request *request, enum reply_kind kind, int status) {
+    assert(request->reply.kind == REPLY_NONE);
+    request->reply.kind = kind;
+    request->reply.status = status;
+    if (status == 429)
+        reply_header(request, "Retry-After", RETRY_AFTER_429);
+    if (status == 503)
+        reply_header(request, "Retry-After", RETRY_AFTER_503);
+    metrics_add(METRIC_HTTP_ERRORS, status >= 400);
+    if (log_enabled(LOG_LEVEL_DEBUG))
+        log_debug("request", LOG_STR("method", method_names[request->method]), LOG_STR("path", request->path),
+                  LOG_INT("status", status));
+}
+
+static void decide_body(struct request *request, int status, const char *content_type, char *body,
+                        size_t length, bool is_static) {
+    decide(request, REPLY_BODY, status);
+    request->reply.body = body;
+    request->reply.body_length = length;
+    request->reply.body_is_static = is_static;
+    reply_header(request, "Content-Type", content_type);
+    reply_header(request, "Cache-Control", "no-store");
+    reply_header(request, "X-Content-Type-Options", "nosniff");
+}
+
+void reply_body(struct request *request, int status, const char *content_type, char *body, size_t length) {
+    decide_body(request, status, content_type, body, length, false);
+}
+
+void reply_static(struct request *request, int status, const char *content_type, const char *body,
+                  size_t length) {
+    decide_body(request, status, content_type, (char *)(uintptr_t)body, length, true);
+}
+
+void reply_empty(struct request *request, int status) {
+    decide(request, REPLY_BODY, status);
+    request->reply.body_is_static = true;
+}
+
+void reply_stream(struct request *request, struct subscriber *subscriber, bool greeting) {
+    if (subscriber == NULL)
+        reply_empty(request, 200);
+    else
+        decide(request, REPLY_SUBSCRIBER, 200);
+    request->reply.subscriber = subscriber;
+    request->reply.greeting = greeting;
+    reply_header(request, "Content-Type", "text/event-stream");
+    reply_header(request, "Cache-Control", "no-cache, no-transform");
+    reply_header(request, "X-Accel-Buffering", "no");
+    reply_header(request, "X-Content-Type-Options", "nosniff");
+}
+
+void reply_from_source(struct request *request, int status, const struct reply_source *source) {
+    decide(request, REPLY_SOURCE, status);
+    request->reply.source = *source;
+}
+
+/* ---- JSON ---------------------------------------------------------------------------------------- */
+
+void reply_no_memory(struct request *request) {
+    static const char body[] =
+        "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"There is no memory for this request.\"}}";
+    log_error("out_of_memory", LOG_STR("path", request->path));
+    reply_static(request, 503, json_type, body, strlen(body));
+}
+
+void reply_json(struct request *request, int status, struct json_writer *json) {
+    size_t length = json->text.length;
+    char *text = json->failed ? NULL : buffer_detach(&json->text);
+    json_writer_finish(json);
+    if (text != NULL)
+        reply_body(request, status, json_type, text, length);
+    else
+        reply_no_memory(request);
+}
+
+static void reply_error_list(struct request *request, int status, const char *code, const char *name,
+                             const char *value, const char *format, va_list values) PRINTF_LIKE(6, 0);
+
+static void reply_error_list(struct request *request, int status, const char *code, const char *name,
+                             const char *value, const char *format, va_list values) {
+    char message[MESSAGE_SIZE];
+    vsnprintf(message, sizeof(message), format, values);
+    struct json_writer json;
+    json_writer_init(&json, ERROR_BYTES_MAX);
+    json_begin_object(&json, NULL);
+    json_begin_object(&json, "error");
+    json_add_string(&json, "code", code);
+    json_add_string(&json, "message", message);
+    if (name != NULL)
+        json_add_string(&json, name, value);
+    json_end_object(&json);
+    json_end_object(&json);
+    reply_json(request, status, &json);
+}
+
+void reply_error(struct request *request, int status, const char *code, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    reply_error_list(request, status, code, NULL, NULL, format, values);
+    va_end(values);
+}
+
+void reply_error_about(struct request *request, int status, const char *code, const char *name,
+                       const char *value, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    reply_error_list(request, status, code, name, value, format, values);
+    va_end(values);
+}
+
+/* ---- giving back --------------------------------------------------------------------------------- */
+
+void reply_finish(struct reply *reply) {
+    for (size_t i = 0; i < reply->header_count; i++) {
+        free(reply->headers[i].name);
+        free(reply->headers[i].value);
+    }
+    if (!reply->body_is_static)
+        free(reply->body);
+    if (reply->subscriber != NULL)
+        subscriber_destroy(reply->subscriber);
+    if (reply->kind == REPLY_SOURCE)
+        reply->source.finished(reply->source.context);
+    *reply = (struct reply){.kind = reply->kind};
+}

@@ -1,0 +1,90 @@
+/* The answer to a request: text, a subscriber's stream, or bytes from a source as they come. */
+#ifndef SLUICE_ROUTES_REPLY_H
+#define SLUICE_ROUTES_REPLY_H
+
+#include "base/attributes.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct json_writer;
+struct request;
+struct subscriber;
+
+#define REPLY_HEADERS_MAX 48
+
+struct reply_header {
+    char *name;
+    char *value;
+};
+
+enum reply_kind {
+    REPLY_NONE,       /* not decided yet */
+    REPLY_BODY,       /* status, headers, body */
+    REPLY_SUBSCRIBER, /* an event stream: the connection is handed over to the subscriber */
+    REPLY_SOURCE,     /* a body that is read from a source */
+};
+
+/** A body that comes piece by piece. */
+struct reply_source {
+    /** Copies at most `size` bytes. 0: nothing now, request's operations->source_ready() will be called;
+     *  -1: the end; -2: it broke off, and the connection is closed so that the client can tell. */
+    ssize_t (*read)(void *context, char *bytes, size_t size);
+    /** The answer is sent, or the client has gone: nothing is read any more. Once. */
+    void (*finished)(void *context);
+    void *context;
+    int64_t content_length; /* -1: unknown */
+};
+
+struct reply {
+    enum reply_kind kind;
+    int status;
+    struct reply_header headers[REPLY_HEADERS_MAX];
+    size_t header_count;
+    char *body;
+    size_t body_length;
+    bool body_is_static;
+    struct subscriber *subscriber; /* prepared; the listener connects or destroys it */
+    bool greeting;                 /* a first comment and `retry:` begin the stream */
+    struct reply_source source;
+};
+
+/** Adds a header. A value with a control character, one header too many, or no memory: it is left out, false.
+ */
+bool reply_header(struct request *request, const char *name, const char *value);
+
+/** Answers with what was written, which is taken over; a writer that failed becomes a 503. */
+void reply_json(struct request *request, int status, struct json_writer *json);
+
+/** Answers with the contract's error object. `code` is snake_case, the message one sentence. */
+void reply_error(struct request *request, int status, const char *code, const char *format, ...)
+    PRINTF_LIKE(4, 5);
+
+/** The same with one more member, which says what the error is about, say "task_id". */
+void reply_error_about(struct request *request, int status, const char *code, const char *name,
+                       const char *value, const char *format, ...) PRINTF_LIKE(6, 7);
+
+/** Answers that there is no memory. */
+void reply_no_memory(struct request *request);
+
+/** Answers with a body: taken over (malloc'd), or static. */
+void reply_body(struct request *request, int status, const char *content_type, char *body, size_t length);
+void reply_static(struct request *request, int status, const char *content_type, const char *body,
+                  size_t length);
+
+/** Answers with headers alone, say a 204. */
+void reply_empty(struct request *request, int status);
+
+/** Answers with an event stream (the headers of the contract); takes over the prepared subscriber. NULL, for
+ * a HEAD request: the headers alone. */
+void reply_stream(struct request *request, struct subscriber *subscriber, bool greeting);
+
+/** Answers with bytes as they come. */
+void reply_from_source(struct request *request, int status, const struct reply_source *source);
+
+/** Gives back what the reply holds: headers, body, and a subscriber or source that nobody took. */
+void reply_finish(struct reply *reply);
+
+#endif

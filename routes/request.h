@@ -1,0 +1,82 @@
+/* One HTTP request as the handlers see it: validated input, and a place for the answer.
+ *
+ * A handler answers by one of the functions of reply.h, at once or, after request_defer(), later. Everything
+ * happens on the thread of the request's worker.
+ */
+#ifndef SLUICE_ROUTES_REQUEST_H
+#define SLUICE_ROUTES_REQUEST_H
+
+#include "routes/context.h"
+#include "routes/reply.h"
+
+enum request_method {
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_POST,
+    METHOD_PUT,
+    METHOD_PATCH,
+    METHOD_DELETE,
+    METHOD_OPTIONS,
+    METHOD_OTHER
+};
+
+struct request;
+
+/** What the listener does for a request. */
+struct request_operations {
+    /** The value of a header (case-insensitive; the first one), or NULL. Valid as long as the request. */
+    const char *(*header)(const struct request *request, const char *name);
+    /** The answer of a deferred request has been decided. */
+    void (*answer)(struct request *request);
+    /** A reply source has bytes, or its end, after it had none. */
+    void (*source_ready)(struct request *request);
+};
+
+struct request {
+    const struct request_operations *operations;
+    struct routes_context *context;
+    enum request_method
+        method; /* HEAD is told as METHOD_GET with `head` set, so that a handler need not care */
+    bool head;
+    bool http_1_0;
+    const char *path;  /* as it came, undecoded, without the query */
+    const char *query; /* as it came, undecoded, without the question mark; "" if there is none */
+    bool has_body;
+    int64_t content_length; /* -1: not told */
+    const char *body;       /* complete when the handler is called; NUL-terminated */
+    size_t body_length;
+
+    const struct route *route; /* set by router_begin() */
+    char app[SESSION_PART_MAX + 1];
+    char user[SESSION_PART_MAX + 1];
+    char session[SESSION_PART_MAX + 1];
+    char id[SESSION_PART_MAX + 1];      /* {id} of the path */
+    char session_key[SESSION_KEY_SIZE]; /* "app/user/session", if the path names all three */
+
+    struct reply reply;
+    bool deferred;
+    void (*abandoned)(void *context);
+    void *deferred_context;
+};
+
+/** The value of a header, or NULL. */
+const char *request_header(const struct request *request, const char *name);
+
+/** The decoded value of a query parameter, malloc'd (the first one of that name). 0, *ret_value NULL if it is
+ *  absent; -EINVAL: badly encoded or no UTF-8; -ENOMEM. */
+int request_query(const struct request *request, const char *name, char **ret_value) MUST_CHECK;
+
+/** The whole number that a query parameter holds, if it is there; else *value stays as it was. 0; -EINVAL: it
+ *  is none from `minimum` (not negative) to `maximum`; -ENOMEM. */
+int request_query_number(const struct request *request, const char *name, int64_t minimum, int64_t maximum,
+                         int64_t *value) MUST_CHECK;
+
+/** The answer comes later, by reply_...() and then request_answer(), on this thread. Should the request go
+ *  before that (the program stops), `abandoned` is called with `context`, and the request may not be used any
+ *  more. */
+void request_defer(struct request *request, void (*abandoned)(void *context), void *context);
+
+/** Sends the reply of a deferred request, which may not be used any more by the handler. */
+void request_answer(struct request *request);
+
+#endif

@@ -1,0 +1,218 @@
+/* The table of all routes: see router.h. The first file to read in this room. */
+#include "routes/router.h"
+
+#include "base/buffer.h"
+#include "base/metrics.h"
+#include "routes/cors.h"
+#include "routes/handlers.h"
+#include "routes/header_value.h"
+#include "routes/path.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* What a route does with a request's body. */
+enum body_rule { BODY_IGNORED, BODY_OPTIONAL, BODY_REQUIRED };
+
+struct route {
+    enum request_method method;
+    const char *pattern; /* {name}: a segment that is decoded and checked; a last * stands for one or more */
+    void (*handle)(struct request *request);
+    enum body_rule body;
+    const struct adapter *only; /* with this kind of upstream; NULL: with any */
+};
+
+#define USER "/apps/{app}/users/{user}"
+#define SESSION USER "/sessions/{session}"
+#define ADK &adapter_adk
+
+/* A pattern with a * counts only where no other pattern fits the path. */
+/* clang-format off */
+static const struct route routes[] = {
+    {METHOD_POST,   SESSION "/run",         handle_run_post,       BODY_REQUIRED, NULL},
+    {METHOD_GET,    SESSION "/run",         handle_stream_session, BODY_IGNORED,  NULL},
+    {METHOD_DELETE, SESSION "/run",         handle_run_delete,     BODY_IGNORED,  NULL},
+    {METHOD_GET,    SESSION "/task-status", handle_status_session, BODY_IGNORED,  NULL},
+    {METHOD_GET,    SESSION "/history",     handle_history,        BODY_IGNORED,  NULL},
+    {METHOD_POST,   SESSION,                handle_session_create, BODY_OPTIONAL, NULL},
+    {METHOD_GET,    SESSION,                handle_session_get,    BODY_IGNORED,  NULL},
+    {METHOD_DELETE, SESSION,                handle_session_delete, BODY_IGNORED,  NULL},
+    {METHOD_POST,   USER "/sessions",       handle_session_create, BODY_OPTIONAL, NULL},
+    {METHOD_GET,    USER "/sessions",       handle_session_list,   BODY_IGNORED,  NULL},
+
+    {METHOD_GET,    "/task-status",         handle_status_all,     BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/tasks",               handle_task_list,      BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/tasks/{id}",          handle_task_get,       BODY_IGNORED,  NULL},
+    {METHOD_DELETE, "/tasks/{id}",          handle_task_delete,    BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/tasks/{id}/result",   handle_task_result,    BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/tasks/{id}/events",   handle_stream_task,    BODY_IGNORED,  NULL},
+
+    {METHOD_GET,    "/healthz",             handle_healthz,        BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/readyz",              handle_readyz,         BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/health",              handle_health,         BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/metrics",             handle_metrics,        BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/stats",               handle_stats,          BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/demo",                handle_demo,           BODY_IGNORED,  NULL},
+
+    {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ADK},
+    {METHOD_GET,    "/list-apps",           handle_passthrough,    BODY_IGNORED,  ADK},
+    {METHOD_GET,    "/version",             handle_passthrough,    BODY_IGNORED,  ADK},
+    {METHOD_GET,    "/debug/trace/*",       handle_passthrough,    BODY_IGNORED,  ADK},
+    {METHOD_GET,    "/apps/*",              handle_passthrough,    BODY_IGNORED,  ADK},
+};
+/* clang-format on */
+
+/* ---- matching ------------------------------------------------------------------------------------ */
+
+/* Steps to the next segment of a pattern and returns its length; 0: there is none. */
+static size_t next_segment(const char **pattern) {
+    *pattern += **pattern == '/';
+    return strcspn(*pattern, "/");
+}
+
+static bool has_star(const struct route *route) {
+    return route->pattern[strlen(route->pattern) - 1] == '*';
+}
+
+/* Whether the path has the pattern's shape, whatever its names are. */
+static bool route_fits(const struct route *route, const struct path *path) {
+    const char *at = route->pattern;
+    size_t i = 0, length;
+    for (; (length = next_segment(&at)) > 0; at += length, i++) {
+        if (i == path->count)
+            return false;
+        if (*at == '*')
+            return true;
+        if (*at != '{' && !path_segment_is(&path->segments[i], at, length))
+            return false;
+    }
+    return i == path->count;
+}
+
+struct match {
+    const struct route *route; /* NULL: none for this method */
+    unsigned methods;          /* that the path has, a bit each; 0: nobody knows the path */
+};
+
+static struct match find_route(const struct request *request, const struct path *path, bool with_star) {
+    const struct adapter *adapter = request->context->upstream->adapter;
+    struct match match = {0};
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        const struct route *route = &routes[i];
+        bool served = route->only == NULL || route->only == adapter;
+        if (!served || has_star(route) != with_star || !route_fits(route, path))
+            continue;
+        match.methods |= 1u << route->method;
+        if (route->method == request->method && match.route == NULL)
+            match.route = route;
+    }
+    return match;
+}
+
+/* Decodes the names in the path. False: one is none, and the reply says so. */
+static bool read_names(struct request *request, const struct path *path) {
+    const struct {
+        const char *part;
+        const char *name;
+        char *out;
+    } names[] = {{"{app}", "app", request->app},
+                 {"{user}", "user", request->user},
+                 {"{session}", "session", request->session},
+                 {"{id}", "id", request->id}};
+    const char *at = request->route->pattern;
+    size_t length;
+    for (size_t i = 0; (length = next_segment(&at)) > 0; at += length, i++) {
+        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+            if (strncmp(at, names[k].part, length) != 0 || path_decode_name(&path->segments[i], names[k].out))
+                continue;
+            char code[32];
+            snprintf(code, sizeof(code), "invalid_%s", names[k].name);
+            reply_error(request, 400, code,
+                        "The %s in the path is not 1 to %d bytes of letters, digits and ._~@:+-.",
+                        names[k].name, SESSION_PART_MAX);
+            return false;
+        }
+    }
+    if (request->session[0] != '\0')
+        snprintf(request->session_key, sizeof(request->session_key), "%s/%s/%s", request->app, request->user,
+                 request->session);
+    return true;
+}
+
+/* ---- what the headers say ------------------------------------------------------------------------ */
+
+static void list_methods(unsigned methods, char out[64]) {
+    snprintf(out, 64, "%s%s%sOPTIONS", methods & 1u << METHOD_GET ? "GET, HEAD, " : "",
+             methods & 1u << METHOD_POST ? "POST, " : "", methods & 1u << METHOD_DELETE ? "DELETE, " : "");
+}
+
+static void answer_options(struct request *request, unsigned methods) {
+    char list[64];
+    list_methods(methods, list);
+    reply_header(request, "Allow", list);
+    if (cors_is_preflight(request))
+        cors_add_preflight_headers(request, list);
+    reply_empty(request, 204);
+}
+
+static void refuse_method(struct request *request, unsigned methods) {
+    char list[64];
+    list_methods(methods, list);
+    reply_header(request, "Allow", list);
+    reply_error(request, 405, "method_not_allowed", "This path takes %s.", list);
+}
+
+static void check_body(struct request *request) {
+    const char *type = request_header(request, "Content-Type");
+    const char *encoding = request_header(request, "Content-Encoding");
+    enum body_rule rule = request->route->body;
+    if (request->content_length > 0 &&
+        (uint64_t)request->content_length > request->context->settings->request_body_bytes_max)
+        router_refuse_body(request);
+    else if (rule == BODY_IGNORED || (rule == BODY_OPTIONAL && !request->has_body))
+        return;
+    else if (!request->has_body && request->content_length < 0)
+        reply_error(request, 411, "length_required", "This request needs a body and its Content-Length.");
+    else if (type == NULL || !header_is_json(type))
+        reply_error(request, 415, "unsupported_media_type", "The body must be application/json in UTF-8.");
+    else if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
+        reply_error(request, 415, "unsupported_content_encoding", "The body must not be encoded.");
+}
+
+void router_refuse_body(struct request *request) {
+    reply_error(request, 413, "body_too_large", "The body may have %llu bytes at most.",
+                (unsigned long long)request->context->settings->request_body_bytes_max);
+}
+
+/* ---- the two steps ------------------------------------------------------------------------------- */
+
+static void answer_unknown_path(struct request *request) {
+    reply_error(request, 404, "not_found", "There is nothing at this path.");
+}
+
+void router_begin(struct request *request) {
+    struct path path;
+    metrics_add(METRIC_HTTP_REQUESTS, 1);
+    cors_add_headers(request);
+    if (!path_split(request->path, &path)) {
+        answer_unknown_path(request);
+        return;
+    }
+    struct match match = find_route(request, &path, false);
+    if (match.methods == 0)
+        match = find_route(request, &path, true);
+    request->route = match.route;
+    if (match.methods == 0)
+        answer_unknown_path(request);
+    else if (request->method == METHOD_OPTIONS)
+        answer_options(request, match.methods);
+    else if (match.route == NULL)
+        refuse_method(request, match.methods);
+    else if (read_names(request, &path))
+        check_body(request);
+}
+
+void router_handle(struct request *request) {
+    request->route->handle(request);
+}

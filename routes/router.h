@@ -1,0 +1,19 @@
+/* The table of all routes: which handler answers which method and path. */
+#ifndef SLUICE_ROUTES_ROUTER_H
+#define SLUICE_ROUTES_ROUTER_H
+
+#include "routes/request.h"
+
+/** Called when the headers are there: finds the route, decodes the path's parts, checks method, length and
+ *  content type, adds CORS headers. May decide the reply already (an error, a preflight); otherwise the
+ *  body (at most settings->request_body_bytes_max, and only if the route takes one) is to be read, and then
+ *  router_handle() to be called. */
+void router_begin(struct request *request);
+
+/** Calls the handler. The reply is decided or deferred when this returns. */
+void router_handle(struct request *request);
+
+/** The client sent more than the body may have: decides the reply (413). */
+void router_refuse_body(struct request *request);
+
+#endif

@@ -1,0 +1,85 @@
+/* Starting and cancelling runs: POST and DELETE S/run, and POST /run_sse. */
+#include "routes/cancel.h"
+#include "routes/handlers.h"
+#include "routes/header_value.h"
+#include "routes/json_writer.h"
+#include "routes/run_start.h"
+#include "routes/session_access.h"
+#include "routes/stream.h"
+
+#include <stdio.h>
+
+#define ANSWER_BYTES_MAX 4096
+
+static const char *message_of(enum task_status status, bool replayed) {
+    if (replayed)
+        return "The run of an earlier request with this Idempotency-Key.";
+    return status == TASK_PENDING ? "The run waits for its turn." : "The run was started.";
+}
+
+static void reply_started(struct request *request, const struct run_request *run,
+                          const struct run_started *started) {
+    struct task *task = started->task;
+    struct task_info info;
+    char stream_url[SESSION_KEY_SIZE + 64], task_url[TASK_ID_SIZE + 16];
+    task_get_info(task, &info);
+    snprintf(stream_url, sizeof(stream_url), "/apps/%s/users/%s/sessions/%s/run", run->app, run->user,
+             run->session);
+    snprintf(task_url, sizeof(task_url), "/tasks/%s", task->id);
+    struct json_writer json;
+    json_writer_init(&json, ANSWER_BYTES_MAX);
+    json_begin_object(&json, NULL);
+    json_add_bool(&json, "success", true);
+    json_add_string(&json, "app_name", run->app);
+    json_add_string(&json, "user_id", run->user);
+    json_add_string(&json, "session_id", run->session);
+    json_add_string(&json, "task_id", task->id);
+    json_add_string(&json, "status", task_status_name(info.status));
+    json_add_string(&json, "message", message_of(info.status, started->replayed));
+    json_add_time(&json, "timestamp", task->created_unix_ms);
+    json_add_string(&json, "stream_url", stream_url);
+    json_add_string(&json, "task_url", task_url);
+    json_end_object(&json);
+    reply_json(request, 200, &json);
+}
+
+/* A run whose stream was asked for and cannot be had is of no use to who started it. */
+static void reply_run_stream(struct request *request, const struct run_started *started,
+                             enum stream_kind kind) {
+    bool streams = stream_reply_run(request, started->task, kind);
+    if (!streams && !started->replayed)
+        task_cancel(started->task, REASON_REQUESTED);
+}
+
+void handle_run_post(struct request *request) {
+    struct run_request run;
+    struct run_started started;
+    if (run_request_read(request, &run) && run_start(request, &run, &started)) {
+        if (header_accepts(request_header(request, "Accept"), "text/event-stream"))
+            reply_run_stream(request, &started, started.replayed ? STREAM_RESUMED : STREAM_FROM_START);
+        else
+            reply_started(request, &run, &started);
+        task_unref(started.task);
+    }
+    run_request_finish(&run);
+}
+
+void handle_run_sse(struct request *request) {
+    struct run_request run;
+    struct run_started started;
+    if (run_request_read_adk(request, &run) && run_start(request, &run, &started)) {
+        reply_run_stream(request, &started, STREAM_OF_AGENT);
+        task_unref(started.task);
+    }
+    run_request_finish(&run);
+}
+
+void handle_run_delete(struct request *request) {
+    struct session *session = session_find(request);
+    bool current = false;
+    struct task *task = session != NULL ? broadcaster_session_task(session, &current) : NULL;
+    if (!current || !cancel_and_reply(request, task))
+        reply_error(request, 404, "no_run", "No run is under way in this session.");
+    task_unref(task);
+    session_unref(session);
+}

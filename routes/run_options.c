@@ -1,0 +1,155 @@
+/* The gateway's own options of a run: see run_options.h. */
+#include "routes/run_options.h"
+
+#include "routes/json_input.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define IDLE_MS_MAX (24 * 60 * 60 * 1000)
+#define DELAY_MS_MAX (24 * 60 * 60 * 1000)
+
+/* One option being read. */
+struct reading {
+    const cJSON *item;
+    struct task_options *options;
+    struct run_options_error *error;
+};
+
+static bool refuse(struct reading *reading, const char *code, const char *format, ...) PRINTF_LIKE(3, 4);
+
+static bool refuse(struct reading *reading, const char *code, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    reading->error->code = code;
+    vsnprintf(reading->error->message, sizeof(reading->error->message), format, values);
+    va_end(values);
+    return false;
+}
+
+static bool read_word(struct reading *reading, const char *const *words, int *ret_index) {
+    const char *text = cJSON_GetStringValue(reading->item);
+    for (int i = 0; text != NULL && words[i] != NULL; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_number(struct reading *reading, int64_t minimum, int64_t maximum, int64_t *ret_number) {
+    if (json_input_integer(reading->item, minimum, maximum, ret_number))
+        return true;
+    return refuse(reading, "invalid_option",
+                  "The gateway option \"%s\" must be a whole number from %" PRId64 " to %" PRId64 ".",
+                  reading->item->string, minimum, maximum);
+}
+
+/* ---- the options --------------------------------------------------------------------------------- */
+
+static bool read_on_conflict(struct reading *reading) {
+    static const char *const words[] = {[ON_CONFLICT_REPLACE] = "replace",
+                                        [ON_CONFLICT_REJECT] = "reject",
+                                        [ON_CONFLICT_ENQUEUE] = "enqueue",
+                                        NULL};
+    int index;
+    if (!read_word(reading, words, &index))
+        return refuse(reading, "invalid_option",
+                      "The gateway option \"on_conflict\" must be \"replace\", \"reject\" or \"enqueue\".");
+    reading->options->on_conflict = (enum on_conflict)index;
+    return true;
+}
+
+static bool read_on_disconnect(struct reading *reading) {
+    static const char *const words[] = {
+        [ON_DISCONNECT_CONTINUE] = "continue", [ON_DISCONNECT_CANCEL] = "cancel", NULL};
+    int index;
+    if (!read_word(reading, words, &index))
+        return refuse(reading, "invalid_option",
+                      "The gateway option \"on_disconnect\" must be \"continue\" or \"cancel\".");
+    reading->options->on_disconnect = (enum on_disconnect)index;
+    return true;
+}
+
+static bool read_cancel_after_idle(struct reading *reading) {
+    return read_number(reading, 0, IDLE_MS_MAX, &reading->options->cancel_after_idle_ms);
+}
+
+static bool read_timeout(struct reading *reading) {
+    return read_number(reading, 1, reading->options->timeout_ms, &reading->options->timeout_ms);
+}
+
+static bool read_priority(struct reading *reading) {
+    int64_t priority;
+    if (!read_number(reading, 1, 10, &priority))
+        return false;
+    reading->options->priority = (int)priority;
+    return true;
+}
+
+static bool read_delay(struct reading *reading) {
+    int64_t delay_ms;
+    if (!read_number(reading, 0, DELAY_MS_MAX, &delay_ms))
+        return false;
+    return delay_ms == 0 || refuse(reading, "unsupported_option",
+                                   "The gateway option \"delay_ms\" is not available yet: it can only be 0.");
+}
+
+static bool read_label(struct reading *reading) {
+    const char *text = cJSON_GetStringValue(reading->item);
+    size_t length = text != NULL ? strlen(text) : SIZE_MAX;
+    if (length >= TASK_LABEL_SIZE)
+        return refuse(reading, "invalid_option",
+                      "The gateway option \"label\" must be a text of at most %d bytes.",
+                      TASK_LABEL_SIZE - 1);
+    memcpy(reading->options->label, text, length + 1);
+    return true;
+}
+
+static const struct {
+    const char *name;
+    bool (*read)(struct reading *reading);
+} known[] = {
+    {"on_conflict", read_on_conflict},
+    {"on_disconnect", read_on_disconnect},
+    {"cancel_after_idle_ms", read_cancel_after_idle},
+    {"timeout_ms", read_timeout},
+    {"priority", read_priority},
+    {"delay_ms", read_delay},
+    {"label", read_label},
+};
+
+/* ---- all of them --------------------------------------------------------------------------------- */
+
+struct task_options run_options_default(int64_t timeout_ms) {
+    return (struct task_options){.on_conflict = ON_CONFLICT_REPLACE,
+                                 .on_disconnect = ON_DISCONNECT_CONTINUE,
+                                 .timeout_ms = timeout_ms,
+                                 .priority = RUN_PRIORITY_DEFAULT};
+}
+
+static bool read_option(struct reading *reading) {
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i].name, reading->item->string) == 0)
+            return known[i].read(reading);
+    }
+    return refuse(reading, "unknown_option", "There is no gateway option \"%.64s\".", reading->item->string);
+}
+
+bool run_options_read(const cJSON *gateway, int64_t timeout_ms, struct task_options *ret_options,
+                      struct run_options_error *ret_error) {
+    *ret_options = run_options_default(timeout_ms);
+    if (gateway == NULL)
+        return true;
+    struct reading reading = {.options = ret_options, .error = ret_error};
+    if (!cJSON_IsObject(gateway))
+        return refuse(&reading, "invalid_option", "The member \"gateway\" must be an object.");
+    cJSON_ArrayForEach(reading.item, gateway) {
+        if (!read_option(&reading))
+            return false;
+    }
+    return true;
+}

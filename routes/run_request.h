@@ -1,0 +1,34 @@
+/* What a client asks for when it starts a run: read and checked, and made into a request for the upstream. */
+#ifndef SLUICE_ROUTES_RUN_REQUEST_H
+#define SLUICE_ROUTES_RUN_REQUEST_H
+
+#include "routes/request.h"
+
+struct run_request {
+    cJSON *body;                /* what is left of it for the upstream; owned */
+    struct adapter_input input; /* points into the others, the HTTP request and its context */
+    struct task_options options;
+    const char *idempotency_key; /* NULL: none */
+    uint64_t body_hash;
+    bool unchanged; /* the body is passed on byte for byte */
+    char app[SESSION_PART_MAX + 1];
+    char user[SESSION_PART_MAX + 1];
+    char session[SESSION_PART_MAX + 1];
+    char session_key[SESSION_KEY_SIZE];
+
+    cJSON *taken_out[3]; /* what `input` and `options` came from; owned */
+};
+
+/** Reads POST S/run. False: the reply is decided. Either way run_request_finish() is due. */
+bool run_request_read(struct request *request, struct run_request *ret_run) MUST_CHECK;
+
+/** Reads POST /run_sse, whose body names the session. */
+bool run_request_read_adk(struct request *request, struct run_request *ret_run) MUST_CHECK;
+
+/** Makes the request for the upstream; the strings are the caller's. False: the reply is decided. */
+bool run_request_build(struct request *request, const struct run_request *run,
+                       struct upstream_run *ret_upstream) MUST_CHECK;
+
+void run_request_finish(struct run_request *run);
+
+#endif

@@ -1,0 +1,110 @@
+/* Starting a run: see run_start.h. */
+#include "routes/run_start.h"
+
+#include "base/log.h"
+#include "routes/runner.h"
+#include "routes/session_access.h"
+
+#include <stdio.h>
+
+/* How often a session may be closed under our hands. */
+#define ATTEMPTS_MAX 5
+
+static void refuse(struct request *request, enum register_result result, const struct task *other) {
+    switch (result) {
+    case REGISTER_KEY_MISMATCH:
+        reply_error_about(request, 409, "idempotency_key_reused", "task_id", other->id,
+                          "This Idempotency-Key was used with another body.");
+        break;
+    case REGISTER_CONFLICT:
+        reply_error_about(request, 409, "run_in_progress", "task_id", other->id,
+                          "A run is under way in this session.");
+        break;
+    case REGISTER_QUEUE_FULL:
+        reply_error(request, 429, "session_queue_full", "As many runs wait in this session as may.");
+        break;
+    case REGISTER_RUNS_FULL:
+        reply_error(request, 429, "too_many_runs", "As many runs are under way as may be.");
+        break;
+    case REGISTER_DRAINING:
+        reply_error(request, 503, "draining", "The gateway is about to stop and takes no new runs.");
+        break;
+    case REGISTER_CLOSED:
+        reply_error(request, 503, "session_closing", "The session is being closed again and again.");
+        break;
+    case REGISTER_NO_MEMORY:
+    case REGISTER_OK:
+    case REGISTER_REPLAYED:
+        reply_no_memory(request);
+    }
+}
+
+/* A task for this session, made anew for each attempt. NULL: the reply is decided. */
+static struct task *make_task(struct request *request, const struct run_request *run,
+                              struct session *session) {
+    struct upstream_run upstream;
+    if (!run_request_build(request, run, &upstream))
+        return NULL;
+    struct task *task = runner_create_task(request->context->runner, session, &run->options, &upstream);
+    if (task == NULL)
+        reply_no_memory(request);
+    return task;
+}
+
+/* One attempt. REGISTER_OK and REGISTER_REPLAYED give a reference in *ret_task. Look at the reply first: it
+ * may be decided. */
+static enum register_result register_once(struct request *request, const struct run_request *run,
+                                          struct session *session, struct task **ret_task) {
+    struct task *task = make_task(request, run, session);
+    if (task == NULL)
+        return REGISTER_NO_MEMORY;
+    enum register_result result = REGISTER_NO_MEMORY;
+    struct idempotency_entry *entry =
+        run->idempotency_key != NULL ? idempotency_entry_create(run->idempotency_key, run->body_hash) : NULL;
+    if (entry != NULL || run->idempotency_key == NULL)
+        result = broadcaster_register_task(request->context->broadcaster, task, entry, ret_task);
+    if (result == REGISTER_OK)
+        task_unref(task);
+    else
+        runner_discard_task(request->context->runner, task);
+    return result;
+}
+
+static void log_start(const struct run_request *run, const struct task *task, bool replayed) {
+    log_info(replayed ? "run_replayed" : "run_accepted", LOG_STR("task_id", task->id),
+             LOG_STR("session", run->session_key), LOG_STR("label", run->options.label));
+}
+
+static void finish(struct request *request, const struct run_request *run, enum register_result result,
+                   struct task *task, struct run_started *ret_started) {
+    if (result != REGISTER_OK && result != REGISTER_REPLAYED) {
+        refuse(request, result, task);
+        log_info("run_refused", LOG_STR("session", run->session_key),
+                 LOG_INT("status", request->reply.status));
+        task_unref(task);
+        return;
+    }
+    char location[TASK_ID_SIZE + 8];
+    snprintf(location, sizeof(location), "/tasks/%s", task->id);
+    reply_header(request, "Location", location);
+    *ret_started = (struct run_started){.task = task, .replayed = result == REGISTER_REPLAYED};
+    if (ret_started->replayed)
+        reply_header(request, "Idempotency-Replayed", "true");
+    log_start(run, task, ret_started->replayed);
+}
+
+bool run_start(struct request *request, const struct run_request *run, struct run_started *ret_started) {
+    enum register_result result = REGISTER_CLOSED;
+    struct task *task = NULL;
+    for (int attempt = 0; attempt < ATTEMPTS_MAX && result == REGISTER_CLOSED; attempt++) {
+        struct session *session = session_open(request, run->session_key);
+        if (session == NULL)
+            return false;
+        result = register_once(request, run, session, &task);
+        session_unref(session);
+        if (request->reply.kind != REPLY_NONE)
+            return false;
+    }
+    finish(request, run, result, task, ret_started);
+    return request->reply.kind == REPLY_NONE;
+}

@@ -1,0 +1,17 @@
+/* Starting a run: registers it with its session, or answers why not. */
+#ifndef SLUICE_ROUTES_RUN_START_H
+#define SLUICE_ROUTES_RUN_START_H
+
+#include "routes/run_request.h"
+
+struct run_started {
+    struct task *task; /* a reference */
+    bool replayed;     /* the run of an earlier request with the same Idempotency-Key */
+};
+
+/** Starts the run, or finds the one that was started before. The Location header is added. False: the reply
+ * is decided. */
+bool run_start(struct request *request, const struct run_request *run,
+               struct run_started *ret_started) MUST_CHECK;
+
+#endif

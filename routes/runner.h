@@ -1,0 +1,26 @@
+/* The runner of one worker: it does the work of a run, joining a task to its stream from the upstream. */
+#ifndef SLUICE_ROUTES_RUNNER_H
+#define SLUICE_ROUTES_RUNNER_H
+
+#include "routes/context.h"
+
+struct runner;
+
+/** `context` outlives it. NULL: out of memory. */
+struct runner *runner_create(struct routes_context *context) MUST_CHECK;
+
+/** All its runs have ended and were let go. */
+void runner_destroy(struct runner *runner);
+
+/** Runs that it has not let go of yet. */
+size_t runner_active(const struct runner *runner);
+
+/** Makes a task of this session whose work is to post `request`, whose strings are taken over in any case.
+ *  NULL: out of memory. */
+struct task *runner_create_task(struct runner *runner, struct session *session,
+                                const struct task_options *options, struct upstream_run *request) MUST_CHECK;
+
+/** Lets go of a task that was not registered; its reference is given back. */
+void runner_discard_task(struct runner *runner, struct task *task);
+
+#endif

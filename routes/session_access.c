@@ -1,0 +1,26 @@
+/* Finding and opening the session that a request speaks of: see session_access.h. */
+#include "routes/session_access.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+
+struct session *session_open(struct request *request, const char *key) {
+    struct session *session;
+    int result = broadcaster_open_session(request->context->broadcaster, key, &session);
+    if (result == 0)
+        return session;
+    if (result == -ENOSPC) {
+        log_warn("session_refused", LOG_STR("session", key));
+        reply_error(request, 429, "too_many_sessions", "There are as many sessions as may be.");
+    } else if (result == -ESHUTDOWN) {
+        reply_error(request, 503, "draining", "The gateway is about to stop and opens no sessions.");
+    } else {
+        reply_no_memory(request);
+    }
+    return NULL;
+}
+
+struct session *session_find(struct request *request) {
+    return broadcaster_find_session(request->context->broadcaster, request->session_key);
+}

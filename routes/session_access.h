@@ -1,0 +1,13 @@
+/* Finding and opening the session that a request speaks of. */
+#ifndef SLUICE_ROUTES_SESSION_ACCESS_H
+#define SLUICE_ROUTES_SESSION_ACCESS_H
+
+#include "routes/request.h"
+
+/** The session of that key, opened if need be, referenced. NULL: the reply is decided. */
+struct session *session_open(struct request *request, const char *key) MUST_CHECK;
+
+/** The open session that the path names, referenced. NULL: there is none; no reply is decided. */
+struct session *session_find(struct request *request) MUST_CHECK;
+
+#endif

@@ -1,0 +1,237 @@
+/* Sessions as a resource: POST, GET and DELETE S, POST and GET .../sessions.
+ *
+ * An upstream of kind adk keeps sessions of its own: there they are created, shown and deleted, and here only
+ * what Sluice adds (log, runs, subscribers). With other kinds they are Sluice's alone.
+ */
+#include "base/log.h"
+#include "base/percent.h"
+#include "routes/collect.h"
+#include "routes/handlers.h"
+#include "routes/json_input.h"
+#include "routes/json_writer.h"
+#include "routes/path.h"
+#include "routes/session_access.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define PATH_BYTES_MAX (16 * 1024)
+#define SESSION_JSON_BYTES_MAX 1024
+#define LISTED_MAX 1000
+#define VISITED_MAX 20000
+
+static bool kept_upstream(const struct request *request) {
+    return request->context->upstream->adapter->session_url != NULL;
+}
+
+static void set_session(struct request *request, const char *session) {
+    snprintf(request->session, sizeof(request->session), "%s", session);
+    snprintf(request->session_key, sizeof(request->session_key), "%s/%s/%s", request->app, request->user,
+             request->session);
+}
+
+static void write_session(struct json_writer *json, const char *app, const char *user, const char *session) {
+    json_begin_object(json, NULL);
+    json_add_string(json, "id", session);
+    json_add_string(json, "appName", app);
+    json_add_string(json, "userId", user);
+    json_end_object(json);
+}
+
+static void reply_session(struct request *request) {
+    struct json_writer json;
+    json_writer_init(&json, SESSION_JSON_BYTES_MAX);
+    write_session(&json, request->app, request->user, request->session);
+    reply_json(request, 200, &json);
+}
+
+static void refuse_unknown(struct request *request) {
+    reply_error(request, 404, "unknown_session", "There is no such session.");
+}
+
+/* ---- at the upstream ----------------------------------------------------------------------------- */
+
+static bool append_part(struct buffer *path, const char *before, const char *part) {
+    return buffer_append_text(path, before) && percent_append_encoded(path, part, strlen(part));
+}
+
+static void ask_upstream(struct request *request, const char *method, const char *body, size_t length,
+                         void (*done)(struct request *request, const struct collected *answer)) {
+    struct buffer path;
+    buffer_init(&path, PATH_BYTES_MAX);
+    bool named = request->session[0] != '\0';
+    if (append_part(&path, "/apps/", request->app) && append_part(&path, "/users/", request->user) &&
+        buffer_append_text(&path, "/sessions") && (!named || append_part(&path, "/", request->session)))
+        collect_start(request, method, path.bytes, body, length, done);
+    else
+        reply_no_memory(request);
+    buffer_finish(&path);
+}
+
+/* ---- creating ------------------------------------------------------------------------------------ */
+
+/* The session that the upstream named by itself. False: no session of ours can have that name. */
+static bool take_given_name(struct request *request, const struct collected *answer) {
+    cJSON *body = cJSON_ParseWithLength(answer->body, answer->length);
+    const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(body, "id"));
+    bool valid = id != NULL && path_name_is_valid(id);
+    if (valid)
+        set_session(request, id);
+    cJSON_Delete(body);
+    return valid;
+}
+
+/* It is there upstream, whatever comes of it here: if it cannot be opened now it is when it is used. */
+static void on_created(struct request *request, const struct collected *answer) {
+    struct session *session;
+    bool created = answer->complete && answer->status >= 200 && answer->status < 300;
+    if (created && (request->session[0] != '\0' || take_given_name(request, answer)) &&
+        broadcaster_open_session(request->context->broadcaster, request->session_key, &session) == 0) {
+        atomic_store(&session->exists_upstream, true);
+        session_unref(session);
+    }
+    collect_pass_on(request, answer);
+}
+
+static bool make_name(char out[SESSION_PART_MAX + 1]) {
+    unsigned char random[16];
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return false;
+    for (size_t i = 0; i < sizeof(random); i++)
+        snprintf(out + 2 * i, 3, "%02x", random[i]);
+    return true;
+}
+
+static void create_here(struct request *request) {
+    char name[SESSION_PART_MAX + 1];
+    if (request->session[0] == '\0' && !make_name(name)) {
+        reply_no_memory(request);
+        return;
+    }
+    if (request->session[0] == '\0')
+        set_session(request, name);
+    struct session *session = session_open(request, request->session_key);
+    if (session != NULL)
+        reply_session(request);
+    session_unref(session);
+}
+
+void handle_session_create(struct request *request) {
+    const char *error;
+    cJSON *body = NULL;
+    int result =
+        request->body_length > 0 ? json_input_read(request->body, request->body_length, &body, &error) : 0;
+    cJSON_Delete(body);
+    if (broadcaster_is_draining(request->context->broadcaster))
+        reply_error(request, 503, "draining", "The gateway is about to stop and opens no sessions.");
+    else if (result == -EINVAL)
+        reply_error(request, 400, "invalid_json", "%s", error);
+    else if (result < 0)
+        reply_no_memory(request);
+    else if (!kept_upstream(request))
+        create_here(request);
+    else if (request->body_length > 0)
+        ask_upstream(request, "POST", request->body, request->body_length, on_created);
+    else
+        ask_upstream(request, "POST", "{}", strlen("{}"), on_created);
+}
+
+/* ---- deleting ------------------------------------------------------------------------------------ */
+
+static void reply_deleted(struct request *request) {
+    struct json_writer json;
+    json_writer_init(&json, SESSION_JSON_BYTES_MAX);
+    json_begin_object(&json, NULL);
+    json_add_bool(&json, "success", true);
+    json_add_string(&json, "session_id", request->session);
+    json_end_object(&json);
+    reply_json(request, 200, &json);
+}
+
+static void finish_delete(struct request *request, const struct collected *answer, bool was_open) {
+    bool deleted = answer->complete && answer->status >= 200 && answer->status < 300;
+    bool was_unknown = answer->complete && (answer->status == 404 || answer->status == 410);
+    if (!deleted && !was_unknown)
+        collect_refuse(request, answer); /* to be asked again: upstream it is still there */
+    else if (deleted || was_open)
+        reply_deleted(request);
+    else
+        refuse_unknown(request);
+}
+
+static void on_deleted_known(struct request *request, const struct collected *answer) {
+    finish_delete(request, answer, true);
+}
+
+static void on_deleted_unknown(struct request *request, const struct collected *answer) {
+    finish_delete(request, answer, false);
+}
+
+void handle_session_delete(struct request *request) {
+    struct session *session = session_find(request);
+    bool was_open = session != NULL && broadcaster_close_session(session, REASON_SESSION_DELETED);
+    session_unref(session);
+    if (was_open)
+        log_info("session_deleted", LOG_STR("session", request->session_key));
+    if (kept_upstream(request))
+        ask_upstream(request, "DELETE", NULL, 0, was_open ? on_deleted_known : on_deleted_unknown);
+    else if (was_open)
+        reply_deleted(request);
+    else
+        refuse_unknown(request);
+}
+
+/* ---- showing ------------------------------------------------------------------------------------- */
+
+void handle_session_get(struct request *request) {
+    if (kept_upstream(request)) {
+        handle_passthrough(request);
+        return;
+    }
+    struct session *session = session_find(request);
+    if (session != NULL)
+        reply_session(request);
+    else
+        refuse_unknown(request);
+    session_unref(session);
+}
+
+struct listing {
+    struct json_writer json;
+    const struct request *request;
+    char prefix[SESSION_KEY_SIZE]; /* "app/user/" */
+    size_t listed, visited;
+    bool truncated;
+};
+
+static bool visit(void *context, struct session *session) {
+    struct listing *listing = context;
+    size_t length = strlen(listing->prefix);
+    bool listed = strncmp(session->key, listing->prefix, length) == 0;
+    listing->truncated = ++listing->visited > VISITED_MAX || (listed && listing->listed == LISTED_MAX);
+    if (listed && !listing->truncated) {
+        write_session(&listing->json, listing->request->app, listing->request->user, session->key + length);
+        listing->listed++;
+    }
+    return !listing->truncated;
+}
+
+void handle_session_list(struct request *request) {
+    if (kept_upstream(request)) {
+        handle_passthrough(request);
+        return;
+    }
+    struct listing listing = {.request = request};
+    snprintf(listing.prefix, sizeof(listing.prefix), "%s/%s/", request->app, request->user);
+    json_writer_init(&listing.json, (LISTED_MAX + 1) * SESSION_JSON_BYTES_MAX);
+    json_begin_object(&listing.json, NULL);
+    json_begin_array(&listing.json, "sessions");
+    broadcaster_for_each_session(request->context->broadcaster, visit, &listing);
+    json_end_array(&listing.json);
+    if (listing.truncated)
+        json_add_bool(&listing.json, "truncated", true);
+    json_end_object(&listing.json);
+    reply_json(request, 200, &listing.json);
+}

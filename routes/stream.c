@@ -1,0 +1,156 @@
+/* Event streams: GET S/run and GET /tasks/{id}/events. */
+#include "routes/stream.h"
+
+#include "base/log.h"
+#include "broadcaster/subscriber.h"
+#include "routes/handlers.h"
+#include "routes/session_access.h"
+#include "routes/task_access.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How often a session may be closed under our hands. */
+#define ATTEMPTS_MAX 5
+
+/* ---- what is asked for --------------------------------------------------------------------------- */
+
+/* Last-Event-ID: what the client saw last wins over what its address was made with. What is no id is none. */
+static bool read_last_id(struct request *request, struct subscriber_spec *spec) {
+    const char *header = request_header(request, "Last-Event-ID");
+    spec->resume = header != NULL && event_id_parse(header, &spec->last_id);
+    if (spec->resume)
+        return true;
+    char *text;
+    if (request_query(request, "last_event_id", &text) == -ENOMEM) {
+        reply_no_memory(request);
+        return false;
+    }
+    spec->resume = text != NULL && event_id_parse(text, &spec->last_id);
+    free(text);
+    return true;
+}
+
+/* The place of a query parameter's value among `words`; 0 if it is not there. False: the reply is decided. */
+static bool read_word(struct request *request, const char *name, const char *const *words, int *ret_place) {
+    char *text;
+    int result = request_query(request, name, &text);
+    if (result == -ENOMEM) {
+        reply_no_memory(request);
+        return false;
+    }
+    *ret_place = 0;
+    if (result == 0 && text == NULL)
+        return true;
+    while (text != NULL && words[*ret_place] != NULL && strcmp(words[*ret_place], text) != 0)
+        ++*ret_place;
+    bool found = text != NULL && words[*ret_place] != NULL;
+    free(text);
+    if (!found)
+        reply_error(request, 400, "invalid_query",
+                    "The query parameter \"%s\" has a value that it cannot have.", name);
+    return found;
+}
+
+static bool read_spec(struct request *request, struct subscriber_spec *ret_spec) {
+    static const char *const from_words[] = {
+        [SUBSCRIBE_FROM_RUN] = "run", [SUBSCRIBE_FROM_START] = "start", [SUBSCRIBE_FROM_NOW] = "now", NULL};
+    static const char *const until_words[] = {"", "run", NULL};
+    int from, until;
+    *ret_spec = (struct subscriber_spec){0};
+    if (!read_word(request, "from", from_words, &from) || !read_word(request, "until", until_words, &until))
+        return false;
+    ret_spec->from = (enum subscriber_from)from;
+    ret_spec->until_run = until == 1;
+    return read_last_id(request, ret_spec);
+}
+
+/* ---- the answer ---------------------------------------------------------------------------------- */
+
+static void refuse(struct request *request, enum subscriber_result result) {
+    switch (result) {
+    case SUBSCRIBER_COMPLETE:
+        reply_empty(request, 204);
+        return;
+    case SUBSCRIBER_GONE:
+        reply_error(request, 404, "events_not_retained", "The events of this run are no longer retained.");
+        return;
+    case SUBSCRIBER_SESSION_FULL:
+        reply_error(request, 429, "too_many_session_subscribers",
+                    "This session has as many subscribers as it may have.");
+        break;
+    case SUBSCRIBER_FULL:
+        reply_error(request, 429, "too_many_subscribers", "There are as many subscribers as may be.");
+        break;
+    case SUBSCRIBER_CLOSED:
+        reply_error(request, 503, "session_closing", "The session is being closed again and again.");
+        break;
+    case SUBSCRIBER_NO_MEMORY:
+    case SUBSCRIBER_OK:
+        reply_no_memory(request);
+    }
+    log_info("subscriber_refused", LOG_STR("path", request->path), LOG_INT("status", request->reply.status));
+}
+
+static bool refuse_draining(struct request *request) {
+    if (!broadcaster_is_draining(request->context->broadcaster))
+        return false;
+    reply_error(request, 503, "draining", "The gateway is about to stop and opens no streams.");
+    return true;
+}
+
+bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind) {
+    struct subscriber_spec spec = {.run = task, .agent_framing = kind == STREAM_OF_AGENT};
+    struct subscriber *subscriber;
+    if (kind == STREAM_RESUMED && !read_last_id(request, &spec))
+        return false;
+    enum subscriber_result result = subscriber_prepare(task->session, &spec, &subscriber);
+    if (result == SUBSCRIBER_OK)
+        reply_stream(request, subscriber, kind != STREAM_OF_AGENT);
+    else
+        refuse(request, result);
+    return result == SUBSCRIBER_OK;
+}
+
+/* ---- the handlers -------------------------------------------------------------------------------- */
+
+/* Who subscribes first opens the session and waits. */
+static void subscribe(struct request *request, const struct subscriber_spec *spec) {
+    enum subscriber_result result = SUBSCRIBER_CLOSED;
+    struct subscriber *subscriber;
+    for (int attempt = 0; attempt < ATTEMPTS_MAX && result == SUBSCRIBER_CLOSED; attempt++) {
+        struct session *session = session_open(request, request->session_key);
+        if (session == NULL)
+            return;
+        result = subscriber_prepare(session, spec, &subscriber);
+        session_unref(session);
+    }
+    if (result == SUBSCRIBER_OK)
+        reply_stream(request, subscriber, true);
+    else
+        refuse(request, result);
+}
+
+void handle_stream_session(struct request *request) {
+    struct subscriber_spec spec;
+    if (refuse_draining(request) || !read_spec(request, &spec))
+        return;
+    if (request->head)
+        reply_stream(request, NULL, false);
+    else
+        subscribe(request, &spec);
+}
+
+void handle_stream_task(struct request *request) {
+    struct task *task = task_find(request);
+    if (task == NULL || refuse_draining(request)) {
+        task_unref(task);
+        return;
+    }
+    if (request->head)
+        reply_stream(request, NULL, false);
+    else
+        stream_reply_run(request, task, STREAM_RESUMED);
+    task_unref(task);
+}

@@ -1,0 +1,16 @@
+/* Answering with the stream of a run. */
+#ifndef SLUICE_ROUTES_STREAM_H
+#define SLUICE_ROUTES_STREAM_H
+
+#include "routes/request.h"
+
+enum stream_kind {
+    STREAM_FROM_START, /* all events of the run, lifecycle too */
+    STREAM_RESUMED,    /* the same from where the client says that it left off, if it does */
+    STREAM_OF_AGENT,   /* the agent's events alone, as the agent would send them */
+};
+
+/** Answers with the stream of this run. False: it could not be; the reply says why. */
+bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind);
+
+#endif

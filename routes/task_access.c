@@ -1,0 +1,73 @@
+/* Finding a run and telling of it as JSON: see task_access.h. */
+#include "routes/task_access.h"
+
+#include <stdio.h>
+
+struct task *task_find(struct request *request) {
+    struct task *task = task_table_find(broadcaster_tasks(request->context->broadcaster), request->id);
+    if (task == NULL)
+        reply_error(request, 404, "unknown_task", "There is no such run, or it is no longer tracked.");
+    return task;
+}
+
+static void write_names(struct json_writer *json, const struct task *task) {
+    struct session_parts parts = session_parts(task->session);
+    json_add_text(json, "app_name", parts.app, (size_t)parts.app_length);
+    json_add_text(json, "user_id", parts.user, (size_t)parts.user_length);
+    json_add_text(json, "session_id", parts.session, (size_t)parts.session_length);
+    json_add_string(json, "label", task->options.label[0] != '\0' ? task->options.label : NULL);
+    json_add_number(json, "priority", task->options.priority);
+}
+
+static void write_delay(struct json_writer *json, const char *name, int64_t delay_ms) {
+    if (delay_ms < 0)
+        json_add_null(json, name);
+    else
+        json_add_number(json, name, delay_ms);
+}
+
+static void write_id(struct json_writer *json, const char *name, struct event_id id) {
+    char text[EVENT_ID_SIZE];
+    event_id_format(id, text);
+    json_add_string(json, name, id.ms != 0 ? text : NULL);
+}
+
+static void write_progress(struct json_writer *json, const struct task *task, const struct task_info *info) {
+    json_add_time(json, "created_at", task->created_unix_ms);
+    json_add_time(json, "started_at", info->started_unix_ms);
+    json_add_time(json, "ended_at", info->ended_unix_ms);
+    json_add_number(json, "duration_ms", info->duration_ms);
+    write_delay(json, "execution_delay_ms", info->execution_delay_ms);
+    write_delay(json, "first_event_delay_ms", info->first_event_delay_ms);
+    json_add_count(json, "events", info->events);
+    json_add_count(json, "bytes", info->bytes);
+    if (info->http_status != 0)
+        json_add_number(json, "upstream_status", info->http_status);
+    else
+        json_add_null(json, "upstream_status");
+    write_id(json, "first_event_id", info->start_id);
+    write_id(json, "last_event_id", info->end_id);
+}
+
+void task_write(struct json_writer *json, const char *name, struct task *task) {
+    struct task_info info;
+    char stream_url[TASK_ID_SIZE + 16];
+    task_get_info(task, &info);
+    snprintf(stream_url, sizeof(stream_url), "/tasks/%s/events", task->id);
+    json_begin_object(json, name);
+    json_add_string(json, "task_id", task->id);
+    write_names(json, task);
+    json_add_string(json, "status", task_status_name(info.status));
+    json_add_string(json, "reason", task_reason_name(info.reason));
+    json_add_string(json, "message", info.message[0] != '\0' ? info.message : NULL);
+    write_progress(json, task, &info);
+    json_add_string(json, "stream_url", stream_url);
+    json_end_object(json);
+}
+
+void task_reply(struct request *request, struct task *task) {
+    struct json_writer json;
+    json_writer_init(&json, TASK_JSON_BYTES_MAX);
+    task_write(&json, NULL, task);
+    reply_json(request, 200, &json);
+}

@@ -1,0 +1,20 @@
+/* Finding the run that a request speaks of, and telling of it as JSON. */
+#ifndef SLUICE_ROUTES_TASK_ACCESS_H
+#define SLUICE_ROUTES_TASK_ACCESS_H
+
+#include "routes/json_writer.h"
+#include "routes/request.h"
+
+/** Bytes that one task's JSON never exceeds. */
+#define TASK_JSON_BYTES_MAX (8 * 1024)
+
+/** The run that {id} of the path names, referenced. NULL: the reply is decided (404). */
+struct task *task_find(struct request *request) MUST_CHECK;
+
+/** Writes all that is known of a run as an object. */
+void task_write(struct json_writer *json, const char *name, struct task *task);
+
+/** Answers with that object. */
+void task_reply(struct request *request, struct task *task);
+
+#endif

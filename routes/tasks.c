@@ -1,0 +1,170 @@
+/* Runs as a resource: GET /tasks, GET and DELETE /tasks/{id}. */
+#include "routes/await.h"
+#include "routes/cancel.h"
+#include "routes/handlers.h"
+#include "routes/path.h"
+#include "routes/task_access.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAIT_MS_MAX 60000
+#define LIMIT_DEFAULT 100
+#define LIMIT_MAX 1000
+#define BATCH 256
+#define SCAN_MAX 10000 /* runs that one request looks at; the cursor goes on from there */
+
+static void refuse_query(struct request *request, const char *name, int result) {
+    if (result == -ENOMEM)
+        reply_no_memory(request);
+    else
+        reply_error(request, 400, "invalid_query",
+                    "The query parameter \"%s\" has a value that it cannot have.", name);
+}
+
+/* ---- one run ------------------------------------------------------------------------------------- */
+
+void handle_task_get(struct request *request) {
+    int64_t wait_ms = 0;
+    int result = request_query_number(request, "wait_ms", 0, WAIT_MS_MAX, &wait_ms);
+    if (result < 0) {
+        refuse_query(request, "wait_ms", result);
+        return;
+    }
+    struct task *task = task_find(request);
+    if (task == NULL)
+        return;
+    await_end(request, task, wait_ms, task_reply);
+    task_unref(task);
+}
+
+void handle_task_delete(struct request *request) {
+    struct task *task = task_find(request);
+    if (task == NULL)
+        return;
+    if (!cancel_and_reply(request, task)) {
+        struct task_info info;
+        task_get_info(task, &info);
+        const char *status = task_status_name(info.status);
+        reply_error_about(request, 409, "run_ended", "status", status, "The run has ended already: %s.",
+                          status);
+    }
+    task_unref(task);
+}
+
+/* ---- the list ------------------------------------------------------------------------------------ */
+
+struct filter {
+    char *app, *user, *session; /* NULL: any */
+    enum task_status status;    /* TASK_STATUS_COUNT: any */
+    int64_t limit;
+    int64_t before; /* serial of the last one of the page before; 0: from the newest on */
+};
+
+static bool read_name(struct request *request, const char *name, char **ret_value) {
+    int result = request_query(request, name, ret_value);
+    if (result == 0 && (*ret_value == NULL || path_name_is_valid(*ret_value)))
+        return true;
+    refuse_query(request, name, result);
+    return false;
+}
+
+static bool read_status(struct request *request, enum task_status *ret_status) {
+    char *text;
+    int result = request_query(request, "status", &text);
+    *ret_status = text != NULL ? task_status_find(text) : TASK_STATUS_COUNT;
+    bool fine = result == 0 && (text == NULL || *ret_status != TASK_STATUS_COUNT);
+    free(text);
+    if (!fine)
+        refuse_query(request, "status", result);
+    return fine;
+}
+
+static bool read_number(struct request *request, const char *name, int64_t maximum, int64_t *value) {
+    int result = request_query_number(request, name, 1, maximum, value);
+    if (result < 0)
+        refuse_query(request, name, result);
+    return result == 0;
+}
+
+/* The strings are the caller's either way. */
+static bool read_filter(struct request *request, struct filter *ret_filter) {
+    *ret_filter = (struct filter){.limit = LIMIT_DEFAULT};
+    return read_name(request, "app", &ret_filter->app) && read_name(request, "user", &ret_filter->user) &&
+           read_name(request, "session", &ret_filter->session) && read_status(request, &ret_filter->status) &&
+           read_number(request, "limit", LIMIT_MAX, &ret_filter->limit) &&
+           read_number(request, "cursor", INT64_MAX, &ret_filter->before);
+}
+
+static bool is_part(const char *wanted, const char *part, int length) {
+    return wanted == NULL || (strlen(wanted) == (size_t)length && memcmp(wanted, part, (size_t)length) == 0);
+}
+
+static bool matches(const struct filter *filter, struct task *task) {
+    struct session_parts parts = session_parts(task->session);
+    if (!is_part(filter->app, parts.app, parts.app_length) ||
+        !is_part(filter->user, parts.user, parts.user_length) ||
+        !is_part(filter->session, parts.session, parts.session_length))
+        return false;
+    if (filter->status == TASK_STATUS_COUNT)
+        return true;
+    struct task_info info;
+    task_get_info(task, &info);
+    return info.status == filter->status;
+}
+
+struct page {
+    struct json_writer json;
+    int64_t written;
+    int64_t scanned;
+    uint64_t last; /* serial of the last one looked at */
+    bool more;     /* there is one behind it that belongs to the next page, or might */
+};
+
+/* Looks at the next tasks. False: the page is done. */
+static bool scan_batch(struct request *request, const struct filter *filter, struct page *page) {
+    struct task *batch[BATCH];
+    size_t count =
+        task_table_list(broadcaster_tasks(request->context->broadcaster), page->last, batch, BATCH);
+    for (size_t i = 0; i < count; i++) {
+        bool wanted = !page->more && matches(filter, batch[i]);
+        if (wanted && page->written == filter->limit) {
+            page->more = true;
+        } else if (!page->more) {
+            if (wanted)
+                task_write(&page->json, NULL, batch[i]);
+            page->written += wanted;
+            page->last = batch[i]->serial;
+        }
+        task_unref(batch[i]);
+    }
+    page->scanned += (int64_t)count;
+    bool at_end = count < BATCH;
+    if (!at_end && page->scanned >= SCAN_MAX)
+        page->more = true;
+    return !at_end && !page->more;
+}
+
+void handle_task_list(struct request *request) {
+    struct filter filter;
+    if (read_filter(request, &filter)) {
+        struct page page = {.last = (uint64_t)filter.before};
+        char cursor[24];
+        json_writer_init(&page.json, LIMIT_MAX * TASK_JSON_BYTES_MAX);
+        json_begin_object(&page.json, NULL);
+        json_begin_array(&page.json, "tasks");
+        while (scan_batch(request, &filter, &page))
+            continue;
+        json_end_array(&page.json);
+        snprintf(cursor, sizeof(cursor), "%" PRIu64, page.last);
+        json_add_string(&page.json, "next_cursor", page.more ? cursor : NULL);
+        json_end_object(&page.json);
+        reply_json(request, 200, &page.json);
+    }
+    free(filter.app);
+    free(filter.user);
+    free(filter.session);
+}
