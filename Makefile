@@ -1,0 +1,165 @@
+# Everything a person or CI runs. `make help` lists the targets.
+.DEFAULT_GOAL := all
+
+.PHONY: run
+run: ## Install what is missing, build, and show the gateway: with the demo agent, or UPSTREAM=http://...
+	@scripts/install-deps.sh build
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) UPSTREAM=$(UPSTREAM) scripts/run-demo.sh
+
+.PHONY: check
+check: ## Install what is missing, build, and run every test
+	@scripts/install-deps.sh test
+	@$(MAKE) --no-print-directory all unit-tests
+	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS) tests/integration tests/browser
+
+# ---- what is built --------------------------------------------------------------------------------
+
+BUILD ?= build
+PREFIX ?= /usr/local
+SANITIZE ?=
+WERROR ?= -Werror
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+
+ROOMS := server routes broadcaster upstream base
+LIBRARIES := libmicrohttpd libcurl libuv libcjson libcyaml yaml-0.1
+
+SOURCES := $(wildcard $(addsuffix /*.c,$(ROOMS)))
+LIBRARY_SOURCES := $(filter-out server/main.c,$(SOURCES))
+UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
+AGENT_SOURCES := $(wildcard tests/support/demo_*.c)
+FORMATTED := $(wildcard $(foreach room,$(ROOMS) tests/unit tests/support,$(room)/*.c $(room)/*.h))
+
+OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(1))
+UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
+# The tests that are worth running under the thread sanitizer.
+THREADED_TESTS = $(patsubst %.c,$(BUILD)/%,$(shell grep -l '"broadcaster/' $(UNIT_SOURCES)))
+
+# NDEBUG is never defined: asserts stay in what is shipped.
+CFLAGS ?= -g $(if $(SANITIZE),-O1,-O2)
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(CPPFLAGS)
+ALL_CFLAGS := -std=gnu17 -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(WERROR) -fPIE -pthread $(CFLAGS)
+ALL_LDFLAGS := -pie -pthread $(LDFLAGS)
+LDLIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null)
+
+ifneq ($(SANITIZE),)
+ALL_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+ALL_LDFLAGS += -fsanitize=$(SANITIZE)
+else
+ALL_CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+ALL_CFLAGS += -fstack-protector-strong -fstack-clash-protection
+ALL_LDFLAGS += -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
+endif
+
+.PHONY: all
+all: $(BUILD)/sluice $(BUILD)/demo-agent ## Build the gateway and the demo agent
+
+.PHONY: unit-tests
+unit-tests: $(UNIT_TESTS)
+
+$(BUILD)/sluice: $(call OBJECTS,server/main.c) $(BUILD)/libsluice.a
+	@echo '  link     $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/demo-agent: $(call OBJECTS,$(AGENT_SOURCES)) $(BUILD)/libsluice.a
+	@echo '  link     $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(UNIT_TESTS): %: %.o $(BUILD)/libsluice.a
+	@echo '  link     $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+$(BUILD)/libsluice.a: $(call OBJECTS,$(LIBRARY_SOURCES))
+	@rm -f $@
+	@echo '  archive  $@'
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c Makefile | $(BUILD)/libraries
+	@mkdir -p $(@D)
+	@echo '  compile  $<'
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The page is embedded.
+$(call OBJECTS,routes/demo.c): routes/demo.html
+
+$(BUILD)/libraries:
+	@pkg-config --print-errors --exists $(LIBRARIES) || { echo 'run scripts/install-deps.sh build' >&2; exit 1; }
+	@mkdir -p $(@D) && touch $@
+
+-include $(patsubst %.o,%.d,$(call OBJECTS,$(SOURCES) $(UNIT_SOURCES) $(AGENT_SOURCES)))
+.SECONDARY:
+
+# ---- tests ----------------------------------------------------------------------------------------
+
+.PHONY: check-unit
+check-unit: unit-tests ## Run the unit tests: the inner loop
+	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS)
+
+.PHONY: check-integration
+check-integration: all ## Run the tests that talk HTTP with the gateway, the real ADK server included
+	@scripts/install-deps.sh test
+	@scripts/run-tests.sh $(BUILD) tests/integration
+
+.PHONY: check-browser
+check-browser: all ## Run the tests in a real Chromium
+	@scripts/install-deps.sh test
+	@scripts/run-tests.sh $(BUILD) tests/browser
+
+.PHONY: asan
+asan: ## Run every test with the address and undefined behaviour sanitizers
+	@scripts/install-deps.sh test
+	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined check-everything
+
+.PHONY: tsan
+tsan: ## Run the broadcaster's and the integration tests with the thread sanitizer
+	@scripts/install-deps.sh test
+	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread check-threads
+
+.PHONY: check-everything
+check-everything: all unit-tests
+	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS) tests/integration tests/browser
+
+.PHONY: check-threads
+check-threads: all $(THREADED_TESTS)
+	@scripts/run-tests.sh $(BUILD) $(THREADED_TESTS) tests/integration
+
+# ---- the source tree ------------------------------------------------------------------------------
+
+.PHONY: format
+format: ## Format the sources
+	clang-format -i $(FORMATTED)
+
+.PHONY: format-check
+format-check: ## Fail if a source is not formatted
+	@clang-format --dry-run -Werror $(FORMATTED)
+
+.PHONY: layers
+layers: ## Fail if an include goes the wrong way between the rooms
+	@scripts/check-layers.sh --self-test
+	@scripts/check-layers.sh
+
+.PHONY: docs
+docs: $(BUILD)/sluice ## Write docs/configuration.md and the example configuration from the table of settings
+	$(BUILD)/sluice --print-config-docs > docs/configuration.md
+	$(BUILD)/sluice --print-config-example > scripts/sluice.example.yaml
+
+.PHONY: docs-check
+docs-check: $(BUILD)/sluice ## Fail if those, or the man page, say something else than the program
+	@scripts/check-docs.sh $(BUILD)/sluice
+
+# ---- the rest -------------------------------------------------------------------------------------
+
+.PHONY: install
+install: $(BUILD)/sluice ## Install the program, its man page and an example configuration below DESTDIR and PREFIX
+	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	install -D -m 644 scripts/sluice.1 $(DESTDIR)$(PREFIX)/share/man/man1/sluice.1
+	install -D -m 644 scripts/sluice.example.yaml $(DESTDIR)$(PREFIX)/share/doc/sluice/sluice.example.yaml
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf $(BUILD) build-asan build-tsan
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/\1\t\2/p' Makefile | expand -t 20

@@ -1,0 +1,88 @@
+#!/bin/bash
+# Installs what is missing to build and to test, and is done in no time if nothing is.
+#
+#   scripts/install-deps.sh build    what the programs are built from: Debian packages
+#   scripts/install-deps.sh test     also what the tests need: more of them, Node.js 20 and npm packages
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build_packages=(build-essential pkg-config libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libcjson-dev
+    libcyaml-dev libyaml-dev uthash-dev)
+test_packages=(libcmocka-dev clang clang-format curl chromium git)
+
+fail() {
+    echo "install-deps: $*" >&2
+    exit 1
+}
+
+# Prints those of the packages $@ that are not installed.
+missing_packages() {
+    local installed
+    installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null | sed -n 's/^installed //p') || true
+    printf '%s\n' "$@" | grep -vxF "$installed" || true
+}
+
+install_packages() {
+    local missing
+    command -v dpkg-query >/dev/null || fail "this is no Debian: install what these packages of it hold: $*"
+    mapfile -t missing < <(missing_packages "$@")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" -eq 0 ] || fail "packages are missing. Run:
+    sudo apt-get install --no-install-recommends ${missing[*]}"
+    echo "install-deps: installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update || echo 'install-deps: apt-get update failed, trying with the lists there are' >&2
+    apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Whether there is a Node.js that has what the tests use: 20.10 or later.
+node_is_new_enough() {
+    command -v node >/dev/null &&
+        node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 10) ? 0 : 1)'
+}
+
+# Debian 12 has Node.js 18. The npm package that holds the program of version 20 then goes to build-node/,
+# where scripts/run-tests.sh looks for it first.
+install_node() {
+    local machine packages=()
+    PATH=$PWD/build-node/bin:$PATH
+    command -v node >/dev/null || packages+=(nodejs)
+    command -v npm >/dev/null || packages+=(npm)
+    [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
+    ! node_is_new_enough || return 0
+    case $(uname -m) in
+    x86_64) machine=x64 ;;
+    aarch64) machine=arm64 ;;
+    *) fail "Node.js 20.10 or later is needed" ;;
+    esac
+    echo "install-deps: installing Node.js 20 in build-node"
+    npm install --loglevel=error --no-save --ignore-scripts --no-audit --no-fund --prefix build-node "node-linux-$machine@20"
+    mkdir -p build-node/bin
+    ln -sf "../node_modules/node-linux-$machine/bin/node" build-node/bin/node
+    hash -r
+    node_is_new_enough || fail "Node.js 20.10 or later is needed, $(node --version) is there"
+}
+
+# Installs the npm packages of directory $1 unless they are those of its lock file.
+install_modules() {
+    [ -e "$1/package-lock.json" ] || return 0
+    ! cmp -s "$1/package-lock.json" "$1/node_modules/.installed-lock.json" || return 0
+    echo "install-deps: installing the npm packages of $1"
+    (cd "$1" && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund)
+    cp "$1/package-lock.json" "$1/node_modules/.installed-lock.json"
+}
+
+case ${1:-} in
+build)
+    install_packages "${build_packages[@]}"
+    ;;
+test)
+    install_packages "${build_packages[@]}" "${test_packages[@]}"
+    install_node
+    install_modules tests
+    install_modules tests/adk-upstream
+    ;;
+*)
+    fail "usage: scripts/install-deps.sh build|test"
+    ;;
+esac

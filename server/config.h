@@ -1,0 +1,108 @@
+/* The settings of the process: flags over environment over file over defaults, checked, then constant.
+ *
+ *     struct config *config;
+ *     switch (config_load(argc, argv, &config)) {
+ *     case CONFIG_DONE: return 0;
+ *     case CONFIG_REFUSED: return 2;
+ *     case CONFIG_LOADED: break;
+ *     }
+ *     ...
+ *     config_destroy(config);
+ *
+ * What keys there are stands in config_keys.c and nowhere else.
+ */
+#ifndef SLUICE_SERVER_CONFIG_H
+#define SLUICE_SERVER_CONFIG_H
+
+#include "base/attributes.h"
+#include "base/log.h"
+#include "broadcaster/broadcaster.h"
+#include "broadcaster/fanout.h"
+#include "routes/context.h"
+#include "server/config_error.h"
+#include "upstream/client.h"
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SLUICE_VERSION "0.1.0"
+
+/** Where to listen. */
+struct config_listen {
+    char address[INET6_ADDRSTRLEN]; /* numeric, IPv4 or IPv6 */
+    uint16_t port;                  /* 0: a free one */
+};
+
+/** A list of texts. */
+struct config_list {
+    char **items;
+    size_t count;
+};
+
+/** What a worker's listener takes from clients. */
+struct config_http {
+    uint64_t connections_max;
+    uint64_t request_header_bytes_max;
+    int64_t request_timeout_ms;
+    uint64_t send_buffer_bytes; /* of a subscriber's socket (SO_SNDBUF); 0: what the kernel chooses */
+};
+
+struct config_source;
+
+struct config {
+    struct config_listen listen;
+    bool allow_unauthenticated;
+    uint64_t workers; /* at least 1 */
+    enum log_level log_level;
+    enum log_format log_format;
+    int64_t drain_ms;
+    int64_t cleanup_interval_ms;
+    uint64_t memory_warn_bytes; /* 0: never */
+    struct upstream_settings upstream;
+    struct broadcaster_limits limits;
+    struct fanout_settings fanout;
+    struct config_http http;
+    struct routes_settings routes;
+    struct config_list cors_origins; /* what routes.cors_origins points to */
+
+    /* Where it came from; see config_source.h. */
+    struct config_source *sources; /* one a key, in the order of config_keys */
+    char *file;                    /* NULL: none was named */
+    int argc;
+    char **argv;
+};
+
+enum config_result {
+    CONFIG_LOADED,  /* go on */
+    CONFIG_DONE,    /* what was asked for has been printed: exit with status 0 */
+    CONFIG_REFUSED, /* one line on standard error says why: exit with status 2 */
+};
+
+/** Reads the command line, the environment and the file. `argv` must outlive the result. At start, before
+ * there are threads. The caller owns *ret_config, which is set with CONFIG_LOADED only. */
+enum config_result config_load(int argc, char **argv, struct config **ret_config) MUST_CHECK;
+
+/** Frees it; NULL is fine. */
+void config_destroy(struct config *config);
+
+/** Room for the names of all keys. */
+#define CONFIG_NAMES_SIZE 2048
+
+/** What a reload did, key names separated by ", ". */
+struct config_reload_report {
+    struct config_error error;       /* why it was refused */
+    char changed[CONFIG_NAMES_SIZE]; /* took effect; "" if none */
+    char kept[CONFIG_NAMES_SIZE];    /* changed, but need a restart: they stay as they were; "" if none */
+};
+
+/** Reads all sources again as config_load() did, and keeps the old value of every key that cannot change at
+ * run time. Prints nothing. NULL: refused, report->error says why and `old` stays in force. Otherwise the
+ * caller owns the result, and both are valid until destroyed. One thread at a time. */
+struct config *config_reload(const struct config *old, struct config_reload_report *report) MUST_CHECK;
+
+/** Whether the address is reachable from this machine only. */
+bool config_listen_is_loopback(const struct config_listen *listen);
+
+#endif

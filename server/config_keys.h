@@ -1,0 +1,53 @@
+/* The table of all settings: the flags, environment, file, --help, documentation and checks come from it. */
+#ifndef SLUICE_SERVER_CONFIG_KEYS_H
+#define SLUICE_SERVER_CONFIG_KEYS_H
+
+#include "base/buffer.h"
+#include "server/config_value.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** A word that a key takes, and what it stands for; a NULL name ends a list of them. */
+struct config_choice {
+    const char *name;
+    int value;
+};
+
+struct config_key {
+    const char *group; /* heading in --help and the documentation; keys of a group stand together */
+    const char *name;  /* as in the file: lower case with underscores */
+    const struct config_type *type;
+    size_t offset;        /* of the field in struct config */
+    const char *fallback; /* the default, as text that the type parses */
+    uint64_t minimum;     /* of a number */
+    uint64_t maximum;     /* of a number, or of the bytes of a text */
+    const struct config_choice *choices;
+    bool reloadable; /* SIGHUP can change it */
+    bool secret;     /* its value is never printed */
+    const char *meaning;
+};
+
+extern const struct config_key config_keys[];
+extern const size_t config_keys_count;
+
+/** The index of the key of this name, or -1. */
+int config_key_find(const char *name) MUST_CHECK;
+
+/** The key whose name is most like `name`, or NULL if none is. */
+const struct config_key *config_key_nearest(const char *name);
+
+/** Appends the names of all keys with commas between them. False: the buffer is full. */
+bool config_keys_append_names(struct buffer *out) MUST_CHECK;
+
+/** Room for a key's name with its prefix as flag or environment variable. */
+#define CONFIG_NAME_SIZE 64
+
+/** "--runs-max" */
+void config_key_flag(const struct config_key *key, char out[CONFIG_NAME_SIZE]);
+
+/** "SLUICE_RUNS_MAX" */
+void config_key_variable(const struct config_key *key, char out[CONFIG_NAME_SIZE]);
+
+#endif

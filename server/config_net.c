@@ -1,0 +1,186 @@
+/* The types of settings that are addresses and origins. */
+#include "server/config.h"
+#include "server/config_value.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- address ------------------------------------------------------------------------------------ */
+
+/* Digits only, 0 to 65535. */
+static bool parse_port(const char *text, uint16_t *ret_port) {
+    unsigned port = 0;
+    size_t length = strlen(text);
+
+    if (length < 1 || length > 5 || strspn(text, "0123456789") != length)
+        return false;
+    for (; *text != '\0'; text++)
+        port = port * 10 + (unsigned)(*text - '0');
+    if (port > UINT16_MAX)
+        return false;
+    *ret_port = (uint16_t)port;
+    return true;
+}
+
+static int address_parse(const struct config_key *key, const char *text, void *field) {
+    struct config_listen listen = {0};
+    char address[INET6_ADDRSTRLEN] = "";
+    struct in6_addr binary;
+    const char *colon = strrchr(text, ':');
+    bool bracketed = text[0] == '[' && colon > text && colon[-1] == ']';
+    int family = bracketed ? AF_INET6 : AF_INET;
+
+    (void)key;
+    if (colon == NULL)
+        return -EINVAL;
+    const char *start = text + (bracketed ? 1 : 0);
+    size_t length = (size_t)(colon - start) - (bracketed ? 1 : 0);
+    if (length >= sizeof(address))
+        return -EINVAL;
+    memcpy(address, start, length);
+    if (inet_pton(family, address, &binary) != 1 || !parse_port(colon + 1, &listen.port))
+        return -EINVAL;
+    inet_ntop(family, &binary, listen.address, sizeof(listen.address));
+    *(struct config_listen *)field = listen;
+    return 0;
+}
+
+static bool address_format(const struct config_key *key, const void *field, struct buffer *out) {
+    const struct config_listen *listen = field;
+
+    (void)key;
+    return buffer_printf(out, strchr(listen->address, ':') != NULL ? "[%s]:%u" : "%s:%u", listen->address,
+                         listen->port);
+}
+
+static bool address_allow(const struct config_key *key, struct buffer *out) {
+    (void)key;
+    return buffer_append_text(out, "ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080");
+}
+
+const struct config_type config_address = {.placeholder = "ADDR:PORT",
+                                           .quoted = true,
+                                           .parse = address_parse,
+                                           .format = address_format,
+                                           .allow = address_allow};
+
+bool config_listen_is_loopback(const struct config_listen *listen) {
+    struct in_addr v4;
+    struct in6_addr v6;
+
+    if (inet_pton(AF_INET, listen->address, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (inet_pton(AF_INET6, listen->address, &v6) != 1)
+        return false;
+    return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == IN_LOOPBACKNET);
+}
+
+/* ---- origins ------------------------------------------------------------------------------------ */
+
+#define ORIGINS_MAX 64
+#define ORIGIN_BYTES_MAX 256
+
+static bool host_is_valid(const char *host, size_t length) {
+    if (length == 0)
+        return false;
+    if (host[0] == '[')
+        return length > 2 && host[length - 1] == ']' && strspn(host + 1, "0123456789abcdef:.") == length - 2;
+    return strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_") == length;
+}
+
+/* As browsers send it (RFC 6454, section 6.1): lower case, no path, no default port. Anything else would
+ * never match. */
+static bool origin_is_valid(const char *origin) {
+    size_t scheme = strspn(origin, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
+    const char *host = origin + scheme + 3;
+    uint16_t port;
+
+    if (strlen(origin) > ORIGIN_BYTES_MAX || scheme == 0 || strncmp(origin + scheme, "://", 3) != 0)
+        return false;
+    size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (length > strlen(host) || !host_is_valid(host, length))
+        return false;
+    if (host[length] == '\0')
+        return true;
+    if (host[length] != ':' || !parse_port(host + length + 1, &port) || port == 0)
+        return false;
+    return !(port == 80 && strncmp(origin, "http:", 5) == 0) &&
+           !(port == 443 && strncmp(origin, "https:", 6) == 0);
+}
+
+static void list_finish(void *field) {
+    struct config_list *list = field;
+
+    for (size_t i = 0; i < list->count; i++)
+        free(list->items[i]);
+    free(list->items);
+    *list = (struct config_list){0};
+}
+
+/* Cuts `text` at its commas, and spaces off the ends of the items. */
+static int origins_fill(struct config_list *list, char *text) {
+    char *rest = text;
+    char *item;
+
+    while ((item = strsep(&rest, ",")) != NULL) {
+        item += strspn(item, " ");
+        for (size_t end = strlen(item); end > 0 && item[end - 1] == ' '; end--)
+            item[end - 1] = '\0';
+        if (list->count == ORIGINS_MAX || (strcmp(item, "*") != 0 && !origin_is_valid(item)))
+            return -EINVAL;
+        if ((list->items[list->count] = strdup(item)) == NULL)
+            return -ENOMEM;
+        list->count++;
+    }
+    for (size_t i = 0; i < list->count && list->count > 1; i++) {
+        if (strcmp(list->items[i], "*") == 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+static int origins_parse(const struct config_key *key, const char *text, void *field) {
+    struct config_list list = {.items = calloc(ORIGINS_MAX, sizeof(char *))};
+    char *copy = strdup(text);
+    int result = list.items == NULL || copy == NULL ? -ENOMEM : 0;
+
+    (void)key;
+    if (result == 0 && text[0] != '\0')
+        result = origins_fill(&list, copy);
+    free(copy);
+    if (result < 0) {
+        list_finish(&list);
+        return result;
+    }
+    list_finish(field);
+    *(struct config_list *)field = list;
+    return 0;
+}
+
+static bool origins_format(const struct config_key *key, const void *field, struct buffer *out) {
+    const struct config_list *list = field;
+
+    (void)key;
+    for (size_t i = 0; i < list->count; i++) {
+        if (!buffer_printf(out, "%s%s", i > 0 ? "," : "", list->items[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool origins_allow(const struct config_key *key, struct buffer *out) {
+    (void)key;
+    return buffer_append_text(
+        out, "a list of origins such as https://app.example (lower case, no path, no default "
+             "port), or * alone");
+}
+
+const struct config_type config_origins = {.placeholder = "LIST",
+                                           .quoted = true,
+                                           .list = true,
+                                           .parse = origins_parse,
+                                           .format = origins_format,
+                                           .allow = origins_allow,
+                                           .finish = list_finish};

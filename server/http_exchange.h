@@ -1,0 +1,68 @@
+/* One HTTP request and its answer between libmicrohttpd and the routes. Private to the listener. */
+#ifndef SLUICE_SERVER_HTTP_EXCHANGE_H
+#define SLUICE_SERVER_HTTP_EXCHANGE_H
+
+#include "base/buffer.h"
+#include "routes/request.h"
+#include "server/http_listener.h"
+
+#include <microhttpd.h>
+#include <sys/queue.h>
+
+#define GREETING_SIZE 64
+
+struct http_exchange {
+    struct request request;
+    struct http_listener *listener;
+    struct MHD_Connection *connection;
+    LIST_ENTRY(http_exchange) entry;
+    char *uri; /* as it came; request.path and request.query point into it */
+    struct buffer body;
+    int64_t begun_mono_ms;
+    bool begun;            /* router_begin() was called */
+    bool refused;          /* more body than may be: the rest is thrown away */
+    bool suspended;        /* libmicrohttpd waits for us */
+    bool source_abandoned; /* the program stops: the body breaks off */
+    /* of an event stream: */
+    char greeting[GREETING_SIZE];
+    size_t greeting_length, greeting_sent;
+    int handed_fd; /* our own descriptor of the connection, once the stream is to be taken over; else -1 */
+};
+
+LIST_HEAD(http_exchange_list, http_exchange);
+
+struct http_listener {
+    struct routes_context *context;
+    struct http_listener_settings settings;
+    struct MHD_Daemon *daemon;
+    int socket; /* -1 once quiesced */
+    uv_poll_t poll;
+    uv_timer_t timer;
+    int open_handles;
+    bool ready; /* libmicrohttpd has something to do */
+    bool closing;
+    struct http_exchange_list exchanges;
+};
+
+/** A new exchange for a request line; NULL: out of memory. */
+struct http_exchange *http_exchange_create(struct http_listener *listener, const char *uri,
+                                           struct MHD_Connection *connection);
+
+/** Connects or destroys a subscriber that was answered with, frees everything. */
+void http_exchange_finish(struct http_exchange *exchange);
+
+/** Gives up an exchange that libmicrohttpd waits for: its answer breaks off. */
+void http_exchange_abandon(struct http_exchange *exchange);
+
+/** libmicrohttpd's access handler for an exchange. */
+enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char *method, const char *version,
+                                     const char *upload, size_t *upload_length);
+
+/** Queues the decided reply (http_reply.c). */
+enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange);
+
+/** Suspends and resumes the connection. */
+void http_exchange_suspend(struct http_exchange *exchange);
+void http_exchange_resume(struct http_exchange *exchange);
+
+#endif

@@ -1,0 +1,39 @@
+/* libmicrohttpd on a worker's loop, in external-epoll mode: turns its callbacks into struct request and
+ * struct reply, and hands the connections of event streams over to their subscribers.
+ *
+ * Everything is called on the worker's thread, except http_listener_connections().
+ */
+#ifndef SLUICE_SERVER_HTTP_LISTENER_H
+#define SLUICE_SERVER_HTTP_LISTENER_H
+
+#include "routes/context.h"
+#include "server/config.h"
+
+struct http_listener;
+
+/** What the listener needs to know; copied. */
+struct http_listener_settings {
+    uint64_t connections_max; /* of this listener */
+    uint64_t request_header_bytes_max;
+    int64_t request_timeout_ms;
+    uint64_t send_buffer_bytes; /* of a subscriber's socket; 0: what the kernel chooses */
+    int64_t stall_timeout_ms;   /* when the kernel gives a silent peer up */
+};
+
+/** Accepts from `socket` (bound and listening, taken over on success). NULL: the library could not start. */
+struct http_listener *http_listener_create(struct routes_context *context, int socket,
+                                           const struct http_listener_settings *settings) MUST_CHECK;
+
+/** Does what is due; at the end of each turn of the loop. True: more is due at once. */
+bool http_listener_turn(struct http_listener *listener);
+
+/** Takes no further connections. What was accepted before goes on. */
+void http_listener_quiesce(struct http_listener *listener);
+
+/** Gives up all requests under way and closes; the listener is freed when its handles are, by the loop. */
+void http_listener_close(struct http_listener *listener);
+
+/** HTTP connections of all listeners, those handed over not counted. Any thread. */
+uint64_t http_listener_connections(void);
+
+#endif

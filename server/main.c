@@ -1,0 +1,280 @@
+/* The process: compose, wait for signals, tear down in reverse. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/config.h"
+#include "server/listen_socket.h"
+#include "server/worker.h"
+
+#include <curl/curl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define DRAIN_POLL_MS 10
+#define WORKERS_MAX 256
+
+struct process {
+    uv_loop_t loop;
+    struct inbox inbox;
+    uv_signal_t terminate, interrupt, hangup;
+    uv_timer_t clean_up, drain;
+    struct broadcaster *broadcaster;
+    struct fanout_settings fanout;
+    struct config *config;
+    struct config *old_config; /* while the workers take their settings from `config` */
+    struct worker_shared shared;
+    struct worker *workers[WORKERS_MAX];
+    size_t worker_count;
+    size_t pending; /* workers that have not answered yet: to a reload, or to the stop */
+    bool draining, reload_again;
+    int64_t drain_until_ms;
+};
+
+static struct process *of(struct worker_shared *shared) {
+    return CONTAINER_OF(shared, struct process, shared);
+}
+
+/* ---- shutdown ------------------------------------------------------------------------------------ */
+
+static void stop_workers(struct process *process) {
+    size_t cancelled = broadcaster_cancel_all(process->broadcaster, REASON_SHUTDOWN);
+    log_info("stopping", LOG_INT("runs_cancelled", cancelled));
+    uv_timer_stop(&process->drain);
+    process->pending = process->worker_count;
+    for (size_t i = 0; i < process->worker_count; i++)
+        worker_stop(process->workers[i]);
+}
+
+static void on_drain_timer(uv_timer_t *timer) {
+    struct process *process = timer->data;
+    struct broadcaster_stats stats;
+    broadcaster_get_stats(process->broadcaster, &stats);
+    if ((stats.runs == 0 && stats.runs_queued == 0) || clock_mono_ms() >= process->drain_until_ms)
+        stop_workers(process);
+}
+
+static void begin_drain(struct process *process) {
+    process->draining = true;
+    process->drain_until_ms = clock_mono_ms() + process->config->drain_ms;
+    log_info("draining", LOG_INT("drain_ms", process->config->drain_ms));
+    /* First the workers are told, so that `retry:` is on its way before server.drain ends the first stream.
+     */
+    for (size_t i = 0; i < process->worker_count; i++)
+        worker_drain(process->workers[i]);
+    broadcaster_drain(process->broadcaster);
+    uv_timer_start(&process->drain, on_drain_timer, 0, DRAIN_POLL_MS);
+}
+
+static void on_terminate(uv_signal_t *signal, int number) {
+    struct process *process = signal->data;
+    (void)number;
+    if (process->draining) {
+        log_warn("killed", LOG_STR("reason", "a second signal came while draining"));
+        _exit(1);
+    }
+    begin_drain(process);
+}
+
+static void close_handles(struct process *process) {
+    uv_close((uv_handle_t *)&process->terminate, NULL);
+    uv_close((uv_handle_t *)&process->interrupt, NULL);
+    uv_close((uv_handle_t *)&process->hangup, NULL);
+    uv_close((uv_handle_t *)&process->clean_up, NULL);
+    uv_close((uv_handle_t *)&process->drain, NULL);
+    inbox_close(&process->inbox);
+}
+
+static void on_stopped(struct worker_shared *shared) {
+    struct process *process = of(shared);
+    if (--process->pending == 0)
+        close_handles(process);
+}
+
+/* ---- reload -------------------------------------------------------------------------------------- */
+
+static void apply_limits(struct broadcaster_limits *to, const struct broadcaster_limits *from) {
+    atomic_store(&to->runs_max, from->runs_max);
+    atomic_store(&to->runs_queued_max, from->runs_queued_max);
+    atomic_store(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
+    atomic_store(&to->subscribers_max, from->subscribers_max);
+    atomic_store(&to->subscribers_per_session_max, from->subscribers_per_session_max);
+    atomic_store(&to->sessions_max, from->sessions_max);
+    atomic_store(&to->log_events_max, from->log_events_max);
+    atomic_store(&to->log_bytes_max, from->log_bytes_max);
+    atomic_store(&to->tasks_kept, from->tasks_kept);
+    atomic_store(&to->idempotency_keys_per_session_max, from->idempotency_keys_per_session_max);
+    atomic_store(&to->idempotency_ttl_ms, from->idempotency_ttl_ms);
+    atomic_store(&to->session_ttl_ms, from->session_ttl_ms);
+}
+
+static void apply_fanout(struct fanout_settings *to, const struct fanout_settings *from) {
+    atomic_store(&to->heartbeat_ms, from->heartbeat_ms);
+    atomic_store(&to->stall_timeout_ms, from->stall_timeout_ms);
+    atomic_store(&to->retry_ms, from->retry_ms);
+}
+
+static void on_clean_up(uv_timer_t *timer);
+
+static void reload(struct process *process) {
+    if (process->draining)
+        return;
+    process->reload_again = process->old_config != NULL;
+    if (process->reload_again)
+        return; /* when the workers are through with the last one */
+    struct config_reload_report report;
+    struct config *config = config_reload(process->config, &report);
+    if (config == NULL) {
+        log_error("reload_refused", LOG_STR("message", report.error.text));
+        return;
+    }
+    process->old_config = process->config;
+    process->config = config;
+    log_set_level(config->log_level);
+    apply_limits(broadcaster_limits(process->broadcaster), &config->limits);
+    apply_fanout(&process->fanout, &config->fanout);
+    uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
+                   (uint64_t)config->cleanup_interval_ms);
+    process->pending = process->worker_count;
+    for (size_t i = 0; i < process->worker_count; i++)
+        worker_reload(process->workers[i], config);
+    log_info("reloaded", LOG_STR("changed", report.changed), LOG_STR("needs_restart", report.kept));
+}
+
+static void on_reloaded(struct worker_shared *shared) {
+    struct process *process = of(shared);
+    if (--process->pending > 0)
+        return;
+    config_destroy(process->old_config);
+    process->old_config = NULL;
+    if (process->reload_again)
+        reload(process);
+}
+
+static void on_hangup(uv_signal_t *signal, int number) {
+    (void)number;
+    reload(signal->data);
+}
+
+/* ---- clean-up ------------------------------------------------------------------------------------ */
+
+static void on_clean_up(uv_timer_t *timer) {
+    struct process *process = timer->data;
+    size_t ended = broadcaster_clean_up(process->broadcaster);
+    struct broadcaster_stats stats;
+    broadcaster_get_stats(process->broadcaster, &stats);
+    if (ended > 0)
+        log_info("sessions_expired", LOG_INT("count", ended), LOG_INT("sessions", stats.sessions));
+    uint64_t bytes = broadcaster_memory(&stats);
+    if (process->config->memory_warn_bytes > 0 && bytes > process->config->memory_warn_bytes)
+        log_warn("memory_high", LOG_INT("bytes", bytes), LOG_INT("log_bytes", stats.log_bytes),
+                 LOG_INT("sessions", stats.sessions), LOG_INT("subscribers", stats.subscribers),
+                 LOG_INT("tasks", stats.tasks));
+}
+
+/* ---- composing ----------------------------------------------------------------------------------- */
+
+/* As many descriptors as this process may have: each subscriber is one. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void start_signal(struct process *process, uv_signal_t *handle, uv_signal_cb callback, int number) {
+    uv_signal_init(&process->loop, handle);
+    handle->data = process;
+    uv_signal_start(handle, callback, number);
+}
+
+static bool init_main(struct process *process) {
+    const struct config *config = process->config;
+    if (uv_loop_init(&process->loop) < 0 || inbox_init(&process->inbox, &process->loop) < 0)
+        return false;
+    start_signal(process, &process->terminate, on_terminate, SIGTERM);
+    start_signal(process, &process->interrupt, on_terminate, SIGINT);
+    start_signal(process, &process->hangup, on_hangup, SIGHUP);
+    uv_timer_init(&process->loop, &process->clean_up);
+    uv_timer_init(&process->loop, &process->drain);
+    process->clean_up.data = process->drain.data = process;
+    uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
+                   (uint64_t)config->cleanup_interval_ms);
+    apply_fanout(&process->fanout, &config->fanout);
+    process->broadcaster = broadcaster_create(&config->limits);
+    process->shared = (struct worker_shared){
+        .broadcaster = process->broadcaster,
+        .fanout = &process->fanout,
+        .main_inbox = &process->inbox,
+        .started_unix_ms = clock_unix_ms(),
+        .on_stopped = on_stopped,
+        .on_reloaded = on_reloaded,
+    };
+    return process->broadcaster != NULL;
+}
+
+static bool start_workers(struct process *process) {
+    const struct config *config = process->config;
+    int sockets[WORKERS_MAX];
+    uint16_t port;
+    int result = listen_sockets_open(&config->listen, config->workers, sockets, &port);
+    if (result < 0) {
+        log_error("listen_failed", LOG_STR("address", config->listen.address),
+                  LOG_INT("port", config->listen.port), LOG_STR("message", strerror(-result)));
+        return false;
+    }
+    for (size_t i = 0; i < config->workers; i++) {
+        process->workers[i] = worker_create(&process->shared, config, sockets[i]);
+        if (process->workers[i] == NULL)
+            return false;
+        process->worker_count++;
+    }
+    for (size_t i = 0; i < config->workers; i++) {
+        if (worker_start(process->workers[i]) < 0)
+            return false;
+    }
+    log_info("listening", LOG_STR("address", config->listen.address), LOG_INT("port", port),
+             LOG_STR("version", SLUICE_VERSION), LOG_INT("pid", getpid()),
+             LOG_INT("workers", config->workers), LOG_STR("upstream", config->upstream.base_url),
+             LOG_STR("upstream_kind", config->upstream.adapter->name));
+    return true;
+}
+
+static void tear_down(struct process *process) {
+    for (size_t i = 0; i < process->worker_count; i++)
+        worker_destroy(process->workers[i]);
+    broadcaster_destroy(process->broadcaster);
+    inbox_finish(&process->inbox);
+    uv_loop_close(&process->loop);
+    config_destroy(process->old_config);
+    config_destroy(process->config);
+    curl_global_cleanup();
+}
+
+int main(int argc, char **argv) {
+    static struct process process;
+    switch (config_load(argc, argv, &process.config)) {
+    case CONFIG_DONE:
+        return 0;
+    case CONFIG_REFUSED:
+        return 2;
+    case CONFIG_LOADED:
+        break;
+    }
+    log_init(process.config->log_level, process.config->log_format);
+    signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    srandom((unsigned)(clock_unix_ms() ^ getpid()));
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !init_main(&process) ||
+        !start_workers(&process)) {
+        log_error("start_failed", LOG_STR("message", "see the lines before"));
+        return 1; /* nothing was promised to anybody yet: the system takes back what there is */
+    }
+    uv_run(&process.loop, UV_RUN_DEFAULT);
+    tear_down(&process);
+    log_info("stopped", LOG_INT("pid", getpid()));
+    return 0;
+}

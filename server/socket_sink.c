@@ -1,0 +1,103 @@
+/* A sink that writes to a socket of its own: see socket_sink.h. */
+#include "server/socket_sink.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define DISCARD_BYTES_MAX (64 * 1024)
+
+struct socket_sink {
+    struct sink sink;
+    uv_poll_t poll;
+    int fd;
+};
+
+static struct socket_sink *of(struct sink *sink) {
+    return CONTAINER_OF(sink, struct socket_sink, sink);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct socket_sink *sink = CONTAINER_OF(poll, struct socket_sink, poll);
+    if (sink->sink.subscriber == NULL)
+        return;
+    if (status < 0 || (events & UV_DISCONNECT) != 0)
+        subscriber_on_disconnect(sink->sink.subscriber);
+    else if ((events & UV_WRITABLE) != 0)
+        subscriber_on_writable(sink->sink.subscriber);
+}
+
+static ssize_t sink_send(struct sink *sink, const struct iovec *parts, int count) {
+    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
+    ssize_t written;
+    do
+        written = sendmsg(of(sink)->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (written < 0 && errno == EINTR);
+    if (written >= 0)
+        return written;
+    return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+static void sink_wait_writable(struct sink *sink, bool wait) {
+    uv_poll_start(&of(sink)->poll, UV_DISCONNECT | (wait ? UV_WRITABLE : 0), on_poll);
+}
+
+static void on_closed(uv_handle_t *handle) {
+    free(CONTAINER_OF((uv_poll_t *)handle, struct socket_sink, poll));
+}
+
+/* What a client sent behind its request was never read; closing over unread bytes would reset the connection
+ * and could take the stream's last bytes along (RFC 9112, section 9.6). */
+static void discard_input(int fd) {
+    char bytes[4096];
+    ssize_t count = 1;
+    for (size_t total = 0; count > 0 && total < DISCARD_BYTES_MAX; total += (size_t)count) {
+        count = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        if (count < 0)
+            break;
+    }
+}
+
+static void sink_close(struct sink *sink, bool abort) {
+    struct socket_sink *socket = of(sink);
+    if (abort) {
+        const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(socket->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    } else {
+        discard_input(socket->fd);
+    }
+    uv_close((uv_handle_t *)&socket->poll, on_closed);
+    close(socket->fd);
+}
+
+static const struct sink_operations operations = {
+    .send = sink_send, .wait_writable = sink_wait_writable, .close = sink_close};
+
+static void set_option(int fd, int level, int option, int value) {
+    setsockopt(fd, level, option, &value, sizeof(value)); /* each only makes it better; none is needed */
+}
+
+struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_bytes,
+                                int64_t stall_timeout_ms) {
+    struct socket_sink *sink = calloc(1, sizeof(*sink));
+    if (sink == NULL)
+        return NULL;
+    if (uv_poll_init(loop, &sink->poll, fd) < 0) {
+        free(sink);
+        return NULL;
+    }
+    sink->sink.operations = &operations;
+    sink->fd = fd;
+    /* The HTTP library may have left the last bytes corked: this pushes them out, too. */
+    set_option(fd, IPPROTO_TCP, TCP_CORK, 0);
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    /* A peer that vanished without a word is noticed when it does not acknowledge what is sent. */
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)stall_timeout_ms);
+    if (send_buffer_bytes > 0)
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, (int)send_buffer_bytes);
+    uv_poll_start(&sink->poll, UV_DISCONNECT, on_poll);
+    return &sink->sink;
+}

@@ -1,0 +1,16 @@
+/* A sink that writes to a socket of its own: a connection that the HTTP library has handed over. */
+#ifndef SLUICE_SERVER_SOCKET_SINK_H
+#define SLUICE_SERVER_SOCKET_SINK_H
+
+#include "base/attributes.h"
+#include "broadcaster/subscriber.h"
+
+#include <uv.h>
+
+/** Takes over the connected socket `fd`. That its client has gone is told to the sink's subscriber, once it
+ * has one. On the loop's thread, as everything here. `send_buffer_bytes` 0 leaves SO_SNDBUF to the kernel.
+ * NULL: out of memory, and `fd` is still the caller's. */
+struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_bytes,
+                                int64_t stall_timeout_ms) MUST_CHECK;
+
+#endif

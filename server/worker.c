@@ -1,0 +1,249 @@
+/* A worker: see worker.h. */
+#include "server/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "routes/runner.h"
+#include "server/http_listener.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long subscribers have at the end to take their last bytes. */
+#define STOP_MS 1000
+/* Turns of the listener and the fan-out in one turn of the loop, when each makes work for the other. */
+#define ROUNDS_MAX 16
+
+struct worker {
+    struct worker_shared *shared;
+    pthread_t thread;
+    bool started;
+    uv_loop_t loop;
+    struct inbox inbox;
+    uv_prepare_t prepare;
+    uv_idle_t idle;  /* active while there is more to do at once: keeps the loop from waiting */
+    uv_timer_t tick; /* of the fan-out */
+    uv_timer_t stop_timer;
+    struct fanout *fanout;
+    struct upstream_client *client;
+    struct runner *runner;
+    struct http_listener *listener;
+    struct routes_context context;
+    bool stopping, stop_now, closed;
+
+    struct inbox_item drain_item, stop_item, reload_item;
+    const struct config *next_config;
+    struct inbox_item stopped_item, reloaded_item; /* to main */
+};
+
+/* ---- the loop ------------------------------------------------------------------------------------ */
+
+static void on_idle(uv_idle_t *idle) {
+    (void)idle;
+}
+
+static void on_tick(uv_timer_t *timer) {
+    struct worker *worker = timer->data;
+    fanout_tick(worker->fanout);
+    uv_timer_start(timer, on_tick, (uint64_t)fanout_tick_ms(worker->fanout), 0);
+}
+
+static void on_client_closed(void *context) {
+    struct worker *worker = context;
+    worker->client = NULL;
+}
+
+/* Everything that would keep the loop alive is closed; the loop ends when the last handle has gone. A worker
+ * that was never finished lacks the parts that come last. */
+static void close_all(struct worker *worker) {
+    worker->closed = true;
+    if (worker->listener != NULL)
+        http_listener_close(worker->listener);
+    if (worker->fanout != NULL)
+        fanout_abort(worker->fanout);
+    if (worker->client != NULL)
+        upstream_client_close(worker->client, on_client_closed, worker);
+    uv_close((uv_handle_t *)&worker->prepare, NULL);
+    uv_close((uv_handle_t *)&worker->idle, NULL);
+    uv_close((uv_handle_t *)&worker->tick, NULL);
+    uv_close((uv_handle_t *)&worker->stop_timer, NULL);
+    inbox_drain(&worker->inbox);
+    inbox_close(&worker->inbox);
+}
+
+/* The end of each turn of the loop: answers what was asked, writes what came. */
+static void on_prepare(uv_prepare_t *prepare) {
+    struct worker *worker = prepare->data;
+    bool more = true;
+    for (int round = 0; more && round < ROUNDS_MAX; round++) {
+        fanout_flush(worker->fanout);
+        more = http_listener_turn(worker->listener) || fanout_is_dirty(worker->fanout);
+    }
+    if (more)
+        uv_idle_start(&worker->idle, on_idle);
+    else
+        uv_idle_stop(&worker->idle);
+    bool empty = fanout_count(worker->fanout) == 0 && runner_active(worker->runner) == 0;
+    if (worker->stopping && (empty || (worker->stop_now && runner_active(worker->runner) == 0)))
+        close_all(worker);
+}
+
+static void *run_thread(void *argument) {
+    struct worker *worker = argument;
+    inbox_adopt(&worker->inbox);
+    uv_run(&worker->loop, UV_RUN_DEFAULT);
+    assert(worker->closed);
+    inbox_post(worker->shared->main_inbox, &worker->stopped_item);
+    return NULL;
+}
+
+/* ---- what main asks for -------------------------------------------------------------------------- */
+
+static void on_drain(struct inbox_item *item) {
+    struct worker *worker = CONTAINER_OF(item, struct worker, drain_item);
+    http_listener_quiesce(worker->listener);
+    fanout_drain(worker->fanout);
+}
+
+static void on_stop_timer(uv_timer_t *timer) {
+    struct worker *worker = timer->data;
+    worker->stop_now = true;
+}
+
+static void on_stop(struct inbox_item *item) {
+    struct worker *worker = CONTAINER_OF(item, struct worker, stop_item);
+    worker->stopping = true;
+    uv_timer_start(&worker->stop_timer, on_stop_timer, STOP_MS, 0);
+}
+
+static void take_settings(struct worker *worker, const struct config *config) {
+    worker->context.settings = &config->routes;
+    worker->context.upstream = &config->upstream;
+    worker->context.memory_warn_bytes = config->memory_warn_bytes;
+}
+
+static void on_reload(struct inbox_item *item) {
+    struct worker *worker = CONTAINER_OF(item, struct worker, reload_item);
+    take_settings(worker, worker->next_config);
+    upstream_client_set_settings(worker->client, &worker->next_config->upstream);
+    inbox_post(worker->shared->main_inbox, &worker->reloaded_item);
+}
+
+static void on_stopped(struct inbox_item *item) {
+    struct worker *worker = CONTAINER_OF(item, struct worker, stopped_item);
+    worker->shared->on_stopped(worker->shared);
+}
+
+static void on_reloaded(struct inbox_item *item) {
+    struct worker *worker = CONTAINER_OF(item, struct worker, reloaded_item);
+    worker->shared->on_reloaded(worker->shared);
+}
+
+void worker_drain(struct worker *worker) {
+    inbox_post(&worker->inbox, &worker->drain_item);
+}
+
+void worker_stop(struct worker *worker) {
+    inbox_post(&worker->inbox, &worker->stop_item);
+}
+
+void worker_reload(struct worker *worker, const struct config *config) {
+    worker->next_config = config;
+    inbox_post(&worker->inbox, &worker->reload_item);
+}
+
+/* ---- building and tearing down ------------------------------------------------------------------- */
+
+static void init_handles(struct worker *worker) {
+    uv_prepare_init(&worker->loop, &worker->prepare);
+    uv_idle_init(&worker->loop, &worker->idle);
+    uv_timer_init(&worker->loop, &worker->tick);
+    uv_timer_init(&worker->loop, &worker->stop_timer);
+    worker->prepare.data = worker->tick.data = worker->stop_timer.data = worker;
+    uv_prepare_start(&worker->prepare, on_prepare);
+    uv_timer_start(&worker->tick, on_tick, 0, 0);
+    worker->drain_item.handle = on_drain;
+    worker->stop_item.handle = on_stop;
+    worker->reload_item.handle = on_reload;
+    worker->stopped_item.handle = on_stopped;
+    worker->reloaded_item.handle = on_reloaded;
+}
+
+static void init_context(struct worker *worker, const struct config *config) {
+    worker->context = (struct routes_context){
+        .broadcaster = worker->shared->broadcaster,
+        .inbox = &worker->inbox,
+        .loop = &worker->loop,
+        .version = SLUICE_VERSION,
+        .workers = config->workers,
+        .started_unix_ms = worker->shared->started_unix_ms,
+        .connections = http_listener_connections,
+    };
+    take_settings(worker, config);
+}
+
+static bool build(struct worker *worker, const struct config *config, int socket) {
+    const struct http_listener_settings http = {
+        .connections_max = config->http.connections_max / config->workers + 1,
+        .request_header_bytes_max = config->http.request_header_bytes_max,
+        .request_timeout_ms = config->http.request_timeout_ms,
+        .send_buffer_bytes = config->http.send_buffer_bytes,
+        .stall_timeout_ms = config->fanout.stall_timeout_ms,
+    };
+    struct routes_context *context = &worker->context;
+    init_context(worker, config);
+    context->fanout = worker->fanout = fanout_create(&worker->inbox, worker->shared->fanout);
+    context->client = worker->client = upstream_client_create(&worker->loop, &config->upstream);
+    context->runner = worker->runner = runner_create(context);
+    if (worker->fanout == NULL || worker->client == NULL || worker->runner == NULL)
+        return false;
+    worker->listener = http_listener_create(context, socket, &http);
+    return worker->listener != NULL;
+}
+
+struct worker *worker_create(struct worker_shared *shared, const struct config *config, int socket) {
+    struct worker *worker = calloc(1, sizeof(*worker));
+    if (worker == NULL)
+        return NULL;
+    worker->shared = shared;
+    if (uv_loop_init(&worker->loop) < 0)
+        goto no_loop;
+    if (inbox_init(&worker->inbox, &worker->loop) < 0)
+        goto no_inbox;
+    init_handles(worker);
+    if (build(worker, config, socket))
+        return worker;
+    worker_destroy(worker);
+    return NULL;
+no_inbox:
+    uv_loop_close(&worker->loop);
+no_loop:
+    free(worker);
+    return NULL;
+}
+
+int worker_start(struct worker *worker) {
+    int error = pthread_create(&worker->thread, NULL, run_thread, worker);
+    worker->started = error == 0;
+    return -error;
+}
+
+void worker_destroy(struct worker *worker) {
+    if (worker == NULL)
+        return;
+    if (worker->started) {
+        pthread_join(worker->thread, NULL);
+    } else {
+        close_all(worker);
+        uv_run(&worker->loop, UV_RUN_DEFAULT);
+    }
+    runner_destroy(worker->runner);
+    fanout_destroy(worker->fanout);
+    inbox_finish(&worker->inbox);
+    int result = uv_loop_close(&worker->loop);
+    assert(result == 0);
+    (void)result;
+    free(worker);
+}

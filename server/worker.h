@@ -1,0 +1,50 @@
+/* A worker: one thread with one loop that does all I/O of what it owns: a listener, its subscribers, its runs
+ * and their connections to the upstream.
+ *
+ *   worker_create() ... worker_start() ... worker_drain() ... worker_stop() ... stopped() ...
+ * worker_destroy()
+ *
+ * All functions are called on the main thread; they post to the worker's inbox.
+ */
+#ifndef SLUICE_SERVER_WORKER_H
+#define SLUICE_SERVER_WORKER_H
+
+#include "base/inbox.h"
+#include "broadcaster/fanout.h"
+#include "server/config.h"
+
+/** What all workers share. Outlives them. */
+struct worker_shared {
+    struct broadcaster *broadcaster;
+    struct fanout_settings *fanout;
+    struct inbox *main_inbox;
+    int64_t started_unix_ms;
+    void (*on_stopped)(struct worker_shared *shared);  /* main thread: a worker's thread is about to end */
+    void (*on_reloaded)(struct worker_shared *shared); /* main thread: a worker has taken its new settings */
+};
+
+struct worker;
+
+/** Builds everything on the calling thread. `socket` listens and is taken over on success. NULL: out of
+ * memory, or a library could not start. */
+struct worker *worker_create(struct worker_shared *shared, const struct config *config,
+                             int socket) MUST_CHECK;
+
+/** Starts the thread. 0 or a negative errno. */
+int worker_start(struct worker *worker) MUST_CHECK;
+
+/** Takes no further connections, tells subscribers when to come back. */
+void worker_drain(struct worker *worker);
+
+/** Ends what is left, after at most a second for subscribers to take their last bytes; then on_stopped(). All
+ * runs have ended before. */
+void worker_stop(struct worker *worker);
+
+/** Takes the settings of `config` that may change at run time; then on_reloaded(). The old configuration must
+ * live until then, the new one as long as the worker. One at a time. */
+void worker_reload(struct worker *worker, const struct config *config);
+
+/** Joins the thread (if it was started; after on_stopped()) and frees the worker. */
+void worker_destroy(struct worker *worker);
+
+#endif

@@ -1,0 +1,122 @@
+/* What the program prints about its settings. */
+#include "server/config_keys.h"
+#include "server/config_print.h"
+#include "tests/support/config_loading.h"
+
+static char *printed(void (*print)(FILE *out)) {
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    assert_non_null(out);
+    print(out);
+    fclose(out);
+    return text;
+}
+
+static char *printed_values(const struct config *config) {
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    assert_non_null(out);
+    config_print_values(config, out);
+    fclose(out);
+    return text;
+}
+
+static void secrets_are_never_printed(void **state) {
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--upstream-authorization", "Bearer hush", NULL);
+    assert_string_equal(load_good(&loaded)->upstream.authorization, "Bearer hush");
+    char *values = printed_values(loaded.config);
+    assert_null(strstr(values, "hush"));
+    assert_non_null(strstr(values, "#upstream_authorization: (not shown)  # --upstream-authorization\n"));
+    free(values);
+    config_destroy(loaded.config);
+    load(&loaded, "--upstream-authorization", "Bearer\nhush", NULL);
+    assert_refused_as(&loaded, "--upstream-authorization: the value is not a text");
+    assert_null(strstr(loaded.error, "hush"));
+}
+
+static void printed_values_load_as_what_they_were(void **state) {
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--listen", "[::1]:1234", "--upstream-model", "a \"b\": #c", "--cors-origins",
+         "https://a.example,https://b.example", "--log-bytes-max", "1000000", NULL);
+    char *before = printed_values(load_good(&loaded));
+    assert_non_null(strstr(before, "log_bytes_max: 1000000  # --log-bytes-max\n"));
+    config_destroy(loaded.config);
+    write_file(before);
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    struct config *config = load_good(&loaded);
+    assert_string_equal(config->listen.address, "::1");
+    assert_int_equal(config->listen.port, 1234);
+    assert_string_equal(config->upstream.model, "a \"b\": #c");
+    assert_int_equal(config->routes.cors_origins_count, 2);
+    assert_int_equal(config->limits.log_bytes_max, 1000000);
+    config_destroy(config);
+    free(before);
+}
+
+static void the_example_says_the_defaults(void **state) {
+    char *example = printed(config_print_example);
+    struct loaded loaded;
+
+    (void)state;
+    write_file(example);
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    char *plain = printed_values(load_good(&loaded));
+    config_destroy(loaded.config);
+    for (char *line = example; (line = strstr(line, "\n#")) != NULL; line++) {
+        if (line[2] != ' ')
+            line[1] = ' ';
+    }
+    write_file(example);
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    char *active = printed_values(load_good(&loaded));
+    assert_non_null(strstr(active, "runs_max: 1000  # sluice.yaml:"));
+    config_destroy(loaded.config);
+    size_t count = 0;
+    for (char *a = active, *b = plain; *a != '\0'; a = strchr(a, '\n') + 1, b = strchr(b, '\n') + 1) {
+        assert_memory_equal(a, b, (size_t)(strstr(b, "  # ") - b));
+        count++;
+    }
+    assert_int_equal(count, config_keys_count);
+    free(active);
+    free(plain);
+    free(example);
+}
+
+static void help_and_documentation_name_every_key_within_their_width(void **state) {
+    char *help = printed(config_print_help);
+    char *docs = printed(config_print_docs);
+
+    (void)state;
+    for (size_t i = 0; i < config_keys_count; i++) {
+        char flag[CONFIG_NAME_SIZE];
+        char text[CONFIG_NAME_SIZE + 8];
+        config_key_flag(&config_keys[i], flag);
+        snprintf(text, sizeof(text), "\n  %s ", flag);
+        assert_non_null(strstr(help, text));
+        snprintf(text, sizeof(text), "\n| `%s` |", config_keys[i].name);
+        assert_non_null(strstr(docs, text));
+    }
+    for (char *line = help; *line != '\0'; line += strcspn(line, "\n") + 1)
+        assert_true(strcspn(line, "\n") <= 100);
+    free(help);
+    free(docs);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(secrets_are_never_printed),
+        cmocka_unit_test(printed_values_load_as_what_they_were),
+        cmocka_unit_test(the_example_says_the_defaults),
+        cmocka_unit_test(help_and_documentation_name_every_key_within_their_width),
+    };
+    return cmocka_run_group_tests(tests, enter_directory, leave_directory);
+}

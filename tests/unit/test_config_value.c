@@ -1,0 +1,192 @@
+/* The values of settings: what is taken and what is not. */
+#include "tests/support/config_loading.h"
+
+static void origins_are_a_list_in_the_file_and_have_commas_elsewhere(void **state) {
+    struct loaded loaded;
+
+    (void)state;
+    write_file("cors_origins:\n  - https://a.example\n  - http://b.example:8081\n");
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    const struct routes_settings *routes = &load_good(&loaded)->routes;
+    assert_int_equal(routes->cors_origins_count, 2);
+    assert_string_equal(routes->cors_origins[0], "https://a.example");
+    assert_string_equal(routes->cors_origins[1], "http://b.example:8081");
+    config_destroy(loaded.config);
+
+    load(&loaded, "--cors-origins", "https://a.example, http://[::1]:3000", NULL);
+    routes = &load_good(&loaded)->routes;
+    assert_int_equal(routes->cors_origins_count, 2);
+    assert_string_equal(routes->cors_origins[1], "http://[::1]:3000");
+    config_destroy(loaded.config);
+}
+
+static void origins_that_no_browser_sends_are_refused(void **state) {
+    static const char *const texts[] = {"https://a.example/",
+                                        "https://A.example",
+                                        "a.example",
+                                        "https://",
+                                        "https://a.example:443",
+                                        "http://a.example:80",
+                                        "null",
+                                        "*.a.example",
+                                        "https://a b",
+                                        "https://a.example,",
+                                        "https://a.example,*",
+                                        "https://a:0",
+                                        "https://a:x",
+                                        "://a.example",
+                                        "https://[::1",
+                                        "https://u@a.example",
+                                        "https://[zz]",
+                                        "https://a?b",
+                                        "https://a:70000",
+                                        "*,*",
+                                        "https://a.example:080x"};
+    struct loaded loaded;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        load(&loaded, "--cors-origins", texts[i], NULL);
+        assert_refused_as(&loaded, "--cors-origins: \"");
+    }
+}
+
+static void bytes_have_units(void **state) {
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--log-bytes-max", "64KiB", "--request-body-bytes-max", "2MiB", "--memory-warn-bytes",
+         "3GiB", "--event-bytes-max=1000", NULL);
+    struct config *config = load_good(&loaded);
+    assert_int_equal(config->limits.log_bytes_max, 65536);
+    assert_int_equal(config->routes.request_body_bytes_max, 2 << 20);
+    assert_int_equal(config->memory_warn_bytes, 3ULL << 30);
+    assert_int_equal(config->upstream.event_bytes_max, 1000);
+    config_destroy(config);
+}
+
+static void numbers_are_digits_within_their_range(void **state) {
+    static const char *const texts[] = {
+        "", "0", "257", "-1", "+1", " 1", "1 ", "1.0", "0x10", "many", "18446744073709551617"};
+    static const char *const sizes[] = {"1kib", "KiB", "1 KiB", "1KB", "18014398509481985KiB", "4GiBx"};
+    struct loaded loaded;
+
+    (void)state;
+    for (size_t i = 2; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        load(&loaded, "--workers", texts[i], NULL);
+        assert_refused_as(&loaded, "--workers: \"");
+    }
+    for (size_t i = 0; i < 2; i++) {
+        load(&loaded, "--runs-max", texts[i], NULL);
+        assert_refused_as(&loaded, "--runs-max: \"");
+    }
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        load(&loaded, "--log-bytes-max", sizes[i], NULL);
+        assert_refused_as(&loaded, "--log-bytes-max: \"");
+    }
+}
+
+static void addresses_are_numeric_with_a_port(void **state) {
+    static const char *const bad[] = {"",
+                                      "8080",
+                                      ":8080",
+                                      "127.0.0.1",
+                                      "127.0.0.1:",
+                                      "127.0.0.1:65536",
+                                      "::1:80",
+                                      "[::1]",
+                                      "localhost:80",
+                                      "127.1:80",
+                                      "[::1:80",
+                                      "127.0.0.1:+1",
+                                      "[1.2.3.4]:5",
+                                      "1.2.3.4:x",
+                                      "127.0.0.1:000000",
+                                      "]:1",
+                                      "[]:1"};
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--listen", "[0:0::1]:0", NULL);
+    assert_string_equal(load_good(&loaded)->listen.address, "::1");
+    assert_int_equal(loaded.config->listen.port, 0);
+    config_destroy(loaded.config);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        load(&loaded, "--listen", bad[i], NULL);
+        assert_refused_as(&loaded, "--listen: \"");
+    }
+}
+
+static void loopback_is_what_this_machine_alone_reaches(void **state) {
+    static const char *const near[] = {"127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"};
+    static const char *const far[] = {
+        "0.0.0.0", "10.0.0.1", "::", "fe80::1", "::ffff:10.0.0.1", "::127.0.0.1"};
+    struct config_listen listen = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(near) / sizeof(near[0]); i++) {
+        snprintf(listen.address, sizeof(listen.address), "%s", near[i]);
+        assert_true(config_listen_is_loopback(&listen));
+    }
+    for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
+        snprintf(listen.address, sizeof(listen.address), "%s", far[i]);
+        assert_false(config_listen_is_loopback(&listen));
+    }
+}
+
+static void upstream_urls_lose_their_last_slash_but_for_sse(void **state) {
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--upstream", "https://agent.example:8443/base//", NULL);
+    assert_string_equal(load_good(&loaded)->upstream.base_url, "https://agent.example:8443/base");
+    config_destroy(loaded.config);
+    load(&loaded, "--upstream", "http://agent.example/events/?a=b", "--upstream-kind", "sse", NULL);
+    assert_string_equal(load_good(&loaded)->upstream.base_url, "http://agent.example/events/?a=b");
+    assert_ptr_equal(loaded.config->upstream.adapter, &adapter_sse);
+    config_destroy(loaded.config);
+}
+
+static void urls_that_are_no_upstream_are_refused(void **state) {
+    static const char *const bad[] = {"",
+                                      "ftp://x",
+                                      "x",
+                                      "http://",
+                                      "http://u@x/",
+                                      "http://x/#f",
+                                      "http://u:p@x/",
+                                      "http://x y",
+                                      "http://x:99999",
+                                      "file:///etc/passwd"};
+    struct loaded loaded;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        load(&loaded, "--upstream", bad[i], NULL);
+        assert_refused_as(&loaded, "--upstream: \"");
+    }
+}
+
+static void a_smaller_log_makes_the_default_event_smaller(void **state) {
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--log-bytes-max", "64KiB", NULL);
+    assert_int_equal(load_good(&loaded)->upstream.event_bytes_max, 65536);
+    config_destroy(loaded.config);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(origins_are_a_list_in_the_file_and_have_commas_elsewhere),
+        cmocka_unit_test(origins_that_no_browser_sends_are_refused),
+        cmocka_unit_test(bytes_have_units),
+        cmocka_unit_test(numbers_are_digits_within_their_range),
+        cmocka_unit_test(addresses_are_numeric_with_a_port),
+        cmocka_unit_test(loopback_is_what_this_machine_alone_reaches),
+        cmocka_unit_test(upstream_urls_lose_their_last_slash_but_for_sse),
+        cmocka_unit_test(urls_that_are_no_upstream_are_refused),
+        cmocka_unit_test(a_smaller_log_makes_the_default_event_smaller),
+    };
+    return cmocka_run_group_tests(tests, enter_directory, leave_directory);
+}

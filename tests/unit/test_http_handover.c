@@ -1,0 +1,369 @@
+/* The hand-over of a connection from libmicrohttpd to a subscriber, held against the library that is
+ * installed: another one that behaves otherwise is noticed here. A real worker runs on its thread; the
+ * clients are raw sockets. */
+#include "base/clock.h"
+#include "server/listen_socket.h"
+#include "server/worker.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WAIT_MS 10000
+#define STREAM "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: x\r\n\r\n"
+#define STREAM_1_0 "GET /apps/a/users/u/sessions/s/run HTTP/1.0\r\n\r\n"
+
+static struct config *config;
+static struct inbox main_inbox;
+static uv_loop_t main_loop;
+static struct broadcaster *broadcaster;
+static struct worker_shared shared;
+static struct worker *worker;
+static uint16_t port;
+static bool stopped;
+
+static void on_stopped(struct worker_shared *unused) {
+    (void)unused;
+    stopped = true;
+}
+
+static int set_up(void **state) {
+    (void)state;
+    static char *arguments[] = {"sluice",
+                                "--listen",
+                                "127.0.0.1:0",
+                                "--workers",
+                                "1",
+                                "--upstream",
+                                "http://127.0.0.1:1",
+                                "--stall-timeout-ms",
+                                "300",
+                                "--send-buffer-bytes",
+                                "4096",
+                                NULL};
+    int sock;
+    stopped = false;
+    log_init(LOG_LEVEL_ERROR, LOG_FORMAT_JSON);
+    assert_int_equal(config_load(11, arguments, &config), CONFIG_LOADED);
+    assert_int_equal(uv_loop_init(&main_loop), 0);
+    assert_int_equal(inbox_init(&main_inbox, &main_loop), 0);
+    broadcaster = broadcaster_create(&config->limits);
+    shared = (struct worker_shared){.broadcaster = broadcaster,
+                                    .fanout = &config->fanout,
+                                    .main_inbox = &main_inbox,
+                                    .on_stopped = on_stopped};
+    assert_int_equal(listen_sockets_open(&config->listen, 1, &sock, &port), 0);
+    worker = worker_create(&shared, config, sock);
+    assert_non_null(worker);
+    assert_int_equal(worker_start(worker), 0);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    worker_drain(worker);
+    broadcaster_drain(broadcaster);
+    broadcaster_cancel_all(broadcaster, REASON_SHUTDOWN);
+    worker_stop(worker);
+    while (!stopped)
+        uv_run(&main_loop, UV_RUN_ONCE);
+    worker_destroy(worker);
+    broadcaster_destroy(broadcaster);
+    inbox_close(&main_inbox);
+    uv_run(&main_loop, UV_RUN_DEFAULT);
+    inbox_finish(&main_inbox);
+    uv_loop_close(&main_loop);
+    config_destroy(config);
+    return 0;
+}
+
+/* ---- a client ------------------------------------------------------------------------------------ */
+
+static int client_connect(void) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct timeval limit = {.tv_sec = WAIT_MS / 1000};
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+static int client_request(const char *text) {
+    int fd = client_connect();
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    return fd;
+}
+
+/* Reads until `wanted` was seen; false: the connection ended, or time was up, before that. */
+static bool client_read_until(int fd, struct buffer *got, const char *wanted) {
+    while (got->bytes == NULL || strstr(got->bytes, wanted) == NULL) {
+        char bytes[4096];
+        ssize_t count = recv(fd, bytes, sizeof(bytes), 0);
+        if (count <= 0)
+            return false;
+        assert_true(buffer_append(got, bytes, (size_t)count));
+    }
+    return true;
+}
+
+/* True: the server has ended the connection in order; false: it was reset. */
+static bool client_read_to_end(int fd, struct buffer *got) {
+    char bytes[4096];
+    ssize_t count;
+    while ((count = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+        assert_true(buffer_append(got, bytes, (size_t)count));
+    return count == 0;
+}
+
+static void client_reset(int fd) {
+    const struct linger at_once = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close(fd);
+}
+
+/* Takes the chunks of a chunked body apart (RFC 9112, section 7.1); returns whether the last chunk was there.
+ */
+static bool unchunk(const char *body, struct buffer *out) {
+    for (;;) {
+        char *end;
+        unsigned long length = strtoul(body, &end, 16);
+        if (end == body)
+            return false;
+        assert_memory_equal(end, "\r\n", 2);
+        if (length == 0) {
+            assert_string_equal(end + 2, "\r\n");
+            return true;
+        }
+        assert_true(buffer_append(out, end + 2, length));
+        assert_memory_equal(end + 2 + length, "\r\n", 2);
+        body = end + 2 + length + 2;
+    }
+}
+
+static const char *body_of(const struct buffer *answer) {
+    const char *empty_line = strstr(answer->bytes, "\r\n\r\n");
+    assert_non_null(empty_line);
+    return empty_line + 4;
+}
+
+/* ---- a run without an upstream ------------------------------------------------------------------- */
+
+static void no_start(struct task_driver *driver, struct task *task) {
+    (void)driver;
+    (void)task;
+}
+
+static struct task_driver idle_driver = {.start = no_start, .ended = no_start};
+
+static struct task *start_run(void) {
+    struct session *session;
+    struct task *registered;
+    const struct task_options options = {.timeout_ms = 60000, .priority = 5};
+    assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
+    struct task *task = task_create(session, &options, &idle_driver, NULL);
+    assert_int_equal(broadcaster_register_task(broadcaster, task, NULL, &registered), REGISTER_OK);
+    task_unref(registered);
+    session_unref(session);
+    return task;
+}
+
+static void publish(struct task *task, const char *data, size_t length) {
+    assert_true(task_publish(task, frame_create(FRAME_EVENT, task->serial, NULL, 0, data, length)));
+}
+
+static void wait_for_subscribers(uint64_t count) {
+    struct broadcaster_stats stats;
+    int64_t until_ms = clock_mono_ms() + WAIT_MS;
+    do {
+        usleep(500);
+        broadcaster_get_stats(broadcaster, &stats);
+    } while (stats.subscribers != count && clock_mono_ms() < until_ms);
+    assert_int_equal(stats.subscribers, count);
+}
+
+static size_t count_descriptors(void) {
+    size_t count = 0;
+    DIR *directory = opendir("/proc/self/fd");
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count;
+}
+
+static void wait_for_descriptors(size_t count) {
+    int64_t until_ms = clock_mono_ms() + WAIT_MS;
+    while (count_descriptors() != count && clock_mono_ms() < until_ms)
+        usleep(500);
+    assert_int_equal(count_descriptors(), count);
+}
+
+/* ---- tests --------------------------------------------------------------------------------------- */
+
+static void handover_keeps_the_chunks_of_one_body(void **state) {
+    (void)state;
+    size_t descriptors = count_descriptors();
+    struct buffer answer, text;
+    buffer_init(&answer, 1 << 20);
+    buffer_init(&text, 1 << 20);
+    int fd = client_request(STREAM);
+    assert_true(client_read_until(fd, &answer, "retry:"));
+    struct task *task = start_run();
+    publish(task, "one", 3);
+    assert_true(client_read_until(fd, &answer, "data: one\n\n"));
+    publish(task, "two", 3);
+    assert_true(task_cancel(task, REASON_REQUESTED));
+    assert_true(broadcaster_close_session(task->session, REASON_SESSION_DELETED));
+    assert_true(client_read_to_end(fd, &answer));
+    assert_memory_equal(answer.bytes, "HTTP/1.1 200 ", 13);
+    assert_non_null(strstr(answer.bytes, "Content-Type: text/event-stream\r\n"));
+    assert_non_null(strstr(answer.bytes, "Transfer-Encoding: chunked\r\n"));
+    assert_non_null(strstr(answer.bytes, "Cache-Control: no-cache, no-transform\r\n"));
+    assert_non_null(strstr(answer.bytes, "X-Accel-Buffering: no\r\n"));
+    assert_true(unchunk(body_of(&answer), &text));
+    assert_memory_equal(text.bytes, ": ", 2);
+    const char *start = strstr(text.bytes, "event: run.start\n"), *one = strstr(text.bytes, "data: one\n\n"),
+               *two = strstr(text.bytes, "data: two\n\n"), *end = strstr(text.bytes, "event: run.end\n"),
+               *last = strstr(text.bytes, "event: session.end\n");
+    assert_true(start != NULL && start < one && one < two && two < end && end < last);
+    close(fd);
+    task_unref(task);
+    buffer_finish(&answer);
+    buffer_finish(&text);
+    wait_for_descriptors(descriptors);
+}
+
+static void handover_writes_bare_text_to_http_1_0(void **state) {
+    (void)state;
+    size_t descriptors = count_descriptors();
+    struct buffer answer;
+    buffer_init(&answer, 1 << 20);
+    int fd = client_request(STREAM_1_0);
+    assert_true(client_read_until(fd, &answer, "retry:"));
+    struct task *task = start_run();
+    publish(task, "one", 3);
+    assert_true(client_read_until(fd, &answer, "data: one\n\n"));
+    assert_true(broadcaster_close_session(task->session, REASON_SESSION_DELETED));
+    assert_true(client_read_to_end(fd, &answer));
+    assert_null(strstr(answer.bytes, "Transfer-Encoding"));
+    const char *body = body_of(&answer);
+    assert_memory_equal(body, ": ", 2);
+    size_t length = strlen(body);
+    assert_string_equal(body + length - strlen("data: {\"reason\":\"deleted\"}\n\n"),
+                        "data: {\"reason\":\"deleted\"}\n\n");
+    close(fd);
+    task_unref(task);
+    buffer_finish(&answer);
+    wait_for_descriptors(descriptors);
+}
+
+static void handover_leaves_nothing_of_clients_that_leave_in_between(void **state) {
+    (void)state;
+    size_t descriptors = count_descriptors();
+    for (int i = 0; i < 100; i++) {
+        int fd = client_request(i % 2 == 0 ? STREAM : STREAM_1_0);
+        if (i % 3 == 0)
+            client_reset(fd);
+        else
+            close(fd);
+    }
+    wait_for_subscribers(0);
+    wait_for_descriptors(descriptors);
+}
+
+static void handover_sees_a_disconnect_at_once(void **state) {
+    (void)state;
+    struct buffer answer;
+    buffer_init(&answer, 1 << 20);
+    int fd = client_request(STREAM);
+    assert_true(client_read_until(fd, &answer, "retry:"));
+    wait_for_subscribers(1);
+    close(fd);
+    wait_for_subscribers(0); /* nothing is ever written to it: no heartbeat is due for 12 s */
+    buffer_finish(&answer);
+}
+
+static void handover_ignores_what_follows_the_request(void **state) {
+    (void)state;
+    struct buffer answer, text;
+    buffer_init(&answer, 1 << 20);
+    buffer_init(&text, 1 << 20);
+    int fd = client_request(STREAM STREAM);
+    assert_true(client_read_until(fd, &answer, "retry:"));
+    struct task *task = start_run();
+    publish(task, "one", 3);
+    assert_true(broadcaster_close_session(task->session, REASON_SESSION_DELETED));
+    assert_true(client_read_to_end(fd, &answer));
+    assert_true(unchunk(body_of(&answer), &text));
+    assert_non_null(strstr(text.bytes, "data: one\n\n"));
+    close(fd);
+    task_unref(task);
+    buffer_finish(&answer);
+    buffer_finish(&text);
+}
+
+static void handover_breaks_off_without_the_last_chunk_when_the_client_stalls(void **state) {
+    (void)state;
+    struct buffer answer, text;
+    buffer_init(&answer, 64 << 20);
+    buffer_init(&text, 64 << 20);
+    int fd = client_request(STREAM);
+    assert_true(client_read_until(fd, &answer, "retry:"));
+    struct task *task = start_run();
+    size_t length = 512 * 1024;
+    char *data = malloc(length);
+    memset(data, 'x', length);
+    for (int i = 0; i < 64; i++) /* more than any socket buffers on the way hold */
+        publish(task, data, length);
+    wait_for_subscribers(0);                       /* stall_timeout_ms is 300 here */
+    assert_false(client_read_to_end(fd, &answer)); /* reset */
+    close(fd);
+    task_cancel(task, REASON_REQUESTED);
+    task_unref(task);
+    free(data);
+    buffer_finish(&answer);
+    buffer_finish(&text);
+}
+
+static void requests_share_a_connection(void **state) {
+    (void)state;
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct buffer answer;
+    buffer_init(&answer, 1 << 20);
+    int fd = client_connect();
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+        assert_true(client_read_until(fd, &answer, "\"ok\""));
+        assert_memory_equal(answer.bytes, "HTTP/1.1 200 ", 13);
+        buffer_clear(&answer);
+    }
+    close(fd);
+    buffer_finish(&answer);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(handover_keeps_the_chunks_of_one_body, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(handover_writes_bare_text_to_http_1_0, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(handover_leaves_nothing_of_clients_that_leave_in_between, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(handover_sees_a_disconnect_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(handover_ignores_what_follows_the_request, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(handover_breaks_off_without_the_last_chunk_when_the_client_stalls,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(requests_share_a_connection, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("http_handover", tests, NULL, NULL);
+}
