@@ -85,6 +85,9 @@ static void settle_subscriber(struct http_exchange *exchange) {
     if (sink == NULL)
         return;
     exchange->handed_fd = -1;
+    /* The library closes its own descriptor the next time it runs, which nothing else would make it do; until then
+     * the client would not see the end of a stream that has ended. */
+    exchange->listener->ready = true;
     struct subscriber *subscriber = reply->subscriber;
     reply->subscriber = NULL;
     subscriber_connect(subscriber, context->fanout, sink, !exchange->request.http_1_0);
