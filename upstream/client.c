@@ -2,7 +2,6 @@
 #include "upstream/client_internal.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <stdlib.h>
 
 /** A socket that curl wants watched. */
@@ -149,6 +148,13 @@ void client_wake(struct upstream_client *client) {
 
 /* ---- the public half ------------------------------------------------------------------------------ */
 
+void upstream_client_set_settings(struct upstream_client *client, const struct upstream_settings *settings) {
+    client->settings = settings;
+    long connections_max =
+        settings->connections_max > 0 ? (long)settings->connections_max : 1; /* 0: no limit */
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, connections_max);
+}
+
 struct upstream_client *upstream_client_create(uv_loop_t *loop, const struct upstream_settings *settings) {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return NULL;
@@ -161,8 +167,8 @@ struct upstream_client *upstream_client_create(uv_loop_t *loop, const struct ups
         return NULL;
     }
     client->loop = loop;
-    client->settings = settings;
     client->multi = multi;
+    upstream_client_set_settings(client, settings);
     TAILQ_INIT(&client->transfers);
     TAILQ_INIT(&client->queue);
     uv_timer_init(loop, &client->timer);
@@ -172,10 +178,6 @@ struct upstream_client *upstream_client_create(uv_loop_t *loop, const struct ups
     curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
     curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
     return client;
-}
-
-void upstream_client_set_settings(struct upstream_client *client, const struct upstream_settings *settings) {
-    client->settings = settings;
 }
 
 void upstream_client_close(struct upstream_client *client, void (*on_closed)(void *context), void *context) {

@@ -27,7 +27,7 @@ struct upstream_settings {
     int64_t idle_timeout_ms;       /* between events */
     int64_t keepalive_ms;          /* an idle connection older than this is not used again */
     uint64_t event_bytes_max;
-    uint64_t connections_max; /* idle connections kept, a worker */
+    uint64_t connections_max; /* a worker's; an idle one above it is closed */
 };
 
 struct upstream_client;

@@ -28,7 +28,6 @@ struct upstream_client {
     struct transfer_queue transfers; /* all that are not released */
     struct transfer_queue queue;     /* those to be settled */
     size_t active;                   /* streams and exchanges whose end is still to be told */
-    size_t added;                    /* transfers in the multi handle */
     size_t handles;                  /* uv handles that are not closed yet */
     bool closing;
     void (*on_closed)(void *context);

@@ -97,14 +97,6 @@ void transfer_clear_deadline(struct transfer *transfer) {
 
 /* ---- what client_settle() does ---------------------------------------------------------------------- */
 
-/** Connections in use count as kept ones for curl, so its limit goes up and down with them. */
-static void set_connections_max(struct upstream_client *client) {
-    uint64_t idle_max = client->settings->connections_max;
-    uint64_t in_use = client->added > 0 ? client->added - 1 : 0;
-    long connections_max = idle_max + in_use > 0 ? (long)(idle_max + in_use) : 1; /* 0: no limit, for curl */
-    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, connections_max);
-}
-
 void transfer_detach(struct transfer *transfer) {
     transfer->failure = CURLE_OK;
     transfer->is_resumed = false;
@@ -113,20 +105,15 @@ void transfer_detach(struct transfer *transfer) {
         return;
     curl_multi_remove_handle(transfer->client->multi, transfer->easy);
     transfer->is_added = false;
-    transfer->client->added--;
-    set_connections_max(transfer->client);
 }
 
 static void attach(struct transfer *transfer) {
-    struct upstream_client *client = transfer->client;
     transfer->is_wanted = false;
-    if (curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK) {
+    if (curl_multi_add_handle(transfer->client->multi, transfer->easy) != CURLM_OK) {
         transfer->role->on_done(transfer, CURLE_OUT_OF_MEMORY);
         return;
     }
     transfer->is_added = true;
-    client->added++;
-    set_connections_max(client);
 }
 
 static void on_timer_closed(uv_handle_t *handle) {

@@ -7,6 +7,8 @@
 #define HEAD_CHUNKED                                                                                         \
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 #define LAST_CHUNK "0\r\n\r\n"
+#define CHUNK_A "9\r\ndata: a\n\n\r\n"
+#define CHUNK_DONE "e\r\ndata: [DONE]\n\n\r\n"
 
 struct recorder {
     struct fixture *fixture;

@@ -1,0 +1,95 @@
+/* upstream/exchange: a body that is taken slowly, or not at all. */
+#include "tests/unit/exchange_recorder.h"
+
+enum { PIECES = 64, PIECE_BYTES = 32768 };
+
+static void serve_counted_bytes(struct raw_server *server, int fd, size_t connection) {
+    (void)connection;
+    char piece[PIECE_BYTES + 1];
+    if (!raw_server_read(server, fd))
+        return;
+    raw_server_write(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (size_t i = 0; i < PIECES; i++) {
+        memset(piece, (int)('0' + i), PIECE_BYTES);
+        piece[PIECE_BYTES] = '\0';
+        if (!raw_server_write_chunk(fd, piece))
+            return;
+    }
+    raw_server_write(fd, "0\r\n\r\n");
+    raw_server_hold(fd);
+}
+
+static void exchange_goes_on_with_the_same_bytes_after_a_pause(void **state) {
+    (void)state;
+    struct fixture fixture;
+    struct exchange_recorder recorder;
+    fixture_begin(&fixture, serve_counted_bytes);
+    exchange_begin(&recorder, &fixture);
+    recorder.refuses = true;
+    exchange_start(&recorder, "GET", "/x", NULL);
+    exchange_await_end(&recorder);
+    assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
+    assert_true(recorder.refusals >= PIECES);
+    assert_int_equal(recorder.body.length, PIECES * PIECE_BYTES);
+    for (size_t i = 0; i < recorder.body.length; i++) {
+        if (recorder.body.bytes[i] != (char)('0' + i / PIECE_BYTES))
+            fail_msg("other bytes at %zu", i);
+    }
+    exchange_end(&recorder);
+}
+
+static bool refuse_forever(void *context, const char *bytes, size_t length) {
+    struct exchange_recorder *recorder = context;
+    (void)bytes, (void)length;
+    recorder->refusals++;
+    return false;
+}
+
+static void note_turn(uv_timer_t *timer) {
+    *(bool *)timer->data = true;
+}
+
+static void exchange_is_not_idle_while_it_is_paused(void **state) {
+    (void)state;
+    struct fixture fixture;
+    struct exchange_recorder recorder;
+    struct upstream_exchange_callbacks refusing = exchange_callbacks;
+    refusing.on_body = refuse_forever;
+    fixture_begin(&fixture, serve_counted_bytes);
+    fixture.settings.idle_timeout_ms = 50;
+    exchange_begin(&recorder, &fixture);
+    recorder.exchange =
+        upstream_exchange_start(fixture.client, "GET", "/x", NULL, 0, NULL, 0, &refusing, &recorder);
+    bool over = false;
+    recorder.resume_timer.data = &over;
+    uv_timer_start(&recorder.resume_timer, note_turn, 300, 0); /* six times the idle limit */
+    while (!over)
+        fixture_turn(&fixture);
+    assert_false(recorder.has_ended);
+    assert_int_equal(recorder.refusals, 1); /* curl waits; it does not ask again and again */
+    upstream_exchange_cancel(recorder.exchange);
+    exchange_end(&recorder);
+    assert_false(recorder.has_ended);
+}
+
+static void client_closes_with_an_exchange_open(void **state) {
+    (void)state;
+    struct fixture fixture;
+    struct exchange_recorder recorder;
+    fixture_begin(&fixture, serve_counted_bytes);
+    exchange_begin(&recorder, &fixture);
+    exchange_start(&recorder, "GET", "/x", NULL);
+    while (recorder.body.length == 0)
+        fixture_turn(&fixture);
+    exchange_end(&recorder);
+    assert_false(recorder.has_ended && recorder.result.end != UPSTREAM_COMPLETED);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exchange_goes_on_with_the_same_bytes_after_a_pause),
+        cmocka_unit_test(exchange_is_not_idle_while_it_is_paused),
+        cmocka_unit_test(client_closes_with_an_exchange_open),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,110 @@
+/* upstream/stream: sessions are created when they have to be. */
+#include "tests/unit/stream_recorder.h"
+
+#define EMPTY_200 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+#define NOT_FOUND "HTTP/1.1 404 Not Found\r\nContent-Length: 25\r\n\r\n{\"detail\":\"No session x\"}"
+
+/** Answers the n-th request by the n-th text, as often as there are some; then holds. */
+static const char *const *answers;
+
+static void serve_answers(struct raw_server *server, int fd, size_t connection) {
+    (void)connection;
+    while (raw_server_read(server, fd)) {
+        const char *const *next = answers;
+        for (size_t i = 1; i < raw_server_requests(server) && *next != NULL; i++)
+            next++;
+        if (*next == NULL)
+            break;
+        raw_server_write(fd, *next);
+    }
+    raw_server_hold(fd);
+}
+
+/* ---- sessions --------------------------------------------------------------------------------------- */
+
+static void check_session(const char *const *texts, bool exists, enum upstream_end end,
+                          const char *requests) {
+    struct fixture fixture;
+    struct recorder recorder = {.fixture = &fixture};
+    answers = texts;
+    fixture_begin(&fixture, serve_answers);
+    fixture.settings.first_byte_timeout_ms = 300;
+    struct upstream_run run = recorder_run(&fixture, "/session", exists);
+    recorder_start_run(&recorder, &run);
+    recorder_await_end(&recorder);
+    assert_int_equal(recorder.result.end, end);
+    char seen[16] = "";
+    for (const char *at = fixture.server.log; (at = strstr(at, "POST /")) != NULL; at++)
+        strncat(seen, strncmp(at, "POST /run_sse", 13) == 0 ? "R" : "S", sizeof seen - strlen(seen) - 1);
+    assert_string_equal(seen, requests);
+    assert_int_equal(raw_server_connections(&fixture.server), 1);
+    fixture_end(&fixture);
+}
+
+static void stream_creates_its_session_first(void **state) {
+    (void)state;
+    static const char *const whole[] = {EMPTY_200, HEAD_CHUNKED CHUNK_A LAST_CHUNK, NULL};
+    check_session(whole, false, UPSTREAM_COMPLETED, "SR");
+}
+
+static void stream_does_not_create_a_session_that_exists(void **state) {
+    (void)state;
+    static const char *const whole[] = {HEAD_CHUNKED CHUNK_A LAST_CHUNK, NULL};
+    check_session(whole, true, UPSTREAM_COMPLETED, "R");
+}
+
+static void stream_runs_whatever_the_creation_was_answered(void **state) {
+    (void)state;
+    static const char *const refused[] = {"HTTP/1.1 500 X\r\nContent-Length: 4\r\n\r\nOops",
+                                          HEAD_CHUNKED CHUNK_A LAST_CHUNK, NULL};
+    check_session(refused, false, UPSTREAM_COMPLETED, "SR");
+}
+
+static void stream_creates_a_lost_session_and_runs_once_more(void **state) {
+    (void)state;
+    static const char *const lost[] = {NOT_FOUND, EMPTY_200, HEAD_CHUNKED CHUNK_A LAST_CHUNK, NULL};
+    check_session(lost, true, UPSTREAM_COMPLETED, "RSR");
+}
+
+static void stream_runs_once_more_only_once(void **state) {
+    (void)state;
+    static const char *const lost[] = {NOT_FOUND, EMPTY_200, NOT_FOUND, EMPTY_200, NULL};
+    check_session(lost, true, UPSTREAM_STATUS, "RSR");
+    static const char *const just_created[] = {EMPTY_200, NOT_FOUND, EMPTY_200, NULL};
+    check_session(just_created, false, UPSTREAM_STATUS, "SR");
+}
+
+static void stream_waits_for_its_session_no_longer_than_for_a_first_byte(void **state) {
+    (void)state;
+    static const char *const silent[] = {NULL};
+    check_session(silent, false, UPSTREAM_IDLE, "S");
+    static const char *const half[] = {"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{", NULL};
+    check_session(half, false, UPSTREAM_IDLE, "S");
+}
+
+static void stream_tells_once_that_its_run_was_sent(void **state) {
+    (void)state;
+    static const char *const lost[] = {NOT_FOUND, EMPTY_200, HEAD_CHUNKED CHUNK_A LAST_CHUNK, NULL};
+    struct fixture fixture;
+    struct recorder recorder = {.fixture = &fixture};
+    answers = lost;
+    fixture_begin(&fixture, serve_answers);
+    struct upstream_run run = recorder_run(&fixture, "/session", true);
+    recorder_start_run(&recorder, &run);
+    recorder_await_end(&recorder);
+    assert_string_equal(recorder.told, "sent|message:a|end|");
+    fixture_end(&fixture);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stream_creates_its_session_first),
+        cmocka_unit_test(stream_does_not_create_a_session_that_exists),
+        cmocka_unit_test(stream_runs_whatever_the_creation_was_answered),
+        cmocka_unit_test(stream_creates_a_lost_session_and_runs_once_more),
+        cmocka_unit_test(stream_runs_once_more_only_once),
+        cmocka_unit_test(stream_waits_for_its_session_no_longer_than_for_a_first_byte),
+        cmocka_unit_test(stream_tells_once_that_its_run_was_sent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
