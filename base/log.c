@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -25,10 +26,13 @@ static atomic_bool last_is_torn;
 void log_init(enum log_level level, enum log_format format) {
     atomic_store(&minimum, level);
     line_format = format;
-    /* An open file description of our own, so that O_NONBLOCK is not set for whoever shares the one that we
-     * were given, and O_APPEND, so that what others write to the file is not written over. What cannot be
-     * opened that way, a socket say, stays as it is. */
-    int own = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    /* A pipe or a terminal gets an open file description of our own, so that O_NONBLOCK is not set for
+     * whoever shares the one that we were given. A file never makes us wait; a socket cannot be opened that
+     * way. */
+    struct stat about;
+    if (fstat(STDERR_FILENO, &about) < 0 || !(S_ISFIFO(about.st_mode) || S_ISCHR(about.st_mode)))
+        return;
+    int own = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (own >= 0) {
         dup2(own, STDERR_FILENO);
         close(own);

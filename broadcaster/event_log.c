@@ -55,15 +55,26 @@ static void evict(struct event_log *log, struct frame **list) {
     *list = oldest;
 }
 
+/* The limits for an append now: wider as long as the oldest event has not been written by every worker. */
+static struct event_log_limits widen(const struct event_log *log, const struct event_log_limits *limits) {
+    struct event_log_limits wide = *limits;
+    if (limits->unwritten_from != 0 && log->first_sequence >= limits->unwritten_from) {
+        wide.events_max += EVENT_LOG_BURST_MAX;
+        wide.bytes_max *= 2;
+    }
+    return wide;
+}
+
 static bool has_room(const struct event_log *log, const struct event_log_limits *limits, size_t memory) {
-    return count_of(log) < limits->events_max && count_of(log) < log->capacity &&
-           log->bytes + memory <= limits->bytes_max;
+    struct event_log_limits wide = widen(log, limits);
+    return count_of(log) < wide.events_max && count_of(log) < log->capacity &&
+           log->bytes + memory <= wide.bytes_max;
 }
 
 void event_log_append(struct event_log *log, const struct event_log_limits *limits, struct frame *frame,
                       int64_t now_ms, struct frame **ret_evicted) {
     assert(log->ring != NULL);
-    if (count_of(log) == log->capacity && log->capacity < limits->events_max)
+    if (count_of(log) == log->capacity && log->capacity < widen(log, limits).events_max)
         grow(log);
     struct frame *evicted = NULL;
     size_t memory = frame_memory(frame);
@@ -74,7 +85,15 @@ void event_log_append(struct event_log *log, const struct event_log_limits *limi
     *slot_of(log, log->next_sequence) = frame;
     log->next_sequence++;
     log->bytes += memory;
+    log->bytes_ever += memory;
     *ret_evicted = evicted;
+}
+
+struct frame *event_log_trim(struct event_log *log, const struct event_log_limits *limits) {
+    struct frame *evicted = NULL;
+    while (count_of(log) > 1 && (count_of(log) > limits->events_max || log->bytes > limits->bytes_max))
+        evict(log, &evicted);
+    return evicted;
 }
 
 struct frame *event_log_clear(struct event_log *log) {
@@ -114,8 +133,4 @@ struct event_log_position event_log_find(const struct event_log *log, struct eve
     if (sequence < log->next_sequence && event_id_compare(event_log_at(log, sequence)->id, id) == 0)
         return (struct event_log_position){.sequence = sequence + 1, .known = true};
     return (struct event_log_position){.sequence = sequence, .lost_to = id};
-}
-
-struct event_id event_log_id_before(const struct event_log *log, uint64_t sequence) {
-    return sequence <= log->first_sequence ? log->floor_id : event_log_at(log, sequence - 1)->id;
 }

@@ -17,7 +17,13 @@
 struct event_log_limits {
     uint32_t events_max; /* at least 1 */
     uint64_t bytes_max;  /* of frame memory; the newest event stays even if it alone is over it */
+    /** What stands from here on has not been written by every worker yet: it may stay over the limits, for
+     * twice the bytes and EVENT_LOG_BURST_MAX more events. 0: everything is written. */
+    uint64_t unwritten_from;
 };
+
+/** More events than one read from an upstream can bring. */
+#define EVENT_LOG_BURST_MAX 4096
 
 struct event_log {
     struct frame **ring; /* capacity is a power of two */
@@ -25,6 +31,7 @@ struct event_log {
     uint64_t first_sequence;
     uint64_t next_sequence;
     uint64_t bytes;
+    uint64_t bytes_ever; /* of all that was ever appended */
     struct event_id floor_id;
     struct event_id last_id;
 };
@@ -51,6 +58,9 @@ void event_log_finish(struct event_log *log);
 void event_log_append(struct event_log *log, const struct event_log_limits *limits, struct frame *frame,
                       int64_t now_ms, struct frame **ret_evicted);
 
+/** Trims to the limits, after what was over them was written. Returns what left: a list linked by `next`. */
+struct frame *event_log_trim(struct event_log *log, const struct event_log_limits *limits);
+
 /** Takes all frames out as if they had been trimmed: a list linked by `next`. Nothing is appended any more.
  */
 struct frame *event_log_clear(struct event_log *log);
@@ -60,8 +70,5 @@ struct frame *event_log_at(const struct event_log *log, uint64_t sequence);
 
 /** Where to go on behind `id`. */
 struct event_log_position event_log_find(const struct event_log *log, struct event_id id);
-
-/** The id right before `sequence`, which is retained or the next one. */
-struct event_id event_log_id_before(const struct event_log *log, uint64_t sequence);
 
 #endif

@@ -45,8 +45,8 @@ void fanout_abort(struct fanout *fanout);
 
 size_t fanout_count(const struct fanout *fanout);
 
-/** Whether there are no subscribers and no other thread has anything on its way here: only then may the inbox be
- *  closed. Without subscribers it comes about by itself within a few turns of the loop. */
+/** Whether there are no subscribers and no other thread has anything on its way here: only then may the inbox
+ * be closed. Without subscribers it comes about by itself within a few turns of the loop. */
 bool fanout_is_idle(const struct fanout *fanout);
 
 #endif

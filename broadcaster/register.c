@@ -28,7 +28,8 @@ static enum register_result enqueue_locked(struct broadcaster *broadcaster, stru
         !count_up(&broadcaster_counts(broadcaster)->runs_queued, atomic_load(&limits->runs_queued_max)))
         return REGISTER_QUEUE_FULL;
     atomic_store(&task->registered, true);
-    TAILQ_INSERT_TAIL(&session->queue, task_ref(task), queue_entry);
+    task_ref(task); /* the queue's */
+    TAILQ_INSERT_TAIL(&session->queue, task, queue_entry);
     session->queue_length++;
     return REGISTER_OK;
 }

@@ -70,6 +70,12 @@ void session_unref(struct session *session); /* takes NULL */
 /** Appends a frame (takes it over) and notes whom to wake. */
 void session_append_locked(struct session *session, struct frame *frame, struct session_effects *effects);
 
+/** Trims the log to its limits, if every worker has written what stands in it. */
+void session_trim_locked(struct session *session, struct session_effects *effects);
+
+/** Whether some worker has still to write more than half of what the log may hold. */
+bool session_is_ahead_locked(const struct session *session);
+
 /** The one way into being current: appends run.start. Takes over a reference to the task. Nothing is current,
  * and the run is counted already. */
 void session_start_locked(struct session *session, struct task *task, struct session_effects *effects);

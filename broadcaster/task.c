@@ -148,6 +148,14 @@ bool task_publish(struct task *task, struct frame *frame) {
     return is_current;
 }
 
+bool task_is_ahead(const struct task *task) {
+    struct session *session = task->session;
+    lock_acquire(&session->lock);
+    bool is_ahead = session_is_ahead_locked(session);
+    lock_release(&session->lock);
+    return is_ahead;
+}
+
 /* Copies what may stand in JSON and in a log line without any escape, so that its length there is known; cuts
  * before a character's middle. */
 static void copy_message(char out[TASK_MESSAGE_SIZE], const char *message) {

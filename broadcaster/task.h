@@ -163,6 +163,11 @@ void task_unref(struct task *task); /* takes NULL */
  * frame. False: the run has ended or was replaced; nothing was appended. Any thread, no lock held. */
 bool task_publish(struct task *task, struct frame *frame);
 
+/** Whether a worker has still to write more than half of what the log may hold, so that the run had better
+ * wait a moment before it publishes more. It is about workers: slow subscribers do not count. Any thread, no
+ * lock held. */
+bool task_is_ahead(const struct task *task);
+
 /** The one end of a run. `message` may be NULL. False: it had ended already; nothing happened. Whoever wins,
  *  run.end is in the log when this returns. Any thread, no lock held. */
 bool task_end(struct task *task, enum task_status status, enum task_reason reason, int http_status,

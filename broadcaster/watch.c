@@ -35,6 +35,7 @@ void watch_post(struct watch *watch) {
 }
 
 void watch_post_later(struct watch *watch) {
+    watch->cut_short = true;
     lock_acquire(&watch->session->lock);
     bool was_posted = watch->posted;
     watch->posted = true;
@@ -74,6 +75,8 @@ struct watch *watch_get(struct fanout *fanout, struct session *session) {
     if (watch == NULL)
         return NULL;
     lock_acquire(&session->lock); /* only this thread adds watches of this fan-out */
+    watch->written_sequence = session->log.next_sequence;
+    watch->written_bytes = session->log.bytes_ever;
     LIST_INSERT_HEAD(&session->watches, watch, session_entry);
     lock_release(&session->lock);
     return watch;
@@ -190,13 +193,29 @@ static void flush_others(struct watch *watch) {
     }
 }
 
+/* What was over the log's limits until this worker had written it may go now. */
+static void note_written(struct watch *watch, uint64_t sequence, uint64_t bytes) {
+    struct session_effects effects = {0};
+    lock_acquire(&watch->session->lock);
+    watch->written_sequence = sequence;
+    watch->written_bytes = bytes;
+    session_trim_locked(watch->session, &effects);
+    lock_release(&watch->session->lock);
+    session_apply(&effects);
+}
+
 void watch_flush(struct watch *watch) {
+    const struct event_log *log = &watch->session->log;
     lock_acquire(&watch->session->lock);
     watch->posted = false; /* before the log is read: what comes later posts it again */
+    uint64_t sequence = log->next_sequence, bytes = log->bytes_ever;
     lock_release(&watch->session->lock);
     watch->flushing = true; /* its last subscriber may leave meanwhile */
+    watch->cut_short = false;
     flush_live(watch);
     flush_others(watch);
     watch->flushing = false;
+    if (!watch->cut_short)
+        note_written(watch, sequence, bytes);
     watch_consider_destroy(watch);
 }

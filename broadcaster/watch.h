@@ -6,7 +6,7 @@
  *                      watch of worker 2 ...
  *
  * It lives as long as it has subscribers, is posted, or is being flushed. The list of a session's watches and
- * `posted` belong to the session's lock, all else to the worker's thread.
+ * `posted` and how far it has written belong to the session's lock, all else to the worker's thread.
  */
 #ifndef SLUICE_BROADCASTER_WATCH_H
 #define SLUICE_BROADCASTER_WATCH_H
@@ -19,12 +19,15 @@ struct watch {
     struct session *session; /* a reference */
     struct fanout *fanout;
     LIST_ENTRY(watch) session_entry;
-    bool posted; /* in the fan-out's list of dirty ones, or on its way there */
+    bool posted;               /* in the fan-out's list of dirty ones, or on its way there */
+    uint64_t written_sequence; /* up to here this worker has written, or noted who is too slow for it */
+    uint64_t written_bytes;    /* event_log.bytes_ever at that time */
     struct watch *next_posted;
 
     struct inbox_item dirty_item;
     STAILQ_ENTRY(watch) dirty_entry;
     bool flushing;
+    bool cut_short;                /* the last flush left something for the next turn */
     uint64_t cursor;               /* where all that are `live` stand */
     struct event_id position;      /* of the last event that they have passed */
     struct subscriber_list live;   /* plain ones, caught up: served together */
@@ -35,7 +38,8 @@ struct watch {
  * lock held. */
 void watch_post(struct watch *watch);
 
-/** There is more to be written than should be in one turn of the loop: look again in the next one. */
+/** There is more to be written than should be in one turn of the loop: look again in the next one. On the
+ * worker's thread. */
 void watch_post_later(struct watch *watch);
 
 /** This worker's watch of the session, made if need be. NULL: out of memory. */

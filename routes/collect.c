@@ -51,7 +51,7 @@ static void on_end(void *context, const struct upstream_result *result) {
         .is_json = collect->is_json,
         .body = collect->body.bytes != NULL ? collect->body.bytes : "",
         .length = collect->body.length,
-        .message = collect->overflowed ? "its answer is too long" : result->message,
+        .message = collect->overflowed ? "The upstream's answer is too long." : result->message,
     };
     collect->done(request, &answer);
     collect_destroy(collect);
@@ -93,8 +93,8 @@ void collect_refuse(struct request *request, const struct collected *answer) {
     if (answer->complete)
         reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", answer->status);
     else
-        reply_error(request, 503, "upstream_unavailable", "The upstream gave no answer: %s.",
-                    answer->message);
+        reply_error(request, 503, "upstream_unavailable", "%s",
+                    answer->message[0] != '\0' ? answer->message : "The upstream gave no whole answer.");
 }
 
 void collect_pass_on(struct request *request, const struct collected *answer) {

@@ -13,7 +13,7 @@ struct collected {
     bool is_json;
     const char *body; /* NUL-terminated */
     size_t length;
-    const char *message; /* why it is not complete */
+    const char *message; /* one sentence: why it is not complete */
 };
 
 /** Sends `method` and `body` (NULL: none) to `path` behind the upstream's base URL and defers the request.

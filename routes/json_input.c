@@ -7,7 +7,6 @@
 
 #include "base/utf8.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -179,9 +178,12 @@ int json_input_read(const char *text, size_t length, cJSON **ret_object, const c
 }
 
 bool json_input_integer(const cJSON *item, int64_t minimum, int64_t maximum, int64_t *ret_number) {
-    if (!cJSON_IsNumber(item) || item->valuedouble != floor(item->valuedouble) ||
-        item->valuedouble < (double)minimum || item->valuedouble > (double)maximum)
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= (double)minimum) ||
+        !(item->valuedouble <= (double)maximum))
         return false;
-    *ret_number = (int64_t)item->valuedouble;
+    int64_t number = (int64_t)item->valuedouble;
+    if ((double)number != item->valuedouble)
+        return false;
+    *ret_number = number;
     return true;
 }

@@ -126,7 +126,8 @@ static void on_end(void *context, const struct upstream_result *result) {
         wake_client(passthrough);
         return;
     }
-    reply_error(request, 503, "upstream_unavailable", "The upstream gave no answer: %s.", result->message);
+    reply_error(request, 503, "upstream_unavailable", "%s",
+                result->message[0] != '\0' ? result->message : "The upstream gave no answer.");
     passthrough_destroy(passthrough);
     request_answer(request);
 }

@@ -27,7 +27,7 @@ struct route {
 #define SESSION USER "/sessions/{session}"
 #define ADK &adapter_adk
 
-/* A pattern with a * counts only where no other pattern fits the path. */
+/* The first one that fits path and method counts: those with a * stand last. */
 /* clang-format off */
 static const struct route routes[] = {
     {METHOD_POST,   SESSION "/run",         handle_run_post,       BODY_REQUIRED, NULL},
@@ -71,10 +71,6 @@ static size_t next_segment(const char **pattern) {
     return strcspn(*pattern, "/");
 }
 
-static bool has_star(const struct route *route) {
-    return route->pattern[strlen(route->pattern) - 1] == '*';
-}
-
 /* Whether the path has the pattern's shape, whatever its names are. */
 static bool route_fits(const struct route *route, const struct path *path) {
     const char *at = route->pattern;
@@ -95,13 +91,13 @@ struct match {
     unsigned methods;          /* that the path has, a bit each; 0: nobody knows the path */
 };
 
-static struct match find_route(const struct request *request, const struct path *path, bool with_star) {
+static struct match find_route(const struct request *request, const struct path *path) {
     const struct adapter *adapter = request->context->upstream->adapter;
     struct match match = {0};
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct route *route = &routes[i];
         bool served = route->only == NULL || route->only == adapter;
-        if (!served || has_star(route) != with_star || !route_fits(route, path))
+        if (!served || !route_fits(route, path))
             continue;
         match.methods |= 1u << route->method;
         if (route->method == request->method && match.route == NULL)
@@ -199,9 +195,7 @@ void router_begin(struct request *request) {
         answer_unknown_path(request);
         return;
     }
-    struct match match = find_route(request, &path, false);
-    if (match.methods == 0)
-        match = find_route(request, &path, true);
+    struct match match = find_route(request, &path);
     request->route = match.route;
     if (match.methods == 0)
         answer_unknown_path(request);

@@ -21,7 +21,7 @@ static void refuse(struct request *request, enum register_result result, const s
                           "A run is under way in this session.");
         break;
     case REGISTER_QUEUE_FULL:
-        reply_error(request, 429, "session_queue_full", "As many runs wait in this session as may.");
+        reply_error(request, 429, "queue_full", "As many runs wait as may, in this session or in all.");
         break;
     case REGISTER_RUNS_FULL:
         reply_error(request, 429, "too_many_runs", "As many runs are under way as may be.");

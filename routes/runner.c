@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BREATH_MS 1 /* how long a stream is held that is ahead of a worker */
+
 struct runner {
     struct task_driver driver;
     struct routes_context *context;
@@ -26,9 +28,13 @@ struct run {
     struct upstream_stream *stream; /* NULL: not started, or it has ended */
     uv_timer_t timer;
     bool timer_open;
+    bool held;       /* may_read() said no: the timer lets it go on */
+    bool start_came; /* on_start() was called */
     bool ended;
     int64_t deadline_mono_ms;
 };
+
+static void on_timer(uv_timer_t *timer);
 
 static struct run *run_of(struct task *task) {
     return task->payload;
@@ -59,6 +65,20 @@ static bool on_event(void *context, const struct sse_event *event) {
     if (!goes_on)
         run->stream = NULL;
     return goes_on;
+}
+
+/* A burst from the upstream must not push events out of the log that a worker had no time yet to write. Ours
+ * writes at once; for the others the stream takes a breath. */
+static bool may_read(void *context) {
+    struct run *run = context;
+    if (!task_is_ahead(run->task))
+        return true;
+    fanout_flush(run->runner->context->fanout);
+    if (!task_is_ahead(run->task))
+        return true;
+    run->held = true;
+    uv_timer_start(&run->timer, on_timer, BREATH_MS, 0);
+    return false;
 }
 
 static enum task_reason reason_of(enum upstream_end end) {
@@ -94,11 +114,9 @@ static void on_end(void *context, const struct upstream_result *result) {
 }
 
 static const struct upstream_stream_callbacks stream_callbacks = {
-    .on_sent = on_sent, .on_event = on_event, .on_end = on_end};
+    .on_sent = on_sent, .on_event = on_event, .may_read = may_read, .on_end = on_end};
 
 /* ---- deadlines ----------------------------------------------------------------------------------- */
-
-static void on_timer(uv_timer_t *timer);
 
 /* Sleeps until the run's time is up, or until it may have been idle for too long. */
 static void arm_timer(struct run *run, int64_t idle_check_in_ms) {
@@ -112,6 +130,9 @@ static void on_timer(uv_timer_t *timer) {
     struct run *run = timer->data;
     if (run->ended)
         return;
+    if (run->held && run->stream != NULL)
+        upstream_stream_resume(run->stream);
+    run->held = false;
     if (clock_mono_ms() >= run->deadline_mono_ms)
         task_end(run->task, TASK_TIMEOUT, REASON_RUN_TIME, 0, NULL);
     else
@@ -120,40 +141,32 @@ static void on_timer(uv_timer_t *timer) {
 
 /* ---- start and end ------------------------------------------------------------------------------- */
 
-static void on_start(struct inbox_item *item) {
-    struct task *task = CONTAINER_OF(item, struct task, start_item);
-    struct run *run = run_of(task);
-    struct routes_context *context = run != NULL ? run->runner->context : NULL;
-    if (run != NULL && !run->ended) {
-        uv_timer_init(context->loop, &run->timer);
-        run->timer.data = run;
-        run->timer_open = true;
-        run->deadline_mono_ms = clock_mono_ms() + task->options.timeout_ms;
-        arm_timer(run, task->options.cancel_after_idle_ms);
-        run->request.session_exists = atomic_load(&task->session->exists_upstream);
-        run->stream = upstream_stream_start(context->client, &run->request, &stream_callbacks, run);
-        if (run->stream == NULL)
-            task_end(task, TASK_FAILED, REASON_INTERNAL, 0, "the request could not be started");
-    }
-    task_unref(task); /* the item's */
+static void start_stream(struct run *run) {
+    struct routes_context *context = run->runner->context;
+    struct task *task = run->task;
+    uv_timer_init(context->loop, &run->timer);
+    run->timer.data = run;
+    run->timer_open = true;
+    run->deadline_mono_ms = clock_mono_ms() + task->options.timeout_ms;
+    arm_timer(run, task->options.cancel_after_idle_ms);
+    run->request.session_exists = atomic_load(&task->session->exists_upstream);
+    run->stream = upstream_stream_start(context->client, &run->request, &stream_callbacks, run);
+    if (run->stream == NULL)
+        task_end(task, TASK_FAILED, REASON_INTERNAL, 0, "the request could not be started");
 }
 
-static void log_end(struct task *task) {
-    if (!log_enabled(LOG_LEVEL_INFO))
-        return;
-    struct task_info info;
-    task_get_info(task, &info);
-    const char *reason = task_reason_name(info.reason);
+static void log_end(const struct task *task, const struct task_info *info) {
+    const char *reason = task_reason_name(info->reason);
     enum log_level level =
-        info.status == TASK_FAILED || info.status == TASK_TIMEOUT ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
+        info->status == TASK_FAILED || info->status == TASK_TIMEOUT ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
     const struct log_field fields[] = {LOG_STR("task_id", task->id),
                                        LOG_STR("session", task->session->key),
-                                       LOG_STR("status", task_status_name(info.status)),
+                                       LOG_STR("status", task_status_name(info->status)),
                                        LOG_STR("reason", reason != NULL ? reason : ""),
-                                       LOG_STR("message", info.message),
-                                       LOG_INT("events", info.events),
-                                       LOG_INT("bytes", info.bytes),
-                                       LOG_INT("duration_ms", info.duration_ms),
+                                       LOG_STR("message", info->message),
+                                       LOG_INT("events", info->events),
+                                       LOG_INT("bytes", info->bytes),
+                                       LOG_INT("duration_ms", info->duration_ms),
                                        {0}};
     log_write(level, "run_ended", fields);
 }
@@ -168,17 +181,32 @@ static void on_timer_closed(uv_handle_t *handle) {
     let_go(handle->data);
 }
 
+static void on_start(struct inbox_item *item) {
+    struct task *task = CONTAINER_OF(item, struct task, start_item);
+    struct run *run = run_of(task);
+    run->start_came = true;
+    if (run->ended)
+        let_go(run);
+    else
+        start_stream(run);
+    task_unref(task); /* the item's */
+}
+
 static void on_ended(struct inbox_item *item) {
     struct task *task = CONTAINER_OF(item, struct task, ended_item);
     struct run *run = run_of(task);
+    struct task_info info;
+    task_get_info(task, &info);
     run->ended = true;
     if (run->stream != NULL)
         upstream_stream_cancel(run->stream);
     run->stream = NULL;
-    log_end(task);
+    log_end(task, &info);
+    /* A run that became current is told to start: if that is still on its way, the run, and with it the
+     * worker, is kept until it came. */
     if (run->timer_open)
         uv_close((uv_handle_t *)&run->timer, on_timer_closed);
-    else
+    else if (run->start_came || info.started_unix_ms == 0)
         let_go(run);
     task_unref(task); /* the item's */
 }

@@ -22,6 +22,7 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     const struct broadcaster_limits *limits = broadcaster_limits(context->broadcaster);
     json_begin_object(json, "limits");
     json_add_count(json, "runs_max", limits->runs_max);
+    json_add_count(json, "runs_queued_max", limits->runs_queued_max);
     json_add_count(json, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
     json_add_count(json, "subscribers_max", limits->subscribers_max);
     json_add_count(json, "subscribers_per_session_max", limits->subscribers_per_session_max);

@@ -71,6 +71,9 @@ struct upstream_stream_callbacks {
     void (*on_sent)(void *context);
     /** One event, in order. Returning false ends the stream as if it were cancelled: no further callback. */
     bool (*on_event)(void *context, const struct sse_event *event);
+    /** Whether more events may come now: asked before bytes of the stream are looked at. False: not before
+     *  upstream_stream_resume(). NULL: always. */
+    bool (*may_read)(void *context);
     /** The end, once; the stream is freed right after it. Not called after upstream_stream_cancel(). */
     void (*on_end)(void *context, const struct upstream_result *result);
 };
@@ -94,6 +97,9 @@ struct upstream_stream;
 struct upstream_stream *upstream_stream_start(struct upstream_client *client, struct upstream_run *run,
                                               const struct upstream_stream_callbacks *callbacks,
                                               void *context) MUST_CHECK;
+
+/** Lets a stream go on that may_read() has held. */
+void upstream_stream_resume(struct upstream_stream *stream);
 
 /** Ends it without a callback; `stream` may not be used again. Also from within its own callbacks. */
 void upstream_stream_cancel(struct upstream_stream *stream);

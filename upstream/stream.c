@@ -214,7 +214,11 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
     struct upstream_stream *stream = stream_of(transfer);
     if (stream->has_ended || stream->phase == STREAM_CREATE)
         return TRANSFER_TAKEN;
-    return transfer->status == 200 ? parse(stream, bytes, length) : keep_answer(stream, bytes, length);
+    if (transfer->status != 200)
+        return keep_answer(stream, bytes, length);
+    if (stream->callbacks.may_read != NULL && !stream->callbacks.may_read(stream->context))
+        return TRANSFER_PAUSE;
+    return parse(stream, bytes, length);
 }
 
 /** The session's creation has ended. Whatever was answered, the run's own answer will tell. */
@@ -308,6 +312,10 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client, st
     }
     client->active++;
     return stream;
+}
+
+void upstream_stream_resume(struct upstream_stream *stream) {
+    transfer_resume(&stream->transfer);
 }
 
 void upstream_stream_cancel(struct upstream_stream *stream) {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import {readFileSync} from 'node:fs';
 import {after, test} from 'node:test';
-import {answerMarked, asked, checkRuns, holdAfterOne, marked, runEnd} from '../support/expect.mjs';
+import {answerMarked, asked, checkRuns, holdAfterOne, runEnd} from '../support/expect.mjs';
 import {slow, stretched, until, within} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, startSluice} from '../support/sluice.mjs';
@@ -182,7 +182,7 @@ test('task status endpoint all sessions', async (t) => {
 
 test('memory stability with task churn', async (t) => {
   const kept = 50;
-  const gateway = await startSluice(t, {upstream: upstream.url, tasks_kept: kept, cleanup_interval_ms: 100, log_events_max: 20, log_level: 'warn'});
+  const gateway = await startSluice(t, {upstream: upstream.url, tasks_kept: kept, cleanup_interval_ms: 100, log_events_max: 20});
   const sessions = Array.from({length: 5}, () => sessionPath());
   const resident = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.program.pid}/status`, 'utf8'))[1]) * 1024;
   const churn = async (rounds) => {

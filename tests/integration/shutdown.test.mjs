@@ -151,7 +151,7 @@ test('SIGHUP reloads the file: what can change changes, what cannot is named, a 
   const path = temporaryFile(t, 'sluice.yaml', text('runs_max: 100\n'));
   const sluice = await startSluice(t, {}, {args: ['--config', path]});
   const client = await sluice.follow(sessionPath());
-  assert.equal(client.comments.length, 1);
+  await client.until(() => client.comments.length === 1, 'the first comment');
 
   writeFileSync(path, text('runs_max: 100\n').replace('60000', '100') + 'cors_origins: ["https://new.example"]\n');
   sluice.program.signal('SIGHUP');

@@ -1,5 +1,6 @@
 // What must hold for the events of a session, however they came about.
 import assert from 'node:assert/strict';
+import {pause} from './limits.mjs';
 
 /** What a scripted upstream was asked: the text of the message. */
 export const asked = (exchange) => exchange.json.newMessage.parts[0].text;
@@ -19,6 +20,22 @@ export const holdAfterOne = async (exchange) => {
   await exchange.head();
   await exchange.chunk(marked(asked(exchange), 1));
   await exchange.gone;
+};
+
+/** A script that does what the message says: `count=N` events, `delay=MS` between them, `hold` at the end; or the
+ *  script that `scripts` has under the message. */
+export const answerAsAsked = (scripts) => async (exchange) => {
+  const text = asked(exchange);
+  if (scripts.has(text)) return scripts.get(text)(exchange);
+  const count = Number(/count=(\d+)/.exec(text)?.[1] ?? 1);
+  const delay = Number(/delay=(\d+)/.exec(text)?.[1] ?? 0);
+  await exchange.head();
+  for (let number = 1; number <= count && exchange.open; number++) {
+    await exchange.chunk(marked(text, number));
+    if (delay) await pause(delay);
+  }
+  if (/hold/.test(text)) await exchange.gone;
+  else await exchange.lastChunk();
 };
 
 /** Each run of these events begins at most once and ends exactly once, nothing of it comes after its end or from
@@ -68,4 +85,14 @@ export function assertSameEvents(client, other, what = 'both clients saw the sam
 export async function runEnd(client, taskId, ms) {
   const event = await client.event(({type, data}) => type === 'run.end' && JSON.parse(data).task_id === taskId, ms);
   return JSON.parse(event.data);
+}
+
+/** An error answer in the contract's form. */
+export function assertError(answer, status, code) {
+  assert.equal(answer.status, status, answer.text);
+  assert.match(answer.headers['content-type'], /^application\/json/);
+  assert.deepEqual(Object.keys(answer.json), ['error']);
+  assert.match(answer.json.error.code, code ?? /^[a-z]+(_[a-z]+)*$/);
+  assert.match(answer.json.error.message, /\S \S.*[.?!]?$/, 'a sentence for people');
+  assert.ok(!/<|at 0x|\.c:\d/.test(answer.text), 'no HTML and no stack trace');
 }

@@ -1,5 +1,6 @@
 // Plain HTTP requests: the path goes out exactly as given, each on a connection of its own.
 import http from 'node:http';
+import net from 'node:net';
 import {run} from './program.mjs';
 import {within} from './limits.mjs';
 
@@ -30,3 +31,15 @@ export function request(base, method, path, {body, headers = {}, ms = 10000} = {
 
 /** The real curl: {code, stdout, stderr}. */
 export const curl = (...args) => run('curl', ['--silent', '--show-error', '--no-buffer', ...args]);
+
+/** Bytes as they are to the gateway, and what it answers until it closes. */
+export function rawRequest(port, bytes) {
+  return within(new Promise((resolve, reject) => {
+    let text = '';
+    const socket = net.connect(port, '127.0.0.1', () => socket.write(bytes));
+    socket.on('data', (part) => { text += part; });
+    socket.on('end', () => socket.end());
+    socket.on('close', () => resolve(text));
+    socket.on('error', (error) => (text ? resolve(text) : reject(error)));
+  }), 10000, 'an answer to raw bytes');
+}

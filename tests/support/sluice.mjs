@@ -99,6 +99,16 @@ export class Sluice {
     return client.opened();
   }
 
+  /** A finished run of `count` events in a new session: {session, task_id, client}, the client having seen it all. */
+  async finishedRun(count) {
+    const session = sessionPath();
+    const {task_id} = await this.run(session, `count=${count}`);
+    await this.taskEnded(task_id);
+    const client = await this.follow(session, '?from=start&until=run');
+    assert.equal(await client.ended(), 'last-chunk');
+    return {session, task_id, client};
+  }
+
   async task(id) { return (await this.get(`/tasks/${id}`)).json; }
 
   /** The state of a run once it has ended. */

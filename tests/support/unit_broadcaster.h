@@ -12,6 +12,7 @@
 /* What a run was asked: the payload of a task. */
 struct fake_run {
     atomic_int started, ended;
+    int published; /* for whoever publishes */
 };
 
 struct fake_driver {
@@ -82,8 +83,8 @@ static inline struct task *unit_task(struct fake_driver *driver, struct session 
     return task;
 }
 
-/* Gives a task back and asserts that it was treated as it must be: started at most once, ended once or, if it was
- * never registered, not at all. */
+/* Gives a task back and asserts that it was treated as it must be: started at most once, ended once or, if it
+ * was never registered, not at all. */
 static inline void unit_task_release(struct task *task) {
     struct fake_run *run = task->payload;
     bool registered = atomic_load(&task->registered);
@@ -140,8 +141,8 @@ static inline void unit_log_text(struct session *session, char *out, size_t size
         if (frames[i]->kind == FRAME_EVENT)
             length += (size_t)snprintf(out + length, size - length, "%s", data.bytes);
         else if (frames[i]->kind == FRAME_RUN_END)
-            length += (size_t)snprintf(out + length, size - length, "end:%.*s", (int)strcspn(status + 10, "\""),
-                                       status + 10);
+            length += (size_t)snprintf(out + length, size - length, "end:%.*s",
+                                       (int)strcspn(status + 10, "\""), status + 10);
         else
             length += (size_t)snprintf(out + length, size - length, "%.*s", (int)type.length, type.bytes);
         assert_true(length < size);

@@ -1,5 +1,5 @@
-/* Reads what was written to a subscriber: the chunks (RFC 9112, section 7.1), then the events in them. It asserts
- * that each chunk is whole and holds nothing but whole events and comments. */
+/* Reads what was written to a subscriber: the chunks (RFC 9112, section 7.1), then the events in them. It
+ * asserts that each chunk is whole and holds nothing but whole events and comments. */
 #ifndef SLUICE_TESTS_UNIT_STREAM_H
 #define SLUICE_TESTS_UNIT_STREAM_H
 
@@ -38,7 +38,8 @@ static inline void stream_add_line(struct stream *stream, struct stream_event *e
         snprintf(event->type, sizeof(event->type), "%s", line + 7);
     } else if (strncmp(line, "data: ", 6) == 0) {
         size_t length = strlen(event->data);
-        snprintf(event->data + length, sizeof(event->data) - length, "%s%s", length > 0 ? "\n" : "", line + 6);
+        snprintf(event->data + length, sizeof(event->data) - length, "%s%s", length > 0 ? "\n" : "",
+                 line + 6);
     } else {
         fail_msg("not a line of an event stream: \"%s\"", line);
     }
@@ -125,6 +126,69 @@ static inline void stream_assert_says(const struct stream *stream, const char *e
         length += (size_t)snprintf(said + length, sizeof(said) - length, "%s%s", i > 0 ? " " : "", word);
     }
     assert_string_equal(said, expected);
+}
+
+/* ---- of many runs --------------------------------------------------------------------------------- */
+
+#define STREAM_TASK_ID_SIZE 33
+
+/* Ends the text behind the last chunk that is whole. */
+static inline void stream_cut_to_whole_chunks(char *text) {
+    for (char *rest; *text != '\0';) {
+        size_t length = strtoul(text, &rest, 16);
+        if (strncmp(rest, "\r\n", 2) != 0 || strlen(rest) < 2 + length + 2)
+            break;
+        text = rest + 2 + length + 2;
+    }
+    *text = '\0';
+}
+
+/* What was seen of runs so far. */
+struct stream_runs {
+    char ended[STREAM_EVENTS_MAX][STREAM_TASK_ID_SIZE];
+    size_t ended_count;
+    char last[STREAM_TASK_ID_SIZE]; /* the run of the last event, and that event's number */
+    long number;
+};
+
+static inline void stream_check_event(struct stream_runs *runs, const struct stream_event *event) {
+    if (strcmp(event->type, "gap") == 0)
+        runs->last[0] = '\0';
+    const char *id = strstr(event->data, "\"task_id\":\"");
+    bool is_agents = strcmp(event->type, "message") == 0;
+    if (id == NULL && !is_agents)
+        return;
+    id = is_agents ? event->data : id + strlen("\"task_id\":\"");
+    for (size_t i = 0; i < runs->ended_count; i++)
+        assert_memory_not_equal(runs->ended[i], id, STREAM_TASK_ID_SIZE - 1);
+    if (strcmp(event->type, "run.end") == 0)
+        memcpy(runs->ended[runs->ended_count++], id, STREAM_TASK_ID_SIZE - 1);
+    if (!is_agents)
+        return;
+    long number = strtol(id + STREAM_TASK_ID_SIZE, NULL, 10);
+    if (strncmp(runs->last, id, STREAM_TASK_ID_SIZE - 1) == 0)
+        assert_int_equal(number, runs->number + 1);
+    memcpy(runs->last, id, STREAM_TASK_ID_SIZE - 1);
+    runs->number = number;
+}
+
+/* The agent's events must be "<task id> <number>", numbered for each run. `cut`: the stream may break off
+ * anywhere, else it must have come to its end. Nothing of a run comes after its run.end, which comes once;
+ * nothing of it is lost without a gap, or comes twice. */
+static inline void stream_check_runs(const char *bytes, bool cut) {
+    struct stream stream;
+    struct stream_runs *runs = calloc(1, sizeof(*runs));
+    char *text = strdup(bytes);
+    assert_true(runs != NULL && text != NULL);
+    if (cut)
+        stream_cut_to_whole_chunks(text);
+    stream_read(&stream, text, true);
+    assert_true(cut || stream.ended);
+    for (size_t i = 0; i < stream.count; i++)
+        stream_check_event(runs, &stream.events[i]);
+    stream_finish(&stream);
+    free(text);
+    free(runs);
 }
 
 #endif

@@ -20,9 +20,24 @@ static void event_id_comes_back_from_its_text(void **state) {
 
 static void event_id_takes_no_garbage(void **state) {
     (void)state;
-    static const char *const bad[] = {"",    "-1",   "1",     "1-",    "-",    "1-2-3", " 1-2",
-                                      "1-2 ", "a-1",  "1-a",   "01-2",  "1-02", "+1-2",  "1--2",
-                                      "1.0-2", "0x1-2", "18446744073709551616-0", "0-18446744073709551616"};
+    static const char *const bad[] = {"",
+                                      "-1",
+                                      "1",
+                                      "1-",
+                                      "-",
+                                      "1-2-3",
+                                      " 1-2",
+                                      "1-2 ",
+                                      "a-1",
+                                      "1-a",
+                                      "01-2",
+                                      "1-02",
+                                      "+1-2",
+                                      "1--2",
+                                      "1.0-2",
+                                      "0x1-2",
+                                      "18446744073709551616-0",
+                                      "0-18446744073709551616"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct event_id id = {3, 4};
         assert_false(event_id_parse(bad[i], &id));

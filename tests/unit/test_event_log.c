@@ -102,8 +102,6 @@ static void event_log_goes_on_right_behind_every_id_that_it_knows(void **state) 
         assert_true(position.known);
         assert_int_equal(position.sequence, at + 1);
     }
-    assert_int_equal(event_id_compare(event_log_id_before(&event_log, 51), ids[50]), 0);
-    assert_int_equal(event_id_compare(event_log_id_before(&event_log, 151), ids[150]), 0);
 }
 
 static void assert_unknown(struct event_id id, uint64_t sequence, struct event_id lost_to) {
@@ -126,7 +124,8 @@ static void event_log_finds_the_place_of_an_id_that_was_never_given(void **state
     (void)state;
     struct frame *evicted;
     for (int64_t now_ms = 2000; now_ms < 2100; now_ms += 10)
-        event_log_append(&event_log, &limits, frame_create(FRAME_EVENT, 1, NULL, 0, "x", 1), now_ms, &evicted);
+        event_log_append(&event_log, &limits, frame_create(FRAME_EVENT, 1, NULL, 0, "x", 1), now_ms,
+                         &evicted);
     assert_unknown((struct event_id){2035, 0}, 5, (struct event_id){2035, 0});
     assert_unknown((struct event_id){2030, 1}, 5, (struct event_id){2030, 1});
 }

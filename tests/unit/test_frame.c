@@ -14,8 +14,7 @@ static void assert_span(struct frame_span span, const char *expected) {
 
 static void assert_encoded(const char *type, const char *data, size_t length, const char *expected,
                            const char *expected_data) {
-    struct frame *frame =
-        frame_create(FRAME_EVENT, 1, type, type != NULL ? strlen(type) : 0, data, length);
+    struct frame *frame = frame_create(FRAME_EVENT, 1, type, type != NULL ? strlen(type) : 0, data, length);
     assert_non_null(frame);
     frame_stamp(frame, id);
     char plain[256], chunk[512];
@@ -44,7 +43,8 @@ static void frame_has_an_id_a_type_and_its_data(void **state) {
 static void frame_parts_lines_at_every_kind_of_line_end(void **state) {
     (void)state;
     assert_encoded(NULL, TEXT_AND_LENGTH("a\nb"), "data: a\ndata: b\n", "a\nb");
-    assert_encoded(NULL, TEXT_AND_LENGTH("a\r\nb\rc\nd"), "data: a\ndata: b\ndata: c\ndata: d\n", "a\nb\nc\nd");
+    assert_encoded(NULL, TEXT_AND_LENGTH("a\r\nb\rc\nd"), "data: a\ndata: b\ndata: c\ndata: d\n",
+                   "a\nb\nc\nd");
     assert_encoded(NULL, TEXT_AND_LENGTH("a\n"), "data: a\ndata: \n", "a\n");
     assert_encoded(NULL, TEXT_AND_LENGTH("\n\n"), "data: \ndata: \ndata: \n", "\n\n");
     assert_encoded(NULL, TEXT_AND_LENGTH("\r"), "data: \ndata: \n", "\n");

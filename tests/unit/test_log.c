@@ -67,14 +67,31 @@ static void log_leaves_out_what_is_below_its_level(void **state) {
     assert_logged("2026-01-31T08:15:00.123Z debug loud n=2\n");
 }
 
-static void log_appends_to_what_others_write_to_the_same_file(void **state) {
+/* It wrote over what others had written by the descriptor that it was given, and they over its lines. */
+static void log_shares_a_file_with_whoever_else_writes_to_it(void **state) {
     (void)state;
+    int given = dup(STDERR_FILENO);
+    dprintf(given, "before\n");
     log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
     log_info("one", LOG_INT("n", 1));
-    dprintf(STDERR_FILENO, "somebody else\n");
+    dprintf(given, "between\n");
     log_info("two", LOG_INT("n", 2));
-    assert_logged("2026-01-31T08:15:00.123Z info  one n=1\nsomebody else\n"
-                  "2026-01-31T08:15:00.123Z info  two n=2\n");
+    close(given);
+    assert_logged("before\n2026-01-31T08:15:00.123Z info  one n=1\n"
+                  "between\n2026-01-31T08:15:00.123Z info  two n=2\n");
+}
+
+/* Else a shell that shares the pipe could be told EAGAIN. */
+static void log_leaves_the_pipe_that_it_was_given_blocking_for_others(void **state) {
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    assert_int_equal(fcntl(ends[1], F_GETFL) & O_NONBLOCK, 0);
+    assert_int_not_equal(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 static size_t read_all(int fd, char *out, size_t size) {
@@ -142,7 +159,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(log_writes_json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(log_writes_text, set_up, tear_down),
         cmocka_unit_test_setup_teardown(log_leaves_out_what_is_below_its_level, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(log_appends_to_what_others_write_to_the_same_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(log_shares_a_file_with_whoever_else_writes_to_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(log_leaves_the_pipe_that_it_was_given_blocking_for_others, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(log_drops_lines_for_a_full_pipe_and_tells_how_many, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(log_tears_no_more_than_one_line_when_a_pipe_takes_a_part, set_up,

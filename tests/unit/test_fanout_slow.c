@@ -1,0 +1,273 @@
+/* broadcaster/fanout: what slow and stalled subscribers get, and that nobody else feels it. */
+#include "tests/support/unit_sink.h"
+
+static struct bench bench;
+static struct session *session;
+static struct task *task;
+
+static int set_up(void **state) {
+    (void)state;
+    bench_init(&bench);
+    session = unit_session(bench.broadcaster, "app/user/session");
+    task = unit_run(&bench.driver, session);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    broadcaster_close_session(session, REASON_SESSION_DELETED);
+    session_unref(session);
+    bench_finish(&bench);
+    unit_task_release(task);
+    return 0;
+}
+
+static struct fake_sink *subscribe(void) {
+    return bench_subscribe(&bench, session, (struct subscriber_spec){0});
+}
+
+/* One that does not take part in what live ones are served together. */
+static struct fake_sink *subscribe_apart(void) {
+    return bench_subscribe(&bench, session, (struct subscriber_spec){.until_run = true});
+}
+
+static void publish_numbers(int from, int to) {
+    char text[16];
+    for (int i = from; i < to; i++) {
+        snprintf(text, sizeof(text), "%d", i);
+        assert_true(unit_publish(task, text));
+    }
+}
+
+/* What a whole stream says: run.start and the numbers. */
+static void assert_says_numbers(const struct fake_sink *sink, int to) {
+    static char expected[65536];
+    int length = snprintf(expected, sizeof(expected), "run.start");
+    for (int i = 0; i < to; i++)
+        length += snprintf(expected + length, sizeof(expected) - (size_t)length, " %d", i);
+    ASSERT_SINK_SAYS(sink, expected);
+}
+
+/* ---- slow ones ----------------------------------------------------------------------------------- */
+
+static void check_trickle(struct fake_sink *sink, size_t step) {
+    sink->room = step;
+    for (int i = 0; i < 30; i += 10) {
+        publish_numbers(i, i + 10);
+        bench_turn(&bench);
+    }
+    while (sink->waiting)
+        fake_sink_open(sink, step);
+    assert_says_numbers(sink, 30);
+    publish_numbers(30, 31); /* it is one of the others again */
+    sink->room = SIZE_MAX / 2;
+    bench_turn(&bench);
+    assert_says_numbers(sink, 31);
+}
+
+static void fanout_loses_and_doubles_nothing_whatever_a_sink_takes_at_once(void **state) {
+    (void)state;
+    for (size_t step = 1; step < 120; step += step < 60 ? 1 : 7) {
+        for (int apart = 0; apart < 2; apart++) {
+            struct fake_sink *sink = apart != 0 ? subscribe_apart() : subscribe();
+            check_trickle(sink, step);
+            bench_release(sink);
+            unit_complete(task);
+            unit_task_release(task);
+            task = unit_run(&bench.driver, session);
+        }
+    }
+}
+
+static void fanout_lets_nobody_feel_a_slow_one(void **state) {
+    (void)state;
+    struct fake_sink *slow = subscribe(), *quick = subscribe();
+    slow->room = 5;
+    publish_numbers(0, 10);
+    bench_turn(&bench);
+    assert_says_numbers(quick, 10);
+    publish_numbers(10, 20);
+    bench_turn(&bench);
+    assert_says_numbers(quick, 20);
+    assert_true(slow->waiting);
+    fake_sink_open(slow, SIZE_MAX / 2);
+    assert_says_numbers(slow, 20);
+    assert_false(slow->waiting);
+    bench_release(slow);
+    bench_release(quick);
+}
+
+/* The gap at `index` begins behind the event at `after`. */
+static void assert_gap_begins(const struct fake_sink *sink, size_t index, size_t after) {
+    struct stream stream;
+    stream_read(&stream, fake_sink_text(sink), true);
+    char expected[EVENT_ID_SIZE + 16], id[EVENT_ID_SIZE];
+    event_id_format(stream.events[after].id, id);
+    snprintf(expected, sizeof(expected), "{\"from\":\"%s\"", id);
+    assert_string_equal(stream.events[index].type, "gap");
+    assert_int_equal(strncmp(stream.events[index].data, expected, strlen(expected)), 0);
+    stream_finish(&stream);
+}
+
+static void fanout_tells_a_slow_one_that_fell_out_of_the_log_a_gap(void **state) {
+    (void)state;
+    atomic_store(&broadcaster_limits(bench.broadcaster)->log_events_max, 5);
+    struct fake_sink *slow = subscribe(), *quick = subscribe();
+    size_t before = slow->taken.length;
+    slow->room = 20; /* the middle of the first event */
+    for (int i = 0; i < 20; i += 5) {
+        publish_numbers(i, i + 5);
+        bench_turn(&bench);
+    }
+    assert_int_equal(slow->taken.length - before, 20);
+    fake_sink_open(slow, SIZE_MAX / 2);
+    /* The event that had been begun is whole. */
+    ASSERT_SINK_SAYS(slow, "run.start 0 gap 15 16 17 18 19");
+    assert_gap_begins(slow, 2, 1);
+    assert_says_numbers(quick, 20);
+    bench_release(slow);
+    bench_release(quick);
+}
+
+static void fanout_tells_one_gap_after_the_other(void **state) {
+    (void)state;
+    atomic_store(&broadcaster_limits(bench.broadcaster)->log_events_max, 2);
+    struct fake_sink *slow = subscribe();
+    slow->room = 0;
+    publish_numbers(0, 5);
+    bench_turn(&bench);
+    fake_sink_open(slow, 10); /* the beginning of the gap */
+    publish_numbers(5, 10);
+    bench_turn(&bench);
+    fake_sink_open(slow, SIZE_MAX / 2);
+    ASSERT_SINK_SAYS(slow, "run.start gap gap 8 9");
+    assert_gap_begins(slow, 2, 1);
+    bench_release(slow);
+}
+
+/* What a stream says that lost the first `lost` of `count` numbers that came in one turn. */
+static void assert_says_gap_and_numbers(const struct fake_sink *sink, const char *before, int lost,
+                                        int count) {
+    static char expected[65536];
+    int length = snprintf(expected, sizeof(expected), "%sgap", before);
+    for (int i = lost; i < count; i++)
+        length += snprintf(expected + length, sizeof(expected) - (size_t)length, " %d", i);
+    ASSERT_SINK_SAYS(sink, expected);
+}
+
+static void take_turns(int turns) {
+    for (int i = 0; i < turns; i++)
+        bench_turn(&bench);
+}
+
+static void fanout_writes_a_burst_before_it_is_trimmed(void **state) {
+    (void)state;
+    struct broadcaster_stats stats;
+    atomic_store(&broadcaster_limits(bench.broadcaster)->log_events_max, 3);
+    struct fake_sink *one = subscribe(), *two = subscribe(), *apart = subscribe_apart();
+    publish_numbers(0, 10);
+    assert_true(task_is_ahead(task));
+    bench_turn(&bench);
+    assert_false(task_is_ahead(task));
+    assert_says_numbers(one, 10);
+    assert_says_numbers(two, 10);
+    assert_says_numbers(apart, 10);
+    broadcaster_get_stats(bench.broadcaster, &stats);
+    assert_int_equal(stats.log_events, 3);
+    bench_release(one);
+    bench_release(two);
+    bench_release(apart);
+    publish_numbers(10, 20); /* nobody listens: nothing is kept for anybody */
+    broadcaster_get_stats(bench.broadcaster, &stats);
+    assert_int_equal(stats.log_events, 3);
+    assert_false(task_is_ahead(task));
+}
+
+static void fanout_tells_all_a_gap_if_a_burst_is_over_every_bound(void **state) {
+    (void)state;
+    atomic_store(&broadcaster_limits(bench.broadcaster)->log_events_max, 3);
+    struct fake_sink *one = subscribe(), *apart = subscribe_apart();
+    int kept = 3 + EVENT_LOG_BURST_MAX;
+    publish_numbers(0, kept + 7);
+    take_turns(8);
+    assert_says_gap_and_numbers(one, "run.start ", 7, kept + 7);
+    assert_says_gap_and_numbers(apart, "run.start ", 7, kept + 7);
+    bench_release(one);
+    bench_release(apart);
+}
+
+/* They are served together, but one of them has not seen anything yet. */
+static void fanout_tells_each_where_its_own_gap_begins(void **state) {
+    (void)state;
+    atomic_store(&broadcaster_limits(bench.broadcaster)->log_events_max, 2);
+    struct fake_sink *fresh =
+        bench_subscribe(&bench, session, (struct subscriber_spec){.from = SUBSCRIBE_FROM_NOW});
+    struct fake_sink *reader = subscribe();
+    int kept = 2 + EVENT_LOG_BURST_MAX;
+    publish_numbers(0, kept + 3);
+    take_turns(8);
+    assert_says_gap_and_numbers(fresh, "", 3, kept + 3);
+    assert_says_gap_and_numbers(reader, "run.start ", 3, kept + 3);
+    assert_gap_begins(reader, 1, 0);
+    bench_release(fresh);
+    bench_release(reader);
+}
+
+static void fanout_closes_one_that_takes_no_byte_for_its_time(void **state) {
+    (void)state;
+    struct fake_sink *stalled = subscribe(), *quick = subscribe(), *silent = subscribe();
+    stalled->room = 3;
+    publish_numbers(0, 1);
+    bench_turn(&bench);
+    silent->room = 0; /* nothing is written to it, so nothing is refused */
+    atomic_store(&bench.settings.heartbeat_ms, 3600000);
+    clock_fake_advance(29999);
+    fanout_tick(bench.fanout);
+    assert_false(stalled->closed);
+    clock_fake_advance(1);
+    fanout_tick(bench.fanout);
+    assert_true(stalled->closed && stalled->aborted);
+    assert_false(quick->closed || silent->closed);
+    bench_release(stalled);
+    bench_release(quick);
+    bench_release(silent);
+}
+
+/* A sink that stopped exactly between two events was closed although it took bytes. */
+static void fanout_closes_none_that_takes_a_little_in_its_time(void **state) {
+    (void)state;
+    atomic_store(&bench.settings.heartbeat_ms, 3600000);
+    struct fake_sink *sink = subscribe();
+    publish_numbers(0, 10);
+    bench_turn(&bench);
+    sink->room = 0;
+    publish_numbers(10, 60);
+    bench_turn(&bench);
+    assert_true(sink->waiting);
+    for (int i = 0; i < 20; i++) {
+        clock_fake_advance(29000);
+        fanout_tick(bench.fanout);
+        assert_false(sink->closed);
+        fake_sink_open(sink, strlen("2A\r\nid: 1700000000000-99\ndata: 99\n\n\r\n"));
+    }
+    clock_fake_advance(30000);
+    fanout_tick(bench.fanout);
+    assert_true(sink->closed);
+    bench_release(sink);
+}
+
+int main(void) {
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(fanout_loses_and_doubles_nothing_whatever_a_sink_takes_at_once),
+        TEST(fanout_lets_nobody_feel_a_slow_one),
+        TEST(fanout_tells_a_slow_one_that_fell_out_of_the_log_a_gap),
+        TEST(fanout_tells_one_gap_after_the_other),
+        TEST(fanout_writes_a_burst_before_it_is_trimmed),
+        TEST(fanout_tells_all_a_gap_if_a_burst_is_over_every_bound),
+        TEST(fanout_tells_each_where_its_own_gap_begins),
+        TEST(fanout_closes_one_that_takes_no_byte_for_its_time),
+        TEST(fanout_closes_none_that_takes_a_little_in_its_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

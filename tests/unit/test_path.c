@@ -1,0 +1,116 @@
+/* routes/path: what may be named in a path, and what may be passed on. */
+#include "routes/path.h"
+
+#include "tests/support/unit.h"
+
+static void path_is_cut_at_slashes(void **state) {
+    (void)state;
+    struct path path;
+    assert_true(path_split("/apps/a%2Fb/x", &path));
+    assert_int_equal(path.count, 3);
+    assert_int_equal(path.segments[1].length, strlen("a%2Fb"));
+    assert_memory_equal(path.segments[1].text, "a%2Fb", strlen("a%2Fb"));
+}
+
+static void path_without_a_first_slash_or_with_an_empty_segment_is_none(void **state) {
+    (void)state;
+    static const char *const bad[] = {"", "a", "/", "//", "/a/", "/a//b", "*", "http://host/a"};
+    struct path path;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(path_split(bad[i], &path));
+}
+
+static void path_with_too_many_segments_is_none(void **state) {
+    (void)state;
+    char raw[2 * PATH_SEGMENTS_MAX + 3] = "";
+    struct path path;
+    for (size_t i = 0; i < PATH_SEGMENTS_MAX; i++)
+        strcat(raw, "/a");
+    assert_true(path_split(raw, &path));
+    strcat(raw, "/a");
+    assert_false(path_split(raw, &path));
+}
+
+static void path_words_are_decoded_once(void **state) {
+    (void)state;
+    const struct path_segment encoded = {TEXT_AND_LENGTH("r%75n")}, twice = {TEXT_AND_LENGTH("r%2575n")};
+    assert_true(path_segment_is(&encoded, "run/more", 3));
+    assert_false(path_segment_is(&twice, "run", 3));
+    assert_false(path_segment_is(&encoded, "runs", 4));
+}
+
+/* "" for a segment that names nothing. */
+static const char *name_of(const char *segment) {
+    static char name[SESSION_PART_MAX + 1];
+    const struct path_segment piece = {segment, strlen(segment)};
+    return path_decode_name(&piece, name) ? name : "";
+}
+
+static void path_names_are_decoded_once_and_checked(void **state) {
+    (void)state;
+    assert_string_equal(name_of("azAZ09._~@:+-"), "azAZ09._~@:+-");
+    assert_string_equal(name_of("me%40example.org"), "me@example.org");
+    assert_string_equal(name_of("..."), "...");
+    static const char *const bad[] = {"",     ".",    "..",  "%2e",      "%2E.",   "a%2Fb", "a%00", "a%",
+                                      "a%4",  "a%zz", "a b", "a%20b",    "a%25",   "a/b",   "a?b",  "a#b",
+                                      "a\\b", "a;b",  "a*",  "\xC3\xA9", "%C3%A9", "a%0Ab"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_string_equal(name_of(bad[i]), "");
+}
+
+static void path_names_have_at_most_128_bytes_decoded(void **state) {
+    (void)state;
+    char plain[SESSION_PART_MAX + 2], encoded[3 * SESSION_PART_MAX + 4] = "";
+    memset(plain, 'a', sizeof(plain));
+    plain[SESSION_PART_MAX] = '\0';
+    assert_int_equal(strlen(name_of(plain)), SESSION_PART_MAX);
+    for (size_t i = 0; i < SESSION_PART_MAX; i++)
+        strcat(encoded, "%61");
+    assert_string_equal(name_of(encoded), plain);
+    strcat(encoded, "a");
+    assert_string_equal(name_of(encoded), "");
+    plain[SESSION_PART_MAX] = 'a';
+    plain[SESSION_PART_MAX + 1] = '\0';
+    assert_string_equal(name_of(plain), "");
+}
+
+static bool is_safe(const char *raw) {
+    struct path path;
+    return path_split(raw, &path) && path_is_safe(&path);
+}
+
+static void path_that_would_mean_something_else_upstream_is_not_safe(void **state) {
+    (void)state;
+    assert_true(is_safe("/apps/a/users/b/sessions/c/artifacts/photo%20of%20me.png/versions/3"));
+    assert_true(is_safe("/debug/trace/session/a:b@c"));
+    static const char *const bad[] = {"/apps/..",   "/apps/../x",  "/apps/%2e%2e/x",   "/apps/.%2E",
+                                      "/apps/.",    "/apps/%2e",   "/apps/a%2fb",      "/apps/a%2Fb",
+                                      "/apps/a\\b", "/apps/a%5Cb", "/apps/%252e%252e", "/apps/a%0d%0ab",
+                                      "/apps/a%7f", "/apps/a b",   "/apps/a#b",        "/apps/a%",
+                                      "/apps/a%00", "/apps/a\xFF", "/apps/a\"b",       "/apps/a\x7f"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(is_safe(bad[i]));
+}
+
+static void path_query_that_would_change_is_not_safe(void **state) {
+    (void)state;
+    assert_true(path_query_is_safe(""));
+    assert_true(path_query_is_safe("a=1&b=%20..%2f&c[]='x'"));
+    static const char *const bad[] = {"a b", "a#b", "a\r\nb", "a\x7f", "\xC3\xA9"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(path_query_is_safe(bad[i]));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(path_is_cut_at_slashes),
+        cmocka_unit_test(path_without_a_first_slash_or_with_an_empty_segment_is_none),
+        cmocka_unit_test(path_with_too_many_segments_is_none),
+        cmocka_unit_test(path_words_are_decoded_once),
+        cmocka_unit_test(path_names_are_decoded_once_and_checked),
+        cmocka_unit_test(path_names_have_at_most_128_bytes_decoded),
+        cmocka_unit_test(path_that_would_mean_something_else_upstream_is_not_safe),
+        cmocka_unit_test(path_query_that_would_change_is_not_safe),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,128 @@
+/* routes/run_options: each option, its bounds, and what is told when it is wrong. */
+#include "routes/run_options.h"
+
+#include "tests/support/unit.h"
+
+#include <stdio.h>
+
+#define TIMEOUT_MS 300000
+
+/* NULL: it was taken; else the error's code. */
+static const char *read_options(const char *text, struct task_options *ret_options) {
+    static struct run_options_error error;
+    cJSON *gateway = cJSON_Parse(text);
+    assert_non_null(gateway);
+    bool taken = run_options_read(gateway, TIMEOUT_MS, ret_options, &error);
+    cJSON_Delete(gateway);
+    if (!taken)
+        assert_true(strlen(error.message) > 10);
+    return taken ? NULL : error.code;
+}
+
+static void run_options_have_defaults(void **state) {
+    (void)state;
+    struct task_options options, empty;
+    struct run_options_error error;
+    assert_true(run_options_read(NULL, TIMEOUT_MS, &options, &error));
+    assert_int_equal(options.on_conflict, ON_CONFLICT_REPLACE);
+    assert_int_equal(options.on_disconnect, ON_DISCONNECT_CONTINUE);
+    assert_int_equal(options.cancel_after_idle_ms, 0);
+    assert_int_equal(options.timeout_ms, TIMEOUT_MS);
+    assert_int_equal(options.priority, 5);
+    assert_string_equal(options.label, "");
+    assert_null(read_options("{}", &empty));
+    assert_memory_equal(&options, &empty, sizeof(options));
+}
+
+static void run_options_are_read(void **state) {
+    (void)state;
+    struct task_options options;
+    assert_null(
+        read_options("{\"on_conflict\":\"enqueue\",\"on_disconnect\":\"cancel\",\"cancel_after_idle_ms\":5,"
+                     "\"timeout_ms\":7,\"priority\":10,\"delay_ms\":0,\"label\":\"caf\xC3\xA9\"}",
+                     &options));
+    assert_int_equal(options.on_conflict, ON_CONFLICT_ENQUEUE);
+    assert_int_equal(options.on_disconnect, ON_DISCONNECT_CANCEL);
+    assert_int_equal(options.cancel_after_idle_ms, 5);
+    assert_int_equal(options.timeout_ms, 7);
+    assert_int_equal(options.priority, 10);
+    assert_string_equal(options.label, "caf\xC3\xA9");
+    assert_null(read_options("{\"on_conflict\":\"reject\",\"on_disconnect\":\"continue\"}", &options));
+    assert_int_equal(options.on_conflict, ON_CONFLICT_REJECT);
+    assert_null(
+        read_options("{\"timeout_ms\":300000,\"cancel_after_idle_ms\":86400000,\"priority\":1}", &options));
+}
+
+static void run_options_out_of_bounds_are_refused(void **state) {
+    (void)state;
+    static const char *const bad[] = {
+        "[]",
+        "\"x\"",
+        "null",
+        "{\"on_conflict\":\"Replace\"}",
+        "{\"on_conflict\":1}",
+        "{\"on_conflict\":null}",
+        "{\"on_disconnect\":\"\"}",
+        "{\"on_disconnect\":true}",
+        "{\"cancel_after_idle_ms\":-1}",
+        "{\"cancel_after_idle_ms\":86400001}",
+        "{\"cancel_after_idle_ms\":\"5\"}",
+        "{\"timeout_ms\":0}",
+        "{\"timeout_ms\":300001}",
+        "{\"timeout_ms\":1.5}",
+        "{\"timeout_ms\":1e999}",
+        "{\"priority\":0}",
+        "{\"priority\":11}",
+        "{\"delay_ms\":-1}",
+        "{\"label\":5}",
+    };
+    struct task_options options;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_string_equal(read_options(bad[i], &options), "invalid_option");
+}
+
+static void run_options_name_the_limit_and_the_option(void **state) {
+    (void)state;
+    struct run_options_error error;
+    struct task_options options;
+    cJSON *gateway = cJSON_Parse("{\"timeout_ms\":300001}");
+    assert_false(run_options_read(gateway, TIMEOUT_MS, &options, &error));
+    assert_non_null(strstr(error.message, "300000"));
+    assert_non_null(strstr(error.message, "timeout_ms"));
+    cJSON_Delete(gateway);
+}
+
+static void run_options_unknown_or_unavailable_are_refused(void **state) {
+    (void)state;
+    struct task_options options;
+    assert_string_equal(read_options("{\"retries\":1}", &options), "unknown_option");
+    assert_string_equal(read_options("{\"Label\":\"x\"}", &options), "unknown_option");
+    assert_string_equal(read_options("{\"delay_ms\":1}", &options), "unsupported_option");
+}
+
+static void run_options_label_has_at_most_128_bytes(void **state) {
+    (void)state;
+    struct task_options options;
+    char text[256], label[TASK_LABEL_SIZE + 1];
+    memset(label, 'x', sizeof(label));
+    for (size_t length = TASK_LABEL_SIZE - 1; length <= TASK_LABEL_SIZE; length++) {
+        snprintf(text, sizeof(text), "{\"label\":\"%.*s\"}", (int)length, label);
+        const char *code = read_options(text, &options);
+        if (length < TASK_LABEL_SIZE)
+            assert_null(code);
+        else
+            assert_string_equal(code, "invalid_option");
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(run_options_have_defaults),
+        cmocka_unit_test(run_options_are_read),
+        cmocka_unit_test(run_options_out_of_bounds_are_refused),
+        cmocka_unit_test(run_options_name_the_limit_and_the_option),
+        cmocka_unit_test(run_options_unknown_or_unavailable_are_refused),
+        cmocka_unit_test(run_options_label_has_at_most_128_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

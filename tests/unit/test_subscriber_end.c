@@ -1,0 +1,337 @@
+/* broadcaster/subscriber: closed sessions, the drain, limits, and what it means to leave. */
+#include "tests/support/unit_sink.h"
+
+static struct bench bench;
+static struct session *session;
+
+static int set_up(void **state) {
+    (void)state;
+    bench_init(&bench);
+    session = unit_session(bench.broadcaster, "app/user/session");
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    broadcaster_close_session(session, REASON_SESSION_DELETED);
+    session_unref(session);
+    bench_finish(&bench);
+    return 0;
+}
+
+static struct task *run(void) {
+    return unit_run(&bench.driver, session);
+}
+
+static struct task *enqueue(void) {
+    struct task *task =
+        unit_task(&bench.driver, session, (struct task_options){.on_conflict = ON_CONFLICT_ENQUEUE});
+    assert_int_equal(unit_register(task), REGISTER_OK);
+    return task;
+}
+
+static struct fake_sink *subscribe(struct subscriber_spec spec) {
+    return bench_subscribe(&bench, session, spec);
+}
+
+static void finish(struct task *task) {
+    unit_complete(task);
+    unit_task_release(task);
+}
+
+static enum subscriber_result prepare(struct subscriber_spec spec) {
+    struct subscriber *subscriber = NULL;
+    enum subscriber_result result = subscriber_prepare(session, &spec, &subscriber);
+    if (result == SUBSCRIBER_OK)
+        subscriber_destroy(subscriber);
+    return result;
+}
+
+/* Whether the stream came to its proper end. */
+static void assert_ended(const struct fake_sink *sink) {
+    assert_true(sink->closed && !sink->aborted);
+    struct stream stream;
+    stream_read(&stream, fake_sink_text(sink), true);
+    assert_true(stream.ended);
+    stream_finish(&stream);
+}
+
+/* ---- other ends ---------------------------------------------------------------------------------- */
+
+static void subscribers_of_a_closed_session_are_told_and_ended(void **state) {
+    (void)state;
+    struct task *task = run(), *waiting = enqueue();
+    struct fake_sink *plain = subscribe((struct subscriber_spec){0});
+    struct fake_sink *until = subscribe((struct subscriber_spec){.until_run = true});
+    struct fake_sink *own = subscribe((struct subscriber_spec){.run = task});
+    broadcaster_close_session(session, REASON_SESSION_DELETED);
+    assert_int_equal(prepare((struct subscriber_spec){0}), SUBSCRIBER_CLOSED);
+    assert_int_equal(prepare((struct subscriber_spec){.run = task}), SUBSCRIBER_GONE);
+    bench_turn(&bench);
+    ASSERT_SINK_SAYS(plain, "run.start end:cancelled end:cancelled session.end");
+    ASSERT_SINK_SAYS(until, "run.start end:cancelled end:cancelled session.end");
+    ASSERT_SINK_SAYS(own, "run.start end:cancelled");
+    assert_ended(plain);
+    assert_ended(until);
+    assert_ended(own);
+    unit_assert_empty(bench.broadcaster); /* the log went with the last of them */
+    bench_release(plain);
+    bench_release(until);
+    bench_release(own);
+    unit_task_release(task);
+    unit_task_release(waiting);
+}
+
+static void subscribers_that_are_slow_still_get_all_of_a_closed_session(void **state) {
+    (void)state;
+    struct task *task = run();
+    struct fake_sink *sink = subscribe((struct subscriber_spec){0});
+    sink->room = 10;
+    unit_publish(task, "1");
+    bench_turn(&bench);
+    broadcaster_close_session(session, REASON_SESSION_DELETED);
+    bench_turn(&bench);
+    struct broadcaster_stats stats;
+    broadcaster_get_stats(bench.broadcaster, &stats);
+    assert_true(stats.log_events > 0);
+    fake_sink_open(sink, SIZE_MAX / 2);
+    ASSERT_SINK_SAYS(sink, "run.start 1 end:cancelled session.end");
+    assert_ended(sink);
+    bench_release(sink);
+    unit_task_release(task);
+}
+
+static void subscribers_are_told_of_the_drain_and_end_with_their_runs(void **state) {
+    (void)state;
+    struct session *idle = unit_session(bench.broadcaster, "app/user/idle");
+    struct fake_sink *of_idle = bench_subscribe(&bench, idle, (struct subscriber_spec){0});
+    struct task *task = run();
+    struct fake_sink *of_running = subscribe((struct subscriber_spec){0});
+    broadcaster_drain(bench.broadcaster);
+    fanout_drain(bench.fanout);
+    bench_turn(&bench);
+    ASSERT_SINK_SAYS(of_idle, "server.drain");
+    assert_ended(of_idle);
+    assert_false(of_running->closed);
+    unit_publish(task, "1");
+    bench_turn(&bench);
+    finish(task);
+    bench_turn(&bench);
+    ASSERT_SINK_SAYS(of_running, "run.start server.drain 1 end:completed");
+    assert_ended(of_running);
+    struct stream stream;
+    stream_read(&stream, fake_sink_text(of_running), true);
+    assert_int_equal(stream.retries, 1);
+    stream_finish(&stream);
+    bench_release(of_idle);
+    bench_release(of_running);
+    broadcaster_close_session(idle, REASON_SHUTDOWN);
+    session_unref(idle);
+}
+
+static void drain_in_the_middle(struct fake_driver *driver, struct task *task) {
+    (void)driver;
+    (void)task;
+    fanout_drain(bench.fanout);
+}
+
+/* A worker that heard of the drain before the broadcaster had come to a session ended its subscribers
+ * unheard. */
+static void subscribers_are_told_of_the_drain_however_early_their_worker_hears_of_it(void **state) {
+    (void)state;
+    enum { COUNT = 16 };
+    struct session *sessions[COUNT];
+    struct fake_sink *sinks[COUNT];
+    struct task *running = run(), *waiting = enqueue(); /* its end is where the worker hears of it */
+    char key[32];
+    for (int i = 0; i < COUNT; i++) { /* some come before, some after the one with the runs */
+        snprintf(key, sizeof(key), "app/user/%d", i);
+        sessions[i] = unit_session(bench.broadcaster, key);
+        sinks[i] = bench_subscribe(&bench, sessions[i], (struct subscriber_spec){0});
+    }
+    bench.driver.on_end = drain_in_the_middle;
+    broadcaster_drain(bench.broadcaster);
+    bench.driver.on_end = NULL;
+    bench_turn(&bench);
+    for (int i = 0; i < COUNT; i++) {
+        ASSERT_SINK_SAYS(sinks[i], "server.drain");
+        assert_ended(sinks[i]);
+        bench_release(sinks[i]);
+        broadcaster_close_session(sessions[i], REASON_SHUTDOWN);
+        session_unref(sessions[i]);
+    }
+    finish(running);
+    unit_task_release(waiting);
+}
+
+static bool close_one(void *context, struct session *other) {
+    (void)context;
+    broadcaster_close_session(other, REASON_SESSION_DELETED);
+    return true;
+}
+
+static void close_all_in_the_middle(struct fake_driver *driver, struct task *task) {
+    (void)task;
+    driver->on_end = NULL;
+    broadcaster_for_each_session(bench.broadcaster, close_one, NULL);
+}
+
+/* A session was closed after the drain had taken it into its batch. */
+static void subscribers_are_told_nothing_after_the_end_of_their_session(void **state) {
+    (void)state;
+    enum { COUNT = 90 };
+    struct fake_sink *sinks[COUNT];
+    struct task *tasks[2 * COUNT];
+    char key[32];
+    for (int i = 0; i < COUNT; i++) { /* so many that some share a batch */
+        snprintf(key, sizeof(key), "app/user/%d", i);
+        struct session *other = unit_session(bench.broadcaster, key);
+        tasks[2 * i] = unit_run(&bench.driver, other);
+        tasks[2 * i + 1] =
+            unit_task(&bench.driver, other, (struct task_options){.on_conflict = ON_CONFLICT_ENQUEUE});
+        assert_true(unit_register(tasks[2 * i + 1]) == (i < 50 ? REGISTER_OK : REGISTER_QUEUE_FULL));
+        sinks[i] = bench_subscribe(&bench, other, (struct subscriber_spec){.from = SUBSCRIBE_FROM_NOW});
+        sinks[i]->room = 10;
+        session_unref(other);
+    }
+    bench.driver.on_end = close_all_in_the_middle;
+    broadcaster_drain(bench.broadcaster);
+    bench_turn(&bench);
+    for (int i = 0; i < COUNT; i++) {
+        fake_sink_open(sinks[i], SIZE_MAX / 2);
+        struct stream stream;
+        stream_read(&stream, fake_sink_text(sinks[i]), true);
+        assert_string_equal(stream.events[stream.count - 1].type, "session.end");
+        stream_finish(&stream);
+        assert_ended(sinks[i]);
+        bench_release(sinks[i]);
+        unit_task_release(tasks[2 * i]);
+        unit_task_release(tasks[2 * i + 1]);
+    }
+}
+
+/* ---- limits and leaving -------------------------------------------------------------------------- */
+
+static void subscribers_beyond_the_limits_are_refused(void **state) {
+    (void)state;
+    struct broadcaster_limits *limits = broadcaster_limits(bench.broadcaster);
+    struct fake_sink *sink = subscribe((struct subscriber_spec){0});
+    atomic_store(&limits->subscribers_per_session_max, 1);
+    assert_int_equal(prepare((struct subscriber_spec){0}), SUBSCRIBER_SESSION_FULL);
+    atomic_store(&limits->subscribers_per_session_max, 2);
+    atomic_store(&limits->subscribers_max, 1);
+    assert_int_equal(prepare((struct subscriber_spec){0}), SUBSCRIBER_FULL);
+    atomic_store(&limits->subscribers_max, 2);
+    assert_int_equal(prepare((struct subscriber_spec){0}), SUBSCRIBER_OK);
+    bench_release(sink);
+}
+
+static struct task *run_that_ends_with_its_subscribers(void) {
+    struct task *task =
+        unit_task(&bench.driver, session, (struct task_options){.on_disconnect = ON_DISCONNECT_CANCEL});
+    assert_int_equal(unit_register(task), REGISTER_OK);
+    return task;
+}
+
+static void subscriber_that_leaves_ends_no_run(void **state) {
+    (void)state;
+    struct task *task = run();
+    bench_release(subscribe((struct subscriber_spec){0}));
+    assert_int_equal(unit_status(task), TASK_RUNNING);
+    finish(task);
+}
+
+static void subscriber_that_leaves_last_ends_a_run_that_asked_for_it(void **state) {
+    (void)state;
+    struct task *task = run_that_ends_with_its_subscribers(), *next = enqueue();
+    struct fake_sink *one = subscribe((struct subscriber_spec){0});
+    struct fake_sink *two = subscribe((struct subscriber_spec){.run = task});
+    bench_release(one);
+    assert_int_equal(unit_status(task), TASK_RUNNING);
+    bench_release(two);
+    assert_int_equal(unit_status(task), TASK_CANCELLED);
+    assert_int_equal(unit_status(next), TASK_RUNNING);
+    assert_int_equal(broadcaster_ended_count(bench.broadcaster, TASK_CANCELLED, REASON_DISCONNECTED), 1);
+    unit_task_release(task);
+    finish(next);
+}
+
+static void subscriber_that_leaves_before_it_was_connected_counts_as_well(void **state) {
+    (void)state;
+    struct task *task = run_that_ends_with_its_subscribers();
+    assert_int_equal(prepare((struct subscriber_spec){.run = task}), SUBSCRIBER_OK);
+    assert_int_equal(unit_status(task), TASK_CANCELLED);
+    unit_task_release(task);
+}
+
+static void subscriber_of_another_run_that_leaves_ends_no_run(void **state) {
+    (void)state;
+    struct task *old = run();
+    struct fake_sink *sink = subscribe((struct subscriber_spec){.run = old});
+    struct task *new = run_that_ends_with_its_subscribers();
+    bench_release(sink);
+    assert_int_equal(unit_status(new), TASK_RUNNING);
+    unit_task_release(old);
+    finish(new);
+}
+
+/* The stream of a replaced run came to its end, and took the run along that had replaced it. */
+static void subscriber_whose_stream_ends_has_not_left(void **state) {
+    (void)state;
+    struct task *old = run();
+    struct fake_sink *sink = subscribe((struct subscriber_spec){.run = old});
+    struct task *new = run_that_ends_with_its_subscribers();
+    bench_turn(&bench);
+    assert_ended(sink);
+    assert_int_equal(unit_status(new), TASK_RUNNING);
+    bench_release(sink);
+    unit_task_release(old);
+    finish(new);
+}
+
+static void subscribers_keep_a_run_from_being_idle(void **state) {
+    (void)state;
+    struct task *task =
+        unit_task(&bench.driver, session, (struct task_options){.cancel_after_idle_ms = 1000});
+    assert_int_equal(unit_register(task), REGISTER_OK);
+    struct fake_sink *sink = subscribe((struct subscriber_spec){0});
+    clock_fake_advance(5000);
+    assert_int_equal(task_check_idle(task), 1000);
+    bench_release(sink);
+    assert_int_equal(task_check_idle(task), 1000);
+    clock_fake_advance(1000);
+    assert_int_equal(task_check_idle(task), 0);
+    assert_int_equal(unit_status(task), TASK_CANCELLED);
+    unit_task_release(task);
+}
+
+static void subscribers_keep_a_session_from_being_cleaned_up(void **state) {
+    (void)state;
+    struct fake_sink *sink = subscribe((struct subscriber_spec){0});
+    clock_fake_advance(1800000);
+    assert_int_equal(broadcaster_clean_up(bench.broadcaster), 0);
+    bench_release(sink);
+    assert_int_equal(broadcaster_clean_up(bench.broadcaster), 0); /* its leaving was a use */
+    clock_fake_advance(1800000);
+    assert_int_equal(broadcaster_clean_up(bench.broadcaster), 1);
+}
+
+int main(void) {
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(subscribers_of_a_closed_session_are_told_and_ended),
+        TEST(subscribers_that_are_slow_still_get_all_of_a_closed_session),
+        TEST(subscribers_are_told_of_the_drain_and_end_with_their_runs),
+        TEST(subscribers_are_told_of_the_drain_however_early_their_worker_hears_of_it),
+        TEST(subscribers_are_told_nothing_after_the_end_of_their_session),
+        TEST(subscribers_beyond_the_limits_are_refused),
+        TEST(subscriber_that_leaves_ends_no_run),
+        TEST(subscriber_that_leaves_last_ends_a_run_that_asked_for_it),
+        TEST(subscriber_that_leaves_before_it_was_connected_counts_as_well),
+        TEST(subscriber_of_another_run_that_leaves_ends_no_run),
+        TEST(subscriber_whose_stream_ends_has_not_left),
+        TEST(subscribers_keep_a_run_from_being_idle),
+        TEST(subscribers_keep_a_session_from_being_cleaned_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
