@@ -109,12 +109,12 @@ check-browser: all ## Run the tests in a real Chromium
 .PHONY: asan
 asan: ## Run every test with the address and undefined behaviour sanitizers
 	@scripts/install-deps.sh test
-	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined check-everything
+	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined SLUICE_TEST_SLOW=5 check-everything
 
 .PHONY: tsan
 tsan: ## Run the broadcaster's and the integration tests with the thread sanitizer
 	@scripts/install-deps.sh test
-	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread check-threads
+	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread SLUICE_TEST_SLOW=8 check-threads
 
 .PHONY: check-everything
 check-everything: all unit-tests

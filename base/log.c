@@ -107,9 +107,7 @@ static bool write_line(enum log_level level, const char *event, const struct log
     return written;
 }
 
-void log_write(enum log_level level, const char *event, const struct log_field *fields) {
-    if (!log_enabled(level))
-        return;
+static void write_counted(enum log_level level, const char *event, const struct log_field *fields) {
     uint64_t untold = atomic_exchange(&dropped_untold, 0);
     if (untold > 0) {
         const struct log_field lost[] = {LOG_INT("lines", untold), {0}};
@@ -120,4 +118,13 @@ void log_write(enum log_level level, const char *event, const struct log_field *
         atomic_fetch_add(&dropped, 1);
         atomic_fetch_add(&dropped_untold, 1);
     }
+}
+
+void log_write(enum log_level level, const char *event, const struct log_field *fields) {
+    if (log_enabled(level))
+        write_counted(level, event, fields);
+}
+
+void log_announce(const char *event, const struct log_field *fields) {
+    write_counted(LOG_LEVEL_INFO, event, fields);
 }

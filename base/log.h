@@ -35,6 +35,9 @@ bool log_enabled(enum log_level level);
 /** Lines lost because standard error took no more. Any thread. */
 uint64_t log_dropped(void);
 
+/** Writes one line whatever the level is. Any thread. */
+void log_announce(const char *event, const struct log_field *fields);
+
 /** Writes one line; `fields` ends with a field whose key is NULL. Any thread. */
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 

@@ -83,11 +83,33 @@ static bool take_given_name(struct request *request, const struct collected *ans
     return valid;
 }
 
+/* ADK answers 400 or 409, depending on its language and age, and says in words that the session is there
+ * already. */
+static bool says_exists(const struct collected *answer) {
+    return answer->complete &&
+           (answer->status == 409 ||
+            (answer->status == 400 && strcasestr(answer->body, "already exists") != NULL));
+}
+
+static void refuse_create(struct request *request, const struct collected *answer) {
+    if (says_exists(answer))
+        reply_error(request, 409, "session_exists", "The session exists already.");
+    else if (answer->complete && answer->status >= 400 && answer->status < 500)
+        reply_error(request, answer->status, "upstream_error",
+                    "The upstream refused to create the session.");
+    else
+        collect_refuse(request, answer);
+}
+
 /* It is there upstream, whatever comes of it here: if it cannot be opened now it is when it is used. */
 static void on_created(struct request *request, const struct collected *answer) {
     struct session *session;
     bool created = answer->complete && answer->status >= 200 && answer->status < 300;
-    if (created && (request->session[0] != '\0' || take_given_name(request, answer)) &&
+    if (!created) {
+        refuse_create(request, answer);
+        return;
+    }
+    if ((request->session[0] != '\0' || take_given_name(request, answer)) &&
         broadcaster_open_session(request->context->broadcaster, request->session_key, &session) == 0) {
         atomic_store(&session->exists_upstream, true);
         session_unref(session);

@@ -55,5 +55,6 @@ bool adapter_data_is_error(const char *data, size_t length) {
     const char *end = data + length;
     const char *at = skip_token(data, end, "{");
     at = skip_token(at, end, "\"error\"");
-    return skip_token(at, end, ":") != NULL;
+    at = skip_token(at, end, ":");
+    return at != NULL && skip_token(at, end, "null") == NULL;
 }

@@ -6,22 +6,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_PATH "/v1/chat/completions"
+#define METHOD_PATH "/chat/completions"
 
+/* The base URL as OpenAI's own clients take it, "https://host/v1", or the whole URL. A bare host has the
+ * usual base. */
 static char *openai_run_url(const struct adapter_input *input) {
     const char *scheme_end = strstr(input->base_url, "://");
     const char *authority = scheme_end != NULL ? scheme_end + strlen("://") : input->base_url;
     const char *path = authority + strcspn(authority, "/?#");
-    bool has_path = *path != '\0' && strcmp(path, "/") != 0;
-    if (has_path)
-        return strdup(input->base_url);
-    size_t kept = (size_t)(path - input->base_url);
-    char *url = malloc(kept + sizeof DEFAULT_PATH);
-    if (url == NULL)
-        return NULL;
-    memcpy(url, input->base_url, kept);
-    memcpy(url + kept, DEFAULT_PATH, sizeof DEFAULT_PATH);
-    return url;
+    size_t length = strlen(input->base_url);
+    while (length > 0 && input->base_url[length - 1] == '/')
+        length--;
+    bool is_whole = length >= strlen(METHOD_PATH) && strncmp(input->base_url + length - strlen(METHOD_PATH),
+                                                             METHOD_PATH, strlen(METHOD_PATH)) == 0;
+    bool is_bare = *path == '\0' || strcmp(path, "/") == 0;
+    struct buffer url;
+    buffer_init(&url, length + 64);
+    char *result = buffer_append(&url, input->base_url, length) &&
+                           (!is_bare || buffer_append_text(&url, "/v1")) &&
+                           (is_whole || buffer_append_text(&url, METHOD_PATH))
+                       ? buffer_detach(&url)
+                       : NULL;
+    buffer_finish(&url);
+    return result;
 }
 
 static bool add_messages(cJSON *body, const char *text) {

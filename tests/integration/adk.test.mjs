@@ -56,6 +56,14 @@ test('a session that the agent does not know is created', async () => {
   assert.equal((await sluice.taskEnded((await sluice.run(session, 'again delay=1')).task_id)).status, 'completed', 'and one that it knows is fine');
 });
 
+test('a session is created once: the second time is a conflict, in the contract\'s own words', async () => {
+  const session = sessionPath('made');
+  assert.equal((await sluice.post(session, {})).status, 200);
+  const again = await sluice.post(session, {});
+  assert.equal(again.status, 409);
+  assert.equal(again.json.error.code, 'session_exists');
+});
+
 test('five subscribers, one of them killed and resumed by id, see the same bytes', async () => {
   const session = sessionPath();
   const clients = await Promise.all(Array.from({length: 5}, () => sluice.follow(session, '?until=run')));

@@ -37,6 +37,11 @@ for (const signal of ['SIGTERM', 'SIGINT'])
     assert.ok(ms < stretched(1000), `${ms} ms`);
   });
 
+test('the listening line is told whatever the log level is', async (t) => {
+  const sluice = await startSluice(t, {upstream: upstream.url, log_level: 'error'});
+  assert.equal((await sluice.get('/healthz')).status, 200);
+});
+
 test('SIGTERM lets runs go on to their end within drain_ms', async (t) => {
   const sluice = await startSluice(t, {upstream: upstream.url, drain_ms: 20000});
   const session = sessionPath();

@@ -244,11 +244,13 @@ static void openai_passes_on_the_clients_messages_and_model(void **state) {
     check_refused(&adapter_openai, "{}");
 }
 
-static void openai_adds_the_usual_path_to_a_bare_host(void **state) {
+static void openai_adds_the_usual_path_to_a_base_url(void **state) {
     (void)state;
     check_run_url(&adapter_openai, "http://h:8", "http://h:8/v1/chat/completions");
     check_run_url(&adapter_openai, "https://h/", "https://h/v1/chat/completions");
-    check_run_url(&adapter_openai, "http://h/v2/chat", "http://h/v2/chat");
+    check_run_url(&adapter_openai, "http://h/v2", "http://h/v2/chat/completions");
+    check_run_url(&adapter_openai, "http://h/v2/", "http://h/v2/chat/completions");
+    check_run_url(&adapter_openai, "http://h/x/chat/completions", "http://h/x/chat/completions");
 }
 
 static void openai_knows_the_end_marker_and_errors(void **state) {
@@ -291,7 +293,7 @@ int main(void) {
         cmocka_unit_test(sse_judges_nothing_and_takes_data_for_text),
         cmocka_unit_test(openai_makes_a_message_of_the_text_and_adds_the_model),
         cmocka_unit_test(openai_passes_on_the_clients_messages_and_model),
-        cmocka_unit_test(openai_adds_the_usual_path_to_a_bare_host),
+        cmocka_unit_test(openai_adds_the_usual_path_to_a_base_url),
         cmocka_unit_test(openai_knows_the_end_marker_and_errors),
         cmocka_unit_test(openai_joins_the_increments),
     };
