@@ -106,6 +106,11 @@ check-browser: all ## Run the tests in a real Chromium
 	@scripts/install-deps.sh test
 	@scripts/run-tests.sh $(BUILD) tests/browser
 
+.PHONY: model
+model: ## Check the models of the swap with spin; LONG=1 takes minutes
+	@scripts/install-deps.sh test
+	@scripts/check-model.sh $(if $(LONG),long)
+
 .PHONY: asan
 asan: ## Run every test with the address and undefined behaviour sanitizers
 	@scripts/install-deps.sh test

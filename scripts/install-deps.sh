@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 build_packages=(build-essential pkg-config libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libcjson-dev
     libcyaml-dev libyaml-dev uthash-dev)
-test_packages=(libcmocka-dev clang clang-format curl chromium git)
+test_packages=(libcmocka-dev clang clang-format curl chromium git spin)
 
 fail() {
     echo "install-deps: $*" >&2
