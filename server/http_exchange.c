@@ -1,12 +1,11 @@
 /* One HTTP request between libmicrohttpd and the routes: from its first line to its answer. */
 #include "server/http_exchange.h"
 
-#include "base/clock.h"
 #include "routes/router.h"
 #include "server/socket_sink.h"
 
 #include <assert.h>
-#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -20,7 +19,7 @@ static struct http_exchange *of(struct request *request) {
 
 static const char *find_header(const struct request *request, const char *name) {
     const struct http_exchange *exchange = of((struct request *)(uintptr_t)request);
-    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+    return MHD_lookup_connection_value(exchange->handle, MHD_HEADER_KIND, name);
 }
 
 static void answer(struct request *request) {
@@ -33,24 +32,26 @@ static const struct request_operations operations = {
 void http_exchange_suspend(struct http_exchange *exchange) {
     assert(!exchange->suspended);
     exchange->suspended = true;
-    MHD_suspend_connection(exchange->connection);
+    MHD_suspend_connection(exchange->handle);
 }
 
 void http_exchange_resume(struct http_exchange *exchange) {
     if (!exchange->suspended)
         return;
     exchange->suspended = false;
-    MHD_resume_connection(exchange->connection);
+    MHD_resume_connection(exchange->handle);
     exchange->listener->ready = true; /* nothing else wakes the library in this mode */
 }
 
 /* ---- its life ------------------------------------------------------------------------------------ */
 
 struct http_exchange *http_exchange_create(struct http_listener *listener, const char *uri,
-                                           struct MHD_Connection *connection) {
+                                           struct MHD_Connection *handle) {
+    struct http_connection *connection =
+        MHD_get_connection_info(handle, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     struct http_exchange *exchange = calloc(1, sizeof(*exchange));
     char *copy = strdup(uri);
-    if (exchange == NULL || copy == NULL) {
+    if (connection == NULL || exchange == NULL || copy == NULL) {
         free(exchange);
         free(copy);
         return NULL;
@@ -61,8 +62,8 @@ struct http_exchange *http_exchange_create(struct http_listener *listener, const
     exchange->uri = copy;
     exchange->listener = listener;
     exchange->connection = connection;
+    exchange->handle = handle;
     exchange->handed_fd = -1;
-    exchange->begun_mono_ms = clock_mono_ms();
     exchange->request.operations = &operations;
     exchange->request.context = listener->context;
     exchange->request.path = copy;
@@ -70,7 +71,14 @@ struct http_exchange *http_exchange_create(struct http_listener *listener, const
     exchange->request.body = "";
     buffer_init(&exchange->body, listener->context->settings->request_body_bytes_max);
     LIST_INSERT_HEAD(&listener->exchanges, exchange, entry);
+    http_connection_await(connection, exchange);
     return exchange;
+}
+
+static void set_arrived(struct http_exchange *exchange) {
+    if (!exchange->arrived)
+        http_connection_arrived(exchange->connection);
+    exchange->arrived = true;
 }
 
 /* The connection of an answered event stream goes to its subscriber, if it got that far. */
@@ -85,8 +93,8 @@ static void settle_subscriber(struct http_exchange *exchange) {
     if (sink == NULL)
         return;
     exchange->handed_fd = -1;
-    /* The library closes its own descriptor the next time it runs, which nothing else would make it do; until then
-     * the client would not see the end of a stream that has ended. */
+    /* The library closes its own descriptor the next time it runs, which nothing else would make it do; until
+     * then the client would not see the end of a stream that has ended. */
     exchange->listener->ready = true;
     struct subscriber *subscriber = reply->subscriber;
     reply->subscriber = NULL;
@@ -100,8 +108,19 @@ static void call_abandoned(struct request *request) {
     request->abandoned(request->deferred_context);
 }
 
+/* A client that was answered before all of its request had come may be sending still. */
+static void linger(struct http_exchange *exchange) {
+    struct http_listener *listener = exchange->listener;
+    int fd = listener->closing ? -1 : fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0)
+        lingering_close(&listener->lingering, fd);
+}
+
 void http_exchange_finish(struct http_exchange *exchange) {
     LIST_REMOVE(exchange, entry);
+    http_connection_await(exchange->connection, NULL);
+    if (exchange->cut_off)
+        linger(exchange);
     settle_subscriber(exchange);
     call_abandoned(&exchange->request);
     reply_finish(&exchange->request.reply);
@@ -116,8 +135,6 @@ void http_exchange_abandon(struct http_exchange *exchange) {
     call_abandoned(&exchange->request);
     if (exchange->request.reply.kind == REPLY_NONE)
         reply_error(&exchange->request, 503, "shutting_down", "The gateway is shutting down.");
-    else
-        exchange->source_abandoned = true;
     http_exchange_resume(exchange);
 }
 
@@ -145,6 +162,46 @@ static void read_length(struct http_exchange *exchange) {
     exchange->request.has_body = chunked || exchange->request.content_length > 0;
 }
 
+struct head_fields {
+    unsigned hosts, lengths, encodings;
+};
+
+static enum MHD_Result count_field(void *context, enum MHD_ValueKind kind, const char *name,
+                                   const char *value) {
+    (void)kind;
+    (void)value;
+    struct head_fields *fields = context;
+    fields->hosts += strcasecmp(name, "Host") == 0;
+    fields->lengths += strcasecmp(name, "Content-Length") == 0;
+    fields->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* Refuses what the library lets through: a head that is too large, one that leaves open where the request
+ * ends (RFC 9112, section 6.3) or for whom it is (section 3.2), and a target with a space, which would end it
+ * for others. */
+static void check_head(struct http_exchange *exchange) {
+    struct request *request = &exchange->request;
+    struct head_fields fields = {0};
+    uint64_t bytes_max = exchange->listener->settings.request_header_bytes_max;
+    const char *encoding = find_header(request, "Transfer-Encoding");
+    MHD_get_connection_values(exchange->handle, MHD_HEADER_KIND, count_field, &fields);
+    if (MHD_get_connection_info(exchange->handle, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size >
+        bytes_max)
+        reply_error(request, 431, "headers_too_large",
+                    "Request line and headers may have %llu bytes at most.", (unsigned long long)bytes_max);
+    else if (fields.lengths + fields.encodings > 1 || (fields.encodings > 0 && request->http_1_0))
+        reply_error(request, 400, "ambiguous_length", "A request has one length at most.");
+    else if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
+        reply_error(request, 501, "unsupported_transfer_encoding", "The only transfer encoding is chunked.");
+    else if (fields.hosts != 1 && !(request->http_1_0 && fields.hosts == 0))
+        reply_error(request, 400, "invalid_host", "A request has one Host header.");
+    else if (strchr(request->path, ' ') != NULL || strchr(request->query, ' ') != NULL)
+        reply_error(request, 400, "invalid_target", "There is a space in the request's target.");
+}
+
+/* A refusal need not wait for a body; the library closes the connection after it then. Without a body it is
+ * queued when the library asks again, and the connection can be used again. */
 static enum MHD_Result begin(struct http_exchange *exchange, const char *method, const char *version) {
     struct request *request = &exchange->request;
     exchange->begun = true;
@@ -152,33 +209,51 @@ static enum MHD_Result begin(struct http_exchange *exchange, const char *method,
     request->head = strcmp(method, "HEAD") == 0;
     request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_1) != 0;
     read_length(exchange);
-    router_begin(request);
-    /* A refusal need not wait for a body; the library closes the connection after it then. Without a body it
-     * is queued when the library asks again, and the connection can be used again. */
-    bool refused = request->reply.kind != REPLY_NONE && request->has_body;
-    return refused ? http_exchange_queue_reply(exchange) : MHD_YES;
+    check_head(exchange);
+    exchange->cut_off = request->reply.kind != REPLY_NONE;
+    if (!exchange->cut_off) {
+        router_begin(request);
+        exchange->cut_off = request->reply.kind != REPLY_NONE && request->has_body;
+    }
+    if (!exchange->cut_off)
+        return MHD_YES;
+    set_arrived(exchange);
+    return http_exchange_queue_reply(exchange);
 }
 
-static void take_upload(struct http_exchange *exchange, const char *upload, size_t length) {
-    bool late = clock_mono_ms() - exchange->begun_mono_ms > exchange->listener->settings.request_timeout_ms;
-    if (exchange->request.reply.kind != REPLY_NONE)
-        return; /* decided: what still comes is thrown away */
-    if (late)
+/* Answers while the body still comes, and has the connection closed. */
+static void cut_off(struct http_exchange *exchange) {
+    exchange->cut_off = true;
+    http_exchange_write_reply(exchange);
+}
+
+void http_exchange_time_out(struct http_exchange *exchange) {
+    if (exchange->request.reply.kind == REPLY_NONE)
         reply_error(&exchange->request, 408, "request_timeout", "The request took too long to arrive.");
-    else if (!buffer_append(&exchange->body, upload, length))
-        router_refuse_body(&exchange->request);
+    cut_off(exchange);
+}
+
+static enum MHD_Result take_upload(struct http_exchange *exchange, const char *upload, size_t length) {
+    if (buffer_append(&exchange->body, upload, length))
+        return MHD_YES;
+    router_refuse_body(&exchange->request);
+    cut_off(exchange);
+    return MHD_NO;
 }
 
 enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char *method, const char *version,
                                      const char *upload, size_t *upload_length) {
     struct request *request = &exchange->request;
+    if (exchange->cut_off || (exchange->listener->closing && request->reply.kind == REPLY_NONE))
+        return MHD_NO;
     if (!exchange->begun)
         return begin(exchange, method, version);
     if (*upload_length > 0) {
-        take_upload(exchange, upload, *upload_length);
+        size_t length = *upload_length;
         *upload_length = 0;
-        return MHD_YES;
+        return take_upload(exchange, upload, length);
     }
+    set_arrived(exchange);
     if (request->reply.kind == REPLY_NONE && !request->deferred) {
         if (exchange->body.bytes != NULL)
             request->body = exchange->body.bytes;

@@ -4,7 +4,10 @@
 
 #include "base/buffer.h"
 #include "routes/request.h"
+#include "server/acceptor.h"
+#include "server/http_connection.h"
 #include "server/http_listener.h"
+#include "server/lingering.h"
 
 #include <microhttpd.h>
 #include <sys/queue.h>
@@ -14,15 +17,15 @@
 struct http_exchange {
     struct request request;
     struct http_listener *listener;
-    struct MHD_Connection *connection;
+    struct http_connection *connection;
+    struct MHD_Connection *handle; /* the library's name for the connection */
     LIST_ENTRY(http_exchange) entry;
     char *uri; /* as it came; request.path and request.query point into it */
     struct buffer body;
-    int64_t begun_mono_ms;
-    bool begun;            /* router_begin() was called */
-    bool refused;          /* more body than may be: the rest is thrown away */
-    bool suspended;        /* libmicrohttpd waits for us */
-    bool source_abandoned; /* the program stops: the body breaks off */
+    bool begun;     /* the head has been looked at */
+    bool arrived;   /* all of it has come, or no more of it is wanted */
+    bool cut_off;   /* answered while it still came; the connection is to be closed */
+    bool suspended; /* libmicrohttpd waits for us */
     /* of an event stream: */
     char greeting[GREETING_SIZE];
     size_t greeting_length, greeting_sent;
@@ -35,18 +38,20 @@ struct http_listener {
     struct routes_context *context;
     struct http_listener_settings settings;
     struct MHD_Daemon *daemon;
-    int socket; /* -1 once quiesced */
+    struct acceptor *acceptor; /* NULL once quiesced */
+    struct lingering lingering;
+    struct http_connection_list awaited; /* those of which a request, or the rest of one, is awaited */
     uv_poll_t poll;
     uv_timer_t timer;
     int open_handles;
-    bool ready; /* libmicrohttpd has something to do */
-    bool closing;
+    bool ready;   /* libmicrohttpd has something to do */
+    bool closing; /* nothing may be suspended any more */
     struct http_exchange_list exchanges;
 };
 
 /** A new exchange for a request line; NULL: out of memory. */
 struct http_exchange *http_exchange_create(struct http_listener *listener, const char *uri,
-                                           struct MHD_Connection *connection);
+                                           struct MHD_Connection *handle);
 
 /** Connects or destroys a subscriber that was answered with, frees everything. */
 void http_exchange_finish(struct http_exchange *exchange);
@@ -54,12 +59,19 @@ void http_exchange_finish(struct http_exchange *exchange);
 /** Gives up an exchange that libmicrohttpd waits for: its answer breaks off. */
 void http_exchange_abandon(struct http_exchange *exchange);
 
+/** Answers one that did not arrive in time; then its connection is to be closed. */
+void http_exchange_time_out(struct http_exchange *exchange);
+
 /** libmicrohttpd's access handler for an exchange. */
 enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char *method, const char *version,
                                      const char *upload, size_t *upload_length);
 
 /** Queues the decided reply (http_reply.c). */
 enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange);
+
+/** Writes the decided reply, which is a body, to the socket itself: the library takes none while a request
+ * still arrives. What the socket has no room for is lost. */
+void http_exchange_write_reply(const struct http_exchange *exchange);
 
 /** Suspends and resumes the connection. */
 void http_exchange_suspend(struct http_exchange *exchange);

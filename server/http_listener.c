@@ -4,14 +4,16 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "server/http_exchange.h"
+#include "server/socket_sink.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 static _Atomic uint64_t connections;
 
@@ -46,15 +48,15 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     *exchange = NULL;
 }
 
-static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+static void on_connection(void *context, struct MHD_Connection *handle, void **connection,
                           enum MHD_ConnectionNotificationCode code) {
-    (void)context;
-    (void)connection;
-    (void)socket_context;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         atomic_fetch_add(&connections, 1);
-    else
+        *connection = http_connection_create(context, handle);
+    } else {
         atomic_fetch_sub(&connections, 1);
+        http_connection_destroy(*connection);
+    }
 }
 
 /* Paths and queries are decoded by the routes, once and strictly: nothing is unescaped here. */
@@ -74,6 +76,32 @@ static void PRINTF_LIKE(2, 0) on_message(void *context, const char *format, va_l
     log_debug("http_library", LOG_STR("message", text));
 }
 
+/* ---- taking connections -------------------------------------------------------------------------- */
+
+/* Answers before anything was asked: one connection too many. */
+static void refuse_connection(struct http_listener *listener, int fd) {
+    static const char body[] = "{\"error\":{\"code\":\"too_many_connections\","
+                               "\"message\":\"There are as many connections as may be.\"}}";
+    char answer[512];
+    int length = snprintf(answer, sizeof(answer),
+                          "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\n"
+                          "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                          sizeof(body) - 1, body);
+    metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
+    send(fd, answer, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    lingering_close(&listener->lingering, fd);
+}
+
+static void take_connection(void *context, int fd, const struct sockaddr *peer, socklen_t length) {
+    struct http_listener *listener = context;
+    if (http_listener_connections() + socket_sinks_open() >= listener->settings.connections_max) {
+        refuse_connection(listener, fd);
+        return;
+    }
+    MHD_add_connection(listener->daemon, fd, peer, length); /* closes it if there is no memory */
+    listener->ready = true;
+}
+
 /* ---- the loop ------------------------------------------------------------------------------------ */
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
@@ -91,31 +119,35 @@ static void on_timer(uv_timer_t *timer) {
 bool http_listener_turn(struct http_listener *listener) {
     if (listener->closing)
         return false;
-    MHD_UNSIGNED_LONG_LONG timeout_ms;
     if (listener->ready) {
         listener->ready = false;
         MHD_run(listener->daemon);
     }
-    if (MHD_get_timeout(listener->daemon, &timeout_ms) != MHD_YES)
-        uv_timer_stop(&listener->timer);
-    else if (timeout_ms > 0)
-        uv_timer_start(&listener->timer, on_timer, timeout_ms, 0);
+    uint64_t wait_ms = (uint64_t)http_connection_expire(listener);
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+    if (MHD_get_timeout(listener->daemon, &timeout_ms) == MHD_YES) {
+        listener->ready = listener->ready || timeout_ms == 0;
+        if (wait_ms == 0 || timeout_ms < wait_ms)
+            wait_ms = timeout_ms;
+    }
+    if (wait_ms > 0)
+        uv_timer_start(&listener->timer, on_timer, wait_ms, 0);
     else
-        listener->ready = true;
+        uv_timer_stop(&listener->timer);
     return listener->ready;
 }
 
 static struct MHD_Daemon *start_daemon(struct http_listener *listener) {
     const struct http_listener_settings *settings = &listener->settings;
-    unsigned flags = MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    unsigned flags = MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                     MHD_USE_NO_LISTEN_SOCKET;
     /* clang-format off */
     return MHD_start_daemon(flags, 0, NULL, NULL, on_request, listener,
         MHD_OPTION_EXTERNAL_LOGGER, on_message, listener, /* first, or what the others say goes elsewhere */
-        MHD_OPTION_LISTEN_SOCKET, listener->socket,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)settings->connections_max,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, /* the limit is ours to keep */
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(2 * settings->request_header_bytes_max), /* half is headers */
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((settings->request_timeout_ms + 999) / 1000),
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        /* Without progress of an answer; a request has its own time, which is up before this. */
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(settings->request_timeout_ms / 1000 + 1),
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, listener,
         MHD_OPTION_URI_LOG_CALLBACK, on_request_line, listener,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, listener,
@@ -125,6 +157,24 @@ static struct MHD_Daemon *start_daemon(struct http_listener *listener) {
     /* clang-format on */
 }
 
+static void on_handle_closed(uv_handle_t *handle) {
+    struct http_listener *listener = handle->data;
+    if (--listener->open_handles == 0)
+        free(listener);
+}
+
+/* Ties the library to the loop. */
+static bool watch_daemon(struct http_listener *listener, uv_loop_t *loop) {
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (uv_poll_init(loop, &listener->poll, info->epoll_fd) < 0)
+        return false;
+    uv_poll_start(&listener->poll, UV_READABLE, on_poll);
+    uv_timer_init(loop, &listener->timer);
+    listener->poll.data = listener->timer.data = listener;
+    listener->open_handles = 2;
+    return true;
+}
+
 struct http_listener *http_listener_create(struct routes_context *context, int socket,
                                            const struct http_listener_settings *settings) {
     struct http_listener *listener = calloc(1, sizeof(*listener));
@@ -132,37 +182,41 @@ struct http_listener *http_listener_create(struct routes_context *context, int s
         return NULL;
     listener->context = context;
     listener->settings = *settings;
-    listener->socket = socket;
     LIST_INIT(&listener->exchanges);
+    TAILQ_INIT(&listener->awaited);
+    lingering_init(&listener->lingering, context->loop);
     listener->daemon = start_daemon(listener);
-    if (listener->daemon == NULL) {
-        free(listener);
-        return NULL;
-    }
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    listener->poll.data = listener->timer.data = listener;
-    listener->open_handles = 2;
-    uv_poll_init(context->loop, &listener->poll, info->epoll_fd);
-    uv_poll_start(&listener->poll, UV_READABLE, on_poll);
-    uv_timer_init(context->loop, &listener->timer);
-    listener->ready = true;
+    if (listener->daemon == NULL)
+        goto no_daemon;
+    if (!watch_daemon(listener, context->loop))
+        goto no_watch;
+    listener->acceptor = acceptor_create(context->loop, socket, take_connection, listener);
+    if (listener->acceptor == NULL)
+        goto no_acceptor;
     return listener;
+no_acceptor:
+    http_listener_close(listener);
+    return NULL;
+no_watch:
+    MHD_stop_daemon(listener->daemon);
+no_daemon:
+    free(listener);
+    return NULL;
 }
 
 void http_listener_quiesce(struct http_listener *listener) {
-    if (listener->socket < 0)
-        return;
-    MHD_run(listener->daemon); /* accept what has been waiting */
-    MHD_quiesce_daemon(listener->daemon);
-    close(listener->socket);
-    listener->socket = -1;
-    listener->ready = true;
+    if (listener->acceptor != NULL)
+        acceptor_close(listener->acceptor);
+    listener->acceptor = NULL;
 }
 
-static void on_handle_closed(uv_handle_t *handle) {
-    struct http_listener *listener = handle->data;
-    if (--listener->open_handles == 0)
-        free(listener);
+bool http_listener_is_busy(const struct http_listener *listener) {
+    const struct http_exchange *exchange;
+    LIST_FOREACH(exchange, &listener->exchanges, entry) {
+        if (exchange->arrived)
+            return true;
+    }
+    return false;
 }
 
 void http_listener_close(struct http_listener *listener) {
@@ -179,5 +233,6 @@ void http_listener_close(struct http_listener *listener) {
     uv_close((uv_handle_t *)&listener->poll, on_handle_closed);
     uv_close((uv_handle_t *)&listener->timer, on_handle_closed);
     MHD_stop_daemon(listener->daemon);
+    lingering_finish(&listener->lingering);
     assert(LIST_EMPTY(&listener->exchanges));
 }

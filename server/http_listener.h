@@ -13,7 +13,7 @@ struct http_listener;
 
 /** What the listener needs to know; copied. */
 struct http_listener_settings {
-    uint64_t connections_max; /* of this listener */
+    uint64_t connections_max; /* of all listeners, with those that were handed over */
     uint64_t request_header_bytes_max;
     int64_t request_timeout_ms;
     uint64_t send_buffer_bytes; /* of a subscriber's socket; 0: what the kernel chooses */
@@ -27,8 +27,11 @@ struct http_listener *http_listener_create(struct routes_context *context, int s
 /** Does what is due; at the end of each turn of the loop. True: more is due at once. */
 bool http_listener_turn(struct http_listener *listener);
 
-/** Takes no further connections. What was accepted before goes on. */
+/** Takes no further connections but those that are waiting. What was accepted before goes on. */
 void http_listener_quiesce(struct http_listener *listener);
+
+/** Whether a request that has come is not answered to its last byte. */
+bool http_listener_is_busy(const struct http_listener *listener);
 
 /** Gives up all requests under way and closes; the listener is freed when its handles are, by the loop. */
 void http_listener_close(struct http_listener *listener);

@@ -6,14 +6,15 @@
  * From then on the subscriber writes its own chunks. MHD_USE_TURBO keeps the library from shutting the
  * connection down.
  */
-#include "base/clock.h"
 #include "server/http_exchange.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #define BLOCK_BYTES (32 * 1024)
+#define WRITTEN_BYTES_MAX (64 * 1024)
 
 static struct MHD_Response *body_response(struct reply *reply) {
     if (reply->body_is_static || reply->body == NULL)
@@ -29,11 +30,13 @@ static ssize_t read_source(void *context, uint64_t position, char *bytes, size_t
     (void)position;
     struct http_exchange *exchange = context;
     struct reply_source *source = &exchange->request.reply.source;
-    ssize_t count = exchange->source_abandoned ? -2 : source->read(source->context, bytes, size);
+    ssize_t count = exchange->listener->closing ? -2 : source->read(source->context, bytes, size);
     if (count == -1)
         return MHD_CONTENT_READER_END_OF_STREAM;
-    if (count < 0)
+    if (count < 0) {
+        exchange->listener->ready = true; /* the library closes the connection the next time it runs */
         return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
     if (count == 0)
         http_exchange_suspend(exchange);
     return count;
@@ -56,10 +59,8 @@ static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t
         exchange->greeting_sent += count;
         return (ssize_t)count;
     }
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info != NULL && exchange->handed_fd < 0)
-        exchange->handed_fd = fcntl(info->connect_fd, F_DUPFD_CLOEXEC, 0);
+    if (exchange->handed_fd < 0)
+        exchange->handed_fd = fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
     return exchange->request.http_1_0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -77,8 +78,34 @@ static struct MHD_Response *stream_response(struct http_exchange *exchange) {
     return response;
 }
 
+static ssize_t read_nothing(void *context, uint64_t position, char *bytes, size_t size) {
+    (void)context;
+    (void)position;
+    (void)bytes;
+    (void)size;
+    return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+/* The head of an answer without a length, by HTTP/1.0's rules: by those of HTTP/1.1 it is chunked, and the
+ * library sends the last chunk even if there is no body to be sent. */
+static struct MHD_Response *head_response(void) {
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_nothing, NULL, NULL);
+    if (response != NULL)
+        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    return response;
+}
+
+static bool has_length(const struct reply *reply) {
+    if (reply->kind == REPLY_SOURCE)
+        return reply->source.content_length >= 0;
+    return reply->body != NULL || reply->status != 200; /* else it is the head of an event stream */
+}
+
 static struct MHD_Response *make_response(struct http_exchange *exchange) {
     struct reply *reply = &exchange->request.reply;
+    if (exchange->request.head && !has_length(reply))
+        return head_response();
     if (reply->kind == REPLY_SUBSCRIBER)
         return stream_response(exchange);
     if (reply->kind == REPLY_SOURCE)
@@ -89,11 +116,33 @@ static struct MHD_Response *make_response(struct http_exchange *exchange) {
 enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
     struct reply *reply = &exchange->request.reply;
     struct MHD_Response *response = make_response(exchange);
+    /* With epoll the library comes back to a connection whose body ended in an error only if none is idle for
+     * longer, and keeps its descriptor until then. At one with a timeout of its own it looks in each turn. */
+    if (reply->kind != REPLY_BODY)
+        MHD_set_connection_option(exchange->handle, MHD_CONNECTION_OPTION_TIMEOUT,
+                                  (unsigned)(exchange->listener->settings.request_timeout_ms / 1000 + 2));
     if (response == NULL)
         return MHD_NO; /* out of memory: the connection is closed */
     for (size_t i = 0; i < reply->header_count; i++)
         MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
-    enum MHD_Result result = MHD_queue_response(exchange->connection, (unsigned)reply->status, response);
+    enum MHD_Result result = MHD_queue_response(exchange->handle, (unsigned)reply->status, response);
     MHD_destroy_response(response);
     return result;
+}
+
+void http_exchange_write_reply(const struct http_exchange *exchange) {
+    const struct reply *reply = &exchange->request.reply;
+    struct buffer text;
+    buffer_init(&text, WRITTEN_BYTES_MAX);
+    bool written =
+        buffer_printf(&text, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", reply->status,
+                      MHD_get_reason_phrase_for((unsigned)reply->status), reply->body_length);
+    for (size_t i = 0; i < reply->header_count; i++)
+        written =
+            written && buffer_printf(&text, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
+    written = written && buffer_append_text(&text, "\r\n");
+    written = written && buffer_append(&text, reply->body, reply->body_length);
+    if (written)
+        send(exchange->connection->fd, text.bytes, text.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    buffer_finish(&text);
 }

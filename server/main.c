@@ -52,6 +52,8 @@ static void on_drain_timer(uv_timer_t *timer) {
     struct process *process = timer->data;
     struct broadcaster_stats stats;
     broadcaster_get_stats(process->broadcaster, &stats);
+    if (process->old_config != NULL)
+        return; /* a reload is under way: `pending` counts its answers */
     if ((stats.runs == 0 && stats.runs_queued == 0) || clock_mono_ms() >= process->drain_until_ms)
         stop_workers(process);
 }
@@ -78,7 +80,18 @@ static void on_terminate(uv_signal_t *signal, int number) {
     begin_drain(process);
 }
 
+/* Signals are the main thread's alone. */
+static void block_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void close_handles(struct process *process) {
+    block_signals(); /* or one that comes now would kill the process, with a status that says so */
     uv_close((uv_handle_t *)&process->terminate, NULL);
     uv_close((uv_handle_t *)&process->interrupt, NULL);
     uv_close((uv_handle_t *)&process->hangup, NULL);
@@ -216,6 +229,24 @@ static bool init_main(struct process *process) {
     return process->broadcaster != NULL;
 }
 
+static bool create_workers(struct process *process, const int *sockets) {
+    const struct config *config = process->config;
+    for (size_t i = 0; i < config->workers; i++) {
+        process->workers[i] = worker_create(&process->shared, config, sockets[i]);
+        if (process->workers[i] == NULL)
+            return false;
+        process->worker_count++;
+    }
+    sigset_t before;
+    pthread_sigmask(SIG_BLOCK, NULL, &before);
+    block_signals(); /* a thread inherits what is blocked */
+    bool started = true;
+    for (size_t i = 0; started && i < config->workers; i++)
+        started = worker_start(process->workers[i]) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 static bool start_workers(struct process *process) {
     const struct config *config = process->config;
     int sockets[WORKERS_MAX];
@@ -226,20 +257,19 @@ static bool start_workers(struct process *process) {
                   LOG_INT("port", config->listen.port), LOG_STR("message", strerror(-result)));
         return false;
     }
-    for (size_t i = 0; i < config->workers; i++) {
-        process->workers[i] = worker_create(&process->shared, config, sockets[i]);
-        if (process->workers[i] == NULL)
-            return false;
-        process->worker_count++;
+    if (!create_workers(process, sockets)) {
+        log_error("start_failed", LOG_STR("message", "no memory, descriptors or threads for the workers"));
+        return false;
     }
-    for (size_t i = 0; i < config->workers; i++) {
-        if (worker_start(process->workers[i]) < 0)
-            return false;
-    }
-    log_info("listening", LOG_STR("address", config->listen.address), LOG_INT("port", port),
-             LOG_STR("version", SLUICE_VERSION), LOG_INT("pid", getpid()),
-             LOG_INT("workers", config->workers), LOG_STR("upstream", config->upstream.base_url),
-             LOG_STR("upstream_kind", config->upstream.adapter->name));
+    const struct log_field fields[] = {LOG_STR("address", config->listen.address),
+                                       LOG_INT("port", port),
+                                       LOG_STR("version", SLUICE_VERSION),
+                                       LOG_INT("pid", getpid()),
+                                       LOG_INT("workers", config->workers),
+                                       LOG_STR("upstream", config->upstream.base_url),
+                                       LOG_STR("upstream_kind", config->upstream.adapter->name),
+                                       {0}};
+    log_announce("listening", fields); /* whoever started us waits for it, whatever the level is */
     return true;
 }
 
@@ -268,11 +298,12 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     srandom((unsigned)(clock_unix_ms() ^ getpid()));
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !init_main(&process) ||
-        !start_workers(&process)) {
-        log_error("start_failed", LOG_STR("message", "see the lines before"));
-        return 1; /* nothing was promised to anybody yet: the system takes back what there is */
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !init_main(&process)) {
+        log_error("start_failed", LOG_STR("message", "no memory or descriptors to begin with"));
+        return 1;
     }
+    if (!start_workers(&process))
+        return 1; /* nothing was promised to anybody yet: the system takes back what there is */
     uv_run(&process.loop, UV_RUN_DEFAULT);
     tear_down(&process);
     log_info("stopped", LOG_INT("pid", getpid()));

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,6 +16,12 @@ struct socket_sink {
     uv_poll_t poll;
     int fd;
 };
+
+static _Atomic uint64_t open_sinks;
+
+uint64_t socket_sinks_open(void) {
+    return atomic_load(&open_sinks);
+}
 
 static struct socket_sink *of(struct sink *sink) {
     return CONTAINER_OF(sink, struct socket_sink, sink);
@@ -71,6 +78,7 @@ static void sink_close(struct sink *sink, bool abort) {
     }
     uv_close((uv_handle_t *)&socket->poll, on_closed);
     close(socket->fd);
+    atomic_fetch_sub(&open_sinks, 1);
 }
 
 static const struct sink_operations operations = {
@@ -91,6 +99,7 @@ struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_by
     }
     sink->sink.operations = &operations;
     sink->fd = fd;
+    atomic_fetch_add(&open_sinks, 1);
     /* The HTTP library may have left the last bytes corked: this pushes them out, too. */
     set_option(fd, IPPROTO_TCP, TCP_CORK, 0);
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);

@@ -13,4 +13,7 @@
 struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_bytes,
                                 int64_t stall_timeout_ms) MUST_CHECK;
 
+/** Sockets that sinks have open, of all loops. Any thread. */
+uint64_t socket_sinks_open(void);
+
 #endif

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long subscribers have at the end to take their last bytes. */
+/* How long clients have at the end to take their last bytes. */
 #define STOP_MS 1000
 /* Turns of the listener and the fan-out in one turn of the loop, when each makes work for the other. */
 #define ROUNDS_MAX 16
@@ -85,8 +85,11 @@ static void on_prepare(uv_prepare_t *prepare) {
         uv_idle_start(&worker->idle, on_idle);
     else
         uv_idle_stop(&worker->idle);
-    bool empty = fanout_count(worker->fanout) == 0 && runner_active(worker->runner) == 0;
-    if (worker->stopping && (empty || (worker->stop_now && runner_active(worker->runner) == 0)))
+    if (worker->stop_now)
+        fanout_abort(worker->fanout);
+    /* Idle, not only without subscribers: another thread may still be about to post to our inbox. */
+    bool idle = fanout_is_idle(worker->fanout) && runner_active(worker->runner) == 0;
+    if (worker->stopping && idle && (worker->stop_now || !http_listener_is_busy(worker->listener)))
         close_all(worker);
 }
 
@@ -186,7 +189,7 @@ static void init_context(struct worker *worker, const struct config *config) {
 
 static bool build(struct worker *worker, const struct config *config, int socket) {
     const struct http_listener_settings http = {
-        .connections_max = config->http.connections_max / config->workers + 1,
+        .connections_max = config->http.connections_max,
         .request_header_bytes_max = config->http.request_header_bytes_max,
         .request_timeout_ms = config->http.request_timeout_ms,
         .send_buffer_bytes = config->http.send_buffer_bytes,

@@ -36,7 +36,7 @@ int worker_start(struct worker *worker) MUST_CHECK;
 /** Takes no further connections, tells subscribers when to come back. */
 void worker_drain(struct worker *worker);
 
-/** Ends what is left, after at most a second for subscribers to take their last bytes; then on_stopped(). All
+/** Ends what is left, after at most a second for clients to take their last bytes; then on_stopped(). All
  * runs have ended before. */
 void worker_stop(struct worker *worker);
 

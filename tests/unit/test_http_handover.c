@@ -1,137 +1,15 @@
 /* The hand-over of a connection from libmicrohttpd to a subscriber, held against the library that is
  * installed: another one that behaves otherwise is noticed here. A real worker runs on its thread; the
  * clients are raw sockets. */
-#include "base/clock.h"
-#include "server/listen_socket.h"
-#include "server/worker.h"
+#include "tests/support/unit_worker.h"
 
-#include <dirent.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <arpa/inet.h>
-#include <cmocka.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#define WAIT_MS 10000
 #define STREAM "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: x\r\n\r\n"
 #define STREAM_1_0 "GET /apps/a/users/u/sessions/s/run HTTP/1.0\r\n\r\n"
 
-static struct config *config;
-static struct inbox main_inbox;
-static uv_loop_t main_loop;
-static struct broadcaster *broadcaster;
-static struct worker_shared shared;
-static struct worker *worker;
-static uint16_t port;
-static bool stopped;
-
-static void on_stopped(struct worker_shared *unused) {
-    (void)unused;
-    stopped = true;
-}
-
 static int set_up(void **state) {
     (void)state;
-    static char *arguments[] = {"sluice",
-                                "--listen",
-                                "127.0.0.1:0",
-                                "--workers",
-                                "1",
-                                "--upstream",
-                                "http://127.0.0.1:1",
-                                "--stall-timeout-ms",
-                                "300",
-                                "--send-buffer-bytes",
-                                "4096",
-                                NULL};
-    int sock;
-    stopped = false;
-    log_init(LOG_LEVEL_ERROR, LOG_FORMAT_JSON);
-    assert_int_equal(config_load(11, arguments, &config), CONFIG_LOADED);
-    assert_int_equal(uv_loop_init(&main_loop), 0);
-    assert_int_equal(inbox_init(&main_inbox, &main_loop), 0);
-    broadcaster = broadcaster_create(&config->limits);
-    shared = (struct worker_shared){.broadcaster = broadcaster,
-                                    .fanout = &config->fanout,
-                                    .main_inbox = &main_inbox,
-                                    .on_stopped = on_stopped};
-    assert_int_equal(listen_sockets_open(&config->listen, 1, &sock, &port), 0);
-    worker = worker_create(&shared, config, sock);
-    assert_non_null(worker);
-    assert_int_equal(worker_start(worker), 0);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    worker_drain(worker);
-    broadcaster_drain(broadcaster);
-    broadcaster_cancel_all(broadcaster, REASON_SHUTDOWN);
-    worker_stop(worker);
-    while (!stopped)
-        uv_run(&main_loop, UV_RUN_ONCE);
-    worker_destroy(worker);
-    broadcaster_destroy(broadcaster);
-    inbox_close(&main_inbox);
-    uv_run(&main_loop, UV_RUN_DEFAULT);
-    inbox_finish(&main_inbox);
-    uv_loop_close(&main_loop);
-    config_destroy(config);
-    return 0;
-}
-
-/* ---- a client ------------------------------------------------------------------------------------ */
-
-static int client_connect(void) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const struct timeval limit = {.tv_sec = WAIT_MS / 1000};
-    const struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
-    return fd;
-}
-
-static int client_request(const char *text) {
-    int fd = client_connect();
-    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-    return fd;
-}
-
-/* Reads until `wanted` was seen; false: the connection ended, or time was up, before that. */
-static bool client_read_until(int fd, struct buffer *got, const char *wanted) {
-    while (got->bytes == NULL || strstr(got->bytes, wanted) == NULL) {
-        char bytes[4096];
-        ssize_t count = recv(fd, bytes, sizeof(bytes), 0);
-        if (count <= 0)
-            return false;
-        assert_true(buffer_append(got, bytes, (size_t)count));
-    }
-    return true;
-}
-
-/* True: the server has ended the connection in order; false: it was reset. */
-static bool client_read_to_end(int fd, struct buffer *got) {
-    char bytes[4096];
-    ssize_t count;
-    while ((count = recv(fd, bytes, sizeof(bytes), 0)) > 0)
-        assert_true(buffer_append(got, bytes, (size_t)count));
-    return count == 0;
-}
-
-static void client_reset(int fd) {
-    const struct linger at_once = {.l_onoff = 1};
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    close(fd);
+    static const char *const flags[] = {"--stall-timeout-ms", "300", "--send-buffer-bytes", "4096", NULL};
+    return worker_set_up(flags);
 }
 
 /* Takes the chunks of a chunked body apart (RFC 9112, section 7.1); returns whether the last chunk was there.
@@ -192,22 +70,6 @@ static void wait_for_subscribers(uint64_t count) {
         broadcaster_get_stats(broadcaster, &stats);
     } while (stats.subscribers != count && clock_mono_ms() < until_ms);
     assert_int_equal(stats.subscribers, count);
-}
-
-static size_t count_descriptors(void) {
-    size_t count = 0;
-    DIR *directory = opendir("/proc/self/fd");
-    while (readdir(directory) != NULL)
-        count++;
-    closedir(directory);
-    return count;
-}
-
-static void wait_for_descriptors(size_t count) {
-    int64_t until_ms = clock_mono_ms() + WAIT_MS;
-    while (count_descriptors() != count && clock_mono_ms() < until_ms)
-        usleep(500);
-    assert_int_equal(count_descriptors(), count);
 }
 
 /* ---- tests --------------------------------------------------------------------------------------- */
@@ -355,15 +217,15 @@ static void requests_share_a_connection(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(handover_keeps_the_chunks_of_one_body, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(handover_writes_bare_text_to_http_1_0, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(handover_keeps_the_chunks_of_one_body, set_up, worker_tear_down),
+        cmocka_unit_test_setup_teardown(handover_writes_bare_text_to_http_1_0, set_up, worker_tear_down),
         cmocka_unit_test_setup_teardown(handover_leaves_nothing_of_clients_that_leave_in_between, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(handover_sees_a_disconnect_at_once, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(handover_ignores_what_follows_the_request, set_up, tear_down),
+                                        worker_tear_down),
+        cmocka_unit_test_setup_teardown(handover_sees_a_disconnect_at_once, set_up, worker_tear_down),
+        cmocka_unit_test_setup_teardown(handover_ignores_what_follows_the_request, set_up, worker_tear_down),
         cmocka_unit_test_setup_teardown(handover_breaks_off_without_the_last_chunk_when_the_client_stalls,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(requests_share_a_connection, set_up, tear_down),
+                                        set_up, worker_tear_down),
+        cmocka_unit_test_setup_teardown(requests_share_a_connection, set_up, worker_tear_down),
     };
     return cmocka_run_group_tests_name("http_handover", tests, NULL, NULL);
 }

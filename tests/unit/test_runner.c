@@ -1,0 +1,122 @@
+/* A run whose end overtakes its start: two threads post the two, in either order. */
+#include "base/log.h"
+#include "routes/runner.h"
+#include "tests/support/unit.h"
+
+#include <stdlib.h>
+
+/* Stands between the broadcaster and the runner, and holds back what it is told. */
+static struct task_driver *behind;
+static struct task *to_start, *to_end;
+
+static void hold_start(struct task_driver *driver, struct task *task) {
+    (void)driver;
+    to_start = task_ref(task);
+}
+
+static void hold_end(struct task_driver *driver, struct task *task) {
+    (void)driver;
+    to_end = task_ref(task);
+}
+
+static struct task_driver between = {.start = hold_start, .ended = hold_end};
+
+static uv_loop_t loop;
+static struct inbox inbox;
+static struct broadcaster *broadcaster;
+static struct routes_context context;
+
+static int set_up(void **state) {
+    (void)state;
+    static const struct broadcaster_limits limits = {.runs_max = 10,
+                                                     .runs_queued_max = 10,
+                                                     .runs_queued_per_session_max = 10,
+                                                     .sessions_max = 10,
+                                                     .log_events_max = 10,
+                                                     .log_bytes_max = 1 << 20,
+                                                     .tasks_kept = 10,
+                                                     .session_ttl_ms = 60000};
+    log_init(LOG_LEVEL_ERROR, LOG_FORMAT_JSON);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(inbox_init(&inbox, &loop), 0);
+    broadcaster = broadcaster_create(&limits);
+    context = (struct routes_context){.broadcaster = broadcaster, .inbox = &inbox, .loop = &loop};
+    context.runner = runner_create(&context);
+    assert_non_null(context.runner);
+    to_start = to_end = NULL;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    broadcaster_cancel_all(broadcaster, REASON_SHUTDOWN);
+    inbox_drain(&inbox);
+    inbox_close(&inbox);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    runner_destroy(context.runner);
+    inbox_finish(&inbox);
+    broadcaster_destroy(broadcaster);
+    uv_loop_close(&loop);
+    return 0;
+}
+
+/* A registered run of which the runner has not been told anything yet. */
+static struct task *register_run(enum on_conflict on_conflict) {
+    struct session *session;
+    struct task *registered;
+    struct upstream_run request = {0};
+    const struct task_options options = {.on_conflict = on_conflict, .timeout_ms = 60000, .priority = 5};
+    assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
+    struct task *task = runner_create_task(context.runner, session, &options, &request);
+    assert_non_null(task);
+    behind = task->driver;
+    task->driver = &between;
+    assert_int_equal(broadcaster_register_task(broadcaster, task, NULL, &registered), REGISTER_OK);
+    task_unref(registered);
+    session_unref(session);
+    return task;
+}
+
+static void tell(void (*what)(struct task_driver *driver, struct task *task), struct task **task) {
+    what(behind, *task);
+    task_unref(*task);
+    *task = NULL;
+    inbox_drain(&inbox);
+}
+
+static void runner_keeps_an_ended_run_until_its_start_came(void **state) {
+    (void)state;
+    struct task *task = register_run(ON_CONFLICT_REPLACE);
+    assert_true(task_cancel(task, REASON_REQUESTED));
+    tell(behind->ended, &to_end);
+    assert_int_equal(runner_active(context.runner), 1); /* or the inbox would be closed before it comes */
+    tell(behind->start, &to_start);
+    assert_int_equal(runner_active(context.runner), 0);
+    task_unref(task);
+}
+
+static void runner_expects_no_start_of_a_run_that_only_waited(void **state) {
+    (void)state;
+    struct task *first = register_run(ON_CONFLICT_REPLACE);
+    struct task *first_start = to_start;
+    to_start = NULL;
+    struct task *second = register_run(ON_CONFLICT_ENQUEUE);
+    assert_true(task_cancel(second, REASON_REQUESTED));
+    assert_null(to_start);
+    tell(behind->ended, &to_end);
+    assert_int_equal(runner_active(context.runner), 1);
+    assert_true(task_cancel(first, REASON_REQUESTED));
+    tell(behind->ended, &to_end);
+    tell(behind->start, &first_start);
+    assert_int_equal(runner_active(context.runner), 0);
+    task_unref(first);
+    task_unref(second);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(runner_keeps_an_ended_run_until_its_start_came, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(runner_expects_no_start_of_a_run_that_only_waited, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("runner", tests, NULL, NULL);
+}
