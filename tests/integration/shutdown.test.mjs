@@ -42,6 +42,17 @@ test('the listening line is told whatever the log level is', async (t) => {
   assert.equal((await sluice.get('/healthz')).status, 200);
 });
 
+test('memory over the threshold is warned of at clean-up, and told in /stats', async (t) => {
+  const sluice = await startSluice(t, {upstream: upstream.url, cleanup_interval_ms: 100, memory_warn_bytes: 1000});
+  await sluice.taskEnded((await sluice.run(sessionPath())).task_id);
+  const {bytes, log_bytes} = await sluice.logged({event: 'memory_high'});
+  const {memory} = (await sluice.get('/stats')).json;
+  assert.ok(bytes > 1000 && log_bytes > 0);
+  assert.equal(memory.warn_bytes, 1000);
+  assert.equal(memory.log_bytes, log_bytes);
+  assert.ok(memory.accounted_bytes >= log_bytes && memory.rss_bytes > memory.accounted_bytes);
+});
+
 test('SIGTERM lets runs go on to their end within drain_ms', async (t) => {
   const sluice = await startSluice(t, {upstream: upstream.url, drain_ms: 20000});
   const session = sessionPath();

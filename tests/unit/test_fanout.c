@@ -1,52 +1,5 @@
 /* broadcaster/fanout: serving many together, dead subscribers, silence, and the end. */
-#include "tests/support/unit_sink.h"
-
-static struct bench bench;
-static struct session *session;
-static struct task *task;
-
-static int set_up(void **state) {
-    (void)state;
-    bench_init(&bench);
-    session = unit_session(bench.broadcaster, "app/user/session");
-    task = unit_run(&bench.driver, session);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    broadcaster_close_session(session, REASON_SESSION_DELETED);
-    session_unref(session);
-    bench_finish(&bench);
-    unit_task_release(task);
-    return 0;
-}
-
-static struct fake_sink *subscribe(void) {
-    return bench_subscribe(&bench, session, (struct subscriber_spec){0});
-}
-
-/* One that does not take part in what live ones are served together. */
-static struct fake_sink *subscribe_apart(void) {
-    return bench_subscribe(&bench, session, (struct subscriber_spec){.until_run = true});
-}
-
-static void publish_numbers(int from, int to) {
-    char text[16];
-    for (int i = from; i < to; i++) {
-        snprintf(text, sizeof(text), "%d", i);
-        assert_true(unit_publish(task, text));
-    }
-}
-
-/* What a whole stream says: run.start and the numbers. */
-static void assert_says_numbers(const struct fake_sink *sink, int to) {
-    static char expected[65536];
-    int length = snprintf(expected, sizeof(expected), "run.start");
-    for (int i = 0; i < to; i++)
-        length += snprintf(expected + length, sizeof(expected) - (size_t)length, " %d", i);
-    ASSERT_SINK_SAYS(sink, expected);
-}
+#include "tests/support/unit_fanout.h"
 
 static size_t count_heartbeats(const struct fake_sink *sink) {
     struct stream stream;
