@@ -7,6 +7,7 @@
 
 #include "base/utf8.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -66,6 +67,19 @@ static void scan_number(struct scan *scan) {
         scan->inexact_number = true;
 }
 
+/* RFC 8259, section 7: `\u` with its four digits. For cJSON, digits that are none are those of U+0000. */
+static void scan_escape(struct scan *scan) {
+    bool zero = true;
+    for (int i = 2; i < 6 && scan->error == NULL; i++) {
+        if (scan->end - scan->at <= i || !isxdigit((unsigned char)scan->at[i]))
+            scan->error = not_json;
+        else
+            zero = zero && scan->at[i] == '0';
+    }
+    if (zero && scan->error == NULL)
+        scan->error = "The body holds \\u0000, which is not taken.";
+}
+
 static void scan_string(struct scan *scan) {
     for (scan->at++; scan->at < scan->end && *scan->at != '"'; scan->at++) {
         if ((unsigned char)*scan->at < 0x20) {
@@ -74,9 +88,10 @@ static void scan_string(struct scan *scan) {
         }
         if (*scan->at != '\\')
             continue;
-        if (scan->end - scan->at > 5 && memcmp(scan->at, "\\u0000", 6) == 0) {
-            scan->error = "The body holds \\u0000, which is not taken.";
-            return;
+        if (scan->end - scan->at > 1 && scan->at[1] == 'u') {
+            scan_escape(scan);
+            if (scan->error != NULL)
+                return;
         }
         scan->at++; /* an escaped quote ends nothing */
     }

@@ -4,6 +4,7 @@
 #include "tests/support/unit.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static int read_bytes(const char *text, size_t length) {
@@ -62,6 +63,18 @@ static void json_input_refuses_nul_and_bad_utf8(void **state) {
     assert_int_equal(read_text("{\"a\":\"\\ud800\"}"), -EINVAL);
 }
 
+/* Found by fuzz_run_request: cJSON reads digits that are none as U+0000, which ended the text there. */
+static void json_input_refuses_an_escape_without_four_hexadecimal_digits(void **state) {
+    (void)state;
+    static const char *const bad[] = {"\\u'0e9", "\\u00g9", "\\u00e", "\\u", "\\u-001", "\\u 041", "\\u000x"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char text[64];
+        snprintf(text, sizeof(text), "{\"a\":\"b%s\"}", bad[i]);
+        assert_int_equal(read_text(text), -EINVAL);
+    }
+    assert_int_equal(read_text("{\"a\":\"\\u00E9\\uD83d\\uDe00\"}"), 0);
+}
+
 static void json_input_refuses_names_that_repeat(void **state) {
     (void)state;
     assert_int_equal(read_text("{\"a\":1,\"b\":2,\"a\":3}"), -EINVAL);
@@ -115,6 +128,7 @@ int main(void) {
         cmocka_unit_test(json_input_refuses_what_is_no_object_or_has_more_behind_it),
         cmocka_unit_test(json_input_refuses_what_only_lenient_readers_take),
         cmocka_unit_test(json_input_refuses_nul_and_bad_utf8),
+        cmocka_unit_test(json_input_refuses_an_escape_without_four_hexadecimal_digits),
         cmocka_unit_test(json_input_refuses_names_that_repeat),
         cmocka_unit_test(json_input_is_nested_at_most_64_deep),
         cmocka_unit_test(json_input_tells_numbers_that_printing_would_change),
