@@ -1,0 +1,165 @@
+/* broadcaster/frame: what is encoded is read back as the same events by upstream/sse_parser, as bare text and
+ * as HTTP/1.1 chunks.
+ *
+ * input: frames, each [cuts: 2] [id: 4] [type's length: 1] [data's length: 2] type data
+ */
+#include "broadcaster/frame.h"
+#include "tests/fuzz/sse_reference.h"
+#include "upstream/sse_parser.h"
+
+#define FRAMES_MAX 8
+
+/* One event to be encoded; the type without line ends, and all of it valid UTF-8: so it comes from a parser.
+ */
+struct original {
+    struct utf8_reference type, data;
+    struct event_id id;
+};
+
+struct reading {
+    const struct original *originals;
+    size_t count, seen;
+};
+
+static struct utf8_reference take_valid(struct fuzz_input *input, size_t length) {
+    length = length < input->length ? length : input->length;
+    struct utf8_reference text = utf8_reference_decode((const char *)input->bytes, length);
+    input->bytes += length;
+    input->length -= length;
+    return text;
+}
+
+static struct original take_original(struct fuzz_input *input) {
+    struct original original = {0};
+    uint64_t ms = fuzz_take_pair(input), n = fuzz_take_pair(input);
+    original.id = (struct event_id){.ms = ms * ms * ms * ms, .n = n * n * n * n};
+    size_t type_length = fuzz_take_byte(input), data_length = fuzz_take_pair(input);
+    original.type = take_valid(input, type_length);
+    original.data = take_valid(input, data_length);
+    for (size_t i = 0; i < original.type.length; i++) {
+        if (original.type.bytes[i] == '\n' || original.type.bytes[i] == '\r')
+            original.type.bytes[i] = '.';
+    }
+    return original;
+}
+
+/* CRLF and CR become LF, as a stream's reader sees them. */
+static struct sse_text with_lf(const struct utf8_reference *data) {
+    struct sse_text text = {.bytes = fuzz_copy(data->bytes, data->length)};
+    for (size_t i = 0; i < data->length; i++) {
+        bool is_crlf = data->bytes[i] == '\r' && i + 1 < data->length && data->bytes[i + 1] == '\n';
+        if (!is_crlf)
+            text.bytes[text.length++] = data->bytes[i] == '\r' ? '\n' : data->bytes[i];
+    }
+    return text;
+}
+
+static bool is_text(const char *bytes, size_t length, const char *expected, size_t expected_length) {
+    return length == expected_length && (length == 0 || memcmp(bytes, expected, length) == 0);
+}
+
+static int on_event(void *context, const struct sse_event *event) {
+    struct reading *reading = context;
+    REQUIRE(reading->seen < reading->count);
+    const struct original *original = &reading->originals[reading->seen++];
+    struct sse_text data = with_lf(&original->data);
+    char id[EVENT_ID_SIZE];
+    size_t id_length = event_id_format(original->id, id);
+    bool has_type = original->type.length > 0;
+    REQUIRE(is_text(event->type, event->type_length, has_type ? original->type.bytes : "message",
+                    has_type ? original->type.length : 7));
+    REQUIRE(is_text(event->data, event->data_length, data.bytes, data.length));
+    REQUIRE(is_text(event->last_event_id, event->last_event_id_length, id, id_length));
+    free(data.bytes);
+    return 0;
+}
+
+/* RFC 9112, section 7.1: one chunk whose data is the bare text. */
+static void check_chunk(const struct frame *frame) {
+    struct frame_span chunk = frame_chunked(frame), plain = frame_plain(frame);
+    char head[32];
+    int length = snprintf(head, sizeof(head), "%zX\r\n", plain.length);
+    REQUIRE(chunk.length == (size_t)length + plain.length + 2);
+    REQUIRE(memcmp(chunk.bytes, head, (size_t)length) == 0);
+    REQUIRE(memcmp(chunk.bytes + length, plain.bytes, plain.length) == 0);
+    REQUIRE(memcmp(chunk.bytes + length + plain.length, "\r\n", 2) == 0);
+    REQUIRE(frame_memory(frame) >= chunk.length);
+}
+
+static void check_accessors(const struct frame *frame, const struct original *original) {
+    struct sse_text data = with_lf(&original->data);
+    struct frame_span type = frame_type(frame);
+    struct buffer out;
+    buffer_init(&out, data.length);
+    REQUIRE(frame_append_data(frame, &out));
+    REQUIRE(is_text(out.bytes, out.length, data.bytes, data.length));
+    REQUIRE(is_text(type.bytes, type.length, original->type.length > 0 ? original->type.bytes : "message",
+                    original->type.length > 0 ? original->type.length : 7));
+    REQUIRE(frame->data_length == original->data.length);
+    REQUIRE(event_id_compare(frame->id, original->id) == 0);
+    buffer_finish(&out);
+    free(data.bytes);
+}
+
+/* A frame that was reserved and then filled is the frame that would have been made at once. */
+static void check_reserved(const struct frame *frame, const struct original *original) {
+    const struct utf8_reference *type = &original->type, *data = &original->data;
+    bool one_line =
+        memchr(data->bytes, '\n', data->length) == NULL && memchr(data->bytes, '\r', data->length) == NULL;
+    if (!one_line || memchr(type->bytes, '\0', type->length) != NULL || frame->type_length == 0)
+        return;
+    char name[3 * 255 + 1];
+    memcpy(name, type->bytes, type->length);
+    name[type->length] = '\0';
+    struct frame *reserved = frame_reserve(FRAME_RUN_END, 1, name, data->length);
+    REQUIRE(reserved != NULL);
+    frame_fill(reserved, data->bytes, data->length);
+    frame_stamp(reserved, original->id);
+    struct frame_span one = frame_chunked(frame), other = frame_chunked(reserved);
+    REQUIRE(is_text(one.bytes, one.length, other.bytes, other.length));
+    frame_unref(reserved);
+}
+
+static void feed(struct sse_parser *parser, struct fuzz_cuts cuts, struct frame_span text) {
+    for (size_t at = 0; at < text.length;) {
+        size_t count = fuzz_next_cut(&cuts, text.length - at);
+        REQUIRE(sse_parser_feed(parser, text.bytes + at, count) == 0);
+        at += count;
+    }
+}
+
+static void check_frame(const struct original *original, struct sse_parser *parser, struct fuzz_cuts cuts) {
+    char *type = fuzz_copy(original->type.bytes, original->type.length);
+    char *data = fuzz_copy(original->data.bytes, original->data.length);
+    struct frame *frame =
+        frame_create(FRAME_EVENT, 1, type, original->type.length, data, original->data.length);
+    REQUIRE(frame != NULL);
+    free(type);
+    free(data);
+    frame_stamp(frame, original->id);
+    check_chunk(frame);
+    check_accessors(frame, original);
+    check_reserved(frame, original);
+    feed(parser, cuts, frame_plain(frame));
+    frame_unref(frame);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct fuzz_input input = {data, size};
+    struct original originals[FRAMES_MAX];
+    struct reading reading = {.originals = originals};
+    struct sse_parser *parser = sse_parser_create(1 << 20, on_event, &reading);
+    REQUIRE(parser != NULL);
+    while (input.length > 0 && reading.count < FRAMES_MAX) {
+        struct fuzz_cuts cuts = fuzz_take_cuts(&input);
+        originals[reading.count++] = take_original(&input);
+        check_frame(&originals[reading.count - 1], parser, cuts);
+        REQUIRE(reading.seen == reading.count);
+    }
+    for (size_t i = 0; i < reading.count; i++) {
+        free(originals[i].type.bytes);
+        free(originals[i].data.bytes);
+    }
+    sse_parser_destroy(parser);
+    return 0;
+}

@@ -1,0 +1,205 @@
+/* The bodies of POST S/run and POST /run_sse: what is taken is JSON and reaches the upstream unharmed, what
+ * is not is answered with an error.
+ *
+ * input: [kind, and which of the two paths: 1] [Idempotency-Key's length: 1] key body
+ */
+#include "routes/json_input.h"
+#include "routes/path.h"
+#include "routes/run_options.h"
+#include "routes/run_request.h"
+#include "tests/fuzz/json_reference.h"
+#include "tests/fuzz/request_stub.h"
+
+static const struct adapter *const adapters[] = {&adapter_adk, &adapter_sse, &adapter_openai};
+
+/* ---- the body ------------------------------------------------------------------------------------- */
+
+static bool has_one_of_each(const cJSON *object) {
+    for (const cJSON *one = object->child; one != NULL; one = one->next) {
+        for (const cJSON *other = one->next; other != NULL; other = other->next) {
+            if (strcmp(one->string, other->string) == 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* It is read exactly if it is JSON by the letter, within the gateway's own bounds. Returns what was read, for
+ * the caller to delete, or NULL. */
+static cJSON *check_reading(const char *body, size_t length) {
+    const char *error = NULL;
+    cJSON *object = NULL;
+    unsigned deepest;
+    bool is_json = utf8_is_valid(body, length) && json_reference_is_object(body, length, &deepest) &&
+                   deepest <= JSON_INPUT_DEPTH_MAX;
+    int result = json_input_read(body, length, &object, &error);
+    if (result == 0) {
+        REQUIRE(is_json && has_one_of_each(object));
+        return object;
+    }
+    REQUIRE(object == NULL && error != NULL && *error != '\0');
+    if (is_json) {
+        cJSON *lenient = cJSON_ParseWithLength(body, length);
+        REQUIRE(lenient != NULL && !has_one_of_each(lenient));
+        cJSON_Delete(lenient);
+    }
+    return NULL;
+}
+
+/* ---- what was read -------------------------------------------------------------------------------- */
+
+static void check_options(const struct task_options *options) {
+    REQUIRE(options->on_conflict >= ON_CONFLICT_REPLACE && options->on_conflict <= ON_CONFLICT_ENQUEUE);
+    REQUIRE(options->on_disconnect >= ON_DISCONNECT_CONTINUE &&
+            options->on_disconnect <= ON_DISCONNECT_CANCEL);
+    REQUIRE(options->cancel_after_idle_ms >= 0 && options->cancel_after_idle_ms <= 24 * 60 * 60 * 1000);
+    REQUIRE(options->timeout_ms >= 1 && options->timeout_ms <= STUB_RUN_TIMEOUT_MS);
+    REQUIRE(options->priority >= 1 && options->priority <= 10);
+    size_t length = strnlen(options->label, TASK_LABEL_SIZE);
+    REQUIRE(length < TASK_LABEL_SIZE && utf8_is_valid(options->label, length));
+}
+
+static void check_session(const struct run_request *run) {
+    char key[SESSION_KEY_SIZE];
+    REQUIRE(path_name_is_valid(run->app) && path_name_is_valid(run->user) &&
+            path_name_is_valid(run->session));
+    snprintf(key, sizeof(key), "%s/%s/%s", run->app, run->user, run->session);
+    REQUIRE(strcmp(key, run->session_key) == 0);
+}
+
+/* ---- what is sent --------------------------------------------------------------------------------- */
+
+static const cJSON *member(const cJSON *object, const char *name) {
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+static bool is_one_of(const char *name, const char *const *names) {
+    while (*names != NULL && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
+/* cJSON_Compare() takes an object to differ from itself if a name repeats in it. */
+static bool prints_same(const cJSON *one, const cJSON *other) {
+    char *first = cJSON_PrintUnformatted(one), *second = cJSON_PrintUnformatted(other);
+    bool same = first != NULL && second != NULL && strcmp(first, second) == 0;
+    free(first);
+    free(second);
+    return same;
+}
+
+/* Each member of the client's body is in what is sent, as it was, but for those that the gateway takes. */
+static void check_members(const cJSON *body, const cJSON *sent, const struct adapter *adapter) {
+    static const char *const taken[] = {"message", "query", "gateway", NULL};
+    static const char *const adks[] = {"appName",   "app_name",   "userId", "user_id",
+                                       "sessionId", "session_id", NULL};
+    static const char *const none[] = {NULL};
+    static const char *const openais[] = {"stream", NULL};
+    const char *const *own = adapter == &adapter_adk ? adks : adapter == &adapter_openai ? openais : none;
+    for (const cJSON *item = body->child; item != NULL; item = item->next) {
+        if (!is_one_of(item->string, taken) && !is_one_of(item->string, own))
+            REQUIRE(prints_same(item, member(sent, item->string)));
+    }
+    REQUIRE(member(sent, "gateway") == NULL && has_one_of_each(sent));
+}
+
+static bool is_text(const cJSON *item, const char *text) {
+    return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
+}
+
+static void check_adk(const cJSON *sent, const struct run_request *run) {
+    REQUIRE(is_text(member(sent, "appName"), run->app) && is_text(member(sent, "userId"), run->user) &&
+            is_text(member(sent, "sessionId"), run->session));
+    REQUIRE(member(sent, "app_name") == NULL && member(sent, "user_id") == NULL &&
+            member(sent, "session_id") == NULL);
+    REQUIRE(member(sent, "newMessage") != NULL && member(sent, "streaming") != NULL);
+    if (run->input.text != NULL) {
+        const cJSON *part = cJSON_GetArrayItem(member(member(sent, "newMessage"), "parts"), 0);
+        REQUIRE(is_text(member(part, "text"), run->input.text));
+    }
+}
+
+static void check_openai(const cJSON *sent, const struct run_request *run) {
+    REQUIRE(cJSON_IsTrue(member(sent, "stream")) && member(sent, "messages") != NULL &&
+            member(sent, "model") != NULL);
+    if (run->input.text != NULL)
+        REQUIRE(is_text(member(cJSON_GetArrayItem(member(sent, "messages"), 0), "content"), run->input.text));
+}
+
+static void check_sent(const struct request_stub *stub, const struct run_request *run, const cJSON *body,
+                       const struct upstream_run *sent) {
+    const struct request *request = &stub->request;
+    const struct adapter *adapter = stub->upstream.adapter;
+    REQUIRE(sent->adapter == adapter && strncmp(sent->url, STUB_BASE_URL, strlen(STUB_BASE_URL)) == 0);
+    REQUIRE((sent->session_url != NULL) == (adapter->session_url != NULL));
+    REQUIRE(sent->body[sent->body_length] == '\0');
+    if (run->unchanged || (adapter == &adapter_sse && member(body, "gateway") == NULL)) {
+        REQUIRE(sent->body_length == request->body_length &&
+                memcmp(sent->body, request->body, sent->body_length) == 0);
+        return;
+    }
+    unsigned deepest;
+    REQUIRE(utf8_is_valid(sent->body, sent->body_length) &&
+            json_reference_is_object(sent->body, sent->body_length, &deepest));
+    cJSON *json = cJSON_ParseWithLength(sent->body, sent->body_length);
+    REQUIRE(json != NULL);
+    check_members(body, json, adapter);
+    if (adapter == &adapter_adk)
+        check_adk(json, run);
+    if (adapter == &adapter_openai)
+        check_openai(json, run);
+    cJSON_Delete(json);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------ */
+
+static void check_request(struct request_stub *stub, const cJSON *body, bool is_adks_own) {
+    struct request *request = &stub->request;
+    struct run_request run;
+    struct upstream_run sent;
+    bool good = is_adks_own ? run_request_read_adk(request, &run) : run_request_read(request, &run);
+    if (good) {
+        REQUIRE(body != NULL && request->reply.kind == REPLY_NONE);
+        check_options(&run.options);
+        check_session(&run);
+        const char *key = stub_header(request, "Idempotency-Key");
+        REQUIRE(key == NULL ? run.idempotency_key == NULL : strcmp(run.idempotency_key, key) == 0);
+        good = run_request_build(request, &run, &sent);
+    }
+    if (good) {
+        REQUIRE(request->reply.kind == REPLY_NONE);
+        check_sent(stub, &run, body, &sent);
+        upstream_run_finish(&sent);
+    } else {
+        stub_require_error(stub, 400, 400);
+    }
+    run_request_finish(&run);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct fuzz_input input = {data, size};
+    uint8_t what = fuzz_take_byte(&input);
+    size_t key_length = fuzz_take_byte(&input);
+    key_length = key_length < input.length ? key_length : input.length;
+    struct fuzz_input key_input = {input.bytes, key_length};
+    input.bytes += key_length;
+    input.length -= key_length;
+    char *key = fuzz_take_text(&key_input);
+    struct request_stub stub;
+    stub_init(&stub, adapters[what % 3]);
+    stub.headers[0][0] = key_length > 0 ? "Idempotency-Key" : NULL;
+    stub.headers[0][1] = key;
+    snprintf(stub.request.app, sizeof(stub.request.app), "app");
+    snprintf(stub.request.user, sizeof(stub.request.user), "user");
+    snprintf(stub.request.session, sizeof(stub.request.session), "session");
+    stub.request.body_length = input.length;
+    char *text = fuzz_take_text(&input);
+    stub.request.body = text;
+    cJSON *body = check_reading(text, stub.request.body_length);
+    check_request(&stub, body, (what & 0x80) != 0);
+    cJSON_Delete(body);
+    reply_finish(&stub.request.reply);
+    free(text);
+    free(key);
+    return 0;
+}
