@@ -15,6 +15,12 @@ void buffer_init(struct buffer *buffer, size_t bytes_max) {
     *buffer = (struct buffer){.bytes_max = bytes_max};
 }
 
+void buffer_init_fixed(struct buffer *buffer, char *storage, size_t size) {
+    assert(size > 0);
+    storage[0] = '\0';
+    *buffer = (struct buffer){.bytes = storage, .capacity = size, .bytes_max = size - 1};
+}
+
 void buffer_finish(struct buffer *buffer) {
     free(buffer->bytes);
     *buffer = (struct buffer){.bytes_max = buffer->bytes_max};

@@ -24,6 +24,10 @@ struct buffer {
 /** An empty buffer that never holds more than `bytes_max` bytes. Allocates nothing. */
 void buffer_init(struct buffer *buffer, size_t bytes_max);
 
+/** An empty buffer in the caller's `storage`: it holds `size` - 1 bytes at most and never allocates. It is
+ *  neither finished nor detached. */
+void buffer_init_fixed(struct buffer *buffer, char *storage, size_t size);
+
 /** Frees what it holds. */
 void buffer_finish(struct buffer *buffer);
 

@@ -96,15 +96,12 @@ static bool write_once(const char *bytes, size_t length) {
 static bool write_line(enum log_level level, const char *event, const struct log_field *fields) {
     char time[CLOCK_ISO_SIZE];
     clock_format_iso(clock_unix_ms(), time);
+    char text[LINE_BYTES_MAX + 1]; /* without memory there is something to tell, most of all */
     struct buffer line;
-    buffer_init(&line, LINE_BYTES_MAX);
+    buffer_init_fixed(&line, text, sizeof(text));
     bool written = line_format == LOG_FORMAT_JSON ? append_json(&line, time, level, event, fields)
                                                   : append_text(&line, time, level, event, fields);
-    if (written) {
-        written = write_once(line.bytes, line.length);
-    }
-    buffer_finish(&line);
-    return written;
+    return written && write_once(line.bytes, line.length);
 }
 
 static void write_counted(enum log_level level, const char *event, const struct log_field *fields) {

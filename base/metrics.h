@@ -26,7 +26,13 @@
     X(SESSIONS_OPENED, "sluice_sessions_opened_total", "Sessions that were opened")                          \
     X(SESSIONS_REFUSED, "sluice_sessions_refused_total", "Sessions refused by the limit")                    \
     X(SESSIONS_EXPIRED, "sluice_sessions_expired_total", "Sessions ended because nobody used them")          \
-    X(CONNECTIONS_REFUSED, "sluice_connections_refused_total", "Connections closed by the limit")
+    X(CONNECTIONS_REFUSED, "sluice_connections_refused_total", "Connections closed by the limit")            \
+    X(CONNECTIONS_OF_ADDRESS_REFUSED, "sluice_connections_of_address_refused_total",                         \
+      "Connections refused because their address had as many as it may")                                     \
+    X(REQUESTS_OF_ADDRESS_REFUSED, "sluice_requests_of_address_refused_total",                               \
+      "Requests refused because their address asked too often")                                              \
+    X(REQUESTS_OFFENDING, "sluice_requests_offending_total",                                                 \
+      "Requests that were malformed, too large or too slow to arrive")
 
 enum metric {
 #define X(symbol, name, help) METRIC_##symbol,

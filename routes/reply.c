@@ -39,11 +39,13 @@ bool reply_header(struct request *request, const char *name, const char *value) 
     char *own_name = strdup(name);
     char *own_value = strdup(value);
     if (own_name == NULL || own_value == NULL) {
+        reply->is_mutilated = true;
         free(own_name);
         free(own_value);
         return false;
     }
     reply->headers[reply->header_count++] = (struct reply_header){own_name, own_value};
+    /* cppcheck-suppress memleak ; the reply has them, reply_finish() frees them */
     return true;
 }
 

@@ -43,6 +43,7 @@ struct reply {
     int status;
     struct reply_header headers[REPLY_HEADERS_MAX];
     size_t header_count;
+    bool is_mutilated; /* there was no memory for one of the headers: the connection is closed instead */
     char *body;
     size_t body_length;
     bool body_is_static;
@@ -51,8 +52,8 @@ struct reply {
     struct reply_source source;
 };
 
-/** Adds a header. A value with a control character, one header too many, or no memory: it is left out, false.
- */
+/** Adds a header. A value with a control character, or one header too many: it is left out, false. So without
+ *  memory, and then the reply as a whole is not sent. */
 bool reply_header(struct request *request, const char *name, const char *value);
 
 /** Answers with what was written, which is taken over; a writer that failed becomes a 503. */

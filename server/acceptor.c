@@ -33,6 +33,7 @@ static void on_pause_over(uv_timer_t *timer) {
 
 static void note_starved(struct acceptor *acceptor, int error) {
     if (!acceptor->starved)
+        /* glibc's strerror() has a buffer for each thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
         log_warn("accept_failed", LOG_STR("message", strerror(error)));
     acceptor->starved = true;
 }

@@ -79,6 +79,7 @@ static bool read_environment(struct config *config, struct config_error *error) 
 
     for (size_t i = 0; i < config_keys_count; i++) {
         config_key_variable(&config_keys[i], name);
+        /* Nothing changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
         const char *text = getenv(name);
         if (text != NULL && text[0] != '\0' &&
             !set_value(config, i, text, (struct config_source){CONFIG_FROM_ENVIRONMENT, 0}, error))
@@ -191,6 +192,7 @@ void config_destroy(struct config *config) {
 
 static struct config *config_read(int argc, char **argv, const struct config_options *options,
                                   struct config_error *error) {
+    /* Nothing changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     const char *variable = getenv("SLUICE_CONFIG");
     const char *file = options->file != NULL                     ? options->file
                        : variable != NULL && variable[0] != '\0' ? variable

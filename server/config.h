@@ -19,6 +19,7 @@
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/fanout.h"
 #include "routes/context.h"
+#include "server/address_limits.h"
 #include "server/config_error.h"
 #include "upstream/client.h"
 
@@ -44,7 +45,9 @@ struct config_list {
 /** What a worker's listener takes from clients. */
 struct config_http {
     uint64_t connections_max;
+    struct address_limits_settings address;
     uint64_t request_header_bytes_max;
+    uint64_t request_headers_max;
     int64_t request_timeout_ms;
     uint64_t send_buffer_bytes; /* of a subscriber's socket (SO_SNDBUF); 0: what the kernel chooses */
 };

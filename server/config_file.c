@@ -41,6 +41,7 @@ static bool load_text(const char *path, struct buffer *text, struct config_error
     if (result == -EFBIG)
         config_error_set(error, "%s: is larger than %d bytes", path, CONFIG_FILE_BYTES_MAX);
     else if (result < 0)
+        /* glibc's strerror() has a buffer for each thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
         config_error_set(error, "%s: cannot be read: %s", path, strerror(-result));
     return result == 0;
 }
@@ -249,6 +250,7 @@ static char *join_items(const struct raw_value *raw) {
 
 /* Copies what libcyaml loaded, and adds the lines. */
 static struct config_file_value *take_values(const struct raw_value *raw, const struct buffer *text) {
+    /* There are keys. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
     struct config_file_value *values = calloc(config_keys_count, sizeof(*values));
 
     for (size_t i = 0; i < config_keys_count && values != NULL && raw != NULL; i++) {

@@ -128,8 +128,17 @@ const struct config_key config_keys[] = {
 
     {HTTP, COUNT("connections_max", http.connections_max, "120000", 2, 10000000),
      .meaning = "Client connections at once, subscribers included; one more is refused."},
+    {HTTP, COUNT("connections_per_address_max", http.address.connections_max, "0", 0, 10000000),
+     .meaning = "Client connections of one address (IPv6: of its first 64 bits), subscribers included; one more is "
+                "refused. 0 is no limit: clients behind a proxy share its address."},
+    {HTTP, COUNT("request_rate_per_address", http.address.requests_per_second, "0", 0, 1000000),
+     .meaning = "Requests a second of one address; more are answered 429. 0 is no limit."},
+    {HTTP, COUNT("request_burst_per_address", http.address.requests_burst, "100", 1, 1000000),
+     .meaning = "Requests of one address that may come at once after a pause, if there is a request rate."},
     {HTTP, BYTES("request_header_bytes_max", http.request_header_bytes_max, "16KiB", KIB, MIB),
      .meaning = "Size of a request's line and headers; more is refused."},
+    {HTTP, COUNT("request_headers_max", http.request_headers_max, "100", 8, 10000),
+     .meaning = "Headers of a request; more are refused."},
     {HTTP, BYTES("request_body_bytes_max", routes.request_body_bytes_max, "1MiB", 256, GIB), .reloadable = true,
      .meaning = "Size of a request's body; more is refused."},
     {HTTP, MS("request_timeout_ms", http.request_timeout_ms, "15000", SECOND, HOUR),

@@ -4,24 +4,44 @@
 #include "base/clock.h"
 #include "server/http_exchange.h"
 
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
-struct http_connection *http_connection_create(struct http_listener *listener,
-                                               struct MHD_Connection *handle) {
+struct http_connection *http_connection_create(struct http_listener *listener, struct MHD_Connection *handle,
+                                               struct address *address) {
     struct http_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
         return NULL;
     connection->listener = listener;
+    connection->address = address;
+    connection->peer =
+        peer_of(MHD_get_connection_info(handle, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
     connection->fd = MHD_get_connection_info(handle, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     http_connection_await(connection, NULL);
     return connection;
 }
 
+void http_connection_offends(struct http_connection *connection, int status, const char *reason) {
+    connection->closing = true;
+    offence_note(&connection->listener->offences, &connection->peer, status, reason);
+}
+
+/* Whether the client's side is open still: then it was not the client who ended the connection. */
+static bool peer_is_there(int fd) {
+    struct tcp_info info;
+    socklen_t length = sizeof(info);
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_ESTABLISHED;
+}
+
 void http_connection_destroy(struct http_connection *connection) {
     if (connection == NULL)
         return;
+    struct http_listener *listener = connection->listener;
+    if (!connection->closing && !listener->closing && peer_is_there(connection->fd))
+        http_connection_offends(connection, 0, "the library could not make out a request line");
     http_connection_arrived(connection);
+    address_limits_leave(listener->limits, connection->address);
     free(connection);
 }
 
@@ -43,6 +63,7 @@ void http_connection_arrived(struct http_connection *connection) {
 /* The library closes a connection that the client seems to have ended. */
 static void end(struct http_connection *connection) {
     http_connection_arrived(connection);
+    connection->closing = true;
     if (connection->exchange != NULL)
         http_exchange_time_out(connection->exchange);
     shutdown(connection->fd, SHUT_RD);

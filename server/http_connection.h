@@ -11,6 +11,7 @@
 #define SLUICE_SERVER_HTTP_CONNECTION_H
 
 #include "base/attributes.h"
+#include "server/address_limits.h"
 
 #include <microhttpd.h>
 #include <stdbool.h>
@@ -22,7 +23,10 @@ struct http_listener;
 
 struct http_connection {
     struct http_listener *listener;
-    int fd;                         /* the library's */
+    int fd; /* the library's */
+    struct peer peer;
+    struct address *address;        /* that it is counted for; a subscriber's socket takes it along */
+    bool closing;                   /* that it is to be closed, and why, is known */
     struct http_exchange *exchange; /* the request of which more is awaited, if its first line has come */
     bool awaited;                   /* linked */
     int64_t until_mono_ms;
@@ -31,11 +35,12 @@ struct http_connection {
 
 TAILQ_HEAD(http_connection_list, http_connection);
 
-/** A connection that awaits a request. NULL: out of memory. */
-struct http_connection *http_connection_create(struct http_listener *listener,
-                                               struct MHD_Connection *handle) MUST_CHECK;
+/** A connection that awaits a request; it takes over `address`. NULL: out of memory, and `address` is still
+ * the caller's. */
+struct http_connection *http_connection_create(struct http_listener *listener, struct MHD_Connection *handle,
+                                               struct address *address) MUST_CHECK;
 
-/** Takes NULL. */
+/** The library is about to close its descriptor. Logs it if nobody knows why. Takes NULL. */
 void http_connection_destroy(struct http_connection *connection);
 
 /** More is awaited from now on: of `exchange`, or (NULL) a first line. */
@@ -43,6 +48,9 @@ void http_connection_await(struct http_connection *connection, struct http_excha
 
 /** The request has come. */
 void http_connection_arrived(struct http_connection *connection);
+
+/** Logs that what came on it is no proper request; then it is closed. */
+void http_connection_offends(struct http_connection *connection, int status, const char *reason);
 
 /** Ends the connections that have had their time. Returns in how many ms to call it again; 0: nothing is
  * awaited. */

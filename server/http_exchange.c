@@ -1,7 +1,9 @@
 /* One HTTP request between libmicrohttpd and the routes: from its first line to its answer. */
 #include "server/http_exchange.h"
 
+#include "base/metrics.h"
 #include "routes/router.h"
+#include "server/http_head.h"
 #include "server/socket_sink.h"
 
 #include <assert.h>
@@ -60,6 +62,8 @@ struct http_exchange *http_exchange_create(struct http_listener *listener, const
     if (mark != NULL)
         *mark = '\0';
     exchange->uri = copy;
+    exchange->uri_place = (uintptr_t)uri;
+    exchange->uri_length = strlen(uri);
     exchange->listener = listener;
     exchange->connection = connection;
     exchange->handle = handle;
@@ -85,17 +89,21 @@ static void set_arrived(struct http_exchange *exchange) {
 static void settle_subscriber(struct http_exchange *exchange) {
     struct reply *reply = &exchange->request.reply;
     struct routes_context *context = exchange->listener->context;
-    if (reply->kind != REPLY_SUBSCRIBER || reply->subscriber == NULL || exchange->handed_fd < 0)
+    if (reply->kind != REPLY_SUBSCRIBER)
+        return;
+    /* The library closes its own descriptor the next time it runs, which nothing else would make it do; until
+     * then the client would not see the end of a stream that has ended, or could not be handed over. */
+    exchange->listener->ready = true;
+    if (reply->subscriber == NULL || exchange->handed_fd < 0)
         return; /* what is left of it is given back with the reply */
     struct sink *sink =
         socket_sink_create(context->loop, exchange->handed_fd, exchange->listener->settings.send_buffer_bytes,
-                           exchange->listener->settings.stall_timeout_ms);
+                           exchange->listener->settings.stall_timeout_ms, exchange->listener->limits,
+                           exchange->connection->address);
     if (sink == NULL)
         return;
+    exchange->connection->address = NULL;
     exchange->handed_fd = -1;
-    /* The library closes its own descriptor the next time it runs, which nothing else would make it do; until
-     * then the client would not see the end of a stream that has ended. */
-    exchange->listener->ready = true;
     struct subscriber *subscriber = reply->subscriber;
     reply->subscriber = NULL;
     subscriber_connect(subscriber, context->fanout, sink, !exchange->request.http_1_0);
@@ -116,8 +124,16 @@ static void linger(struct http_exchange *exchange) {
         lingering_close(&listener->lingering, fd);
 }
 
-void http_exchange_finish(struct http_exchange *exchange) {
+/* Whether the library closes the connection after the answer; then it need not be asked why. */
+static bool is_last(const struct http_exchange *exchange) {
+    const struct request *request = &exchange->request;
+    return exchange->cut_off || exchange->asked_to_close || request->reply.kind != REPLY_BODY;
+}
+
+void http_exchange_finish(struct http_exchange *exchange, bool ended_well) {
     LIST_REMOVE(exchange, entry);
+    if (!ended_well || is_last(exchange))
+        exchange->connection->closing = true;
     http_connection_await(exchange->connection, NULL);
     if (exchange->cut_off)
         linger(exchange);
@@ -162,42 +178,25 @@ static void read_length(struct http_exchange *exchange) {
     exchange->request.has_body = chunked || exchange->request.content_length > 0;
 }
 
-struct head_fields {
-    unsigned hosts, lengths, encodings;
-};
-
-static enum MHD_Result count_field(void *context, enum MHD_ValueKind kind, const char *name,
-                                   const char *value) {
-    (void)kind;
-    (void)value;
-    struct head_fields *fields = context;
-    fields->hosts += strcasecmp(name, "Host") == 0;
-    fields->lengths += strcasecmp(name, "Content-Length") == 0;
-    fields->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
-    return MHD_YES;
+static void note_offence(struct http_exchange *exchange, const char *reason) {
+    exchange->offends = true;
+    http_connection_offends(exchange->connection, exchange->request.reply.status, reason);
 }
 
-/* Refuses what the library lets through: a head that is too large, one that leaves open where the request
- * ends (RFC 9112, section 6.3) or for whom it is (section 3.2), and a target with a space, which would end it
- * for others. */
-static void check_head(struct http_exchange *exchange) {
+/* Decides what can be decided by the head alone. */
+static void check(struct http_exchange *exchange, const char *method, const char *version) {
     struct request *request = &exchange->request;
-    struct head_fields fields = {0};
-    uint64_t bytes_max = exchange->listener->settings.request_header_bytes_max;
-    const char *encoding = find_header(request, "Transfer-Encoding");
-    MHD_get_connection_values(exchange->handle, MHD_HEADER_KIND, count_field, &fields);
-    if (MHD_get_connection_info(exchange->handle, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size >
-        bytes_max)
-        reply_error(request, 431, "headers_too_large",
-                    "Request line and headers may have %llu bytes at most.", (unsigned long long)bytes_max);
-    else if (fields.lengths + fields.encodings > 1 || (fields.encodings > 0 && request->http_1_0))
-        reply_error(request, 400, "ambiguous_length", "A request has one length at most.");
-    else if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
-        reply_error(request, 501, "unsupported_transfer_encoding", "The only transfer encoding is chunked.");
-    else if (fields.hosts != 1 && !(request->http_1_0 && fields.hosts == 0))
-        reply_error(request, 400, "invalid_host", "A request has one Host header.");
-    else if (strchr(request->path, ' ') != NULL || strchr(request->query, ' ') != NULL)
-        reply_error(request, 400, "invalid_target", "There is a space in the request's target.");
+    const char *offence = http_head_check(exchange, method, version);
+    if (offence != NULL) {
+        note_offence(exchange, offence);
+    } else if (!address_take_request(exchange->listener->limits, exchange->connection->address)) {
+        metrics_add(METRIC_REQUESTS_OF_ADDRESS_REFUSED, 1);
+        reply_error(request, 429, "too_many_requests_of_address", "Your address asks too often.");
+    } else {
+        router_begin(request);
+        if (request->reply.status == 413)
+            note_offence(exchange, "body_too_large");
+    }
 }
 
 /* A refusal need not wait for a body; the library closes the connection after it then. Without a body it is
@@ -207,14 +206,12 @@ static enum MHD_Result begin(struct http_exchange *exchange, const char *method,
     exchange->begun = true;
     request->method = method_of(method);
     request->head = strcmp(method, "HEAD") == 0;
-    request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_1) != 0;
+    request->http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
+    const char *option = find_header(request, "Connection");
+    exchange->asked_to_close = request->http_1_0 || (option != NULL && strcasestr(option, "close") != NULL);
     read_length(exchange);
-    check_head(exchange);
-    exchange->cut_off = request->reply.kind != REPLY_NONE;
-    if (!exchange->cut_off) {
-        router_begin(request);
-        exchange->cut_off = request->reply.kind != REPLY_NONE && request->has_body;
-    }
+    check(exchange, method, version);
+    exchange->cut_off = request->reply.kind != REPLY_NONE && (request->has_body || exchange->offends);
     if (!exchange->cut_off)
         return MHD_YES;
     set_arrived(exchange);
@@ -230,6 +227,7 @@ static void cut_off(struct http_exchange *exchange) {
 void http_exchange_time_out(struct http_exchange *exchange) {
     if (exchange->request.reply.kind == REPLY_NONE)
         reply_error(&exchange->request, 408, "request_timeout", "The request took too long to arrive.");
+    note_offence(exchange, "request_timeout");
     cut_off(exchange);
 }
 
@@ -237,6 +235,7 @@ static enum MHD_Result take_upload(struct http_exchange *exchange, const char *u
     if (buffer_append(&exchange->body, upload, length))
         return MHD_YES;
     router_refuse_body(&exchange->request);
+    note_offence(exchange, "body_too_large");
     cut_off(exchange);
     return MHD_NO;
 }

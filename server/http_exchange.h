@@ -8,6 +8,7 @@
 #include "server/http_connection.h"
 #include "server/http_listener.h"
 #include "server/lingering.h"
+#include "server/offence.h"
 
 #include <microhttpd.h>
 #include <sys/queue.h>
@@ -20,12 +21,16 @@ struct http_exchange {
     struct http_connection *connection;
     struct MHD_Connection *handle; /* the library's name for the connection */
     LIST_ENTRY(http_exchange) entry;
-    char *uri; /* as it came; request.path and request.query point into it */
+    char *uri;           /* as it came; request.path and request.query point into it */
+    uintptr_t uri_place; /* where the library has it */
+    size_t uri_length;
     struct buffer body;
-    bool begun;     /* the head has been looked at */
-    bool arrived;   /* all of it has come, or no more of it is wanted */
-    bool cut_off;   /* answered while it still came; the connection is to be closed */
-    bool suspended; /* libmicrohttpd waits for us */
+    bool begun;          /* the head has been looked at */
+    bool arrived;        /* all of it has come, or no more of it is wanted */
+    bool asked_to_close; /* after the answer, by the client */
+    bool offends;        /* it is no proper one, and logged as such */
+    bool cut_off;        /* answered while it still came; the connection is to be closed */
+    bool suspended;      /* libmicrohttpd waits for us */
     /* of an event stream: */
     char greeting[GREETING_SIZE];
     size_t greeting_length, greeting_sent;
@@ -40,6 +45,9 @@ struct http_listener {
     struct MHD_Daemon *daemon;
     struct acceptor *acceptor; /* NULL once quiesced */
     struct lingering lingering;
+    struct address_limits *limits;
+    struct address *arriving; /* of the connection that the library is being given */
+    struct offence_log offences;
     struct http_connection_list awaited; /* those of which a request, or the rest of one, is awaited */
     uv_poll_t poll;
     uv_timer_t timer;
@@ -53,8 +61,9 @@ struct http_listener {
 struct http_exchange *http_exchange_create(struct http_listener *listener, const char *uri,
                                            struct MHD_Connection *handle);
 
-/** Connects or destroys a subscriber that was answered with, frees everything. */
-void http_exchange_finish(struct http_exchange *exchange);
+/** Connects or destroys a subscriber that was answered with, frees everything. `ended_well`: all of the
+ * answer was sent. */
+void http_exchange_finish(struct http_exchange *exchange, bool ended_well);
 
 /** Gives up an exchange that libmicrohttpd waits for: its answer breaks off. */
 void http_exchange_abandon(struct http_exchange *exchange);

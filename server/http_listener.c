@@ -38,21 +38,31 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return http_exchange_handle(*exchange, method, version, upload, upload_length);
 }
 
+/* The library has answered with an error of its own. */
+static void note_refusal(struct http_exchange *exchange, struct MHD_Connection *handle) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(handle, MHD_CONNECTION_INFO_HTTP_STATUS);
+    if (exchange->request.reply.kind == REPLY_NONE && info != NULL && info->http_status >= 400)
+        http_connection_offends(exchange->connection, (int)info->http_status, "the library refused it");
+}
+
 static void on_completed(void *context, struct MHD_Connection *connection, void **exchange,
                          enum MHD_RequestTerminationCode code) {
     (void)context;
-    (void)connection;
-    (void)code;
     if (*exchange != NULL)
-        http_exchange_finish(*exchange);
+        note_refusal(*exchange, connection);
+    if (*exchange != NULL)
+        http_exchange_finish(*exchange, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     *exchange = NULL;
 }
 
 static void on_connection(void *context, struct MHD_Connection *handle, void **connection,
                           enum MHD_ConnectionNotificationCode code) {
+    struct http_listener *listener = context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         atomic_fetch_add(&connections, 1);
-        *connection = http_connection_create(context, handle);
+        *connection = http_connection_create(listener, handle, listener->arriving);
+        if (*connection != NULL)
+            listener->arriving = NULL;
     } else {
         atomic_fetch_sub(&connections, 1);
         http_connection_destroy(*connection);
@@ -79,15 +89,15 @@ static void PRINTF_LIKE(2, 0) on_message(void *context, const char *format, va_l
 /* ---- taking connections -------------------------------------------------------------------------- */
 
 /* Answers before anything was asked: one connection too many. */
-static void refuse_connection(struct http_listener *listener, int fd) {
-    static const char body[] = "{\"error\":{\"code\":\"too_many_connections\","
-                               "\"message\":\"There are as many connections as may be.\"}}";
-    char answer[512];
+static void refuse_connection(struct http_listener *listener, int fd, const char *status, const char *code,
+                              const char *message) {
+    static const char format[] = "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}";
+    char body[256], answer[512];
+    int body_length = snprintf(body, sizeof(body), format, code, message);
     int length = snprintf(answer, sizeof(answer),
-                          "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\n"
-                          "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                          sizeof(body) - 1, body);
-    metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
+                          "HTTP/1.1 %s\r\nConnection: close\r\nRetry-After: 2\r\n"
+                          "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+                          status, body_length, body);
     send(fd, answer, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
     lingering_close(&listener->lingering, fd);
 }
@@ -95,10 +105,21 @@ static void refuse_connection(struct http_listener *listener, int fd) {
 static void take_connection(void *context, int fd, const struct sockaddr *peer, socklen_t length) {
     struct http_listener *listener = context;
     if (http_listener_connections() + socket_sinks_open() >= listener->settings.connections_max) {
-        refuse_connection(listener, fd);
+        metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
+        refuse_connection(listener, fd, "503 Service Unavailable", "too_many_connections",
+                          "There are as many connections as may be.");
         return;
     }
-    MHD_add_connection(listener->daemon, fd, peer, length); /* closes it if there is no memory */
+    struct peer address = peer_of(peer);
+    if (!address_limits_enter(listener->limits, &address, &listener->arriving)) {
+        metrics_add(METRIC_CONNECTIONS_OF_ADDRESS_REFUSED, 1);
+        refuse_connection(listener, fd, "429 Too Many Requests", "too_many_connections_of_address",
+                          "Your address has as many connections as it may.");
+        return;
+    }
+    MHD_add_connection(listener->daemon, fd, peer, length);     /* closes it if there is no memory */
+    address_limits_leave(listener->limits, listener->arriving); /* then nobody has taken it over */
+    listener->arriving = NULL;
     listener->ready = true;
 }
 
@@ -153,6 +174,9 @@ static struct MHD_Daemon *start_daemon(struct http_listener *listener) {
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, listener,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+#if MHD_VERSION >= 0x00097701
+        MHD_OPTION_CLIENT_DISCIPLINE_LVL, 2, /* "for security-centric applications" */
+#endif
         MHD_OPTION_END);
     /* clang-format on */
 }
@@ -176,12 +200,14 @@ static bool watch_daemon(struct http_listener *listener, uv_loop_t *loop) {
 }
 
 struct http_listener *http_listener_create(struct routes_context *context, int socket,
+                                           struct address_limits *limits,
                                            const struct http_listener_settings *settings) {
     struct http_listener *listener = calloc(1, sizeof(*listener));
     if (listener == NULL)
         return NULL;
     listener->context = context;
     listener->settings = *settings;
+    listener->limits = limits;
     LIST_INIT(&listener->exchanges);
     TAILQ_INIT(&listener->awaited);
     lingering_init(&listener->lingering, context->loop);

@@ -7,6 +7,7 @@
 #define SLUICE_SERVER_HTTP_LISTENER_H
 
 #include "routes/context.h"
+#include "server/address_limits.h"
 #include "server/config.h"
 
 struct http_listener;
@@ -15,13 +16,16 @@ struct http_listener;
 struct http_listener_settings {
     uint64_t connections_max; /* of all listeners, with those that were handed over */
     uint64_t request_header_bytes_max;
+    uint64_t request_headers_max;
     int64_t request_timeout_ms;
     uint64_t send_buffer_bytes; /* of a subscriber's socket; 0: what the kernel chooses */
     int64_t stall_timeout_ms;   /* when the kernel gives a silent peer up */
 };
 
-/** Accepts from `socket` (bound and listening, taken over on success). NULL: the library could not start. */
+/** Accepts from `socket` (bound and listening, taken over on success). `limits` are those of all listeners.
+ * NULL: the library could not start. */
 struct http_listener *http_listener_create(struct routes_context *context, int socket,
+                                           struct address_limits *limits,
                                            const struct http_listener_settings *settings) MUST_CHECK;
 
 /** Does what is due; at the end of each turn of the loop. True: more is due at once. */

@@ -8,6 +8,7 @@
  */
 #include "server/http_exchange.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,22 @@ static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t
     return exchange->request.http_1_0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
+/* False: out of memory. What the library does not take as a header, such as an empty one, is left out. */
+static bool add_header(struct MHD_Response *response, const char *name, const char *value) {
+    errno = 0;
+    return MHD_add_response_header(response, name, value) == MHD_YES || errno != ENOMEM;
+}
+
+/* The reply's own headers; an event stream is the last answer of its connection. */
+static bool add_headers(struct MHD_Response *response, const struct reply *reply) {
+    bool added = !reply->is_mutilated;
+    if (reply->kind == REPLY_SUBSCRIBER)
+        added = added && add_header(response, "Connection", "close");
+    for (size_t i = 0; added && i < reply->header_count; i++)
+        added = add_header(response, reply->headers[i].name, reply->headers[i].value);
+    return added;
+}
+
 static struct MHD_Response *stream_response(struct http_exchange *exchange) {
     if (exchange->request.reply.greeting)
         exchange->greeting_length =
@@ -73,8 +90,6 @@ static struct MHD_Response *stream_response(struct http_exchange *exchange) {
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, read_stream, exchange, NULL);
     if (response != NULL && exchange->request.http_1_0)
         MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
-    if (response != NULL)
-        MHD_add_response_header(response, "Connection", "close");
     return response;
 }
 
@@ -123,9 +138,9 @@ enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
                                   (unsigned)(exchange->listener->settings.request_timeout_ms / 1000 + 2));
     if (response == NULL)
         return MHD_NO; /* out of memory: the connection is closed */
-    for (size_t i = 0; i < reply->header_count; i++)
-        MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
-    enum MHD_Result result = MHD_queue_response(exchange->handle, (unsigned)reply->status, response);
+    enum MHD_Result result = MHD_NO;
+    if (add_headers(response, reply))
+        result = MHD_queue_response(exchange->handle, (unsigned)reply->status, response);
     MHD_destroy_response(response);
     return result;
 }

@@ -49,6 +49,7 @@ static int port_of(int fd, uint16_t *ret_port) {
     socklen_t length = sizeof(address);
     if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
         return -errno;
+    /* getsockname() wrote it. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
     *ret_port = ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
                                                    : ((struct sockaddr_in6 *)&address)->sin6_port);
     return 0;

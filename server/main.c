@@ -22,6 +22,7 @@ struct process {
     uv_signal_t terminate, interrupt, hangup;
     uv_timer_t clean_up, drain;
     struct broadcaster *broadcaster;
+    struct address_limits *address_limits;
     struct fanout_settings fanout;
     struct config *config;
     struct config *old_config; /* while the workers take their settings from `config` */
@@ -218,15 +219,17 @@ static bool init_main(struct process *process) {
                    (uint64_t)config->cleanup_interval_ms);
     apply_fanout(&process->fanout, &config->fanout);
     process->broadcaster = broadcaster_create(&config->limits);
+    process->address_limits = address_limits_create(&config->http.address);
     process->shared = (struct worker_shared){
         .broadcaster = process->broadcaster,
         .fanout = &process->fanout,
+        .address_limits = process->address_limits,
         .main_inbox = &process->inbox,
         .started_unix_ms = clock_unix_ms(),
         .on_stopped = on_stopped,
         .on_reloaded = on_reloaded,
     };
-    return process->broadcaster != NULL;
+    return process->broadcaster != NULL && process->address_limits != NULL;
 }
 
 static bool create_workers(struct process *process, const int *sockets) {
@@ -254,6 +257,7 @@ static bool start_workers(struct process *process) {
     int result = listen_sockets_open(&config->listen, config->workers, sockets, &port);
     if (result < 0) {
         log_error("listen_failed", LOG_STR("address", config->listen.address),
+                  /* glibc's strerror() has a buffer for each thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
                   LOG_INT("port", config->listen.port), LOG_STR("message", strerror(-result)));
         return false;
     }
@@ -276,6 +280,7 @@ static bool start_workers(struct process *process) {
 static void tear_down(struct process *process) {
     for (size_t i = 0; i < process->worker_count; i++)
         worker_destroy(process->workers[i]);
+    address_limits_destroy(process->address_limits);
     broadcaster_destroy(process->broadcaster);
     inbox_finish(&process->inbox);
     uv_loop_close(&process->loop);

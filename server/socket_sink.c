@@ -15,6 +15,8 @@ struct socket_sink {
     struct sink sink;
     uv_poll_t poll;
     int fd;
+    struct address_limits *limits;
+    struct address *address;
 };
 
 static _Atomic uint64_t open_sinks;
@@ -78,6 +80,7 @@ static void sink_close(struct sink *sink, bool abort) {
     }
     uv_close((uv_handle_t *)&socket->poll, on_closed);
     close(socket->fd);
+    address_limits_leave(socket->limits, socket->address);
     atomic_fetch_sub(&open_sinks, 1);
 }
 
@@ -88,8 +91,8 @@ static void set_option(int fd, int level, int option, int value) {
     setsockopt(fd, level, option, &value, sizeof(value)); /* each only makes it better; none is needed */
 }
 
-struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_bytes,
-                                int64_t stall_timeout_ms) {
+struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_bytes, int64_t stall_timeout_ms,
+                                struct address_limits *limits, struct address *address) {
     struct socket_sink *sink = calloc(1, sizeof(*sink));
     if (sink == NULL)
         return NULL;
@@ -99,6 +102,8 @@ struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_by
     }
     sink->sink.operations = &operations;
     sink->fd = fd;
+    sink->limits = limits;
+    sink->address = address;
     atomic_fetch_add(&open_sinks, 1);
     /* The HTTP library may have left the last bytes corked: this pushes them out, too. */
     set_option(fd, IPPROTO_TCP, TCP_CORK, 0);

@@ -191,6 +191,7 @@ static bool build(struct worker *worker, const struct config *config, int socket
     const struct http_listener_settings http = {
         .connections_max = config->http.connections_max,
         .request_header_bytes_max = config->http.request_header_bytes_max,
+        .request_headers_max = config->http.request_headers_max,
         .request_timeout_ms = config->http.request_timeout_ms,
         .send_buffer_bytes = config->http.send_buffer_bytes,
         .stall_timeout_ms = config->fanout.stall_timeout_ms,
@@ -202,7 +203,7 @@ static bool build(struct worker *worker, const struct config *config, int socket
     context->runner = worker->runner = runner_create(context);
     if (worker->fanout == NULL || worker->client == NULL || worker->runner == NULL)
         return false;
-    worker->listener = http_listener_create(context, socket, &http);
+    worker->listener = http_listener_create(context, socket, worker->shared->address_limits, &http);
     return worker->listener != NULL;
 }
 

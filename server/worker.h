@@ -11,12 +11,14 @@
 
 #include "base/inbox.h"
 #include "broadcaster/fanout.h"
+#include "server/address_limits.h"
 #include "server/config.h"
 
 /** What all workers share. Outlives them. */
 struct worker_shared {
     struct broadcaster *broadcaster;
     struct fanout_settings *fanout;
+    struct address_limits *address_limits;
     struct inbox *main_inbox;
     int64_t started_unix_ms;
     void (*on_stopped)(struct worker_shared *shared);  /* main thread: a worker's thread is about to end */

@@ -78,6 +78,20 @@ static void buffer_hands_over_its_bytes_and_begins_anew(void **state) {
     buffer_finish(&buffer);
 }
 
+static void buffer_in_storage_of_its_caller_stays_there(void **state) {
+    (void)state;
+    char storage[6] = "......";
+    struct buffer buffer;
+    buffer_init_fixed(&buffer, storage, sizeof(storage));
+    assert_string_equal(buffer.bytes, "");
+    assert_true(buffer_append_text(&buffer, "abc"));
+    assert_false(buffer_printf(&buffer, "%d", 100));
+    assert_true(buffer_printf(&buffer, "%d", 10));
+    assert_false(buffer_append_text(&buffer, "x"));
+    assert_ptr_equal(buffer.bytes, storage);
+    assert_string_equal(storage, "abc10");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buffer_holds_what_was_appended_and_a_nul_behind_it),
@@ -85,6 +99,7 @@ int main(void) {
         cmocka_unit_test(buffer_is_unchanged_by_what_does_not_fit),
         cmocka_unit_test(buffer_consumes_from_the_front),
         cmocka_unit_test(buffer_hands_over_its_bytes_and_begins_anew),
+        cmocka_unit_test(buffer_in_storage_of_its_caller_stays_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

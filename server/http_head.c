@@ -1,0 +1,152 @@
+/* The head of a request: see http_head.h. */
+#include "server/http_head.h"
+
+#include "server/http_target.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+/* What is gathered from the fields of a head. */
+struct head {
+    uintptr_t line_end; /* where the line that was looked at last ends in memory, its CRLF included */
+    bool scattered;
+    unsigned hosts, lengths, encodings, fields;
+    bool bad_name, bad_value;
+};
+
+/* A token (RFC 9110, section 5.6.2). */
+static bool is_token(const char *text) {
+    const char *at = text;
+    for (; *at != '\0'; at++) {
+        unsigned char byte = (unsigned char)*at;
+        if (byte >= 0x80 || (!isalnum(byte) && strchr("!#$%&'*+-.^_`|~", byte) == NULL))
+            return false;
+    }
+    return at != text;
+}
+
+/* RFC 9110, section 5.5. */
+static bool is_field_value(const char *text) {
+    for (; *text != '\0'; text++) {
+        if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+/* The library cuts the head up where it came to lie. So the line of a field begins where the one before it
+ * ended, and ends with CRLF behind the value, which the library does not trim. Where that does not come out
+ * there is something in between that we are not shown: a NUL and what follows it, a line that ends with LF
+ * alone, a folded line, a field without a name. */
+static void follow_line(struct head *head, const char *name, const char *value) {
+    uintptr_t begin = (uintptr_t)name, value_begin = (uintptr_t)value;
+    head->scattered = head->scattered || begin != head->line_end || value_begin <= begin + strlen(name);
+    head->line_end = value_begin + strlen(value) + 2;
+}
+
+static enum MHD_Result look_at_field(void *context, enum MHD_ValueKind kind, const char *name,
+                                     const char *value) {
+    (void)kind;
+    struct head *head = context;
+    follow_line(head, name, value);
+    head->hosts += strcasecmp(name, "Host") == 0;
+    head->lengths += strcasecmp(name, "Content-Length") == 0;
+    head->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
+    head->bad_name = head->bad_name || !is_token(name);
+    head->bad_value = head->bad_value || !is_field_value(value);
+    head->fields++;
+    return MHD_YES;
+}
+
+static size_t header_size(const struct http_exchange *exchange) {
+    return MHD_get_connection_info(exchange->handle, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+}
+
+/* Looks at all there is. `method`, `version` and the fields lie where they came to lie. */
+static struct head look_at_head(const struct http_exchange *exchange, const char *method,
+                                const char *version) {
+    struct head head = {.line_end = (uintptr_t)version + strlen(version) + 2};
+    head.scattered = exchange->uri_place != (uintptr_t)method + strlen(method) + 1 ||
+                     (uintptr_t)version != exchange->uri_place + exchange->uri_length + 1;
+    MHD_get_connection_values(exchange->handle, MHD_HEADER_KIND, look_at_field, &head);
+    if (head.line_end + 2 != (uintptr_t)method + header_size(exchange))
+        head.scattered = true;
+#if MHD_VERSION >= 0x00097701
+    head.scattered = false; /* the library is strict itself, and trims values */
+#endif
+    return head;
+}
+
+static bool target_is_plain(struct http_exchange *exchange, const char *host) {
+    struct request *request = &exchange->request;
+    const char *path = http_target_path(request->path, host);
+    if (path == NULL || (*path == '*' && request->method != METHOD_OPTIONS))
+        return false;
+    request->path = path;
+    return http_path_is_plain(path) && http_query_is_plain(request->query);
+}
+
+static const char *refuse(struct request *request, int status, const char *code, const char *message) {
+    reply_error(request, status, code, "%s", message);
+    return code;
+}
+
+static const char *check_size(struct http_exchange *exchange, const struct head *head) {
+    struct request *request = &exchange->request;
+    const struct http_listener_settings *settings = &exchange->listener->settings;
+    if (header_size(exchange) > settings->request_header_bytes_max)
+        return refuse(request, 431, "headers_too_large", "Request line and headers are too large.");
+    if (head->fields > settings->request_headers_max)
+        return refuse(request, 431, "too_many_headers", "There are too many headers.");
+    return NULL;
+}
+
+/* Where the request ends (RFC 9112, section 6.3). */
+static const char *check_length(struct request *request, const struct head *head) {
+    const char *encoding = request_header(request, "Transfer-Encoding");
+    if (head->lengths + head->encodings > 1 || (head->encodings > 0 && request->http_1_0))
+        return refuse(request, 400, "ambiguous_length", "A request has one length at most.");
+    if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
+        return refuse(request, 501, "unsupported_transfer_encoding",
+                      "The only transfer encoding is chunked.");
+    return NULL;
+}
+
+/* For whom it is (RFC 9112, section 3.2). */
+static const char *check_target(struct http_exchange *exchange, const struct head *head) {
+    struct request *request = &exchange->request;
+    const char *host = request_header(request, "Host");
+    if (head->hosts != 1 && !(request->http_1_0 && head->hosts == 0))
+        return refuse(request, 400, "invalid_host", "A request has one Host header.");
+    if (host != NULL && !http_authority_is_valid(host, strlen(host)))
+        return refuse(request, 400, "invalid_host", "The Host header is no host with or without a port.");
+    if (!target_is_plain(exchange, host))
+        return refuse(request, 400, "invalid_target", "The target is not a plain path on this host.");
+    return NULL;
+}
+
+static const char *check_syntax(struct request *request, const struct head *head, const char *method) {
+    const char *expected = request_header(request, "Expect");
+    if (!is_token(method))
+        return refuse(request, 400, "invalid_method", "The method is not a token.");
+    if (head->bad_name || head->bad_value)
+        return refuse(request, 400, "invalid_header", "No header may have such a name or value.");
+    if (head->scattered)
+        return refuse(request, 400, "invalid_head", "Something is between the lines of the request.");
+    if (expected != NULL && strcasecmp(expected, "100-continue") != 0)
+        return refuse(request, 417, "unsupported_expectation", "The only expectation is 100-continue.");
+    return NULL;
+}
+
+const char *http_head_check(struct http_exchange *exchange, const char *method, const char *version) {
+    struct head head = look_at_head(exchange, method, version);
+    const char *offence = check_size(exchange, &head);
+    if (offence == NULL)
+        offence = check_length(&exchange->request, &head);
+    if (offence == NULL)
+        offence = check_syntax(&exchange->request, &head, method);
+    if (offence == NULL)
+        offence = check_target(exchange, &head);
+    return offence;
+}

@@ -1,0 +1,15 @@
+/* The head of a request: what libmicrohttpd lets through and RFC 9112 does not, or what leaves open what is
+ * asked, of whom, or where it ends. Private to the listener.
+ *
+ * What the library itself refuses never comes here. What neither sees is told in docs/security.md.
+ */
+#ifndef SLUICE_SERVER_HTTP_HEAD_H
+#define SLUICE_SERVER_HTTP_HEAD_H
+
+#include "server/http_exchange.h"
+
+/** Answers the request if its head is not in order, and returns the error's code. NULL: it is, and its path
+ * is that of the target, whichever form that has. */
+const char *http_head_check(struct http_exchange *exchange, const char *method, const char *version);
+
+#endif

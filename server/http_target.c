@@ -1,0 +1,137 @@
+/* The target of a request line: see http_target.h. */
+#include "server/http_target.h"
+
+#include "base/utf8.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const char scheme[] = "http://";
+
+/* ---- authority ----------------------------------------------------------------------------------- */
+
+static size_t span_of(const char *text, size_t length, const char *punctuation) {
+    size_t at = 0;
+    while (at < length) {
+        unsigned char byte = (unsigned char)text[at];
+        if (byte >= 0x80 || byte == '\0' || (!isalnum(byte) && strchr(punctuation, byte) == NULL))
+            break;
+        at++;
+    }
+    return at;
+}
+
+static size_t host_length(const char *text, size_t length) {
+    if (length == 0 || text[0] != '[')
+        return span_of(text, length, "-._~");
+    size_t inside = span_of(text + 1, length - 1, ":.");
+    return inside > 0 && inside + 1 < length && text[inside + 1] == ']' ? inside + 2 : 0;
+}
+
+bool http_authority_is_valid(const char *text, size_t length) {
+    size_t at = host_length(text, length);
+    if (at == 0)
+        return false;
+    if (at == length)
+        return true;
+    if (text[at++] != ':')
+        return false;
+    while (at < length && isdigit((unsigned char)text[at]))
+        at++;
+    return at == length;
+}
+
+const char *http_target_path(const char *target, const char *host) {
+    if (*target == '/' || strcmp(target, "*") == 0)
+        return target;
+    if (strncasecmp(target, scheme, sizeof(scheme) - 1) != 0)
+        return NULL;
+    const char *authority = target + sizeof(scheme) - 1;
+    size_t length = strcspn(authority, "/");
+    if (!http_authority_is_valid(authority, length))
+        return NULL;
+    if (host != NULL && (strlen(host) != length || strncasecmp(host, authority, length) != 0))
+        return NULL;
+    return authority[length] == '/' ? authority + length : "/";
+}
+
+/* ---- path and query ------------------------------------------------------------------------------ */
+
+static int hex_value(char digit) {
+    static const char digits[] = "0123456789abcdef";
+    const char *found = digit != '\0' ? strchr(digits, tolower((unsigned char)digit)) : NULL;
+    return found != NULL ? (int)(found - digits) : -1;
+}
+
+/* The byte that stands at *text, which is stepped over; -1: nothing that a target has. */
+static int next_byte(const char **text) {
+    const char *at = *text;
+    if (*at <= ' ' || *at >= 0x7f || *at == '#')
+        return -1;
+    *text = at + 1;
+    if (*at != '%')
+        return *at;
+    int high = hex_value(at[1]);
+    int low = high >= 0 ? hex_value(at[2]) : -1;
+    *text = low >= 0 ? at + 3 : at;
+    return low >= 0 ? high * 16 + low : -1;
+}
+
+static bool is_dots(const char *segment, size_t length) {
+    return (length == 1 && segment[0] == '.') || (length == 2 && memcmp(segment, "..", 2) == 0);
+}
+
+/* Whether a decoded path leads nowhere else, also for those who decode it once more or take backslashes. */
+static bool path_stays(const char *path) {
+    while (*path != '\0') {
+        path++;
+        size_t length = strcspn(path, "/\\");
+        if (is_dots(path, length))
+            return false;
+        path += length;
+    }
+    return true;
+}
+
+/* Decodes once. NULL: some of it may not be there, or there is no memory. */
+static char *decode(const char *text, bool (*may_be)(int byte)) {
+    char *decoded = malloc(strlen(text) + 1);
+    size_t length = 0;
+    bool is_good = decoded != NULL;
+    while (is_good && *text != '\0') {
+        int byte = next_byte(&text);
+        is_good = byte > 0 && may_be(byte);
+        decoded[length++] = (char)byte;
+    }
+    if (is_good && utf8_is_valid(decoded, length)) {
+        decoded[length] = '\0';
+        return decoded;
+    }
+    free(decoded);
+    return NULL;
+}
+
+/* A percent sign that was encoded would be one of an encoding to whoever decodes twice. */
+static bool may_be_in_path(int byte) {
+    return byte >= ' ' && byte != 0x7f && byte != '%';
+}
+
+static bool may_be_in_query(int byte) {
+    (void)byte;
+    return true;
+}
+
+bool http_path_is_plain(const char *path) {
+    char *decoded = decode(path, may_be_in_path);
+    bool is_plain = decoded != NULL && path_stays(decoded);
+    free(decoded);
+    return is_plain;
+}
+
+bool http_query_is_plain(const char *query) {
+    char *decoded = decode(query, may_be_in_query);
+    free(decoded);
+    return decoded != NULL;
+}

@@ -1,0 +1,19 @@
+/* The address of a client. */
+#ifndef SLUICE_SERVER_PEER_H
+#define SLUICE_SERVER_PEER_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+/** An IPv6 address, or an IPv4 address as IPv6 writes it (RFC 4291, section 2.5.5.2). */
+struct peer {
+    struct in6_addr address;
+};
+
+/** The peer of a connection, from what accept() told; all zeros if that is no IP address. */
+struct peer peer_of(const struct sockaddr *address);
+
+/** Writes it as text; an IPv4 address as such. */
+void peer_format(const struct peer *peer, char out[INET6_ADDRSTRLEN]);
+
+#endif
