@@ -67,7 +67,7 @@ run_directory() {
     fi
     : >"$tap"
     # shellcheck disable=SC2086 # the names hold no spaces
-    timeout --kill-after=10 "$suite_timeout_s" node --test --test-concurrency=2 \
+    timeout --kill-after=10 "$suite_timeout_s" node --test --test-concurrency="${TEST_CONCURRENCY:-2}" \
         --test-reporter=spec --test-reporter-destination=stdout \
         --test-reporter=tap --test-reporter-destination="$tap" $files
     status=$?

@@ -125,9 +125,17 @@ static void client_drive(struct upstream_client *client, curl_socket_t socket, i
 
 static void on_timer(uv_timer_t *timer) {
     struct upstream_client *client = CONTAINER_OF(timer, struct upstream_client, timer);
+    client->in_timer = true;
     client_settle(client);
     if (client->multi != NULL)
         client_drive(client, CURL_SOCKET_TIMEOUT, 0);
+    client->in_timer = false;
+}
+
+/* libuv 1.44 calls a timer that its own callback starts anew with 0 again in the same turn: an upstream that
+ * always has more would have the loop to itself. Its socket wakes the loop sooner than this. */
+static uint64_t soonest_ms(const struct upstream_client *client, uint64_t timeout_ms) {
+    return timeout_ms == 0 && client->in_timer ? 1 : timeout_ms;
 }
 
 /** curl's CURLMOPT_TIMERFUNCTION. It may put off a client_wake(), which is no loss: whoever is in curl
@@ -138,7 +146,7 @@ static int on_timer_wanted(CURLM *multi, long timeout_ms, void *context) {
     if (timeout_ms < 0)
         uv_timer_stop(&client->timer);
     else
-        uv_timer_start(&client->timer, on_timer, (uint64_t)timeout_ms, 0);
+        uv_timer_start(&client->timer, on_timer, soonest_ms(client, (uint64_t)timeout_ms), 0);
     return 0;
 }
 

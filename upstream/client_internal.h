@@ -30,6 +30,7 @@ struct upstream_client {
     size_t active;                   /* streams and exchanges whose end is still to be told */
     size_t handles;                  /* uv handles that are not closed yet */
     bool closing;
+    bool in_timer; /* on_timer() is running */
     void (*on_closed)(void *context);
     void *context;
 };
@@ -64,8 +65,9 @@ struct transfer {
     uint64_t timer_due_ms;
     int64_t connect_timeout_ms;
     int64_t keepalive_ms;
-    int status;       /* of the answer; 0: none yet */
-    CURLcode failure; /* to be told as the request's end; CURLE_OK: none */
+    int status;          /* of the answer; 0: none yet */
+    size_t header_bytes; /* of the answer, so far */
+    CURLcode failure;    /* to be told as the request's end; CURLE_OK: none */
     bool is_sent;
     bool is_queued;   /* in client->queue */
     bool is_wanted;   /* to be added to the multi handle */

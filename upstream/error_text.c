@@ -10,6 +10,7 @@
 
 /** The first text in `value` or below it: "x", {"error":"x"}, {"error":{"message":"x"}},
  * {"detail":[{"msg":"x"}]}. */
+/* As deep as cJSON lets JSON be, which is 1000. NOLINTNEXTLINE(misc-no-recursion) */
 static const char *find_text(const cJSON *value) {
     static const char *const names[] = {"error", "detail", "message", "msg"};
     if (cJSON_IsString(value))

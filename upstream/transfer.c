@@ -32,6 +32,7 @@ static void touch(struct transfer *transfer) {
 bool transfer_send(struct transfer *transfer, const struct transfer_request *request) {
     assert(!transfer->is_added && !transfer->is_wanted);
     transfer->status = 0;
+    transfer->header_bytes = 0;
     transfer->is_sent = false;
     transfer_clear_deadline(transfer);
     if (!transfer_set_options(transfer, request))

@@ -8,6 +8,8 @@
 /* What one read of a socket takes: a stream's memory is mostly this. */
 #define RECEIVE_BYTES 16384
 #define HEADER_BYTES_MAX (64 * 1024)
+/* Interim answers and trailers included, for curl keeps them all. */
+#define ANSWER_HEADER_BYTES_MAX (512 * 1024)
 
 /* ---- headers of the request ------------------------------------------------------------------------- */
 
@@ -49,9 +51,15 @@ static int on_request(void *context, char *remote, char *local, int remote_port,
     return transfer->is_released ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
+/* cppcheck-suppress constParameter ; libcurl says what the parameters are */
 static size_t on_header_line(char *bytes, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     size_t length = size * count;
+    transfer->header_bytes += length;
+    if (transfer->header_bytes > ANSWER_HEADER_BYTES_MAX) {
+        transfer_fail(transfer, CURLE_WEIRD_SERVER_REPLY);
+        return CURL_WRITEFUNC_ERROR;
+    }
     bool is_blank = bytes[0] == '\r' || bytes[0] == '\n';
     if (!is_blank || transfer->status != 0 || transfer->is_released)
         return length; /* a header before the blank line, or a trailer */
