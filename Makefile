@@ -29,12 +29,14 @@ SOURCES := $(wildcard $(addsuffix /*.c,$(ROOMS)))
 LIBRARY_SOURCES := $(filter-out server/main.c,$(SOURCES))
 UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
 AGENT_SOURCES := $(wildcard tests/support/demo_*.c)
-FORMATTED := $(wildcard $(foreach room,$(ROOMS) tests/unit tests/support,$(room)/*.c $(room)/*.h))
+FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
+FORMATTED := $(wildcard $(foreach room,$(ROOMS) tests/unit tests/support tests/fuzz tests/scarcity,$(room)/*.c $(room)/*.h))
 
 OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SOURCES))
 # The tests that are worth running under the thread sanitizer.
-THREADED_TESTS = $(patsubst %.c,$(BUILD)/%,$(shell grep -l '"broadcaster/' $(UNIT_SOURCES)))
+THREADED_TESTS = $(patsubst %.c,$(BUILD)/%,$(shell grep -lE '"(broadcaster/|tests/support/unit_(worker|routes))' $(UNIT_SOURCES)))
 
 # NDEBUG is never defined: asserts stay in what is shipped.
 CFLAGS ?= -g $(if $(SANITIZE),-O1,-O2)
@@ -47,7 +49,7 @@ ifneq ($(SANITIZE),)
 ALL_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 ALL_LDFLAGS += -fsanitize=$(SANITIZE)
 else
-ALL_CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+ALL_CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 ALL_CFLAGS += -fstack-protector-strong -fstack-clash-protection
 ALL_LDFLAGS += -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 endif
@@ -70,6 +72,20 @@ $(UNIT_TESTS): %: %.o $(BUILD)/libsluice.a
 	@echo '  link     $@'
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+$(FUZZERS): %: %.o $(BUILD)/libsluice.a
+	@echo '  link     $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+# The gateway with a malloc that fails when a test says so. That runs before the sanitizer is ready, and must call it
+# last (-O2), for the sanitizer looks at who called.
+SCARCE := tests/scarcity/failing_malloc.c
+$(BUILD)/scarcity/sluice: $(call OBJECTS,server/main.c $(SCARCE)) $(BUILD)/libsluice.a
+	@echo '  link     $@'
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(call OBJECTS,$(SCARCE)): ALL_CFLAGS += -fno-sanitize=all -O2
+
 $(BUILD)/libsluice.a: $(call OBJECTS,$(LIBRARY_SOURCES))
 	@rm -f $@
 	@echo '  archive  $@'
@@ -87,7 +103,7 @@ $(BUILD)/libraries:
 	@pkg-config --print-errors --exists $(LIBRARIES) || { echo 'run scripts/install-deps.sh build' >&2; exit 1; }
 	@mkdir -p $(@D) && touch $@
 
--include $(patsubst %.o,%.d,$(call OBJECTS,$(SOURCES) $(UNIT_SOURCES) $(AGENT_SOURCES)))
+-include $(patsubst %.o,%.d,$(call OBJECTS,$(SOURCES) $(UNIT_SOURCES) $(AGENT_SOURCES) $(FUZZ_SOURCES) $(SCARCE)))
 .SECONDARY:
 
 # ---- tests ----------------------------------------------------------------------------------------
@@ -121,6 +137,48 @@ tsan: ## Run the broadcaster's and the integration tests with the thread sanitiz
 	@scripts/install-deps.sh test
 	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread SLUICE_TEST_SLOW=8 check-threads
 
+.PHONY: scarcity
+scarcity: ## Let allocations and descriptors fail, some of them; LONG=1: each of them, which takes minutes
+	@scripts/install-deps.sh test
+	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined SLUICE_TEST_SLOW=2 \
+		$(if $(LONG),SCARCE_LONG=1 SUITE_TIMEOUT_S=3600) check-scarcity
+
+.PHONY: check-scarcity
+check-scarcity: $(BUILD)/scarcity/sluice
+	@scripts/run-tests.sh $(BUILD)/scarcity tests/scarcity
+
+# How long each target is fuzzed.
+SECONDS = 60
+.PHONY: fuzz
+fuzz: ## Fuzz each parser for SECONDS=60 with libFuzzer; FUZZ=sse_parser takes that one alone
+	@scripts/install-deps.sh test
+	@$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang SANITIZE=address,undefined \
+		CFLAGS='-g -O1 -fsanitize=fuzzer-no-link' fuzzers
+	@scripts/run-fuzz.sh build-fuzz $(SECONDS) $(FUZZ)
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+
+.PHONY: coverage
+coverage: ## Show which lines and branches the unit and integration tests run, and write build-coverage/report/
+	@scripts/install-deps.sh test
+	@scripts/install-deps.sh lint
+	@$(MAKE) --no-print-directory BUILD=build-coverage CFLAGS='-g -O0 --coverage' LDFLAGS=--coverage \
+		SLUICE_TEST_SLOW=3 check-coverage
+
+.PHONY: check-coverage
+check-coverage: all unit-tests
+	@find $(BUILD) -name '*.gcda' -delete
+	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS) tests/integration
+	@mkdir -p $(BUILD)/report
+	@gcovr --print-summary --object-directory $(BUILD) $(foreach room,$(ROOMS),--filter '$(room)/') \
+		--html-details $(BUILD)/report/index.html $(BUILD)
+
+.PHONY: valgrind
+valgrind: unit-tests ## Run the unit tests under valgrind's memcheck
+	@scripts/install-deps.sh lint
+	@scripts/check-valgrind.sh $(UNIT_TESTS)
+
 .PHONY: check-everything
 check-everything: all unit-tests
 	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS) tests/integration tests/browser
@@ -129,7 +187,33 @@ check-everything: all unit-tests
 check-threads: all $(THREADED_TESTS)
 	@scripts/run-tests.sh $(BUILD) $(THREADED_TESTS) tests/integration
 
+# Nothing may run beside a measurement.
+.PHONY: faults
+faults: all $(BUILD)/crowd ## Break upstreams and clients in every way and see that nothing is left; LONG=1 takes minutes
+	@scripts/install-deps.sh test
+	@FAULTS_LONG=$(LONG) TEST_CONCURRENCY=1 scripts/run-tests.sh $(BUILD) tests/faults
+
+$(BUILD)/crowd: $(call OBJECTS,tests/support/crowd.c)
+	@echo '  link     $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+# A long soak draws the plot that is in the documentation.
+MINUTES = 10
+.PHONY: soak
+soak: all ## Churn for MINUTES=10: memory, descriptors and latency stay where they are; from 5 on it draws docs/soak.svg
+	@SLUICE_BIN=$(BUILD)/sluice node tests/soak/soak.mjs $(MINUTES) \
+		$$(awk 'BEGIN { print ($(MINUTES) >= 5) ? "docs/soak.svg" : "$(BUILD)/soak.svg" }')
+
 # ---- the source tree ------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: ## Fail if a static analyzer finds something: cppcheck, gcc's, clang-tidy with clang's
+	@scripts/install-deps.sh lint
+	@scripts/lint.sh
+
+.PHONY: hardening
+hardening: $(BUILD)/sluice ## Fail if the program is not PIE, full RELRO, fortified and stack protected
+	@scripts/check-hardening.sh $(BUILD)/sluice
 
 .PHONY: format
 format: ## Format the sources
@@ -160,10 +244,12 @@ install: $(BUILD)/sluice ## Install the program, its man page and an example con
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -D -m 644 scripts/sluice.1 $(DESTDIR)$(PREFIX)/share/man/man1/sluice.1
 	install -D -m 644 scripts/sluice.example.yaml $(DESTDIR)$(PREFIX)/share/doc/sluice/sluice.example.yaml
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|' scripts/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf $(BUILD) build-asan build-tsan
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-coverage
 
 .PHONY: help
 help: ## List the targets

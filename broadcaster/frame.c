@@ -19,7 +19,10 @@ struct lines {
 
 static struct lines lines_of(const char *data, size_t length) {
     return (struct lines){
-        .next = data, .end = data + length, .has_cr = length > 0 && memchr(data, '\r', length) != NULL};
+        .next = data,
+        /* cppcheck-suppress pointerOutOfBoundsCond ; no data is as long as the bound that is asked for */
+        .end = data + length,
+        .has_cr = length > 0 && memchr(data, '\r', length) != NULL};
 }
 
 static const char *find_line_end(const struct lines *lines) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* cppcheck-suppress unusedStructMember ; the macros of sys/queue.h use them */
 TAILQ_HEAD(task_list, task);
 
 struct task_table {

@@ -44,7 +44,7 @@ void watch_post_later(struct watch *watch) {
         inbox_post(watch->fanout->inbox, &watch->dirty_item);
 }
 
-static struct watch *find_locked(struct fanout *fanout, struct session *session) {
+static struct watch *find_locked(const struct fanout *fanout, struct session *session) {
     lock_assert_held(&session->lock);
     struct watch *watch = LIST_FIRST(&session->watches);
     while (watch != NULL && watch->fanout != fanout)

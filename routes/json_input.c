@@ -140,6 +140,7 @@ int json_input_names_differ(const cJSON *object) {
     size_t count = 0;
     const cJSON *member;
     cJSON_ArrayForEach(member, object) count++;
+    /* cppcheck-suppress knownConditionTrueFalse ; it does not see the loop in cJSON_ArrayForEach() */
     if (count < 2)
         return 1;
     const char **names = malloc(count * sizeof(*names));

@@ -9,6 +9,7 @@ uint64_t process_memory_resident_bytes(void) {
     FILE *file = fopen("/proc/self/statm", "re");
     if (file == NULL)
         return 0;
+    /* The kernel writes numbers. NOLINTNEXTLINE(cert-err34-c) */
     if (fscanf(file, "%llu %llu", &total, &resident) != 2)
         resident = 0;
     fclose(file);

@@ -2,13 +2,15 @@
 # Installs what is missing to build and to test, and is done in no time if nothing is.
 #
 #   scripts/install-deps.sh build    what the programs are built from: Debian packages
+#   scripts/install-deps.sh lint     what make lint, coverage and valgrind need besides
 #   scripts/install-deps.sh test     also what the tests need: more of them, Node.js 20 and npm packages
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build_packages=(build-essential pkg-config libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libcjson-dev
     libcyaml-dev libyaml-dev uthash-dev)
-test_packages=(libcmocka-dev clang clang-format curl chromium git spin)
+test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git spin)
+lint_packages=(clang clang-tidy cppcheck gcovr valgrind libc6-dbg)
 
 fail() {
     echo "install-deps: $*" >&2
@@ -82,7 +84,10 @@ test)
     install_modules tests
     install_modules tests/adk-upstream
     ;;
+lint)
+    install_packages "${build_packages[@]}" "${lint_packages[@]}"
+    ;;
 *)
-    fail "usage: scripts/install-deps.sh build|test"
+    fail "usage: scripts/install-deps.sh build|test|lint"
     ;;
 esac
