@@ -1,9 +1,9 @@
-/* The configuration file: libcyaml reads and judges it; libyaml's marks tell the lines, which libcyaml does
- * not. */
+/* The configuration file: libcyaml reads and judges it. */
 #include "server/config_file.h"
 
 #include "base/buffer.h"
 #include "server/config_keys.h"
+#include "server/config_place.h"
 
 #include <cyaml/cyaml.h>
 #include <errno.h>
@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <yaml.h>
 
 /* ---- bytes -------------------------------------------------------------------------------------- */
 
@@ -44,70 +43,6 @@ static bool load_text(const char *path, struct buffer *text, struct config_error
         /* glibc's strerror() has a buffer for each thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
         config_error_set(error, "%s: cannot be read: %s", path, strerror(-result));
     return result == 0;
-}
-
-/* ---- lines -------------------------------------------------------------------------------------- */
-
-/* Where the parser stopped; an error of its reader has an offset only. */
-static unsigned problem_line(const yaml_parser_t *parser, const struct buffer *text) {
-    unsigned line = 1;
-
-    if (parser->error != YAML_READER_ERROR)
-        return (unsigned)parser->problem_mark.line + 1;
-    for (size_t i = 0; i < parser->problem_offset && i < text->length; i++)
-        line += text->bytes[i] == '\n';
-    return line;
-}
-
-/* How far a walk through the top-level mapping has come. */
-struct walk {
-    unsigned depth;     /* of mappings and lists */
-    unsigned documents; /* begun */
-    bool is_value;      /* what comes next at depth 1 */
-};
-
-/* Whether the event is a key of the top-level mapping. */
-static bool walk_step(struct walk *walk, const yaml_event_t *event) {
-    bool ends = event->type == YAML_MAPPING_END_EVENT || event->type == YAML_SEQUENCE_END_EVENT;
-    bool begins = event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT;
-    bool single = event->type == YAML_SCALAR_EVENT || event->type == YAML_ALIAS_EVENT;
-
-    walk->documents += event->type == YAML_DOCUMENT_START_EVENT;
-    walk->depth -= ends;
-    bool is_key = single && walk->depth == 1 && !walk->is_value;
-    if (walk->depth == 1 && (single || ends))
-        walk->is_value = !walk->is_value;
-    walk->depth += begins;
-    return is_key;
-}
-
-/* The line of the `nth` time that `key` stands at the top level, from 1. Without a key: the line of what is
- * no YAML, or of a second document. 0: there is none. */
-static unsigned find_line(const struct buffer *text, const char *key, unsigned nth) {
-    struct walk walk = {0};
-    yaml_parser_t parser;
-    yaml_event_t event;
-    unsigned line = 0;
-    bool end = !yaml_parser_initialize(&parser);
-
-    if (end)
-        return 0;
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text->bytes, text->length);
-    while (line == 0 && !end) {
-        if (!yaml_parser_parse(&parser, &event)) {
-            line = key == NULL ? problem_line(&parser, text) : 0;
-            break;
-        }
-        bool is_key = walk_step(&walk, &event);
-        if (key == NULL ? walk.documents == 2
-                        : is_key && event.type == YAML_SCALAR_EVENT &&
-                              strcmp((const char *)event.data.scalar.value, key) == 0 && --nth == 0)
-            line = (unsigned)event.start_mark.line + 1;
-        end = event.type == YAML_STREAM_END_EVENT;
-        yaml_event_delete(&event);
-    }
-    yaml_parser_delete(&parser);
-    return line;
 }
 
 /* ---- schema ------------------------------------------------------------------------------------- */
@@ -146,7 +81,7 @@ static cyaml_schema_field_t field_schema(size_t index) {
 /* libcyaml tells its errors by log lines alone: the first is the reason, the ones behind it the place. */
 struct complaint {
     char reason[256];
-    char key[64]; /* "" if it names none */
+    char key[64]; /* of ours; "" if it names none */
 };
 
 /* What stands in `line` behind `mark`, up to one of `ends`. */
@@ -171,8 +106,7 @@ static void PRINTF_LIKE(3, 0)
         !copy_behind(line, "libyaml: ", "\n", complaint->reason, sizeof(complaint->reason)) &&
         !copy_behind(line, "Load: ", "\n", complaint->reason, sizeof(complaint->reason)))
         snprintf(complaint->reason, sizeof(complaint->reason), "%.*s", (int)strcspn(line, "\n"), line);
-    if (!copy_behind(line, "Unexpected key: ", "\n", complaint->key, sizeof(complaint->key)) &&
-        !copy_behind(line, "Mapping field already seen: ", "\n", complaint->key, sizeof(complaint->key)))
+    if (!copy_behind(line, "Mapping field already seen: ", "\n", complaint->key, sizeof(complaint->key)))
         copy_behind(line, "in mapping field '", "'", complaint->key, sizeof(complaint->key));
 }
 
@@ -194,13 +128,14 @@ static void refuse_shape(const char *path, unsigned line, const char *name, stru
     buffer_finish(&allowed);
 }
 
-static void refuse_key(const char *path, unsigned line, const char *name, struct config_error *error) {
-    const struct config_key *meant = config_key_nearest(name);
+static void refuse_key(const char *path, const struct buffer *text, struct config_error *error) {
+    const struct config_place place = config_place_of_unknown_key(text);
+    const struct config_key *meant = config_key_nearest(place.name);
     struct buffer names;
 
     buffer_init(&names, sizeof(error->text));
     if (config_keys_append_names(&names))
-        config_error_set(error, "%s:%u: %s: unknown key%s%s; the keys are %s", path, line, name,
+        config_error_set(error, "%s:%u: %s: unknown key%s%s; the keys are %s", path, place.line, place.name,
                          meant != NULL ? ", perhaps meant as " : "", meant != NULL ? meant->name : "",
                          names.bytes);
     else
@@ -211,13 +146,13 @@ static void refuse_key(const char *path, unsigned line, const char *name, struct
 static void refuse(const char *path, const struct buffer *text, cyaml_err_t code,
                    const struct complaint *complaint, struct config_error *error) {
     bool twice = strncmp(complaint->reason, "Mapping field already seen", 26) == 0;
-    unsigned line = find_line(text, complaint->key, twice ? 2 : 1);
-    unsigned problem = find_line(text, NULL, 0);
+    unsigned line = config_place_of_key(text, complaint->key, twice ? 2 : 1).line;
+    unsigned problem = config_place_of_problem(text).line;
 
     if (code == CYAML_ERR_OOM)
         config_error_set(error, "%s: out of memory", path);
     else if (code == CYAML_ERR_INVALID_KEY)
-        refuse_key(path, line, complaint->key, error);
+        refuse_key(path, text, error);
     else if (twice)
         config_error_set(error, "%s:%u: %s: is given twice", path, line, complaint->key);
     else if (code == CYAML_ERR_ALIAS && line == 0)
@@ -257,13 +192,23 @@ static struct config_file_value *take_values(const struct raw_value *raw, const 
         if (raw[i].text == NULL && raw[i].items == NULL)
             continue;
         values[i].text = raw[i].items != NULL ? join_items(&raw[i]) : strdup(raw[i].text);
-        values[i].line = find_line(text, config_keys[i].name, 1);
+        values[i].line = config_place_of_key(text, config_keys[i].name, 1).line;
         if (values[i].text == NULL) {
             config_file_values_destroy(values);
             return NULL;
         }
     }
     return values;
+}
+
+/* libcyaml gives C strings, which would end at an escaped NUL. */
+static bool check_whole(const char *path, const struct buffer *text, struct config_error *error) {
+    const struct config_place place = config_place_of_nul(text);
+
+    if (place.line > 0)
+        config_error_set(error, "%s:%u: %s%smust be without NUL (\\0)", path, place.line, place.name,
+                         place.name[0] != '\0' ? ": " : "");
+    return place.line == 0;
 }
 
 static struct config_file_value *parse_text(const char *path, const struct buffer *text,
@@ -304,7 +249,7 @@ struct config_file_value *config_file_read(const char *path, struct config_error
     }
     for (size_t i = 0; i < config_keys_count; i++)
         fields[i] = field_schema(i);
-    if (load_text(path, &text, error))
+    if (load_text(path, &text, error) && check_whole(path, &text, error))
         values = parse_text(path, &text, fields, error);
 finish:
     buffer_finish(&text);

@@ -156,11 +156,45 @@ void config_print_docs(FILE *out) {
 
 /* ---- YAML --------------------------------------------------------------------------------------- */
 
-static bool append_quoted(struct buffer *yaml, const char *text, size_t length, bool quoted) {
-    return quoted ? json_text_append_string(yaml, text, length) : buffer_append(yaml, text, length);
+/* The character, with its length in UTF-8, that is no plain one in YAML: C1 control characters, which are or
+ * were line ends there, U+2028, U+2029, the byte order mark, U+FFFE and U+FFFF. 0: it may stand as it is. */
+static unsigned odd_character(const char *text, size_t *ret_length) {
+    const unsigned char *bytes = (const unsigned char *)text;
+
+    *ret_length = bytes[0] == 0xC2 ? 2 : 3;
+    if (bytes[0] == 0xC2)
+        return bytes[1] < 0xA0 ? bytes[1] : 0;
+    if (bytes[0] != 0xE2 && bytes[0] != 0xEF)
+        return 0;
+    unsigned character = (bytes[0] & 0x0Fu) << 12 | (bytes[1] & 0x3Fu) << 6 | (bytes[2] & 0x3Fu);
+    bool odd = character == 0x2028 || character == 0x2029 || character == 0xFEFF || character >= 0xFFFE;
+    return odd ? character : 0;
 }
 
-/* Writes a value as its type formats it, as YAML; JSON strings are YAML too. */
+/* JSON strings are YAML too, once those characters are escaped. */
+static bool append_string(struct buffer *yaml, const char *text, size_t length) {
+    struct buffer json;
+    size_t plain = 0, odd_length; /* start of what needs no escape */
+
+    buffer_init(&json, TEXT_MAX);
+    bool fits = json_text_append_string(&json, text, length);
+    for (size_t i = 0; fits && i < json.length; i++) {
+        unsigned odd = odd_character(json.bytes + i, &odd_length);
+        if (odd == 0)
+            continue;
+        fits = buffer_append(yaml, json.bytes + plain, i - plain) && buffer_printf(yaml, "\\u%04X", odd);
+        plain = i + odd_length;
+    }
+    fits = fits && buffer_append(yaml, json.bytes + plain, json.length - plain);
+    buffer_finish(&json);
+    return fits;
+}
+
+static bool append_quoted(struct buffer *yaml, const char *text, size_t length, bool quoted) {
+    return quoted ? append_string(yaml, text, length) : buffer_append(yaml, text, length);
+}
+
+/* Writes a value as its type formats it, as YAML. */
 static bool append_yaml(struct buffer *yaml, const struct config_type *type, const char *text) {
     size_t length;
 

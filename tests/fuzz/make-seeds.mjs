@@ -90,5 +90,5 @@ for (const text of ['', 'listen: 127.0.0.1:0\nworkers: 2\n', 'listen: "[::1]:80"
     'cors_origins: [https://a.example, "http://b:81"]\ncors_credentials: true\n', 'cors_origins: ["*"]\n', 'nope: 1\n',
     'listen: 127.0.0.1:0\nlisten: x\n', 'a: &a 1\nb: *a\n', '- 1\n', '---\nworkers: 1\n---\nworkers: 2\n', 'workers: [1\n',
     'log_bytes_max: 4KiB\nevent_bytes_max: 1KiB\n', 'upstream_authorization: "Bearer 0123456789012345678901234567890123456789"\n',
-    'upstream_model: "a\\u00e9\\n"\n', 'listen: 0.0.0.0:1\n', 'runs_max: null\ntasks_kept: ~\n', 'log_level: |\n  info\n'])
+    'upstream_model: "a\\u00e9\\n"\n', 'upstream_model: "a\\u0085\\u2028\\ufeff"\n', 'upstream_model: "a\\0b"\n', 'listen: 0.0.0.0:1\n', 'runs_max: null\ntasks_kept: ~\n', 'log_level: |\n  info\n'])
     seed('config', [0], text);

@@ -1,6 +1,9 @@
 /* Settings that are refused: one line that names the place and what is allowed. */
 #include "tests/support/config_loading.h"
 
+/* 80 bytes, which is what a message shows of a name. */
+#define LONG_NAME "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
 static void a_bad_file_is_told_in_one_line_with_its_place(void **state) {
     static const struct {
         const char *text;
@@ -13,6 +16,13 @@ static void a_bad_file_is_told_in_one_line_with_its_place(void **state) {
          "sluice.yaml:2: log_levle: unknown key, perhaps meant as log_level; the keys are listen, "},
         {"{runs_max: 1,\n qqqqqqqqqqqqq: 2}",
          "sluice.yaml:2: qqqqqqqqqqqqq: unknown key; the keys are listen, "},
+        {"\n\n\"a\\nb\": 1\n", "sluice.yaml:3: a?b: unknown key; the keys are listen, "},
+        {"\n" LONG_NAME "x: 1\n", "sluice.yaml:2: " LONG_NAME "...: unknown key; the keys are listen, "},
+        {"runs_max: 1\nupstream_model: \"a\\0b\"\n",
+         "sluice.yaml:2: upstream_model: must be without NUL (\\0)\n"},
+        {"cors_origins:\n  - \"https://a.example\\x00.evil\"\n",
+         "sluice.yaml:2: cors_origins: must be without NUL (\\0)\n"},
+        {"\"runs_max\\0x\": 5\n", "sluice.yaml:1: runs_max: must be without NUL (\\0)\n"},
         {"# c\n\nlog_level: loud\n",
          "sluice.yaml:3: log_level: \"loud\" is not one of debug, info, warn, error\n"},
         {"runs_max: 1\n\"runs_max\" : 0\n", "sluice.yaml:2: runs_max: is given twice\n"},
@@ -25,6 +35,7 @@ static void a_bad_file_is_told_in_one_line_with_its_place(void **state) {
         {"cors_origins:\n  - a: b\n", "sluice.yaml:1: cors_origins: must be a list of origins"},
         {"runs_max: 1\n---\nruns_max: 2\n", "sluice.yaml:2: is a second YAML document"},
         {"runs_max: &a 5\ntasks_kept: *a\n", "sluice.yaml:2: tasks_kept: aliases are not allowed\n"},
+        {"*a : 5\n", "sluice.yaml: aliases are not allowed\n"},
         {"runs_max: \"5\nlisten: 3\n", "sluice.yaml:3: is not YAML: found unexpected end of stream\n"},
         {"runs_max: 1\n\tlisten: 3\n", "sluice.yaml:2: is not YAML: "},
         {"runs_max: 1\n\nupstream_model: \"\xff\"\n",

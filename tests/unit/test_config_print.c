@@ -62,6 +62,32 @@ static void printed_values_load_as_what_they_were(void **state) {
     free(before);
 }
 
+/* The text is printed with this in it, and loads as it was. */
+static void check_printed_text(const char *text, const char *printed_as) {
+    struct loaded loaded;
+
+    load(&loaded, "--upstream-model", text, NULL);
+    char *values = printed_values(load_good(&loaded));
+    assert_non_null(strstr(values, printed_as));
+    config_destroy(loaded.config);
+    write_file(values);
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    assert_string_equal(load_good(&loaded)->upstream.model, text);
+    config_destroy(loaded.config);
+    free(values);
+}
+
+static void printed_texts_load_as_they_were(void **state) {
+    /* YAML takes these for line ends, or refuses them: C1 control characters, the byte order mark. */
+    static const char odd[] = "\xc2\x80\xc2\x84\xc2\x85\xc2\x9f\xe2\x80\xa8\xe2\x80\xa9\xef\xbb\xbf";
+    static const char escaped[] = "\"\\u0080\\u0084\\u0085\\u009F\\u2028\\u2029\\uFEFF\"";
+    static const char plain[] = "\u00a0\u00e9\u20a8\u2027\u202a\u8a9e\ufeba\ufffd\U0001f600\U0010ffff";
+
+    (void)state;
+    check_printed_text(odd, escaped);
+    check_printed_text(plain, plain);
+}
+
 static void the_example_says_the_defaults(void **state) {
     char *example = printed(config_print_example);
     struct loaded loaded;
@@ -115,6 +141,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(secrets_are_never_printed),
         cmocka_unit_test(printed_values_load_as_what_they_were),
+        cmocka_unit_test(printed_texts_load_as_they_were),
         cmocka_unit_test(the_example_says_the_defaults),
         cmocka_unit_test(help_and_documentation_name_every_key_within_their_width),
     };
