@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "routes/header_value.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -98,17 +99,13 @@ void collect_refuse(struct request *request, const struct collected *answer) {
 }
 
 void collect_pass_on(struct request *request, const struct collected *answer) {
-    if (!answer->complete || answer->status < 200 || (answer->status >= 300 && answer->status < 400)) {
-        collect_refuse(request, answer);
-        return;
-    }
-    if (answer->length == 0 && answer->status < 300) {
+    assert(answer->complete && answer->status >= 200 && answer->status < 300);
+    if (answer->length == 0) {
         reply_empty(request, answer->status);
         return;
     }
     if (!answer->is_json) {
-        int status = answer->status >= 400 ? answer->status : 503;
-        reply_error(request, status, "upstream_error",
+        reply_error(request, 503, "upstream_error",
                     "The upstream answered with status %d, and not with JSON.", answer->status);
         return;
     }

@@ -21,8 +21,8 @@ struct collected {
 void collect_start(struct request *request, const char *method, const char *path, const char *body,
                    size_t length, void (*done)(struct request *request, const struct collected *answer));
 
-/** Answers with what was collected; an error that is no JSON, or no answer at all, in the gateway's own
- * words. */
+/** Answers with what was collected, which is complete and has a status of 200 to 299; what is no JSON is told
+ * in the gateway's own words. */
 void collect_pass_on(struct request *request, const struct collected *answer);
 
 /** Answers that the upstream gave no usable answer. */

@@ -5,8 +5,8 @@
 
 #include "routes/request.h"
 
-/** Adds the headers that let the page of an allowed origin read the answer. For every request, before
- * anything is decided. */
+/** Adds the headers that let the page of an allowed origin read the answer. For every request: the router
+ * does it before anything is decided, and who refuses one before the router does it for his refusal. */
 void cors_add_headers(struct request *request);
 
 /** Whether an OPTIONS request is a preflight. */

@@ -1,4 +1,4 @@
-/* What there is, how much of it may be, and what has been counted: GET /stats. */
+/* What there is: GET /health; with how much of it may be and what has been counted: GET /stats. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -47,6 +47,35 @@ static void write_counters(struct json_writer *json) {
     json_end_object(json);
 }
 
+/* What there is, in a few numbers. */
+static void write_summary(struct json_writer *json, const struct routes_context *context,
+                          const struct broadcaster_stats *stats) {
+    json_add_string(json, "version", context->version);
+    json_add_number(json, "uptime_ms", clock_unix_ms() - context->started_unix_ms);
+    json_add_count(json, "workers", context->workers);
+    json_add_count(json, "sessions", stats->sessions);
+    json_add_count(json, "subscribers", stats->subscribers);
+    json_add_count(json, "runs", stats->runs);
+    json_add_count(json, "runs_queued", stats->runs_queued);
+}
+
+void handle_health(struct request *request) {
+    const struct routes_context *context = request->context;
+    struct broadcaster_stats stats;
+    broadcaster_get_stats(context->broadcaster, &stats);
+    struct json_writer json;
+    json_writer_init(&json, ANSWER_BYTES_MAX);
+    json_begin_object(&json, NULL);
+    json_add_string(&json, "status", broadcaster_is_draining(context->broadcaster) ? "draining" : "ok");
+    json_add_time(&json, "started_at", context->started_unix_ms);
+    write_summary(&json, context, &stats);
+    json_begin_object(&json, "upstream");
+    json_add_string(&json, "kind", context->upstream->adapter->name);
+    json_end_object(&json);
+    json_end_object(&json);
+    reply_json(request, 200, &json);
+}
+
 void handle_stats(struct request *request) {
     const struct routes_context *context = request->context;
     struct broadcaster_stats stats;
@@ -54,15 +83,9 @@ void handle_stats(struct request *request) {
     struct json_writer json;
     json_writer_init(&json, ANSWER_BYTES_MAX);
     json_begin_object(&json, NULL);
-    json_add_string(&json, "version", context->version);
-    json_add_number(&json, "uptime_ms", clock_unix_ms() - context->started_unix_ms);
-    json_add_count(&json, "workers", context->workers);
+    write_summary(&json, context, &stats);
     json_add_bool(&json, "draining", broadcaster_is_draining(context->broadcaster));
     json_add_count(&json, "connections", context->connections());
-    json_add_count(&json, "sessions", stats.sessions);
-    json_add_count(&json, "subscribers", stats.subscribers);
-    json_add_count(&json, "runs", stats.runs);
-    json_add_count(&json, "runs_queued", stats.runs_queued);
     json_add_count(&json, "tasks", stats.tasks);
     json_add_count(&json, "log_events", stats.log_events);
     json_add_count(&json, "log_bytes", stats.log_bytes);

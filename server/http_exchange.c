@@ -2,6 +2,7 @@
 #include "server/http_exchange.h"
 
 #include "base/metrics.h"
+#include "routes/cors.h"
 #include "routes/router.h"
 #include "server/http_head.h"
 #include "server/socket_sink.h"
@@ -189,14 +190,18 @@ static void check(struct http_exchange *exchange, const char *method, const char
     const char *offence = http_head_check(exchange, method, version);
     if (offence != NULL) {
         note_offence(exchange, offence);
-    } else if (!address_take_request(exchange->listener->limits, exchange->connection->address)) {
+    } else if (request->reply.kind == REPLY_NONE &&
+               !address_take_request(exchange->listener->limits, exchange->connection->address)) {
         metrics_add(METRIC_REQUESTS_OF_ADDRESS_REFUSED, 1);
         reply_error(request, 429, "too_many_requests_of_address", "Your address asks too often.");
-    } else {
-        router_begin(request);
-        if (request->reply.status == 413)
-            note_offence(exchange, "body_too_large");
     }
+    if (request->reply.kind != REPLY_NONE) {
+        cors_add_headers(request);
+        return;
+    }
+    router_begin(request);
+    if (request->reply.status == 413)
+        note_offence(exchange, "body_too_large");
 }
 
 /* A refusal need not wait for a body; the library closes the connection after it then. Without a body it is
@@ -232,10 +237,15 @@ void http_exchange_time_out(struct http_exchange *exchange) {
 }
 
 static enum MHD_Result take_upload(struct http_exchange *exchange, const char *upload, size_t length) {
-    if (buffer_append(&exchange->body, upload, length))
+    struct buffer *body = &exchange->body;
+    if (buffer_append(body, upload, length))
         return MHD_YES;
-    router_refuse_body(&exchange->request);
-    note_offence(exchange, "body_too_large");
+    if (body->length + length > body->bytes_max) {
+        router_refuse_body(&exchange->request);
+        note_offence(exchange, "body_too_large");
+    } else {
+        reply_no_memory(&exchange->request);
+    }
     cut_off(exchange);
     return MHD_NO;
 }

@@ -4,6 +4,7 @@
 #include "server/http_target.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
@@ -78,13 +79,14 @@ static struct head look_at_head(const struct http_exchange *exchange, const char
     return head;
 }
 
-static bool target_is_plain(struct http_exchange *exchange, const char *host) {
-    struct request *request = &exchange->request;
+/* 0; -EINVAL: the target is no plain path on this host; -ENOMEM. */
+static int read_target(struct request *request, const char *host) {
     const char *path = http_target_path(request->path, host);
     if (path == NULL || (*path == '*' && request->method != METHOD_OPTIONS))
-        return false;
+        return -EINVAL;
     request->path = path;
-    return http_path_is_plain(path) && http_query_is_plain(request->query);
+    int result = http_path_check(path);
+    return result == 0 ? http_query_check(request->query) : result;
 }
 
 static const char *refuse(struct request *request, int status, const char *code, const char *message) {
@@ -114,14 +116,16 @@ static const char *check_length(struct request *request, const struct head *head
 }
 
 /* For whom it is (RFC 9112, section 3.2). */
-static const char *check_target(struct http_exchange *exchange, const struct head *head) {
-    struct request *request = &exchange->request;
+static const char *check_target(struct request *request, const struct head *head) {
     const char *host = request_header(request, "Host");
     if (head->hosts != 1 && !(request->http_1_0 && head->hosts == 0))
         return refuse(request, 400, "invalid_host", "A request has one Host header.");
     if (host != NULL && !http_authority_is_valid(host, strlen(host)))
         return refuse(request, 400, "invalid_host", "The Host header is no host with or without a port.");
-    if (!target_is_plain(exchange, host))
+    int result = read_target(request, host);
+    if (result == -ENOMEM)
+        reply_no_memory(request);
+    else if (result < 0)
         return refuse(request, 400, "invalid_target", "The target is not a plain path on this host.");
     return NULL;
 }
@@ -147,6 +151,6 @@ const char *http_head_check(struct http_exchange *exchange, const char *method, 
     if (offence == NULL)
         offence = check_syntax(&exchange->request, &head, method);
     if (offence == NULL)
-        offence = check_target(exchange, &head);
+        offence = check_target(&exchange->request, &head);
     return offence;
 }

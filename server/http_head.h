@@ -9,7 +9,8 @@
 #include "server/http_exchange.h"
 
 /** Answers the request if its head is not in order, and returns the error's code. NULL: it is, and its path
- * is that of the target, whichever form that has. */
+ * is that of the target, whichever form that has; or there is no memory to tell, which is answered as well.
+ */
 const char *http_head_check(struct http_exchange *exchange, const char *method, const char *version);
 
 #endif

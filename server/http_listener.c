@@ -23,8 +23,20 @@ uint64_t http_listener_connections(void) {
 
 /* ---- libmicrohttpd's callbacks ------------------------------------------------------------------- */
 
-static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection) {
-    return http_exchange_create(context, uri, connection);
+/* That the connection is closed now is no fault of the client's. */
+static void note_no_memory(struct MHD_Connection *handle) {
+    struct http_connection *connection =
+        MHD_get_connection_info(handle, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    if (connection != NULL)
+        connection->closing = true;
+    log_error("out_of_memory", LOG_STR("for", "a request"));
+}
+
+static void *on_request_line(void *context, const char *uri, struct MHD_Connection *handle) {
+    struct http_exchange *exchange = http_exchange_create(context, uri, handle);
+    if (exchange == NULL)
+        note_no_memory(handle);
+    return exchange;
 }
 
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,

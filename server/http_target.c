@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -95,22 +96,21 @@ static bool path_stays(const char *path) {
     return true;
 }
 
-/* Decodes once. NULL: some of it may not be there, or there is no memory. */
-static char *decode(const char *text, bool (*may_be)(int byte)) {
+/* Decodes once; 0, -EINVAL: some of it may not be there, or -ENOMEM. The caller frees the text. */
+static int decode(const char *text, bool (*may_be)(int byte), char **ret_decoded) {
     char *decoded = malloc(strlen(text) + 1);
     size_t length = 0;
-    bool is_good = decoded != NULL;
+    bool is_good = true;
+    if (decoded == NULL)
+        return -ENOMEM;
     while (is_good && *text != '\0') {
         int byte = next_byte(&text);
         is_good = byte > 0 && may_be(byte);
         decoded[length++] = (char)byte;
     }
-    if (is_good && utf8_is_valid(decoded, length)) {
-        decoded[length] = '\0';
-        return decoded;
-    }
-    free(decoded);
-    return NULL;
+    decoded[length] = '\0';
+    *ret_decoded = decoded;
+    return is_good && utf8_is_valid(decoded, length) ? 0 : -EINVAL;
 }
 
 /* A percent sign that was encoded would be one of an encoding to whoever decodes twice. */
@@ -123,15 +123,18 @@ static bool may_be_in_query(int byte) {
     return true;
 }
 
-bool http_path_is_plain(const char *path) {
-    char *decoded = decode(path, may_be_in_path);
-    bool is_plain = decoded != NULL && path_stays(decoded);
+int http_path_check(const char *path) {
+    char *decoded = NULL;
+    int result = decode(path, may_be_in_path, &decoded);
+    if (result == 0 && !path_stays(decoded))
+        result = -EINVAL;
     free(decoded);
-    return is_plain;
+    return result;
 }
 
-bool http_query_is_plain(const char *query) {
-    char *decoded = decode(query, may_be_in_query);
+int http_query_check(const char *query) {
+    char *decoded = NULL;
+    int result = decode(query, may_be_in_query, &decoded);
     free(decoded);
-    return decoded != NULL;
+    return result;
 }

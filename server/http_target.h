@@ -19,11 +19,11 @@ const char *http_target_path(const char *target, const char *host) MUST_CHECK;
 
 /** Whether the path means the same to everybody: visible ASCII with whole percent-encodings, which stand for
  * UTF-8 without control characters and percent signs, and no "." or ".." as a segment, however it is written,
- * between slashes or backslashes. False also: out of memory. */
-bool http_path_is_plain(const char *path) MUST_CHECK;
+ * between slashes or backslashes. 0; -EINVAL: it does not; -ENOMEM. */
+int http_path_check(const char *path) MUST_CHECK;
 
-/** Whether the query is visible ASCII with whole percent-encodings, which stand for UTF-8 without NUL. False
- * also: out of memory. */
-bool http_query_is_plain(const char *query) MUST_CHECK;
+/** Whether the query is visible ASCII with whole percent-encodings, which stand for UTF-8 without NUL. 0;
+ * -EINVAL: it is not; -ENOMEM. */
+int http_query_check(const char *query) MUST_CHECK;
 
 #endif

@@ -34,7 +34,7 @@ test('unknown paths are 404, known ones with another method 405 with Allow', asy
 test('HEAD is GET without the body, OPTIONS says what is allowed', async () => {
   const {task_id} = await sluice.run(sessionPath(), 'work');
   await sluice.taskEnded(task_id);
-  for (const path of ['/healthz', '/stats', '/tasks', `/tasks/${task_id}`]) {
+  for (const path of ['/healthz', '/stats', '/tasks', `/tasks/${task_id}`, `/tasks/${task_id}/events`]) {
     const head = await sluice.request('HEAD', path);
     assert.equal(head.status, 200, path);
     assert.equal(head.text, '');

@@ -226,13 +226,14 @@ test('what is unusual but proper is answered', async (t) => {
       assert.equal(offences(), logged);
     });
   }
+  const {port} = await startSluice(t, {upstream: upstream.url}); // which has the time that a busy machine needs for this
   await t.test('a head byte by byte', async () => {
     const bytes = get('/healthz', `${close}Cookie: a=b\r\nA: b\r\n`);
-    assert.deepEqual(statusesOf(await converse('', {pieces: [...bytes], pauseMs: 1})), [200]);
+    assert.deepEqual(statusesOf(await converse('', {port, pieces: [...bytes], pauseMs: 1})), [200]);
   });
   await t.test('a large head in pieces', async () => {
     const pieces = get('/healthz', close + `A: ${'a'.repeat(300)}\r\n`.repeat(40)).match(/[^]{1,501}/g);
-    assert.deepEqual(statusesOf(await converse('', {pieces, pauseMs: 1})), [200]);
+    assert.deepEqual(statusesOf(await converse('', {port, pieces, pauseMs: 1})), [200]);
   });
   await t.test('pipelined requests, in order', async () => {
     const more = ['/healthz', '/nowhere', '/healthz', '/task-status', '/nowhere'].map((target) => get(target)).join('');
@@ -292,4 +293,18 @@ test('an address that asks too often is told 429, and when to come back', async 
   await pause(1000);
   assert.equal((await strict.get('/healthz')).status, 200);
   assert.equal(strict.logs.filter((line) => line.event === 'request_refused').length, 0);
+});
+
+test('a page of an allowed origin can read that its request was refused', async (t) => {
+  const strict = await startSluice(t, {upstream: upstream.url, cors_origins: 'https://a.example', request_rate_per_address: 1, request_burst_per_address: 1});
+  const from = (origin) => ({headers: {Origin: origin}});
+  let answer;
+  await until(async () => (answer = await strict.get('/healthz', from('https://a.example'))).status === 429, 'a 429');
+  assert.equal(answer.headers['access-control-allow-origin'], 'https://a.example');
+  assert.match(answer.headers['access-control-expose-headers'], /Retry-After/);
+  await until(async () => (answer = await strict.get('/healthz', from('https://b.example'))).status === 429, 'a 429');
+  assert.equal(answer.headers['access-control-allow-origin'], undefined);
+  answer = await strict.get('/%', from('https://a.example'));
+  assert.equal(answer.status, 400);
+  assert.equal(answer.headers['access-control-allow-origin'], 'https://a.example');
 });

@@ -15,8 +15,8 @@ const upstream = await startUpstream({after}, async (exchange) => {
 });
 
 /** A connection that sends `text` and gives what came until it was closed, or reset. */
-function converse(sluice, text) {
-  const socket = net.connect(sluice.port, '127.0.0.1');
+function converse(sluice, text, address = '127.0.0.1') {
+  const socket = net.connect(sluice.port, address);
   const parts = [];
   socket.on('data', (part) => parts.push(part));
   socket.on('error', () => {});
@@ -31,6 +31,15 @@ test('the head of an answer without a length is followed by nothing', async (t) 
   const text = await within(closed, 5000, 'the end of the answer');
   assert.match(text, /^HTTP\/1\.1 200 /);
   assert.equal(text.slice(text.indexOf('\r\n\r\n')), '\r\n\r\n');
+});
+
+test('a run is asked for and followed by IPv6 as well', async (t) => {
+  const sluice = await startSluice(t, {upstream: upstream.url, listen: '[::1]:0'});
+  await sluice.logged({event: 'listening', address: '::1', port: sluice.port});
+  const body = '{"message":"go"}';
+  const {closed} = converse(sluice, `POST ${sessionPath()}/run HTTP/1.1\r\nHost: [::1]:${sluice.port}\r\nAccept: text/event-stream\r\n` +
+    `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`, '::1');
+  assert.match(await within(closed, 5000, 'the end of the run'), /^HTTP\/1\.1 200 [^]*event: run\.end[^]*"completed"/);
 });
 
 test('SIGHUP does not disturb the end, whenever it comes', async (t) => {

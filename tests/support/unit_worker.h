@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WAIT_MS 10000
+#define WAIT_MS 60000 /* valgrind takes its time */
 #define FLAGS_MAX 32
 
 static struct config *config;
@@ -154,6 +154,15 @@ static inline void wait_for_descriptors(size_t count) {
     while (count_descriptors() != count && clock_mono_ms() < until_ms)
         usleep(500);
     assert_int_equal(count_descriptors(), count);
+}
+
+/* The worker answers on the connection. */
+static inline void assert_served(int fd) {
+    struct buffer answer;
+    buffer_init(&answer, 1 << 20);
+    client_send(fd, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_true(client_read_until(fd, &answer, "\"ok\""));
+    buffer_finish(&answer);
 }
 
 #endif

@@ -1,13 +1,8 @@
-/* Taking connections: the limit, no descriptors left, and the end with requests under way. */
+/* Taking connections: the limit, and the end with requests under way. */
 #include "tests/support/unit_worker.h"
 
-#include <sys/resource.h>
-#include <time.h>
-
-#define HEALTH "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 #define STREAM "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: x\r\n\r\n"
 #define CONNECTIONS_MAX 4
-#define CLIENTS 20
 
 static int set_up(void **state) {
     (void)state;
@@ -19,14 +14,6 @@ static int set_up_without_limit(void **state) {
     (void)state;
     static const char *const flags[] = {NULL};
     return worker_set_up(flags);
-}
-
-static void assert_served(int fd) {
-    struct buffer answer;
-    buffer_init(&answer, 1 << 20);
-    client_send(fd, HEALTH);
-    assert_true(client_read_until(fd, &answer, "\"ok\""));
-    buffer_finish(&answer);
 }
 
 static void assert_refused(void) {
@@ -54,6 +41,23 @@ static void one_connection_too_many_is_told_so(void **state) {
             close(fds[i]);
         wait_for_descriptors(descriptors);
     }
+}
+
+static void a_client_that_was_refused_and_stays_is_left(void **state) {
+    (void)state;
+    struct buffer answer;
+    int fds[CONNECTIONS_MAX];
+    for (int i = 0; i < CONNECTIONS_MAX; i++)
+        assert_served(fds[i] = client_connect());
+    size_t descriptors = count_descriptors();
+    buffer_init(&answer, 1 << 20);
+    int fd = client_connect();
+    assert_true(client_read_to_end(fd, &answer)); /* the gateway waits for us to close, too */
+    wait_for_descriptors(descriptors + 1);
+    buffer_finish(&answer);
+    close(fd);
+    for (int i = 0; i < CONNECTIONS_MAX; i++)
+        close(fds[i]);
 }
 
 static void subscribers_count_as_connections(void **state) {
@@ -90,64 +94,6 @@ static void handed_over_connection_is_given_back_while_an_older_one_is_idle(void
     wait_for_descriptors(descriptors);
     close(idle);
     buffer_finish(&answer);
-}
-
-static int64_t cpu_ms(void) {
-    struct timespec used;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    return used.tv_sec * 1000 + used.tv_nsec / 1000000;
-}
-
-/* Lowers the limit to `count` descriptors more than there are; returns what it was. */
-static rlim_t leave_descriptors(rlim_t count) {
-    struct rlimit limit;
-    int next = dup(STDERR_FILENO);
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    rlim_t before = limit.rlim_cur;
-    limit.rlim_cur = (rlim_t)next + count;
-    close(next);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    return before;
-}
-
-static void restore_descriptors(rlim_t before) {
-    struct rlimit limit;
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    limit.rlim_cur = before;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
-static void connections_wait_while_there_are_no_descriptors(void **state) {
-    (void)state;
-    size_t descriptors = count_descriptors();
-    int fds[CLIENTS];
-    int count = 0;
-    /* Sockets of clients first, so that there are enough of them; then they take all the worker could use. */
-    while (count < CLIENTS)
-        fds[count++] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    rlim_t before = leave_descriptors(5);
-    const struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    for (int i = 0; i < count; i++)
-        assert_int_equal(connect(fds[i], (const struct sockaddr *)&address, sizeof(address)), 0);
-    for (int i = 0; i < 5; i++)
-        assert_served(fds[i]);
-    int64_t used_ms = cpu_ms();
-    usleep(500 * 1000);
-    assert_true(cpu_ms() - used_ms < 100); /* it does not try again and again */
-    for (int i = 0; i < 5; i++)
-        close(fds[i]);
-    for (int i = 5; i < 10; i++)
-        assert_served(fds[i]);
-    restore_descriptors(before);
-    for (int i = 10; i < count; i++)
-        assert_served(fds[i]);
-    for (int i = 5; i < count; i++)
-        close(fds[i]);
-    int last = client_connect(); /* it listens still when all have gone */
-    assert_served(last);
-    close(last);
-    wait_for_descriptors(descriptors);
 }
 
 /* Accepts nothing: whoever asks there waits. */
@@ -205,11 +151,11 @@ static void request_that_comes_while_it_closes_is_left(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_connection_too_many_is_told_so, set_up, worker_tear_down),
+        cmocka_unit_test_setup_teardown(a_client_that_was_refused_and_stays_is_left, set_up,
+                                        worker_tear_down),
         cmocka_unit_test_setup_teardown(subscribers_count_as_connections, set_up, worker_tear_down),
         cmocka_unit_test_setup_teardown(handed_over_connection_is_given_back_while_an_older_one_is_idle,
                                         set_up_without_limit, worker_tear_down),
-        cmocka_unit_test_setup_teardown(connections_wait_while_there_are_no_descriptors, set_up_without_limit,
-                                        worker_tear_down),
         cmocka_unit_test(end_answers_a_request_that_waits),
         cmocka_unit_test(request_that_comes_while_it_closes_is_left),
     };

@@ -15,11 +15,11 @@ static bool is_authority(const char *text) {
 }
 
 static bool is_path(const char *text) {
-    return http_path_is_plain(text);
+    return http_path_check(text) == 0;
 }
 
 static bool is_query(const char *text) {
-    return http_query_is_plain(text);
+    return http_query_check(text) == 0;
 }
 
 static void hosts_with_and_without_a_port_are_taken(void **state) {

@@ -1,5 +1,7 @@
 /* routes/passthrough, collect and sessions: what the upstream says reaches the client, and whoever goes takes
  * his half along. */
+#include "base/helgrind.h"
+#include "routes/collect.h"
 #include "tests/support/unit_routes.h"
 
 #define SESSION "/apps/a/users/b/sessions/c"
@@ -7,12 +9,14 @@
 #define PIECES 256
 
 static struct routes_fixture fixture;
-static const char *answer;
+static const char *_Atomic answer; /* each connection has a thread */
 
 static void serve_answer(struct raw_server *server, int fd, size_t connection) {
     (void)connection;
-    while (raw_server_read(server, fd) && answer != NULL)
+    while (raw_server_read(server, fd) && answer != NULL) {
+        ANNOTATE_HAPPENS_AFTER(&answer);
         raw_server_write(fd, answer);
+    }
     raw_server_hold(fd);
 }
 
@@ -213,6 +217,49 @@ static void session_that_the_upstream_refuses_is_not_opened(void **state) {
     assert_false(is_open("a/b/c"));
 }
 
+static void session_that_was_created_without_a_word_is_answered_so(void **state) {
+    (void)state;
+    answer = "HTTP/1.1 204 X\r\n\r\n";
+    expect(&fixture, METHOD_POST, SESSION, NULL, 204, NULL);
+    answer = "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n";
+    expect(&fixture, METHOD_POST, SESSION, NULL, 200, NULL);
+    assert_true(is_open("a/b/c"));
+    expect(&fixture, METHOD_POST, "/apps/a/users/b/sessions", NULL, 200, NULL); /* nobody knows its name */
+}
+
+static void session_whose_creation_is_answered_oddly_is_503(void **state) {
+    (void)state;
+    answer = "HTTP/1.1 302 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
+    expect(&fixture, METHOD_POST, SESSION, NULL, 503, "upstream_error");
+    expect(&fixture, METHOD_DELETE, SESSION, NULL, 503, "upstream_error");
+    assert_false(raw_server_was_sent(&fixture.upstream.server, "/elsewhere"));
+    assert_false(is_open("a/b/c"));
+    answer = "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>";
+    expect(&fixture, METHOD_POST, SESSION, NULL, 503, "upstream_error");
+}
+
+static void session_whose_creation_is_not_answered_as_a_whole_is_503(void **state) {
+    (void)state;
+    static const char head[] =
+        "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 1048577\r\n\r\n";
+    static char too_long[sizeof(head) + COLLECT_BYTES_MAX + 1];
+    memset(too_long, ' ', sizeof(too_long) - 1);
+    memcpy(too_long, head, sizeof(head) - 1);
+    ANNOTATE_HAPPENS_BEFORE(&answer);
+    answer = too_long;
+    expect(&fixture, METHOD_POST, SESSION, NULL, 503, "upstream_unavailable");
+    answer = "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{}";
+    fixture.upstream.settings.idle_timeout_ms = 100;
+    expect(&fixture, METHOD_POST, SESSION, NULL, 503, "upstream_unavailable");
+    assert_false(is_open("a/b/c"));
+}
+
+static void session_of_a_body_that_is_no_json_is_400(void **state) {
+    (void)state;
+    expect(&fixture, METHOD_POST, SESSION, "{\"state\":", 400, "invalid_json");
+    assert_int_equal(raw_server_requests(&fixture.upstream.server), 0);
+}
+
 static void session_is_deleted_here_and_upstream(void **state) {
     (void)state;
     struct session *session = unit_session(fixture.context.broadcaster, "a/b/c");
@@ -257,6 +304,12 @@ int main(void) {
                                         set_up_flood, tear_down),
         cmocka_unit_test_setup_teardown(session_is_created_upstream_and_opened_here, set_up, tear_down),
         cmocka_unit_test_setup_teardown(session_that_the_upstream_refuses_is_not_opened, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(session_that_was_created_without_a_word_is_answered_so, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(session_whose_creation_is_answered_oddly_is_503, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(session_whose_creation_is_not_answered_as_a_whole_is_503, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(session_of_a_body_that_is_no_json_is_400, set_up, tear_down),
         cmocka_unit_test_setup_teardown(session_is_deleted_here_and_upstream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(session_of_another_kind_is_here_alone, set_up, tear_down),
     };

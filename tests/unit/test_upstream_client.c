@@ -1,21 +1,6 @@
 /* upstream/client and streams: the request, connections, and the end marker. */
+#include "tests/unit/answering_server.h"
 #include "tests/unit/stream_recorder.h"
-
-/** Answers the n-th request by the n-th text, as often as there are some; then holds. */
-static const char *const *answers;
-
-static void serve_answers(struct raw_server *server, int fd, size_t connection) {
-    (void)connection;
-    while (raw_server_read(server, fd)) {
-        const char *const *next = answers;
-        for (size_t i = 1; i < raw_server_requests(server) && *next != NULL; i++)
-            next++;
-        if (*next == NULL)
-            break;
-        raw_server_write(fd, *next);
-    }
-    raw_server_hold(fd);
-}
 
 /* ---- the request ------------------------------------------------------------------------------------ */
 

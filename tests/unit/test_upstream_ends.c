@@ -4,7 +4,7 @@
 #include <errno.h>
 
 /** What the server answers to each request, before it does `then` to the connection. */
-static const char *answer;
+static const char *_Atomic answer; /* each connection has a thread */
 static enum afterwards { CLOSE, RESET, HOLD, KEEP } then;
 
 static void serve_answer(struct raw_server *server, int fd, size_t connection) {
@@ -209,6 +209,23 @@ static void stream_waits_little_for_the_body_of_a_refusal(void **state) {
     check_refusal(endless, HOLD, 500, message);
 }
 
+/* curl says that memory ran out, and gives no means to tell. */
+static void stream_says_that_a_header_line_may_have_no_end(void **state) {
+    (void)state;
+    static char endless[200000] = "HTTP/1.1 200 OK\r\nX-Long: ";
+    size_t head = strlen(endless);
+    memset(endless + head, 'x', sizeof endless - 1 - head);
+    struct fixture fixture;
+    struct recorder recorder;
+    answer = endless;
+    then = HOLD;
+    fixture_begin(&fixture, serve_answer);
+    recorder_do(&recorder, &fixture);
+    assert_int_equal(recorder.result.end, UPSTREAM_INTERNAL);
+    assert_non_null(strstr(recorder.message, "header line"));
+    fixture_end(&fixture);
+}
+
 /* ---- connections and time --------------------------------------------------------------------------- */
 
 static void check_connect(const char *scheme, int port, int64_t connect_timeout_ms) {
@@ -364,6 +381,7 @@ int main(void) {
         cmocka_unit_test(stream_tells_the_status_and_what_the_answer_says),
         cmocka_unit_test(stream_follows_no_redirect),
         cmocka_unit_test(stream_waits_little_for_the_body_of_a_refusal),
+        cmocka_unit_test(stream_says_that_a_header_line_may_have_no_end),
         cmocka_unit_test(stream_cannot_connect_when_nobody_listens),
         cmocka_unit_test(stream_cannot_connect_when_tls_fails),
         cmocka_unit_test(stream_gives_up_connecting_in_time),

@@ -1,7 +1,7 @@
 /* upstream/exchange: requests passed on, and how their answers are told. */
 #include "tests/unit/exchange_recorder.h"
 
-static const char *answer;
+static const char *_Atomic answer; /* each connection has a thread */
 
 static void serve_answer(struct raw_server *server, int fd, size_t connection) {
     (void)connection;

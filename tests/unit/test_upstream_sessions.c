@@ -1,24 +1,9 @@
 /* upstream/stream: sessions are created when they have to be. */
+#include "tests/unit/answering_server.h"
 #include "tests/unit/stream_recorder.h"
 
 #define EMPTY_200 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 #define NOT_FOUND "HTTP/1.1 404 Not Found\r\nContent-Length: 25\r\n\r\n{\"detail\":\"No session x\"}"
-
-/** Answers the n-th request by the n-th text, as often as there are some; then holds. */
-static const char *const *answers;
-
-static void serve_answers(struct raw_server *server, int fd, size_t connection) {
-    (void)connection;
-    while (raw_server_read(server, fd)) {
-        const char *const *next = answers;
-        for (size_t i = 1; i < raw_server_requests(server) && *next != NULL; i++)
-            next++;
-        if (*next == NULL)
-            break;
-        raw_server_write(fd, *next);
-    }
-    raw_server_hold(fd);
-}
 
 /* ---- sessions --------------------------------------------------------------------------------------- */
 
@@ -34,8 +19,10 @@ static void check_session(const char *const *texts, bool exists, enum upstream_e
     recorder_await_end(&recorder);
     assert_int_equal(recorder.result.end, end);
     char seen[16] = "";
+    pthread_mutex_lock(&fixture.server.mutex);
     for (const char *at = fixture.server.log; (at = strstr(at, "POST /")) != NULL; at++)
         strncat(seen, strncmp(at, "POST /run_sse", 13) == 0 ? "R" : "S", sizeof seen - strlen(seen) - 1);
+    pthread_mutex_unlock(&fixture.server.mutex);
     assert_string_equal(seen, requests);
     assert_int_equal(raw_server_connections(&fixture.server), 1);
     fixture_end(&fixture);

@@ -13,7 +13,7 @@
 
 #include "tests/unit/raw_server.h"
 
-#define PATIENCE_MS 20000 /* a test that waits for longer has failed */
+#define PATIENCE_MS 60000 /* a test that waits for longer has failed */
 
 struct fixture {
     uv_loop_t loop;
