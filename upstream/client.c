@@ -80,6 +80,8 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *contex
 static void reap(struct upstream_client *client) {
     int left;
     CURLMsg *message;
+    if (client->multi == NULL)
+        return;
     while ((message = curl_multi_info_read(client->multi, &left)) != NULL) {
         if (message->msg != CURLMSG_DONE)
             continue;
@@ -97,14 +99,14 @@ static void on_timer_closed(uv_handle_t *handle) {
 }
 
 static void client_shut(struct upstream_client *client) {
-    CURLM *multi = client->multi;
+    curl_multi_cleanup(client->multi);
     client->multi = NULL;
-    curl_multi_cleanup(multi);
+    client->is_shut = true;
     uv_close((uv_handle_t *)&client->timer, on_timer_closed);
 }
 
 static void client_settle(struct upstream_client *client) {
-    if (client->multi == NULL)
+    if (client->is_shut)
         return;
     reap(client);
     struct transfer *transfer;
@@ -117,9 +119,30 @@ static void client_settle(struct upstream_client *client) {
         client_shut(client);
 }
 
+/* Memory ran out while curl noted which sockets to watch, and it does not say for which transfer. That one
+ * may never be looked at again, and in curl 7.88 what was noted makes the next one on a socket of that number
+ * divide by zero. So all that are under way end, and the handle with its notes goes. */
+static void give_up(struct upstream_client *client) {
+    struct transfer *transfer;
+    reap(client);
+    TAILQ_FOREACH(transfer, &client->queue, queue_link) {
+        if (transfer->is_released)
+            transfer_detach(transfer);
+    }
+    TAILQ_FOREACH(transfer, &client->transfers, link) {
+        if (!transfer->is_added)
+            continue;
+        transfer_detach(transfer);
+        transfer_fail(transfer, CURLE_OUT_OF_MEMORY);
+    }
+    curl_multi_cleanup(client->multi);
+    client->multi = NULL;
+}
+
 static void client_drive(struct upstream_client *client, curl_socket_t socket, int flags) {
     int running;
-    curl_multi_socket_action(client->multi, socket, flags, &running);
+    if (curl_multi_socket_action(client->multi, socket, flags, &running) != CURLM_OK)
+        give_up(client);
     client_settle(client);
 }
 
@@ -154,38 +177,56 @@ void client_wake(struct upstream_client *client) {
     uv_timer_start(&client->timer, on_timer, 0, 0);
 }
 
+/* ---- the multi handle ----------------------------------------------------------------------------- */
+
+static void set_connections_max(struct upstream_client *client) {
+    uint64_t wanted = client->settings->connections_max;
+    long connections_max = wanted > 0 ? (long)wanted : 1; /* 0: no limit */
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, connections_max);
+}
+
+bool client_open(struct upstream_client *client) {
+    if (client->multi != NULL)
+        return true;
+    client->multi = curl_multi_init();
+    if (client->multi == NULL)
+        return false;
+    set_connections_max(client);
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+    return true;
+}
+
 /* ---- the public half ------------------------------------------------------------------------------ */
 
 void upstream_client_set_settings(struct upstream_client *client, const struct upstream_settings *settings) {
     client->settings = settings;
-    long connections_max =
-        settings->connections_max > 0 ? (long)settings->connections_max : 1; /* 0: no limit */
-    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, connections_max);
+    if (client->multi != NULL)
+        set_connections_max(client);
 }
 
 struct upstream_client *upstream_client_create(uv_loop_t *loop, const struct upstream_settings *settings) {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return NULL;
     struct upstream_client *client = calloc(1, sizeof *client);
-    CURLM *multi = curl_multi_init();
-    if (client == NULL || multi == NULL) {
-        curl_multi_cleanup(multi);
-        free(client);
-        curl_global_cleanup();
-        return NULL;
-    }
+    if (client == NULL)
+        goto no_client;
     client->loop = loop;
-    client->multi = multi;
-    upstream_client_set_settings(client, settings);
+    client->settings = settings;
     TAILQ_INIT(&client->transfers);
     TAILQ_INIT(&client->queue);
+    if (!client_open(client))
+        goto no_multi;
     uv_timer_init(loop, &client->timer);
     client->handles = 1;
-    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
-    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
-    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
-    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
     return client;
+no_multi:
+    free(client);
+no_client:
+    curl_global_cleanup();
+    return NULL;
 }
 
 void upstream_client_close(struct upstream_client *client, void (*on_closed)(void *context), void *context) {

@@ -23,17 +23,21 @@ TAILQ_HEAD(transfer_queue, transfer);
 struct upstream_client {
     uv_loop_t *loop;
     const struct upstream_settings *settings;
-    CURLM *multi;                    /* NULL: the client is closed but for its uv handles */
+    CURLM *multi;                    /* NULL: given up for want of memory, see client_open() */
     uv_timer_t timer;                /* curl's; due at once while the queue waits for the loop */
     struct transfer_queue transfers; /* all that are not released */
     struct transfer_queue queue;     /* those to be settled */
     size_t active;                   /* streams and exchanges whose end is still to be told */
     size_t handles;                  /* uv handles that are not closed yet */
     bool closing;
+    bool is_shut;  /* closed but for its uv handles */
     bool in_timer; /* on_timer() is running */
     void (*on_closed)(void *context);
     void *context;
 };
+
+/** Makes the multi handle anew if it was given up. False: out of memory. */
+bool client_open(struct upstream_client *client) MUST_CHECK;
 
 /** The queue is settled in the loop's next turn, or before. */
 void client_wake(struct upstream_client *client);

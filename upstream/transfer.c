@@ -110,7 +110,8 @@ void transfer_detach(struct transfer *transfer) {
 
 static void attach(struct transfer *transfer) {
     transfer->is_wanted = false;
-    if (curl_multi_add_handle(transfer->client->multi, transfer->easy) != CURLM_OK) {
+    struct upstream_client *client = transfer->client;
+    if (!client_open(client) || curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK) {
         transfer->role->on_done(transfer, CURLE_OUT_OF_MEMORY);
         return;
     }
@@ -122,6 +123,17 @@ static void on_timer_closed(uv_handle_t *handle) {
     struct upstream_client *client = transfer->client;
     transfer->role->destroy(transfer);
     client_forget_handle(client);
+}
+
+/* To go on may take memory: what curl kept is told now, and its socket is watched again. For the latter
+ * it blames our callback, which never refuses. */
+static void unpause(struct transfer *transfer) {
+    transfer->is_resumed = false;
+    if (!transfer->is_added)
+        return;
+    CURLcode code = curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+    if (code != CURLE_OK)
+        transfer_fail(transfer, code == CURLE_ABORTED_BY_CALLBACK ? CURLE_OUT_OF_MEMORY : code);
 }
 
 void transfer_settle(struct transfer *transfer) {
@@ -137,8 +149,6 @@ void transfer_settle(struct transfer *transfer) {
     } else if (transfer->is_wanted) {
         attach(transfer);
     } else if (transfer->is_resumed) {
-        transfer->is_resumed = false;
-        if (transfer->is_added)
-            curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+        unpause(transfer);
     }
 }

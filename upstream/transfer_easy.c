@@ -220,7 +220,10 @@ enum upstream_end transfer_judge(const struct transfer *transfer, CURLcode code,
             transfer->status != 0 ? "The upstream fell silent." : "The upstream did not answer in time.";
         return UPSTREAM_IDLE;
     case CURLE_OUT_OF_MEMORY:
-        *ret_message = "Memory ran out.";
+        /* curl has one code for both, and a line that does not end is shown to nobody. */
+        *ret_message = transfer->status != 0
+                           ? "Memory ran out."
+                           : "Memory ran out, or the upstream's answer has a header line without end.";
         return UPSTREAM_INTERNAL;
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:

@@ -48,19 +48,10 @@ __attribute__((constructor)) static void control_map(void) {
 /* Who kills the process when it gets no memory, and is spared:
  * - libuv's uv_poll_start() aborts when its table of watchers cannot grow (maybe_resize() in
  * src/unix/core.c); it reallocates nothing else;
- * - libcurl 7.88's singlesocket() (lib/multi.c) destroys an entry's hash of transfers when one cannot be
- * added, keeps the entry, and the next one divides by its zero slots. Known by their sizes: 13 lists, or an
- * element with a pointer for its key;
  * - the sanitizer, when it asks for the bounds of a new thread's stack, which nobody else does. */
-enum { CURL_TABLE_SIZE = 13 * 32, CURL_ELEMENT_SIZE = 48 + 8 };
-
-static bool is_spared(const void *caller, size_t size, bool reallocates, void *const *frames, int count) {
+static bool is_spared(const void *caller, bool reallocates, void *const *frames, int count) {
     Dl_info info;
-    bool known = dladdr(caller, &info) != 0;
-    if (known && reallocates && strstr(info.dli_fname, "libuv.so") != NULL)
-        return true;
-    if (known && (size == CURL_TABLE_SIZE || size == CURL_ELEMENT_SIZE) &&
-        strstr(info.dli_fname, "libcurl.so") != NULL)
+    if (reallocates && dladdr(caller, &info) != 0 && strstr(info.dli_fname, "libuv.so") != NULL)
         return true;
     bool sanitizer = false;
     for (int i = 0; i < count; i++)
@@ -70,7 +61,7 @@ static bool is_spared(const void *caller, size_t size, bool reallocates, void *c
 }
 
 /* Whether this allocation is one that fails. */
-static bool fails(const void *caller, size_t size, bool reallocates) {
+static bool fails(const void *caller, bool reallocates) {
     if (control == NULL)
         return false;
     uint64_t number = atomic_fetch_add(&control->count, 1) + 1, fail_at = atomic_load(&control->fail_at);
@@ -81,25 +72,25 @@ static bool fails(const void *caller, size_t size, bool reallocates) {
     if (atomic_fetch_add(&control->reached, 1) == 0 && ftruncate(trace_fd, 0) == 0)
         backtrace_symbols_fd(frames, count, trace_fd);
     errno = ENOMEM;
-    return !is_spared(caller, size, reallocates, frames, count);
+    return !is_spared(caller, reallocates, frames, count);
 }
 
-#define FAILS(size, reallocates) fails(__builtin_return_address(0), size, reallocates)
+#define FAILS(reallocates) fails(__builtin_return_address(0), reallocates)
 
 void *malloc(size_t size) {
-    return FAILS(size, false) ? NULL : __interceptor_malloc(size);
+    return FAILS(false) ? NULL : __interceptor_malloc(size);
 }
 
 void *calloc(size_t count, size_t size) {
-    return FAILS(count * size, false) ? NULL : __interceptor_calloc(count, size);
+    return FAILS(false) ? NULL : __interceptor_calloc(count, size);
 }
 
 void *realloc(void *old, size_t size) {
-    return FAILS(size, true) ? NULL : __interceptor_realloc(old, size);
+    return FAILS(true) ? NULL : __interceptor_realloc(old, size);
 }
 
 int posix_memalign(void **ret_memory, size_t alignment, size_t size) {
-    return FAILS(size, false) ? ENOMEM : __interceptor_posix_memalign(ret_memory, alignment, size);
+    return FAILS(false) ? ENOMEM : __interceptor_posix_memalign(ret_memory, alignment, size);
 }
 
 /* The sanitizer has its own of these two, which do not come by malloc(). */

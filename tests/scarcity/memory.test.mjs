@@ -7,7 +7,7 @@ import {startUpstream} from '../support/scripted_upstream.mjs';
 import {flagList, projectPath, sessionPath, sluiceBinary, startSluice, temporaryFile} from '../support/sluice.mjs';
 import {Program} from '../support/program.mjs';
 import {agent, descriptors, play, recovers} from './scenario.mjs';
-import {long, numbers, Scarcity} from './scarce.mjs';
+import {long, numbers, Scarcity, seed} from './scarce.mjs';
 
 const upstream = await startUpstream({after}, agent);
 const yaml = temporaryFile({after}, 'sluice.yaml',
@@ -36,6 +36,7 @@ async function tryAll(t, {stride, ms}, scarcity, attempt) {
   let tried = 0;
   let last = 0;
   let slowest = {ms: 0};
+  const again = long || only ? '' : `; SCARCE_SEED=${seed} tries the same again`;
   for (const n of only ? [only] : numbers(stride)) {
     let failed = true;
     const from = Date.now();
@@ -50,7 +51,7 @@ async function tryAll(t, {stride, ms}, scarcity, attempt) {
     last = n;
     if (!failed || (!long && Date.now() - began > ms)) break;
   }
-  t.diagnostic(`${tried} numbers up to ${last} in ${Math.round((Date.now() - began) / 1000)} s; ${slowest.n} took longest, ${slowest.ms} ms`);
+  t.diagnostic(`${tried} numbers up to ${last} in ${Math.round((Date.now() - began) / 1000)} s; ${slowest.n} took longest, ${slowest.ms} ms${again}`);
   findings.check();
 }
 
@@ -74,9 +75,7 @@ test('an allocation that fails while the gateway starts: it says so and ends, or
 
 /** A gateway that is started anew when one has died. */
 class Phoenix {
-  constructor(t, scarcity) {
-    Object.assign(this, {t, scarcity, ends: []});
-  }
+  constructor(scarcity) { this.scarcity = scarcity; }
 
   async sluice() {
     if (this.current?.program.running) return this.current;
@@ -105,8 +104,8 @@ class Phoenix {
 for (const [width, what] of [[1, 'an allocation fails'], [25, '25 allocations in a row fail']])
   test(`${what} in a scenario: the request or the run fails, and all goes on`, async (t) => {
     const scarcity = new Scarcity(t);
-    const phoenix = new Phoenix(t, scarcity);
-    await tryAll(t, {stride: 41, ms: 12000}, scarcity, async (n) => {
+    const phoenix = new Phoenix(scarcity);
+    const attempt = async (n) => {
       const sluice = await phoenix.sluice();
       const session = sessionPath();
       try {
@@ -123,8 +122,12 @@ for (const [width, what] of [[1, 'an allocation fails'], [25, '25 allocations in
         await sluice.program.ended;
         throw error;
       }
-    });
-    await phoenix.stop();
+    };
+    try {
+      await tryAll(t, {stride: 41, ms: 12000}, scarcity, attempt);
+    } finally {
+      await phoenix.stop(); // else the test would wait for it
+    }
   });
 
 test('an allocation that fails while the gateway stops: it stops, and each stream ends', async (t) => {
@@ -133,13 +136,18 @@ test('an allocation that fails while the gateway stops: it stops, and each strea
     let end;
     const sluice = await startSluice({after: (stop) => { end = stop; }}, flags, {env: scarcity.env});
     const session = sessionPath();
-    const client = await sluice.follow(session);
-    await sluice.run(session, 'count=2 hold');
-    await client.messages(2);
-    scarcity.begin(n);
-    sluice.program.signal('SIGTERM');
-    await client.disconnected();
-    await within(sluice.program.ended, 8000, 'the end of the gateway');
+    try {
+      const client = await sluice.follow(session);
+      await sluice.run(session, 'count=2 hold');
+      await client.messages(2);
+      scarcity.begin(n);
+      sluice.program.signal('SIGTERM');
+      await client.disconnected();
+      await within(sluice.program.ended, 8000, 'the end of the gateway');
+    } catch (error) {
+      sluice.program.signal('SIGKILL');
+      throw error;
+    }
     await end();
     return scarcity.end();
   });

@@ -7,6 +7,9 @@ import {run} from '../support/program.mjs';
 /** How much is tried: all with SCARCE_LONG, otherwise what fits into a part of a minute. */
 export const long = Boolean(process.env.SCARCE_LONG);
 
+/** Where the short form begins; with the same one it tries the same numbers again. */
+export const seed = Number(process.env.SCARCE_SEED || Math.floor(Math.random() * 1e6));
+
 /** The file through which failing_malloc.c is told and tells. */
 export class Scarcity {
   constructor(context) {
@@ -46,9 +49,8 @@ export class Scarcity {
   }
 }
 
-/** The numbers n to try: 1, 2, 3… until `enough()` says so, in the short form with steps that grow to `stride`. */
+/** The numbers n to try: 1, 2, 3… or, in the short form, every `stride`-th one from the seed's on. Without an end. */
 export function* numbers(stride) {
   const step = long ? 1 : stride;
-  const first = long ? 1 : 1 + Math.floor(Math.random() * step);
-  for (let n = first; ; n += step) yield n;
+  for (let n = 1 + (long ? 0 : seed % step); ; n += step) yield n;
 }

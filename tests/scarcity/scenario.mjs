@@ -25,7 +25,7 @@ async function answer(promise) {
 
 class Scenario {
   constructor(sluice, session) {
-    Object.assign(this, {sluice, session, clients: [], tasks: []});
+    Object.assign(this, {sluice, session, clients: [], tasks: [], logged: sluice.program.lines.stderr.length});
   }
 
   ask(method, path, options) { return answer(this.sluice.request(method, path, options)); }
@@ -124,8 +124,10 @@ class Scenario {
     await until(() => told() > before || !program.running, 'the reload or its refusal');
   }
 
-  /** What was seen is true, as far as it was told. */
+  /** What was seen is true, as far as it was told, and no request is called improper. */
   check() {
+    const blamed = this.sluice.program.lines.stderr.slice(this.logged).filter((line) => line.includes('"request_refused"'));
+    assert.deepEqual(blamed, []);
     for (const client of this.clients) {
       if (client.failure) throw client.failure;
       client.leave();

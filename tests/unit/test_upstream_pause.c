@@ -1,5 +1,6 @@
-/* upstream/exchange: a body that is taken slowly, or not at all. */
+/* upstream/exchange, upstream/stream: a body that is taken slowly, later, or not at all. */
 #include "tests/unit/exchange_recorder.h"
+#include "tests/unit/held_stream.h"
 
 enum { PIECES = 64, PIECE_BYTES = 32768 };
 
@@ -72,6 +73,25 @@ static void exchange_is_not_idle_while_it_is_paused(void **state) {
     assert_false(recorder.has_ended);
 }
 
+static void serve_large_event(struct raw_server *server, int fd, size_t connection) {
+    (void)connection;
+    while (raw_server_read(server, fd))
+        raw_server_write(fd, HEAD_CHUNKED "15\r\ndata: larger than 4\n\n\r\n");
+}
+
+static void stream_ends_at_once_when_what_was_held_back_cannot_be_taken(void **state) {
+    (void)state;
+    struct fixture fixture;
+    struct held_recorder held;
+    fixture_begin(&fixture, serve_large_event);
+    fixture.settings.idle_timeout_ms = 3LL * PATIENCE_MS;
+    fixture.settings.event_bytes_max = 4;
+    held_begin(&held, &fixture);
+    assert_true(held_do(&held));
+    assert_int_equal(held.recorder.result.end, UPSTREAM_LIMIT);
+    held_end(&held);
+}
+
 static void client_closes_with_an_exchange_open(void **state) {
     (void)state;
     struct fixture fixture;
@@ -89,6 +109,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exchange_goes_on_with_the_same_bytes_after_a_pause),
         cmocka_unit_test(exchange_is_not_idle_while_it_is_paused),
+        cmocka_unit_test(stream_ends_at_once_when_what_was_held_back_cannot_be_taken),
         cmocka_unit_test(client_closes_with_an_exchange_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
