@@ -35,8 +35,10 @@ FORMATTED := $(wildcard $(foreach room,$(ROOMS) tests/unit tests/support tests/f
 OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SOURCES))
-# The tests that are worth running under the thread sanitizer.
-THREADED_TESTS = $(patsubst %.c,$(BUILD)/%,$(shell grep -lE '"(broadcaster/|tests/support/unit_(worker|routes))' $(UNIT_SOURCES)))
+# The tests that have threads: what the thread sanitizer and helgrind look at.
+THREADED_TESTS = $(patsubst %.c,$(BUILD)/%,$(shell grep -lE 'pthread_create|unit_(worker|routes)\.h|unit/[a-z_]*(server|fixture|recorder|stream)\.h' $(UNIT_SOURCES)))
+
+NOT_FOR_VALGRIND := $(BUILD)/tests/unit/test_http_descriptors
 
 # NDEBUG is never defined: asserts stay in what is shipped.
 CFLAGS ?= -g $(if $(SANITIZE),-O1,-O2)
@@ -175,9 +177,19 @@ check-coverage: all unit-tests
 		--html-details $(BUILD)/report/index.html $(BUILD)
 
 .PHONY: valgrind
-valgrind: unit-tests ## Run the unit tests under valgrind's memcheck
+valgrind: ## Run the unit tests under valgrind's memcheck, those with threads under helgrind too; SHORT=1: each once
+	@scripts/install-deps.sh test
 	@scripts/install-deps.sh lint
-	@scripts/check-valgrind.sh $(UNIT_TESTS)
+	@$(MAKE) --no-print-directory BUILD=build-valgrind CPPFLAGS=-DSLUICE_HELGRIND CFLAGS='-g -O1' check-valgrind
+
+.PHONY: check-valgrind
+check-valgrind: unit-tests $(BUILD)/planted
+	@scripts/check-valgrind.sh $(BUILD)/planted $(filter-out $(NOT_FOR_VALGRIND) $(if $(SHORT),$(THREADED_TESTS)),$(UNIT_TESTS)) \
+		-- $(filter-out $(NOT_FOR_VALGRIND),$(THREADED_TESTS))
+
+$(BUILD)/planted: $(call OBJECTS,tests/support/planted.c) $(BUILD)/libsluice.a
+	@echo '  link     $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 
 .PHONY: check-everything
 check-everything: all unit-tests
@@ -207,7 +219,7 @@ soak: all ## Churn for MINUTES=10: memory, descriptors and latency stay where th
 # ---- the source tree ------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: ## Fail if a static analyzer finds something: cppcheck, gcc's, clang-tidy with clang's
+lint: ## Fail if a static analyzer finds something: cppcheck, gcc's, clang-tidy, scan-build
 	@scripts/install-deps.sh lint
 	@scripts/lint.sh
 
@@ -249,7 +261,7 @@ install: $(BUILD)/sluice ## Install the program, its man page and an example con
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-coverage
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-coverage build-valgrind
 
 .PHONY: help
 help: ## List the targets

@@ -2,6 +2,7 @@
 #include "broadcaster/broadcaster.h"
 
 #include "base/clock.h"
+#include "base/helgrind.h"
 #include "base/metrics.h"
 #include "broadcaster/session_table.h"
 
@@ -170,6 +171,7 @@ static void close_locked(struct session *session, enum task_reason reason, struc
     session->newest = NULL;
     TAILQ_INIT(ret_keys);
     TAILQ_CONCAT(ret_keys, &session->idempotency, entry);
+    ANNOTATE_HAPPENS_BEFORE(&session->closed);
     atomic_store(&session->closed, true);
     if (session->subscribers == 0)
         session_free_log_locked(session, effects);

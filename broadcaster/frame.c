@@ -1,6 +1,8 @@
 /* One immutable, reference-counted event: see frame.h. */
 #include "broadcaster/frame.h"
 
+#include "base/refcount.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,12 +146,12 @@ void frame_stamp(struct frame *frame, struct event_id id) {
 }
 
 struct frame *frame_ref(struct frame *frame) {
-    atomic_fetch_add_explicit(&frame->references, 1, memory_order_relaxed);
+    refcount_add(&frame->references);
     return frame;
 }
 
 void frame_unref(struct frame *frame) {
-    if (frame != NULL && atomic_fetch_sub_explicit(&frame->references, 1, memory_order_acq_rel) == 1)
+    if (frame != NULL && refcount_drop(&frame->references))
         free(frame);
 }
 

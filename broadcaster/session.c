@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "base/refcount.h"
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/watch.h"
 
@@ -32,12 +33,12 @@ struct session *session_create(struct broadcaster *broadcaster, const char *key)
 }
 
 struct session *session_ref(struct session *session) {
-    atomic_fetch_add_explicit(&session->references, 1, memory_order_relaxed);
+    refcount_add(&session->references);
     return session;
 }
 
 void session_unref(struct session *session) {
-    if (session == NULL || atomic_fetch_sub_explicit(&session->references, 1, memory_order_acq_rel) > 1)
+    if (session == NULL || !refcount_drop(&session->references))
         return;
     assert(session->newest == NULL && TAILQ_EMPTY(&session->queue) && LIST_EMPTY(&session->watches));
     event_log_finish(&session->log);

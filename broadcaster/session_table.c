@@ -5,6 +5,8 @@
 
 #include "broadcaster/session_table.h"
 
+#include "base/helgrind.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -84,6 +86,7 @@ struct session *session_table_find(struct session_table *table, const char *key)
 static void take_out_locked(struct session_table *table, struct shard *shard, struct session *session) {
     lock_assert_held(&shard->lock);
     assert(atomic_load(&session->closed)); /* so nobody appends to its log any more */
+    ANNOTATE_HAPPENS_AFTER(&session->closed);
     if (event_id_compare(session->log.last_id, shard->last_id) > 0)
         shard->last_id = session->log.last_id;
     HASH_DEL(shard->sessions, session);

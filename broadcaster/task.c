@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json_text.h"
 #include "base/metrics.h"
+#include "base/refcount.h"
 #include "base/utf8.h"
 #include "broadcaster/broadcaster.h"
 
@@ -112,12 +113,12 @@ struct task *task_create(struct session *session, const struct task_options *opt
 }
 
 struct task *task_ref(struct task *task) {
-    atomic_fetch_add_explicit(&task->references, 1, memory_order_relaxed);
+    refcount_add(&task->references);
     return task;
 }
 
 void task_unref(struct task *task) {
-    if (task == NULL || atomic_fetch_sub_explicit(&task->references, 1, memory_order_acq_rel) > 1)
+    if (task == NULL || !refcount_drop(&task->references))
         return;
     frame_unref(task->start_frame);
     frame_unref(task->end_frame);

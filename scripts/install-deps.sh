@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 build_packages=(build-essential pkg-config libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libcjson-dev
     libcyaml-dev libyaml-dev uthash-dev)
 test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git spin)
-lint_packages=(clang clang-tidy cppcheck gcovr valgrind libc6-dbg)
+lint_packages=(clang clang-tidy clang-tools cppcheck gcovr valgrind libc6-dbg)
 
 fail() {
     echo "install-deps: $*" >&2

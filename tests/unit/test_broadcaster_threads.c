@@ -1,5 +1,6 @@
 /* broadcaster with several threads, each with a loop, an inbox and a fan-out of its own: whatever races, each
  * run ends once, nothing of it comes after its end, and nothing is left in the end. */
+#include "base/helgrind.h"
 #include "base/metrics.h"
 #include "tests/support/unit_sink.h"
 
@@ -9,7 +10,7 @@
 #define WORKERS 3
 #define SINKS_MAX 16
 #define TASKS_MAX 20000
-#define SECONDS_MAX 120 /* a deadlock is ended by SIGALRM */
+#define SECONDS_MAX 600 /* a deadlock is ended by SIGALRM */
 
 /* What one thread does in a turn. */
 struct hammer;
@@ -35,7 +36,7 @@ static struct fanout_settings settings;
 static struct hammer hammers[WORKERS];
 static atomic_int at_work; /* threads that still take steps */
 static atomic_bool may_close;
-static atomic_int arrived;
+static pthread_barrier_t meeting;
 
 /* ---- what a thread can do ------------------------------------------------------------------------ */
 
@@ -129,17 +130,10 @@ static void turn(struct hammer *hammer) {
     open_sinks(hammer);
 }
 
-/* All have come here before anybody goes on. */
-static void meet(int round) {
-    atomic_fetch_add(&arrived, 1);
-    while (atomic_load(&arrived) < WORKERS * round)
-        usleep(100);
-}
-
 static void *run_hammer(void *argument) {
     struct hammer *hammer = argument;
     inbox_adopt(&hammer->inbox);
-    meet(1);
+    pthread_barrier_wait(&meeting);
     for (int i = 0; i < hammer->steps; i++) {
         hammer->step(hammer);
         turn(hammer);
@@ -149,6 +143,7 @@ static void *run_hammer(void *argument) {
         turn(hammer);
         usleep(100);
     }
+    ANNOTATE_HAPPENS_AFTER(&may_close);
     fanout_drain(hammer->fanout);
     for (size_t i = 0; i < SINKS_MAX; i++) {
         if (hammer->sinks[i] != NULL && !hammer->sinks[i]->closed)
@@ -162,7 +157,7 @@ static void *run_hammer(void *argument) {
     }
     while (!fanout_is_idle(hammer->fanout)) /* something is on its way: it comes */
         turn(hammer);
-    meet(2);
+    pthread_barrier_wait(&meeting); /* nobody posts any more */
     fanout_destroy(hammer->fanout);
     inbox_close(&hammer->inbox);
     uv_run(&hammer->loop, UV_RUN_DEFAULT);
@@ -192,7 +187,7 @@ static void hammer_all(step_function *const steps[WORKERS], int count) {
     broadcaster = unit_broadcaster();
     atomic_store(&broadcaster_limits(broadcaster)->log_events_max, 50);
     atomic_store(&broadcaster_limits(broadcaster)->tasks_kept, 100);
-    atomic_store(&arrived, 0);
+    assert_int_equal(pthread_barrier_init(&meeting, NULL, WORKERS), 0);
     atomic_store(&may_close, false);
     atomic_store(&at_work, WORKERS);
     for (int i = 0; i < WORKERS; i++)
@@ -203,9 +198,11 @@ static void hammer_all(step_function *const steps[WORKERS], int count) {
         usleep(1000);
     broadcaster_drain(broadcaster);
     broadcaster_cancel_all(broadcaster, REASON_SHUTDOWN);
+    ANNOTATE_HAPPENS_BEFORE(&may_close);
     atomic_store(&may_close, true);
     for (int i = 0; i < WORKERS; i++)
         pthread_join(hammers[i].thread, NULL);
+    pthread_barrier_destroy(&meeting);
     alarm(0);
 }
 

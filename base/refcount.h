@@ -1,0 +1,26 @@
+/* The references to an object that several threads share. */
+#ifndef SLUICE_BASE_REFCOUNT_H
+#define SLUICE_BASE_REFCOUNT_H
+
+#include "base/attributes.h"
+#include "base/helgrind.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/** One more, by someone who has one. */
+static inline void refcount_add(atomic_uint *count) {
+    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+}
+
+/** One less. True: it was the last one, and whatever others did with the object has happened: free it. */
+static inline bool MUST_CHECK refcount_drop(atomic_uint *count) {
+    ANNOTATE_HAPPENS_BEFORE(count);
+    if (atomic_fetch_sub_explicit(count, 1, memory_order_acq_rel) > 1)
+        return false;
+    ANNOTATE_HAPPENS_AFTER(count);
+    ANNOTATE_HAPPENS_BEFORE_FORGET_ALL(count);
+    return true;
+}
+
+#endif
