@@ -108,8 +108,10 @@ struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_by
     /* The HTTP library may have left the last bytes corked: this pushes them out, too. */
     set_option(fd, IPPROTO_TCP, TCP_CORK, 0);
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    /* A peer that vanished without a word is noticed when it does not acknowledge what is sent. */
-    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)stall_timeout_ms);
+    /* A peer that vanished without a word is noticed when it does not acknowledge what is sent. The kernel
+     * counts one that takes no byte, too: that is the fan-out's to end, and to tell, so it must come first.
+     */
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(2 * stall_timeout_ms));
     if (send_buffer_bytes > 0)
         set_option(fd, SOL_SOCKET, SO_SNDBUF, (int)send_buffer_bytes);
     uv_poll_start(&sink->poll, UV_DISCONNECT, on_poll);
