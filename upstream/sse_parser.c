@@ -1,10 +1,10 @@
 /* A parser of event streams: see sse_parser.h.
  *
  * A line that lies whole in the fed bytes is read where it is; only a line cut by the end of a feed is kept
- * in `line` until its rest arrives:
+ * until its rest arrives: the value of a data line in `data`, where it belongs, any other in `line`:
  *
  *     feed 1:  data: one\n data: tw          feed 2:  o\n \n
- *              read in place  `line`                  appended to `line`, read there, event dispatched
+ *              read in place  into `data`             appended to `data`, event dispatched
  */
 #include "upstream/sse_parser.h"
 
@@ -36,6 +36,8 @@ struct sse_parser {
     bool bom_over;     /* past the place where a BOM may be */
     bool after_cr;     /* an LF now belongs to the line end before it */
     bool in_comment;   /* inside a comment line: skipped, not kept */
+    bool in_data; /* inside a data line: its value so far, not decoded, is in `data` from `value_start` on */
+    size_t value_start;
 };
 
 /** The bytes of one feed. `lf` and `cr` are the next ones, found once each: every byte is searched once. */
@@ -179,11 +181,36 @@ static int process_line(struct sse_parser *parser, const char *line, size_t leng
     return process_field(parser, line, (size_t)(colon - line), value, (size_t)(end - value));
 }
 
+static int append_raw(struct buffer *buffer, const char *bytes, size_t length) {
+    return buffer_append(buffer, bytes, length) ? 0 : append_error(buffer, length);
+}
+
+/** A data line that was cut is there as a whole: decodes its value where it stands. */
+static int finish_data(struct sse_parser *parser) {
+    struct buffer *data = &parser->data;
+    size_t length = data->length - parser->value_start;
+    parser->in_data = false;
+    if (utf8_is_valid(data->bytes + parser->value_start, length))
+        return append_raw(data, "\n", 1);
+    struct buffer raw;
+    buffer_init(&raw, length);
+    int result = append_raw(&raw, data->bytes + parser->value_start, length);
+    data->length = parser->value_start;
+    if (result == 0)
+        result = append_data(parser, raw.bytes, length);
+    buffer_finish(&raw);
+    return result;
+}
+
 /** The rest of a line, its end known. */
 static int finish_line(struct sse_parser *parser, const char *bytes, size_t length) {
     if (parser->in_comment) {
         parser->in_comment = false;
         return 0;
+    }
+    if (parser->in_data) {
+        int result = append_raw(&parser->data, bytes, length);
+        return result == 0 ? finish_data(parser) : result;
     }
     if (parser->line.length == 0)
         return length > 0 && bytes[0] == ':' ? 0 : process_line(parser, bytes, length);
@@ -198,11 +225,20 @@ static int finish_line(struct sse_parser *parser, const char *bytes, size_t leng
 static int keep_line(struct sse_parser *parser, const char *bytes, size_t length) {
     if (length == 0 || parser->in_comment)
         return 0;
+    if (parser->in_data)
+        return append_raw(&parser->data, bytes, length);
     if (parser->line.length == 0 && bytes[0] == ':') {
         parser->in_comment = true;
         return 0;
     }
-    return buffer_append(&parser->line, bytes, length) ? 0 : append_error(&parser->line, length);
+    size_t name_length = strlen("data:");
+    if (parser->line.length == 0 && length > name_length && memcmp(bytes, "data:", name_length) == 0) {
+        size_t skipped = name_length + (bytes[name_length] == ' ');
+        parser->in_data = true;
+        parser->value_start = parser->data.length;
+        return append_raw(&parser->data, bytes + skipped, length - skipped);
+    }
+    return append_raw(&parser->line, bytes, length);
 }
 
 /** Steps over a BOM at the very start, however it is cut. What only began like one belongs to the first line.
