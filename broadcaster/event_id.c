@@ -4,24 +4,27 @@
 #include <ctype.h>
 #include <string.h>
 
-static size_t format_number(uint64_t number, char *out) {
-    char digits[20];
-    size_t count = 0;
+static char *put_number_before(char *end, uint64_t number) {
     do {
-        digits[count++] = (char)('0' + number % 10);
+        *--end = (char)('0' + number % 10);
         number /= 10;
     } while (number > 0);
-    for (size_t i = 0; i < count; i++)
-        out[i] = digits[count - 1 - i];
-    return count;
+    return end;
+}
+
+char *event_id_put_before(struct event_id id, char *end) {
+    char *start = put_number_before(end, id.n);
+    *--start = '-';
+    return put_number_before(start, id.ms);
 }
 
 size_t event_id_format(struct event_id id, char out[EVENT_ID_SIZE]) {
-    size_t length = format_number(id.ms, out);
-    out[length++] = '-';
-    length += format_number(id.n, out + length);
-    out[length] = '\0';
-    return length;
+    char text[EVENT_ID_SIZE];
+    char *end = text + sizeof(text) - 1;
+    *end = '\0';
+    const char *start = event_id_put_before(id, end);
+    memcpy(out, start, (size_t)(end - start) + 1);
+    return (size_t)(end - start);
 }
 
 /* Reads one or more digits; returns where they end, or NULL (none, a leading zero, or over 64 bits). */

@@ -18,6 +18,9 @@ struct event_id {
 /** Writes the id's text; returns its length. Any thread. */
 size_t event_id_format(struct event_id id, char out[EVENT_ID_SIZE]);
 
+/** Writes the id's text so that it stops before `end`, without a NUL; returns where it starts. */
+char *event_id_put_before(struct event_id id, char *end);
+
 /** Parses exactly one id, all of `text`. False: it is none ("-1", garbage, empty); *ret_id is untouched. */
 bool event_id_parse(const char *text, struct event_id *ret_id);
 

@@ -134,12 +134,12 @@ static size_t put_hex_backwards(char *end, size_t number) {
 void frame_stamp(struct frame *frame, struct event_id id) {
     assert(frame->text_start == SLACK);
     frame->id = id;
-    char line[4 + EVENT_ID_SIZE + 1] = "id: ";
-    size_t length = 4 + event_id_format(id, line + 4);
-    line[length++] = '\n';
-    frame->text_start = (uint32_t)(SLACK - length);
-    memcpy(frame->bytes + frame->text_start, line, length);
-    memcpy(frame->bytes + frame->text_start - 2, "\r\n", 2);
+    char *start = frame->bytes + SLACK;
+    *--start = '\n';
+    start = event_id_put_before(id, start) - 4;
+    memcpy(start, "id: ", 4);
+    frame->text_start = (uint32_t)(start - frame->bytes);
+    memcpy(start - 2, "\r\n", 2);
     size_t digits =
         put_hex_backwards(frame->bytes + frame->text_start - 2, frame->text_end - frame->text_start);
     frame->chunk_start = (uint32_t)(frame->text_start - 2 - digits);

@@ -60,8 +60,11 @@ static bool make_id(char out[TASK_ID_SIZE]) {
     unsigned char random[(TASK_ID_SIZE - 1) / 2];
     if (getrandom(random, sizeof(random), 0) != sizeof(random))
         return false;
-    for (size_t i = 0; i < sizeof(random); i++)
-        snprintf(out + 2 * i, 3, "%02x", random[i]);
+    for (size_t i = 0; i < sizeof(random); i++) {
+        *out++ = "0123456789abcdef"[random[i] / 16];
+        *out++ = "0123456789abcdef"[random[i] % 16];
+    }
+    *out = '\0';
     return true;
 }
 
