@@ -12,8 +12,13 @@
 
 struct fanout *fanout_create(struct inbox *inbox, struct fanout_settings *settings) {
     struct fanout *fanout = calloc(1, sizeof(*fanout));
-    if (fanout == NULL)
+    char *volley = malloc(VOLLEY_BYTES_MAX);
+    if (fanout == NULL || volley == NULL) {
+        free(fanout);
+        free(volley);
         return NULL;
+    }
+    fanout->volley = volley;
     fanout->inbox = inbox;
     fanout->settings = settings;
     STAILQ_INIT(&fanout->dirty);
@@ -28,6 +33,7 @@ void fanout_destroy(struct fanout *fanout) {
     if (fanout == NULL)
         return;
     assert(fanout_is_idle(fanout));
+    free(fanout->volley);
     free(fanout);
 }
 

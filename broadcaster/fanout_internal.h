@@ -5,6 +5,7 @@
 #include "broadcaster/watch.h"
 
 #define WHEEL_SLOTS 64
+#define VOLLEY_BYTES_MAX (64 * 1024)
 
 struct fanout {
     struct inbox *inbox;
@@ -13,6 +14,7 @@ struct fanout {
     struct subscriber_list wheel[WHEEL_SLOTS]; /* each subscriber where its next heartbeat may be due */
     size_t slot;                               /* the one that fanout_tick() looks at next */
     int64_t next_tick_ms;
+    char *volley;                   /* room for what many subscribers are written at once, VOLLEY_BYTES_MAX */
     struct subscriber_list blocked; /* the one that took no byte for the longest time first */
     size_t subscribers;
     size_t watches;

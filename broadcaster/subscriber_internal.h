@@ -22,11 +22,12 @@ struct subscriber_rest {
 
 struct subscriber {
     TAILQ_ENTRY(subscriber) entry; /* in watch->live or watch->others */
+    struct sink *sink;
+    struct watch *watch; /* NULL while prepared */
+    int64_t last_write_ms;
+    struct session *session; /* a reference */
     TAILQ_ENTRY(subscriber) wheel_entry;
     TAILQ_ENTRY(subscriber) blocked_entry;
-    struct session *session; /* a reference */
-    struct watch *watch;     /* NULL while prepared */
-    struct sink *sink;
     struct task *run;     /* a reference: only this run; NULL: the session */
     uint64_t until_after; /* serial of a run that had ended before and does not count for until_run */
 
@@ -34,7 +35,6 @@ struct subscriber {
     struct event_id position; /* of the last event passed; 0-0: none. Likewise the watch's while live */
     struct event_id gap_to;   /* with gap_due */
     struct subscriber_rest rest;
-    int64_t last_write_ms;
     int64_t blocked_since_ms;
     uint16_t jitter; /* per mille */
     uint8_t wheel_slot;
