@@ -187,6 +187,12 @@ static void init_context(struct worker *worker, const struct config *config) {
     take_settings(worker, config);
 }
 
+/* At once: an event does not wait until all sockets that are ready have been read. */
+static void on_upstream_turn(void *context) {
+    struct worker *worker = context;
+    fanout_flush(worker->fanout);
+}
+
 static bool build(struct worker *worker, const struct config *config, int socket) {
     const struct http_listener_settings http = {
         .connections_max = config->http.connections_max,
@@ -203,6 +209,7 @@ static bool build(struct worker *worker, const struct config *config, int socket
     context->runner = worker->runner = runner_create(context);
     if (worker->fanout == NULL || worker->client == NULL || worker->runner == NULL)
         return false;
+    upstream_client_on_turn(worker->client, on_upstream_turn, worker);
     worker->listener = http_listener_create(context, socket, worker->shared->address_limits, &http);
     return worker->listener != NULL;
 }

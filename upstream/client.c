@@ -144,6 +144,8 @@ static void client_drive(struct upstream_client *client, curl_socket_t socket, i
     if (curl_multi_socket_action(client->multi, socket, flags, &running) != CURLM_OK)
         give_up(client);
     client_settle(client);
+    if (client->on_turn != NULL)
+        client->on_turn(client->turn_context);
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -227,6 +229,11 @@ no_multi:
 no_client:
     curl_global_cleanup();
     return NULL;
+}
+
+void upstream_client_on_turn(struct upstream_client *client, void (*on_turn)(void *context), void *context) {
+    client->on_turn = on_turn;
+    client->turn_context = context;
 }
 
 void upstream_client_close(struct upstream_client *client, void (*on_closed)(void *context), void *context) {

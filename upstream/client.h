@@ -39,6 +39,9 @@ struct upstream_client *upstream_client_create(uv_loop_t *loop,
 /** Other settings from the next request on. */
 void upstream_client_set_settings(struct upstream_client *client, const struct upstream_settings *settings);
 
+/** `on_turn` is called whenever libcurl has told all that one socket had for it. */
+void upstream_client_on_turn(struct upstream_client *client, void (*on_turn)(void *context), void *context);
+
 /** Everything still open is cancelled without a callback, handles are closed. `on_closed` is called from the
  *  loop when the last handle has gone; the client is freed right after it. */
 void upstream_client_close(struct upstream_client *client, void (*on_closed)(void *context), void *context);

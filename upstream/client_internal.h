@@ -32,6 +32,8 @@ struct upstream_client {
     bool closing;
     bool is_shut;  /* closed but for its uv handles */
     bool in_timer; /* on_timer() is running */
+    void (*on_turn)(void *context); /* NULL: nobody asked */
+    void *turn_context;
     void (*on_closed)(void *context);
     void *context;
 };
