@@ -123,8 +123,9 @@ const struct config_key config_keys[] = {
      .meaning = "How long clients are told to wait before they connect again, give or take a jitter."},
     {SUBSCRIBERS, MS("stall_timeout_ms", fanout.stall_timeout_ms, "30000", 10, HOUR), .reloadable = true,
      .meaning = "A subscriber that takes no byte for this long is closed."},
-    {SUBSCRIBERS, BYTES("send_buffer_bytes", http.send_buffer_bytes, "0", 0, 64 * MIB),
-     .meaning = "Send buffer of a subscriber's socket (SO_SNDBUF); 0 is the kernel's choice."},
+    {SUBSCRIBERS, BYTES("send_buffer_bytes", http.send_buffer_bytes, "128KiB", 0, 64 * MIB),
+     .meaning = "Send buffer of a subscriber's socket (SO_SNDBUF), which bounds what the kernel holds for a slow one; 0 is "
+                "the kernel's choice, up to some 4 MB."},
 
     {HTTP, COUNT("connections_max", http.connections_max, "120000", 2, 10000000),
      .meaning = "Client connections at once, subscribers included; one more is refused."},
