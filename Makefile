@@ -30,7 +30,8 @@ LIBRARY_SOURCES := $(filter-out server/main.c,$(SOURCES))
 UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
 AGENT_SOURCES := $(wildcard tests/support/demo_*.c)
 FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
-FORMATTED := $(wildcard $(foreach room,$(ROOMS) tests/unit tests/support tests/fuzz tests/scarcity,$(room)/*.c $(room)/*.h))
+BENCH_SOURCES := $(wildcard tests/bench/*.c)
+FORMATTED := $(wildcard $(foreach room,$(ROOMS) tests/unit tests/support tests/fuzz tests/scarcity tests/bench,$(room)/*.c $(room)/*.h))
 
 OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
@@ -105,7 +106,7 @@ $(BUILD)/libraries:
 	@pkg-config --print-errors --exists $(LIBRARIES) || { echo 'run scripts/install-deps.sh build' >&2; exit 1; }
 	@mkdir -p $(@D) && touch $@
 
--include $(patsubst %.o,%.d,$(call OBJECTS,$(SOURCES) $(UNIT_SOURCES) $(AGENT_SOURCES) $(FUZZ_SOURCES) $(SCARCE)))
+-include $(patsubst %.o,%.d,$(call OBJECTS,$(SOURCES) $(UNIT_SOURCES) $(AGENT_SOURCES) $(FUZZ_SOURCES) $(BENCH_SOURCES) $(SCARCE)))
 .SECONDARY:
 
 # ---- tests ----------------------------------------------------------------------------------------
@@ -215,6 +216,52 @@ MINUTES = 10
 soak: all ## Churn for MINUTES=10: memory, descriptors and latency stay where they are; from 5 on it draws docs/soak.svg
 	@SLUICE_BIN=$(BUILD)/sluice node tests/soak/soak.mjs $(MINUTES) \
 		$$(awk 'BEGIN { print ($(MINUTES) >= 5) ? "docs/soak.svg" : "$(BUILD)/soak.svg" }')
+
+# ---- benchmarks -----------------------------------------------------------------------------------
+
+# One program a file, but for those that several of them share.
+BENCH_SHARED := $(addprefix tests/bench/,bench.c bench_net.c delivery.c event_feed.c)
+BENCH_TOOLS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(BENCH_SHARED) tests/bench/perf_%,$(BENCH_SOURCES)))
+
+.PHONY: bench-tools
+bench-tools: $(BENCH_TOOLS)
+
+$(BUILD)/libbench.a: $(call OBJECTS,$(BENCH_SHARED))
+	@rm -f $@
+	@echo '  archive  $@'
+	$(Q)$(AR) rcs $@ $^
+
+$(BENCH_TOOLS): %: %.o $(BUILD)/libbench.a $(BUILD)/libsluice.a
+	@echo '  link     $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Nothing may run beside a measurement.
+ROUNDS = 5
+.PHONY: bench
+bench: ## Measure it beside the ceiling and its peers, and write docs/benchmarks.md; PART=fanout|relay|runs, ROUNDS=5, QUICK=1
+	@scripts/install-deps.sh bench
+	@$(MAKE) --no-print-directory run-bench
+
+.PHONY: run-bench
+run-bench: all bench-tools $(BUILD)/crowd
+	@BUILD=$(BUILD) ROUNDS=$(ROUNDS) QUICK=$(QUICK) PATH="$(CURDIR)/build-node/bin:$$PATH" node tests/bench/bench.mjs $(PART)
+
+# ---- instructions ---------------------------------------------------------------------------------
+
+PERF_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/perf_*.c))
+
+$(PERF_PROGRAMS): %: %.o $(BUILD)/libsluice.a
+	@echo '  link     $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+.PHONY: perf-check
+perf-check: ## Fail if an event, a run or the parser takes over 5 % more instructions; RAISE=1 keeps what is counted
+	@scripts/install-deps.sh lint
+	@$(MAKE) --no-print-directory check-perf
+
+.PHONY: check-perf
+check-perf: $(PERF_PROGRAMS)
+	@scripts/check-perf.sh $(if $(RAISE),--raise) $(BUILD)/perf $(PERF_PROGRAMS)
 
 # ---- the source tree ------------------------------------------------------------------------------
 

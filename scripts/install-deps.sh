@@ -4,6 +4,7 @@
 #   scripts/install-deps.sh build    what the programs are built from: Debian packages
 #   scripts/install-deps.sh lint     what make lint, coverage and valgrind need besides
 #   scripts/install-deps.sh test     also what the tests need: more of them, Node.js 20 and npm packages
+#   scripts/install-deps.sh bench    what the gateway is measured against; what cannot be had is said and left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +12,7 @@ build_packages=(build-essential pkg-config libmicrohttpd-dev libuv1-dev libcurl4
     libcyaml-dev libyaml-dev uthash-dev)
 test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git spin)
 lint_packages=(clang clang-tidy clang-tools cppcheck gcovr valgrind libc6-dbg)
+peer_packages=(nginx libnginx-mod-nchan haproxy python3-fastapi uvicorn python3-uvloop python3-httptools)
 
 fail() {
     echo "install-deps: $*" >&2
@@ -74,6 +76,42 @@ install_modules() {
     cp "$1/package-lock.json" "$1/node_modules/.installed-lock.json"
 }
 
+# Installs the servers to compare with, without leaving a service running or one that starts with the machine. They are
+# not needed for anything else: without one of them the rest is measured.
+install_peers() {
+    local policy=/usr/sbin/policy-rc.d missing made= service
+    mapfile -t missing < <(missing_packages "${peer_packages[@]}")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" -eq 0 ] && [ ! -e "$policy" ]; then
+        made=$policy
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    (install_packages "${missing[@]}") || echo "install-deps: left out of the benchmarks: ${missing[*]}" >&2
+    [ -z "$made" ] || rm -f "$made"
+    for service in nginx haproxy; do
+        if printf '%s\n' "${missing[@]}" | grep -qxF "$service" && command -v systemctl >/dev/null; then
+            systemctl --quiet disable "$service" 2>/dev/null || true
+        fi
+    done
+}
+
+# Asks for a Go program to compare with, and says in build-peers/absent why it cannot be: $1 is its name, $2 its module.
+# Where the module proxy has it, settings for it are still to be written.
+look_for_module() {
+    local answer status
+    if ! command -v go >/dev/null; then
+        answer="there is no Go toolchain"
+    elif answer=$(cd build-peers && timeout 60 go list -m -versions "$2" 2>&1); then
+        answer="the Go module proxy has it, but no settings for it are kept here"
+    else
+        status=$(grep -o -m 1 '[45][0-9][0-9] [A-Z][A-Za-z ]*' <<<"$answer") || status="no answer"
+        answer="the Go module proxy does not give its module: $status"
+    fi
+    echo "install-deps: left out of the benchmarks: $1: $answer" >&2
+    printf '%s\t%s\n' "$1" "$answer" >>build-peers/absent
+}
+
 case ${1:-} in
 build)
     install_packages "${build_packages[@]}"
@@ -87,7 +125,16 @@ test)
 lint)
     install_packages "${build_packages[@]}" "${lint_packages[@]}"
     ;;
+bench)
+    install_packages "${build_packages[@]}"
+    install_node
+    install_modules tests/bench
+    install_peers
+    mkdir -p build-peers && : >build-peers/absent
+    look_for_module Mercure github.com/dunglas/mercure
+    look_for_module Centrifugo github.com/centrifugal/centrifugo/v6
+    ;;
 *)
-    fail "usage: scripts/install-deps.sh build|test|lint"
+    fail "usage: scripts/install-deps.sh build|test|lint|bench"
     ;;
 esac
