@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define TICK_MS_MIN 10
+#define PEER_TICKS 4
 
 struct fanout *fanout_create(struct inbox *inbox, struct fanout_settings *settings) {
     struct fanout *fanout = calloc(1, sizeof(*fanout));
@@ -136,15 +137,29 @@ static void turn_wheel(struct fanout *fanout, int64_t now_ms) {
     }
 }
 
+/* A socket says that it has room only when a third of its buffer is free: one that is read slowly has taken
+ * bytes long before that, as soon as somebody tries. */
+static void consider_stalled(struct fanout *fanout, struct subscriber *subscriber) {
+    int64_t since_ms = subscriber->blocked_since_ms;
+    /* If it takes something it goes to the list's end, or leaves it, or is freed. */
+    subscriber_pump(subscriber);
+    if (TAILQ_FIRST(&fanout->blocked) != subscriber || subscriber->blocked_since_ms != since_ms)
+        return;
+    metrics_add(METRIC_SUBSCRIBERS_STALLED, 1);
+    subscriber_end(subscriber, true);
+}
+
+int64_t fanout_peer_timeout_ms(const struct fanout *fanout) {
+    return atomic_load(&fanout->settings->stall_timeout_ms) + PEER_TICKS * fanout_tick_ms(fanout);
+}
+
 void fanout_tick(struct fanout *fanout) {
     int64_t now_ms = clock_mono_ms();
     int64_t stall_ms = atomic_load(&fanout->settings->stall_timeout_ms);
     struct subscriber *subscriber;
     while ((subscriber = TAILQ_FIRST(&fanout->blocked)) != NULL &&
-           now_ms - subscriber->blocked_since_ms >= stall_ms) {
-        metrics_add(METRIC_SUBSCRIBERS_STALLED, 1);
-        subscriber_end(subscriber, true);
-    }
+           now_ms - subscriber->blocked_since_ms >= stall_ms)
+        consider_stalled(fanout, subscriber);
     for (int turns = 0; turns < WHEEL_SLOTS && fanout->next_tick_ms <= now_ms; turns++) {
         turn_wheel(fanout, now_ms);
         fanout->next_tick_ms += fanout_tick_ms(fanout);

@@ -34,6 +34,11 @@ bool fanout_is_dirty(const struct fanout *fanout);
 void fanout_tick(struct fanout *fanout);
 int64_t fanout_tick_ms(const struct fanout *fanout);
 
+/** When the kernel may give up a peer that acknowledges nothing, or takes nothing: after the fan-out, which
+ * tells of it. The kernel's time begins with the first byte that is not taken, the fan-out's when its buffer
+ * is full. */
+int64_t fanout_peer_timeout_ms(const struct fanout *fanout);
+
 /** A `retry:` time for a new subscriber, jittered. */
 int64_t fanout_retry_ms(const struct fanout *fanout);
 

@@ -18,6 +18,7 @@ struct collect {
     int status; /* 0: there was no answer yet */
     bool is_json;
     bool overflowed;
+    bool no_memory;
 };
 
 static void collect_destroy(struct collect *collect) {
@@ -39,7 +40,10 @@ static void on_head(void *context, int status, const struct upstream_header *hea
 /* What is too much is thrown away: the answer's end tells, and the connection can be used again. */
 static bool on_body(void *context, const char *bytes, size_t length) {
     struct collect *collect = context;
-    collect->overflowed = collect->overflowed || !buffer_append(&collect->body, bytes, length);
+    if (collect->overflowed || collect->no_memory || buffer_append(&collect->body, bytes, length))
+        return true;
+    collect->overflowed = collect->body.length + length > collect->body.bytes_max;
+    collect->no_memory = !collect->overflowed;
     return true;
 }
 
@@ -47,12 +51,15 @@ static void on_end(void *context, const struct upstream_result *result) {
     struct collect *collect = context;
     struct request *request = collect->request;
     const struct collected answer = {
-        .complete = result->end == UPSTREAM_COMPLETED && collect->status != 0 && !collect->overflowed,
+        .complete = result->end == UPSTREAM_COMPLETED && collect->status != 0 && !collect->overflowed &&
+                    !collect->no_memory,
         .status = collect->status,
         .is_json = collect->is_json,
         .body = collect->body.bytes != NULL ? collect->body.bytes : "",
         .length = collect->body.length,
-        .message = collect->overflowed ? "The upstream's answer is too long." : result->message,
+        .message = collect->overflowed  ? "The upstream's answer is too long."
+                   : collect->no_memory ? "Memory ran out."
+                                        : result->message,
     };
     collect->done(request, &answer);
     collect_destroy(collect);

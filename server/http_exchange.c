@@ -97,10 +97,9 @@ static void settle_subscriber(struct http_exchange *exchange) {
     exchange->listener->ready = true;
     if (reply->subscriber == NULL || exchange->handed_fd < 0)
         return; /* what is left of it is given back with the reply */
-    struct sink *sink =
-        socket_sink_create(context->loop, exchange->handed_fd, exchange->listener->settings.send_buffer_bytes,
-                           exchange->listener->settings.stall_timeout_ms, exchange->listener->limits,
-                           exchange->connection->address);
+    struct sink *sink = socket_sink_create(
+        context->loop, exchange->handed_fd, exchange->listener->settings.send_buffer_bytes,
+        fanout_peer_timeout_ms(context->fanout), exchange->listener->limits, exchange->connection->address);
     if (sink == NULL)
         return;
     exchange->connection->address = NULL;

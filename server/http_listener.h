@@ -19,7 +19,6 @@ struct http_listener_settings {
     uint64_t request_headers_max;
     int64_t request_timeout_ms;
     uint64_t send_buffer_bytes; /* of a subscriber's socket; 0: what the kernel chooses */
-    int64_t stall_timeout_ms;   /* when the kernel gives a silent peer up */
 };
 
 /** Accepts from `socket` (bound and listening, taken over on success). `limits` are those of all listeners.

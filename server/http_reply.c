@@ -150,6 +150,7 @@ void http_exchange_write_reply(const struct http_exchange *exchange) {
     struct buffer text;
     buffer_init(&text, WRITTEN_BYTES_MAX);
     bool written =
+        !reply->is_mutilated &&
         buffer_printf(&text, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", reply->status,
                       MHD_get_reason_phrase_for((unsigned)reply->status), reply->body_length);
     for (size_t i = 0; i < reply->header_count; i++)

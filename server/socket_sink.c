@@ -98,7 +98,7 @@ static void set_option(int fd, int level, int option, int value) {
     setsockopt(fd, level, option, &value, sizeof(value)); /* each only makes it better; none is needed */
 }
 
-struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_bytes, int64_t stall_timeout_ms,
+struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_bytes, int64_t peer_timeout_ms,
                                 struct address_limits *limits, struct address *address) {
     struct socket_sink *sink = calloc(1, sizeof(*sink));
     if (sink == NULL)
@@ -115,10 +115,8 @@ struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_by
     /* The HTTP library may have left the last bytes corked: this pushes them out, too. */
     set_option(fd, IPPROTO_TCP, TCP_CORK, 0);
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    /* A peer that vanished without a word is noticed when it does not acknowledge what is sent. The kernel
-     * counts one that takes no byte, too: that is the fan-out's to end, and to tell, so it must come first.
-     */
-    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(2 * stall_timeout_ms));
+    /* A peer that vanished without a word is noticed when it does not acknowledge what is sent. */
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)peer_timeout_ms);
     if (send_buffer_bytes > 0)
         set_option(fd, SOL_SOCKET, SO_SNDBUF, (int)send_buffer_bytes);
     uv_poll_start(&sink->poll, UV_DISCONNECT, on_poll);

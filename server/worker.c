@@ -200,7 +200,6 @@ static bool build(struct worker *worker, const struct config *config, int socket
         .request_headers_max = config->http.request_headers_max,
         .request_timeout_ms = config->http.request_timeout_ms,
         .send_buffer_bytes = config->http.send_buffer_bytes,
-        .stall_timeout_ms = config->fanout.stall_timeout_ms,
     };
     struct routes_context *context = &worker->context;
     init_context(worker, config);

@@ -186,6 +186,35 @@ static void fanout_closes_one_that_takes_no_byte_for_its_time(void **state) {
     bench_release(silent);
 }
 
+/* A socket says that it is writable only when a third of its buffer is free; it takes bytes long before that.
+ */
+static void fanout_closes_none_that_would_take_bytes_unasked(void **state) {
+    (void)state;
+    struct fake_sink *slow = subscribe();
+    slow->room = 3;
+    publish_numbers(0, 1);
+    bench_turn(&bench);
+    for (int i = 0; i < 3; i++) {
+        slow->room = 5;
+        clock_fake_advance(30000);
+        fanout_tick(bench.fanout);
+        assert_false(slow->closed);
+        assert_int_equal(slow->room, 0);
+    }
+    clock_fake_advance(30000);
+    fanout_tick(bench.fanout);
+    assert_true(slow->closed && slow->aborted);
+    bench_release(slow);
+}
+
+static void fanout_gives_the_kernel_more_time_than_itself(void **state) {
+    (void)state;
+    int64_t before_ms = fanout_peer_timeout_ms(bench.fanout);
+    assert_true(before_ms > 30000 + 2 * fanout_tick_ms(bench.fanout));
+    atomic_store(&bench.settings.stall_timeout_ms, 50000); /* as a reload does */
+    assert_int_equal(fanout_peer_timeout_ms(bench.fanout), before_ms + 20000);
+}
+
 /* A sink that stopped exactly between two events was closed although it took bytes. */
 static void fanout_closes_none_that_takes_a_little_in_its_time(void **state) {
     (void)state;
@@ -220,6 +249,8 @@ int main(void) {
         TEST(fanout_tells_all_a_gap_if_a_burst_is_over_every_bound),
         TEST(fanout_tells_each_where_its_own_gap_begins),
         TEST(fanout_closes_one_that_takes_no_byte_for_its_time),
+        TEST(fanout_closes_none_that_would_take_bytes_unasked),
+        TEST(fanout_gives_the_kernel_more_time_than_itself),
         TEST(fanout_closes_none_that_takes_a_little_in_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
