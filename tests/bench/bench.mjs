@@ -15,7 +15,7 @@ const log = (line) => console.error(line);
 const measures = {
   fanout: () => fanoutRounds({rounds, quick, log}),
   relay: () => relayRounds({rounds, log, ...(quick && {seconds: 2})}),
-  runs: () => measureRuns(quick ? ['acceptance', 'parser', 'starting', 'endingIdle'] : [], log),
+  runs: () => measureRuns({rounds, log, ...(quick && {which: ['acceptance', 'parser', 'starting', 'endingIdle']})}),
 };
 
 const parts = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(measures);

@@ -5,7 +5,7 @@ import {join} from 'node:path';
 import {until, within} from '../support/limits.mjs';
 import {run} from '../support/program.mjs';
 import {projectPath} from '../support/sluice.mjs';
-import {anyCore, buildPath, clientCore, freePort, inTemporaryDirectory, listening, processes, rotated, serverCore, startOn, versionOf} from './measuring.mjs';
+import {anyCore, buildPath, clientCore, endedCleanly, freePort, inTemporaryDirectory, listening, processes, rotated, serverCore, startOn, versionOf} from './measuring.mjs';
 
 const peer = (file) => projectPath(`tests/bench/peers/${file}`);
 const debianPython = '/usr/bin/python3';
@@ -17,6 +17,7 @@ const reads = (path, more = []) => ({port, sourcePort}) =>
   ['--subscribe', `http://127.0.0.1:${port}${path}`, '--source-port', String(sourcePort), ...more.map((each) => each.replace('@PORT@', port))];
 
 const sluice = (workers) => ({
+  endsCleanly: true,
   command: ({port, sourcePort}) => [buildPath('sluice'), '--config', peer('sluice.yaml'), '--listen', `127.0.0.1:${port}`,
     '--upstream', `http://127.0.0.1:${sourcePort}`, '--workers', String(workers)],
   load: reads(`${session}/run`, ['--run', `http://127.0.0.1:@PORT@${session}/run`, '--run-body', '{"message":"go"}']),
@@ -30,13 +31,13 @@ const ceiling = {
 const nchan = {
   processes: 2, // the master and its worker
   missing: () => !existsSync(nchanModule) && 'Debian\'s nginx and libnginx-mod-nchan are not installed',
-  version: () => versionOf('nginx', ['-v']),
-  command: ({port, directory}) => {
+  version: () => [versionOf('nginx', ['-v']), versionOf('dpkg-query', ['-W', '-f', 'libnginx-mod-nchan ${Version}', 'libnginx-mod-nchan'])].filter(Boolean).join(', '),
+  command: ({port, sourcePort, directory}) => {
     const file = join(directory, 'nginx.conf');
-    writeFileSync(file, readFileSync(peer('nchan.conf'), 'utf8').replaceAll('@PORT@', port).replaceAll('@DIR@', directory));
+    writeFileSync(file, readFileSync(peer('nchan.conf'), 'utf8').replaceAll('@PORT@', port).replaceAll('@PUBLISH_PORT@', sourcePort).replaceAll('@DIR@', directory));
     return ['nginx', '-e', 'stderr', '-p', directory, '-c', file];
   },
-  load: ({port}) => ['--subscribe', `http://127.0.0.1:${port}/subscribe`, '--publish', `http://127.0.0.1:${port}/publish`],
+  load: ({port, sourcePort}) => ['--subscribe', `http://127.0.0.1:${port}/subscribe`, '--first-path', '/ready', '--publish', `http://127.0.0.1:${sourcePort}/publish`],
 };
 
 const onNode = (file, more = {}) => ({
@@ -102,6 +103,7 @@ async function measure(server, subscribers, options) {
       const {code, stdout, stderr} = await run(client, clientArgs, {ms: 180000});
       if (code !== 0) throw new Error(stderr.trim().split('\n').at(-1) || `sse_load ended with status ${code}`);
       const lines = stdout.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+      if (server.endsCleanly) await endedCleanly(program);
       return {idle: lines.filter((line) => line.idle), phases: lines.filter((line) => line.phase).slice(1)};
     } finally {
       await within(program.stop('SIGTERM', 5000).catch(() => program.stop('SIGKILL', 5000)), 12000, `the end of ${server.name}`).catch(() => {});

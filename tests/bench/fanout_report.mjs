@@ -1,7 +1,7 @@
 // What the rounds of fanout.mjs say: ratios first, each beside its target, then rates, processor time, latency and memory.
 import {barsSvg} from '../support/bars.mjs';
 import {summary} from './measuring.mjs';
-import {count, ratio, span, table, targetCell} from './tables.mjs';
+import {count, noiseOf, ratio, span, table, targetCell} from './tables.mjs';
 
 const ceilingTarget = 0.95;
 const nchanTargets = {1: 1.3, 16: 8};
@@ -25,6 +25,19 @@ function byRound({rows, rounds}, server, at, field) {
 
 const rate = (row) => row.deliveries_per_s;
 const cpu = (row) => row.server_cpu_s_per_million;
+const serverShare = (row) => row.server_cpu_share;
+const clientShare = (row) => row.client_cpu_share;
+
+/** A core that is busy for this share of the time is what binds. */
+const bindingShare = 0.9;
+
+/** Whose core was busy, the server's or that of the client and the source. */
+function whoBinds(server, client) {
+  if (!server || !client) return 'not measured';
+  const [serverBinds, clientBinds] = [server, client].map(({median}) => median >= bindingShare);
+  const who = serverBinds ? (clientBinds ? 'both' : 'Sluice') : clientBinds ? 'the client' : 'neither';
+  return `${who}: ${span(server, 2)}, ${span(client, 2)}`;
+}
 
 function settings({rows}) {
   const all = distinct(rows.map(({subscribers, size, window}) => `${subscribers} ${size} ${window}`));
@@ -39,12 +52,13 @@ const settingHeads = ['subscribers', 'event', 'in flight'];
 
 function ratioTable(result) {
   const others = result.servers.filter((name) => !['sluice', 'limit', 'nchan', sharedOne, sharedTwo].includes(name));
-  const heads = [...settingHeads, `Sluice / ceiling (at least ${ceilingTarget})`, 'CPU, Sluice / ceiling', 'Sluice / nchan (at least 1.3 single, 8 in flight)', ...others.map((name) => `Sluice / ${name}`)];
+  const heads = [...settingHeads, `Sluice / ceiling (at least ${ceilingTarget})`, 'CPU, Sluice / ceiling', 'Sluice / nchan (at least 1.3 single, 8 in flight)', ...others.map((name) => `Sluice / ${name}`), 'who binds: Sluice\'s core, the client\'s core'];
   return table(heads, settings(result).map((at) => {
     const of = (name, field = rate) => byRound(result, name, at, field);
     return [...settingCells(at), targetCell(ratio(of('sluice'), of('limit')), ceilingTarget),
       targetCell(ratio(of('sluice', cpu), of('limit', cpu))), targetCell(ratio(of('sluice'), of('nchan')), nchanTargets[at.window]),
-      ...others.map((name) => targetCell(ratio(of('sluice'), of(name))))];
+      ...others.map((name) => targetCell(ratio(of('sluice'), of(name)))),
+      whoBinds(summary(of('sluice', serverShare)), summary(of('sluice', clientShare)))];
   }));
 }
 
@@ -55,14 +69,16 @@ function serverTable(result, cell) {
     [...settingCells(at), ...servers.map((name) => cell((field) => summary(byRound(result, name, at, field))))]));
 }
 
-const rateAndCpu = (of) => `${span(of(rate))}<br>${span(of(cpu), 2)} s`;
+const rateAndCpu = (of) => `${span(of(rate))}<br>${span(of(cpu), 2)} s<br>${[serverShare, clientShare].map((share) => of(share)?.median.toFixed(2) ?? '–').join(', ')}`;
 
 function sharedTable(result) {
-  return table([...settingHeads, 'two workers / one (at least 1)', 'one worker, deliveries/s', 'two workers, deliveries/s', 'one worker, CPU s per million', 'two workers, CPU s per million'],
+  return table([...settingHeads, 'two workers / one (at least 1)', 'one worker, deliveries/s', 'two workers, deliveries/s', 'one worker, CPU s per million', 'two workers, CPU s per million',
+    'one worker, cores busy: server, client', 'two workers, cores busy: server, client'],
     settings(result).map((at) => {
       const of = (name, field) => byRound(result, name, at, field);
       return [...settingCells(at), targetCell(ratio(of(sharedTwo, rate), of(sharedOne, rate)), 1), span(summary(of(sharedOne, rate))), span(summary(of(sharedTwo, rate))),
-        span(summary(of(sharedOne, cpu)), 2), span(summary(of(sharedTwo, cpu)), 2)];
+        span(summary(of(sharedOne, cpu)), 2), span(summary(of(sharedTwo, cpu)), 2),
+        ...[sharedOne, sharedTwo].map((name) => [serverShare, clientShare].map((share) => summary(of(name, share))?.median.toFixed(2) ?? '–').join(', '))];
     }));
 }
 
@@ -74,21 +90,26 @@ function idleTable(result) {
     const of = (subscribers, field) => summary(result.idle.filter((row) => row.server === server && row.subscribers === subscribers).map(field));
     const resident = crowds.map((crowd) => of(crowd, (row) => row.rss_bytes_each));
     const cells = resident.map((each, i) => (server === 'sluice' && crowds[i] === largest ? targetCell(each, idleTargetBytes, {atMost: true, digits: 0}) : span(each)));
-    return [server, ...cells, span(of(largest, (row) => row.kernel_bytes_each))];
+    return [server, ...cells, span(of(largest, (row) => row.kernel_bytes_each + row.kernel_slab_bytes_each))];
   }));
 }
 
-/** How far apart the rounds of the ceiling were, which does the same each time. */
-function noise(result) {
-  const spreads = settings(result).flatMap((at) => {
-    const all = summary(byRound(result, 'limit', at, rate));
-    return all ? [{at, spread: (all.max - all.min) / all.median}] : [];
-  }).sort((a, b) => a.spread - b.spread);
-  if (!spreads.length) return '';
-  const percent = ({spread}) => `${(spread * 100).toFixed(0)} %`;
-  const worst = spreads.at(-1);
-  return `Noise: the ceiling does the same work each time, and its rounds were ${percent(spreads[0])} to ${percent(worst)} of their median apart, ` +
-    `${percent(spreads[spreads.length >> 1])} in the middle; most with ${settingCells(worst.at).join(', ')}.`;
+const noise = (result) => noiseOf('the ceiling does the same work each time, and its rounds were',
+  settings(result).map((at) => ({name: settingCells(at).join(', '), values: summary(byRound(result, 'limit', at, rate))})));
+
+/** Where nchan's sockets keep Nagle's delay, events wait for a delayed ACK, some 40 ms, while nobody works. */
+const isAckDelay = (us) => us >= 38e3 && us <= 50e3;
+const waitsForAcks = (row) => row.server_cpu_share < 0.7 && (isAckDelay(row.last_us.p50) || isAckDelay(row.latency_us.p99));
+
+function delayedAcks(result) {
+  const where = settings(result).filter((at) => {
+    const waits = byRound(result, 'nchan', at, waitsForAcks).filter((each) => each !== undefined);
+    return waits.filter(Boolean).length * 2 > waits.length;
+  });
+  if (!where.length) return [];
+  const settled = where.map((at) => `${count(at.subscribers)} subscribers, ${eventSize(at.size)}, ${inFlight(at.window)}`).join('; ');
+  return [`nchan waited for delayed ACKs of some 40 ms with ${settled} (nginx keeps Nagle's delay until a connection is kept alive behind its first request): ` +
+    'there the ratio of rates says little; compare the CPU.', ''];
 }
 
 function troubles({absent, failures}) {
@@ -98,22 +119,23 @@ function troubles({absent, failures}) {
 }
 
 /** The ratios alone, for the terminal. */
-export const fanoutRatios = (result) => [ratioTable(result), '', sharedTable(result), '', noise(result), '', ...troubles(result)].join('\n');
+export const fanoutRatios = (result) => [ratioTable(result), '', sharedTable(result), '', noise(result), '', ...delayedAcks(result), ...troubles(result)].join('\n');
 
 export function fanoutReport(result) {
   return [
     'One stream of events goes to all subscribers; event *k + in flight* is published when all of them have event *k*. "Ceiling" is `tests/bench/limit.c`:',
-    'raw epoll, no HTTP library, one shared framed event, and what arrived in one read leaves in one `sendmsg`. Each subscriber must get each event once and',
+    'raw epoll, no HTTP library, one shared framed event, and what arrived in one read leaves in one `send`. Each subscriber must get each event once and',
     'in order, or there is no number. Ratios are those of the medians; in parentheses the lowest and the highest of the rounds\' own ratios. **Bold**: the target is missed.',
-    '', ratioTable(result), '', noise(result), '', ...troubles(result),
+    `"Who binds" is who keeps a core busy for at least ${bindingShare} of the time; where neither does, they wait for each other, or the machine had something else to do.`,
+    '', ratioTable(result), '', noise(result), '', ...delayedAcks(result), ...troubles(result),
     '![Deliveries per second](benchmarks-fanout.svg)', '',
     '### Deliveries per second, and CPU seconds of the server per million deliveries', '',
-    'The CPU seconds are the steadier figure where the client binds.', '', serverTable(result, rateAndCpu), '',
+    'The CPU seconds are the steadier figure where the client binds. The third line is the share of the time that the server\'s core was busy, and the client\'s.', '', serverTable(result, rateAndCpu), '',
     '### Time to the last subscriber, median, µs', '', serverTable(result, (of) => span(of((row) => row.last_us?.p50))), '',
     '### Latency of all deliveries, 99 %, µs', '', serverTable(result, (of) => span(of((row) => row.latency_us?.p99))), '',
     '### Two workers, client and server on the same cores', '', sharedTable(result), '',
     '### Resident bytes of the process per idle subscriber', '',
-    `At most ${idleTargetBytes} for Sluice with the largest crowd, where what is there only once counts least; "kernel" is what the machine's kernel took more, both ends of each socket.`, '', idleTable(result), '',
+    `At most ${idleTargetBytes} for Sluice with the largest crowd, where what is there only once counts least; "kernel" is what the machine's kernel took more: its objects (slab) and socket buffers, of both ends of each connection.`, '', idleTable(result), '',
   ].join('\n');
 }
 

@@ -5,7 +5,7 @@ import net from 'node:net';
 import {request} from '../support/http.mjs';
 import {pause, until} from '../support/limits.mjs';
 import {run} from '../support/program.mjs';
-import {buildPath, clientCore, freePort, serverCore, summary} from './measuring.mjs';
+import {buildPath, clientCore, freePort, rotated, serverCore, summary} from './measuring.mjs';
 import {createSessions, gatewayArguments, load, residentBytes, withPrograms} from './gateway.mjs';
 
 const session = (name) => `/apps/bench/users/u/sessions/${name}`;
@@ -25,7 +25,7 @@ const repeat = async (rounds, measure) => {
 };
 
 /** Bytes for each of `count` sessions that nobody uses. */
-export const idleSessions = async ({rounds = 3, count = 20000} = {}) => ({
+export const idleSessions = async ({rounds = 5, count = 20000} = {}) => ({
   count, target: 1024,
   resident_bytes_each: await repeat(rounds, () => withPrograms(async (start) => {
     const gateway = await start.gateway(await start.source({rate: 0, events: 1}));
@@ -39,7 +39,7 @@ export const idleSessions = async ({rounds = 3, count = 20000} = {}) => ({
 });
 
 /** Bytes for each of `count` subscribers of one session that wait. */
-export const idleSubscribers = async ({rounds = 3, count = 15000} = {}) => ({
+export const idleSubscribers = async ({rounds = 5, count = 15000} = {}) => ({
   count, target: 1024,
   resident_bytes_each: await repeat(rounds, () => withPrograms(async (start) => {
     const gateway = await start.gateway();
@@ -54,7 +54,7 @@ export const idleSubscribers = async ({rounds = 3, count = 15000} = {}) => ({
 
 /** Bytes for each of `count` streams that are open upstream, with its run: as events come one by one, and after more than a
  *  buffer's worth came at once. Sessions and logs are counted by themselves. */
-export async function upstreamStreams({rounds = 3, count = 1000} = {}) {
+export async function upstreamStreams({rounds = 5, count = 1000} = {}) {
   const rows = [];
   for (let i = 0; i < rounds; i++) rows.push(await withPrograms((start) => openStreams(start, count)));
   return {
@@ -94,27 +94,29 @@ function queues(localPort, remotePort) {
   throw new Error('the connection is gone');
 }
 
-/** What the kernels hold for a client that reads nothing of a flood of `bytes`, by the setting send_buffer_bytes. */
-export async function stalledClient({settings = [undefined, 0, '64KiB', '256KiB'], bytes = 32 << 20, size = 2048} = {}) {
-  const rows = {};
-  for (const setting of settings) {
-    rows[setting ?? 'default'] = await withPrograms(async (start) => {
-      const gateway = await start.gateway(await start.source({rate: 0, size, events: bytes / size}), setting === undefined ? {} : {send_buffer_bytes: setting});
-      const socket = net.connect(gateway.port, '127.0.0.1');
-      socket.on('error', () => {});
-      const asked = new Promise((resolve) => socket.once('data', resolve));
-      socket.write(`GET ${session('stalled')}/run HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
-      await asked;
-      socket.pause();
-      await gateway.taskEnded((await gateway.run(session('stalled'))).task_id);
-      await pause(300); // what is on its way from queue to queue
-      const [sending] = queues(gateway.port, socket.localPort);
-      const [, received] = queues(socket.localPort, gateway.port);
-      socket.destroy();
-      return {server_bytes: sending, client_bytes: received};
-    });
-  }
-  return rows;
+/** Bytes that the kernels hold for a client that reads nothing of a flood of `bytes`, with this send_buffer_bytes. */
+const heldForStalled = (setting, {bytes, size}) => withPrograms(async (start) => {
+  const gateway = await start.gateway(await start.source({rate: 0, size, events: bytes / size}), setting === undefined ? {} : {send_buffer_bytes: setting});
+  const socket = net.connect(gateway.port, '127.0.0.1');
+  socket.on('error', () => {});
+  const asked = new Promise((resolve) => socket.once('data', resolve));
+  socket.write(`GET ${session('stalled')}/run HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
+  await asked;
+  socket.pause();
+  await gateway.taskEnded((await gateway.run(session('stalled'))).task_id);
+  await pause(300); // what is on its way from queue to queue
+  const [sending] = queues(gateway.port, socket.localPort);
+  const [, received] = queues(socket.localPort, gateway.port);
+  socket.destroy();
+  return {sending, received};
+});
+
+/** The same for each of `settings`, in turns. */
+export async function stalledClient({rounds = 5, settings = [undefined, 0, '64KiB', '256KiB'], bytes = 32 << 20, size = 2048} = {}) {
+  const cases = settings.map((setting) => ({setting, held: []}));
+  for (let round = 0; round < rounds; round++) for (const {setting, held} of rotated(cases, round)) held.push(await heldForStalled(setting, {bytes, size}));
+  return Object.fromEntries(cases.map(({setting, held}) => [setting ?? 'default',
+    {server_bytes: summary(held.map(({sending}) => sending)), client_bytes: summary(held.map(({received}) => received))}]));
 }
 
 /** What start_stop.c measures, in ms: from exec to the first answered request, or from SIGTERM to the end. */
@@ -126,9 +128,9 @@ async function startAndStop(which) {
   return JSON.parse(stdout)[which] / 1000;
 }
 
-export const starting = async ({rounds = 11} = {}) => ({target_ms: 20, first_answer_ms: await repeat(rounds, () => startAndStop('first_answer_us'))});
+export const starting = async ({rounds = 5} = {}) => ({target_ms: 20, first_answer_ms: await repeat(rounds, () => startAndStop('first_answer_us'))});
 
-export const endingIdle = async ({rounds = 11} = {}) => ({target_ms: 50, end_ms: await repeat(rounds, () => startAndStop('end_us'))});
+export const endingIdle = async ({rounds = 5} = {}) => ({target_ms: 50, end_ms: await repeat(rounds, () => startAndStop('end_us'))});
 
 /** From SIGTERM to the end in ms, with `subscribers` of one session connected. */
 export const endingFull = async ({subscribers = 10000, rounds = 5} = {}) => ({

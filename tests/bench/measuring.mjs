@@ -29,8 +29,11 @@ export function summary(values) {
   return numbers.length ? {median: median(numbers), min: Math.min(...numbers), max: Math.max(...numbers)} : undefined;
 }
 
-/** The same things, in another order each round, so that none of them always runs behind the same one. */
-export const rotated = (things, round) => things.map((_, i) => things[(i + round) % things.length]);
+/** The same things, in another order each round: each one's place changes, and what runs before it, too. */
+export function rotated(things, round) {
+  const shifted = things.map((_, i) => things[(i + round) % things.length]);
+  return round % 2 ? shifted.reverse() : shifted;
+}
 
 /** A port that nobody listens on now. */
 export async function freePort() {
@@ -58,6 +61,12 @@ export async function listening(program, port, ms = 20000) {
     if (!program.running) throw new Error(`${program.child.spawnargs.join(' ')} ended:\n${program.stderr.slice(-2000)}`);
     return answers(port);
   }, `a listener on port ${port}`, ms);
+}
+
+/** Ends a program that must do so with status 0: what was measured of one that does not is no result. */
+export async function endedCleanly(program) {
+  const {code, signal} = await program.stop('SIGTERM', 5000);
+  if (code !== 0) throw new Error(`${program.child.spawnargs.join(' ')} ended with ${signal ?? `status ${code}`} after SIGTERM`);
 }
 
 /** The process and its children: a master of workers serves nothing itself. */

@@ -253,12 +253,20 @@ static void read_to_the_end(int64_t deadline_ns) {
 }
 
 struct result {
-    double elapsed_ns, server_ns, client_ns, source_ns, rss_bytes;
+    double elapsed_ns, server_ns, client_ns, source_ns, rss_bytes, events_come;
 };
+
+/* All that the streams have brought, also before the measured seconds: what a server that keeps events has.
+ */
+static int64_t events_come(void) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < options.streams; i++)
+        sum += streams[i].events;
+    return sum;
+}
 
 static struct result measure(int64_t idle_rss_bytes) {
     int64_t server_ns = pids_cpu_ns(&options.server), source_ns = pids_cpu_ns(&options.source);
-    int64_t rss_bytes = pids_rss_bytes(&options.server) - idle_rss_bytes;
     int64_t client_ns = own_cpu_ns(), began_ns = now_ns();
     is_measuring = true;
     serve_for(options.seconds * NS_PER_S);
@@ -269,7 +277,8 @@ static struct result measure(int64_t idle_rss_bytes) {
                            .server_ns = (double)(pids_cpu_ns(&options.server) - server_ns),
                            .client_ns = (double)(own_cpu_ns() - client_ns),
                            .source_ns = (double)(pids_cpu_ns(&options.source) - source_ns),
-                           .rss_bytes = (double)rss_bytes};
+                           .rss_bytes = (double)(pids_rss_bytes(&options.server) - idle_rss_bytes),
+                           .events_come = (double)events_come()};
 }
 
 static void print(const struct result *result) {
@@ -280,7 +289,8 @@ static void print(const struct result *result) {
            result->server_ns / elapsed_ns);
     printf("\"client_cpu_share\":%.3f,\"source_cpu_share\":%.3f,", result->client_ns / elapsed_ns,
            result->source_ns / elapsed_ns);
-    printf("\"server_rss_bytes_each\":%.0f,\"latency_us\":", result->rss_bytes / (double)options.streams);
+    printf("\"rss_at_end\":{\"bytes_each\":%.0f,\"events_each\":%.0f},\"latency_us\":",
+           result->rss_bytes / (double)options.streams, result->events_come / (double)options.streams);
     histogram_print_us(&latency);
     printf("}\n");
 }

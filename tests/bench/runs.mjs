@@ -114,8 +114,8 @@ async function eachEndedOnce(gateway, path, runs) {
   if (seen.size !== runs || open.size !== 0) throw new Error(`${seen.size} runs of ${runs} began, ${open.size} did not end`);
 }
 
-/** Processor time for each event of one stream with one subscriber, at a steady pace: in `settings` by name, in turns.
- *  Each setting is {sessions, flags}. */
+/** Processor time for each event of one stream with one subscriber, at a steady pace: in `settings` by name, in turns, with
+ *  the rounds' own values. Each setting is {sessions, flags}. */
 async function costPerEvent(settings, {rounds, rate = 5000, events = 12500}) {
   return withPrograms(async (start) => {
     const source = await start.source({rate, events});
@@ -137,7 +137,7 @@ async function costPerEvent(settings, {rounds, rate = 5000, events = 12500}) {
     };
     for (const each of cases) await oneRun(each, false); // fills the log
     for (let round = 0; round < rounds; round++) for (const each of rotated(cases, round)) await oneRun(each, true);
-    return Object.fromEntries(cases.map(({name, values}) => [name, summary(values)]));
+    return Object.fromEntries(cases.map(({name, values}) => [name, {...summary(values), rounds: values}]));
   });
 }
 
@@ -156,14 +156,14 @@ export async function parser({rounds = 5} = {}) {
   return stdout.split('\n').filter(Boolean).map((line) => JSON.parse(line));
 }
 
-/** All of it, by name; `which` names some. What fails has no numbers, and is among `failures`: [{name, why}]. */
-export async function measureRuns(which = [], log = () => {}) {
-  const all = {acceptance, swaps, swapsAtMost: () => swaps({rate: 0}), costBySessions, costByLog, parser, ...footprint};
-  const result = {failures: []};
+/** All of it, by name, in so many rounds; `which` names some. What fails has no numbers, and is among `failures`: [{name, why}]. */
+export async function measureRuns({which = [], rounds = 5, log = () => {}} = {}) {
+  const all = {acceptance, swaps, swapsAtMost: (options) => swaps({...options, rate: 0}), costBySessions, costByLog, parser, ...footprint};
+  const result = {rounds, failures: []};
   for (const [name, measure] of Object.entries(all)) {
     if (which.length && !which.includes(name)) continue;
     try {
-      result[name] = await measure();
+      result[name] = await measure({rounds});
       log(`runs: ${name}`);
     } catch (error) {
       result.failures.push({name, why: error.message.split('\n')[0]});
@@ -174,7 +174,7 @@ export async function measureRuns(which = [], log = () => {}) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const result = await measureRuns(process.argv.slice(2));
+  const result = await measureRuns({which: process.argv.slice(2), log: (line) => console.error(line)});
   if (process.argv.length === 2) keepResult('runs', result);
   console.log(JSON.stringify(result, null, 1));
   process.exitCode = result.failures.length ? 1 : 0;

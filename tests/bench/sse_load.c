@@ -33,7 +33,7 @@
 
 struct subscriber {
     int fd;
-    bool answered;
+    bool prepared, answered;
     struct reader reader;
     struct buffer head;
 };
@@ -44,7 +44,7 @@ struct phase {
 };
 
 static struct {
-    const char *subscribe, *publish, *publish_body, *run, *run_body;
+    const char *subscribe, *first_path, *publish, *publish_body, *run, *run_body;
     int64_t subscribers, source_port;
     struct phase phases[PHASES_MAX];
     size_t phase_count;
@@ -57,12 +57,36 @@ static uint32_t answered;
 static struct ledger ledger;
 static struct feed feed;
 static int poll_fd;
+static struct url subscribe_url;
 static struct {
     int fd;
     bool answered;
 } run;
 
 /* ---- the loop ------------------------------------------------------------------------------------ */
+
+static void ask(const struct subscriber *subscriber, const char *path, uint16_t port) {
+    char request[4096];
+    int length =
+        snprintf(request, sizeof request,
+                 "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nAccept: text/event-stream\r\n\r\n", path, port);
+    if (send(subscriber->fd, request, (size_t)length, MSG_NOSIGNAL) != length)
+        die_errno("send");
+}
+
+static void ask_for_stream(struct subscriber *subscriber) {
+    subscriber->prepared = true;
+    ask(subscriber, subscribe_url.path, subscribe_url.port);
+}
+
+/* The answer to --first-path: a head and nothing behind it. */
+static void on_first_answer(struct subscriber *subscriber, size_t head_length) {
+    struct buffer *head = &subscriber->head;
+    if (http_status(head->bytes, head_length) != 204 || head->length != head_length)
+        die("subscriber %u: --first-path was not answered by a bare 204", subscriber->reader.index);
+    buffer_clear(head);
+    ask_for_stream(subscriber);
+}
 
 static void on_head(struct subscriber *subscriber, const char *bytes, size_t length) {
     struct buffer *head = &subscriber->head;
@@ -71,6 +95,10 @@ static void on_head(struct subscriber *subscriber, const char *bytes, size_t len
     size_t head_length = http_head_length(head->bytes, head->length);
     if (head_length == 0)
         return;
+    if (!subscriber->prepared) {
+        on_first_answer(subscriber, head_length);
+        return;
+    }
     if (http_status(head->bytes, head_length) != 200)
         die("subscriber %u was answered %d", subscriber->reader.index, http_status(head->bytes, head_length));
     subscriber->answered = true;
@@ -129,26 +157,23 @@ static void turn_for(int64_t duration_ns) {
 
 /* ---- before the phases --------------------------------------------------------------------------- */
 
-static void subscriber_join(uint32_t index, const struct url *url) {
+static void subscriber_join(uint32_t index) {
     struct subscriber *subscriber = &subscribers[index];
-    char request[4096];
-    int length = snprintf(request, sizeof request,
-                          "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nAccept: text/event-stream\r\n\r\n",
-                          url->path, url->port);
     subscriber->reader = (struct reader){.ledger = &ledger, .index = index};
-    subscriber->fd = tcp_connect(url->port);
+    subscriber->fd = tcp_connect(subscribe_url.port);
     buffer_init(&subscriber->head, HEAD_BYTES_MAX);
-    if (send(subscriber->fd, request, (size_t)length, MSG_NOSIGNAL) != length)
-        die_errno("send");
+    if (options.first_path != NULL)
+        ask(subscriber, options.first_path, subscribe_url.port);
+    else
+        ask_for_stream(subscriber);
     poll_add(poll_fd, subscriber->fd, EPOLLIN, subscriber);
 }
 
 static void all_join(void) {
-    struct url url = url_read(options.subscribe);
     uint32_t joined = 0, all = (uint32_t)options.subscribers;
     for (int64_t until_ns = now_ns() + PATIENCE_NS; answered < all;) {
         while (joined < all && joined - answered < ARRIVING_MAX)
-            subscriber_join(joined++, &url);
+            subscriber_join(joined++);
         turn(100);
         if (now_ns() > until_ns)
             die("%u of %u subscribers had no answer", all - answered, all);
@@ -300,6 +325,10 @@ static void read_options(int argc, char **argv) {
          .max = 65535},
         {.name = "run", .value = "URL", .help = "to POST to when all have subscribed", .text = &options.run},
         {.name = "run-body", .value = "JSON", .help = "of that request", .text = &options.run_body},
+        {.name = "first-path",
+         .value = "PATH",
+         .help = "that each connection GETs first, answered 204: for servers that set a socket up then",
+         .text = &options.first_path},
         {.name = "publish",
          .value = "URL",
          .help = "to POST events to, instead of --source-port",
@@ -327,6 +356,7 @@ int main(int argc, char **argv) {
     if (options.subscribers + FEED_CONNECTIONS_MAX + 16 > descriptors_raise())
         die("there are not descriptors enough for %lld subscribers", (long long)options.subscribers);
     poll_fd = poll_create();
+    subscribe_url = url_read(options.subscribe);
     subscribers = must_calloc((size_t)options.subscribers, sizeof *subscribers);
     ledger_begin(&ledger, EVENT_BYTES_MIN, 1, (uint32_t)options.subscribers);
     if (options.publish == NULL)

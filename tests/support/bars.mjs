@@ -1,5 +1,5 @@
-// Groups of bars as an SVG, with nothing but text: panels below each other, a bar for each series in each group, and a
-// thin line over it from its lowest to its highest value.
+// Groups of bars as an SVG, with nothing but text: panels below each other, a bar for each series in each group (down from
+// 0 if it is negative), and a thin line over it from its lowest to its highest value.
 
 const width = 860;
 const panelHeight = 170;
@@ -21,14 +21,16 @@ const short = (value) => {
 
 function bar({median, min, max}, x, barWidth, y, colour) {
   const middle = (x + barWidth / 2).toFixed(1);
-  return `<rect x="${x.toFixed(1)}" y="${y(median).toFixed(1)}" width="${(barWidth - 1).toFixed(1)}" height="${(y(0) - y(median)).toFixed(1)}" fill="${colour}"/>` +
+  return `<rect x="${x.toFixed(1)}" y="${y(Math.max(median, 0)).toFixed(1)}" width="${(barWidth - 1).toFixed(1)}" height="${Math.abs(y(0) - y(median)).toFixed(1)}" fill="${colour}"/>` +
     `<line x1="${middle}" x2="${middle}" y1="${y(min).toFixed(1)}" y2="${y(max).toFixed(1)}" stroke="#1f2328"/>`;
 }
 
 function panel({title, groups, series}, top) {
   const inner = width - left - right;
   const highest = roundUp(Math.max(...series.flatMap(({values}) => values.map((value) => value?.max ?? 0)), 1e-6));
-  const y = (value) => top + panelHeight - (panelHeight * value) / highest;
+  const least = Math.min(...series.flatMap(({values}) => values.map((value) => value?.min ?? 0)), 0);
+  const lowest = least < 0 ? -roundUp(-least) : 0;
+  const y = (value) => top + (panelHeight * (highest - value)) / (highest - lowest);
   const groupWidth = inner / groups.length;
   const barWidth = (groupWidth * 0.84) / series.length;
   const lines = [0, 0.5, 1].map((part) => `<line x1="${left}" x2="${width - right}" y1="${y(highest * part)}" y2="${y(highest * part)}" stroke="#d0d7de"/>` +
