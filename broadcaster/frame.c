@@ -137,9 +137,9 @@ void frame_stamp(struct frame *frame, struct event_id id) {
     char *start = frame->bytes + SLACK;
     *--start = '\n';
     start = event_id_put_before(id, start) - 4;
-    memcpy(start, "id: ", 4);
+    put(start, "id: ", 4);
     frame->text_start = (uint32_t)(start - frame->bytes);
-    memcpy(start - 2, "\r\n", 2);
+    put(start - 2, "\r\n", 2);
     size_t digits =
         put_hex_backwards(frame->bytes + frame->text_start - 2, frame->text_end - frame->text_start);
     frame->chunk_start = (uint32_t)(frame->text_start - 2 - digits);
