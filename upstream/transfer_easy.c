@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* What one read of a socket takes. A stream has 24 KB in all by this, most of them libcurl's; half of it would make
- * a flood of events of 2 KB cost 20 % more, twice of it saves nothing. */
+/* What one read of a socket takes. A stream has 24 KB in all by this, most of them libcurl's; half of it
+ * would make a flood of events of 2 KB cost 20 % more, twice of it saves nothing. */
 #define RECEIVE_BYTES 7168
 #define HEADER_BYTES_MAX (64 * 1024)
 /* Interim answers and trailers included, for curl keeps them all. */
