@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STREAM_EVENTS_MAX 5000
+#define STREAM_EVENTS_MAX 50000 /* those who swap in one session, on a fast machine, came to over 5 000 */
 #define STREAM_TYPE_SIZE 16
 #define STREAM_DATA_SIZE 512
 

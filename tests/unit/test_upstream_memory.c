@@ -3,12 +3,14 @@
 #include "tests/unit/held_stream.h"
 
 #include <curl/curl.h>
+#include <stdatomic.h>
 
-static size_t fail_at; /* the n-th allocation from now on fails; 0: none does */
-static size_t asked;
+/* Also used by the thread in which libcurl looks up a host's name. */
+static atomic_size_t fail_at; /* the n-th allocation from now on fails; 0: none does */
+static atomic_size_t asked;
 
 static bool fails(void) {
-    return ++asked == fail_at;
+    return atomic_fetch_add(&asked, 1) + 1 == atomic_load(&fail_at);
 }
 
 static void *scarce_malloc(size_t size) {
