@@ -122,6 +122,10 @@ int64_t descriptors_raise(void);
 /** Listens on 127.0.0.1, non-blocking; port 0 takes a free one. */
 int tcp_listen(uint16_t port);
 
+/** The same on a port that others listen on in this way, too: the kernel spreads the connections over them.
+ */
+int tcp_listen_shared(uint16_t port);
+
 /** The port that a socket has on this side. */
 uint16_t tcp_port(int fd);
 

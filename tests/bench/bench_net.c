@@ -35,18 +35,28 @@ static void set_no_delay(int fd) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-int tcp_listen(uint16_t port) {
+static int listen_on(uint16_t port, bool shares) {
     struct sockaddr_in address = loopback(port);
     int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         die_errno("socket");
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (shares)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
         die_errno("bind to port %u", port);
     if (listen(fd, 4096) < 0)
         die_errno("listen");
     return fd;
+}
+
+int tcp_listen(uint16_t port) {
+    return listen_on(port, false);
+}
+
+int tcp_listen_shared(uint16_t port) {
+    return listen_on(port, true);
 }
 
 uint16_t tcp_port(int fd) {

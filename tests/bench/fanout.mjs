@@ -23,10 +23,10 @@ const sluice = (workers) => ({
   load: reads(`${session}/run`, ['--run', `http://127.0.0.1:@PORT@${session}/run`, '--run-body', '{"message":"go"}']),
 });
 
-const ceiling = {
-  command: ({port, sourcePort}) => [buildPath('tests/bench/limit'), '--port', String(port), '--upstream', String(sourcePort)],
+const ceiling = (threads) => ({
+  command: ({port, sourcePort}) => [buildPath('tests/bench/limit'), '--port', String(port), '--upstream', String(sourcePort), '--threads', String(threads)],
   load: reads('/'),
-};
+});
 
 const nchan = {
   processes: 2, // the master and its worker
@@ -68,9 +68,12 @@ const fastapi = {
 const pinned = {serverCore, clientCore};
 const sharing = {serverCore: anyCore, clientCore: anyCore};
 
-/** `shared`: not pinned, client and server share the cores. */
+/** What a second thread does to the ceiling itself: less of it, for it is there to be compared with. */
+const inBrief = {crowds: [100, 10000], brevity: 0.5};
+
+/** Only with `crowds`, if it has any; its phases are `brevity` times as long. `shared`: not pinned, client and server share the cores. */
 const servers = [
-  {name: 'limit', ...ceiling, ...pinned},
+  {name: 'limit', ...ceiling(1), ...pinned},
   {name: 'sluice', ...sluice(1), ...pinned},
   {name: 'nchan', ...nchan, ...pinned},
   {name: 'node', ...node, ...pinned},
@@ -78,14 +81,16 @@ const servers = [
   {name: 'fastapi', ...fastapi, ...pinned},
   {name: 'sluice, 1 worker, shared cores', ...sluice(1), ...sharing},
   {name: 'sluice, 2 workers, shared cores', ...sluice(2), ...sharing},
+  {name: 'limit, 1 thread, shared cores', ...ceiling(1), ...sharing, ...inBrief},
+  {name: 'limit, 2 threads, shared cores', ...ceiling(2), ...sharing, ...inBrief},
 ];
 
 /** What is not counted: programs that are compiled while they run are slow at first. */
 const warmUp = {size: 150, window: 4, seconds: 1};
 
 /** A large crowd gets few events a second: it is watched for longer. */
-const phases = (subscribers, {quick}) => [[150, 1], [150, 16], [2048, 1], [2048, 16]].map(([size, window]) =>
-  ({size, window, seconds: (quick ? 0.3 : 1) * (subscribers >= 10000 ? 2 : 1)}));
+const phases = ({brevity = 1}, subscribers, {quick}) => [[150, 1], [150, 16], [2048, 1], [2048, 16]].map(([size, window]) =>
+  ({size, window, seconds: brevity * (quick ? 0.3 : 1) * (subscribers >= 10000 ? 2 : 1)}));
 
 /** One server, one crowd, all phases: what sse_load printed. Fails if an event was lost, doubled or disordered. */
 async function measure(server, subscribers, options) {
@@ -97,7 +102,7 @@ async function measure(server, subscribers, options) {
       await listening(program, place.port);
       await until(() => processes(program.pid).length >= (server.processes ?? 1), `the processes of ${server.name}`);
       const load = [...server.load(place), '--subscribers', String(subscribers), '--server-pid', processes(program.pid).join(','),
-        ...[warmUp, ...phases(subscribers, options)].flatMap(({size, window, seconds}) => ['--phase', `${size},${window},${seconds}`])];
+        ...[warmUp, ...phases(server, subscribers, options)].flatMap(({size, window, seconds}) => ['--phase', `${size},${window},${seconds}`])];
       const pinning = server.clientCore === anyCore ? [] : ['taskset', '-c', server.clientCore];
       const [client, ...clientArgs] = [...pinning, buildPath('tests/bench/sse_load'), ...load];
       const {code, stdout, stderr} = await run(client, clientArgs, {ms: 180000});
@@ -121,7 +126,7 @@ export async function fanoutRounds({rounds = 5, quick = false, crowds = quick ? 
   const result = {rounds, versions, absent, servers: present.map(({name}) => name), rows: [], idle: [], failures: []};
   for (let round = 0; round < rounds; round++) {
     for (const subscribers of crowds) {
-      for (const server of rotated(present, round)) {
+      for (const server of rotated(present.filter(({crowds: own}) => !own || own.includes(subscribers)), round)) {
         const about = {server: server.name, round, subscribers};
         try {
           const measured = await measure(server, subscribers, {quick});

@@ -8,6 +8,9 @@ const nchanTargets = {1: 1.3, 16: 8};
 const idleTargetBytes = 1024;
 const sharedOne = 'sluice, 1 worker, shared cores';
 const sharedTwo = 'sluice, 2 workers, shared cores';
+const ceilingOne = 'limit, 1 thread, shared cores';
+const ceilingTwo = 'limit, 2 threads, shared cores';
+const sharesCores = (name) => name.endsWith('shared cores');
 
 const eventSize = (size) => (size < 1000 ? `${size} B` : `${size / 1024} KB`);
 const inFlight = (window) => (window === 1 ? 'single' : `${window}`);
@@ -51,7 +54,7 @@ const settingCells = (at) => [count(at.subscribers), eventSize(at.size), inFligh
 const settingHeads = ['subscribers', 'event', 'in flight'];
 
 function ratioTable(result) {
-  const others = result.servers.filter((name) => !['sluice', 'limit', 'nchan', sharedOne, sharedTwo].includes(name));
+  const others = result.servers.filter((name) => !['sluice', 'limit', 'nchan'].includes(name) && !sharesCores(name));
   const heads = [...settingHeads, `Sluice / ceiling (at least ${ceilingTarget})`, 'CPU, Sluice / ceiling', 'Sluice / nchan (at least 1.3 single, 8 in flight)', ...others.map((name) => `Sluice / ${name}`), 'who binds: Sluice\'s core, the client\'s core'];
   return table(heads, settings(result).map((at) => {
     const of = (name, field = rate) => byRound(result, name, at, field);
@@ -64,22 +67,47 @@ function ratioTable(result) {
 
 /** `cell` makes the text of one server in one setting from a function that gives a field's summary. */
 function serverTable(result, cell) {
-  const servers = result.servers.filter((name) => ![sharedOne, sharedTwo].includes(name));
+  const servers = result.servers.filter((name) => !sharesCores(name));
   return table([...settingHeads, ...servers], settings(result).map((at) =>
     [...settingCells(at), ...servers.map((name) => cell((field) => summary(byRound(result, name, at, field))))]));
 }
 
 const rateAndCpu = (of) => `${span(of(rate))}<br>${span(of(cpu), 2)} s<br>${[serverShare, clientShare].map((share) => of(share)?.median.toFixed(2) ?? '–').join(', ')}`;
 
+/** What a second one does, {sluice, ceiling}: the ceiling's is undefined where it was not measured. */
+function secondOne(result, at) {
+  const of = (two, one) => ratio(byRound(result, two, at, rate), byRound(result, one, at, rate));
+  return {sluice: of(sharedTwo, sharedOne), ceiling: of(ceilingTwo, ceilingOne)};
+}
+
 function sharedTable(result) {
-  return table([...settingHeads, 'two workers / one (at least 1)', 'one worker, deliveries/s', 'two workers, deliveries/s', 'one worker, CPU s per million', 'two workers, CPU s per million',
-    'one worker, cores busy: server, client', 'two workers, cores busy: server, client'],
+  return table([...settingHeads, 'two workers / one (at least 1)', 'ceiling, two threads / one', 'one worker, deliveries/s', 'two workers, deliveries/s', 'one worker, CPU s per million', 'two workers, CPU s per million',
+    'one worker, cores busy: server, client', 'two workers, cores busy: server, client', 'ceiling, one thread, deliveries/s', 'ceiling, two threads, deliveries/s'],
     settings(result).map((at) => {
       const of = (name, field) => byRound(result, name, at, field);
-      return [...settingCells(at), targetCell(ratio(of(sharedTwo, rate), of(sharedOne, rate)), 1), span(summary(of(sharedOne, rate))), span(summary(of(sharedTwo, rate))),
+      const {sluice, ceiling} = secondOne(result, at);
+      return [...settingCells(at), targetCell(sluice, 1), targetCell(ceiling), span(summary(of(sharedOne, rate))), span(summary(of(sharedTwo, rate))),
         span(summary(of(sharedOne, cpu)), 2), span(summary(of(sharedTwo, cpu)), 2),
-        ...[sharedOne, sharedTwo].map((name) => [serverShare, clientShare].map((share) => summary(of(name, share))?.median.toFixed(2) ?? '–').join(', '))];
+        ...[sharedOne, sharedTwo].map((name) => [serverShare, clientShare].map((share) => summary(of(name, share))?.median.toFixed(2) ?? '–').join(', ')),
+        ...[ceilingOne, ceilingTwo].map((name) => span(summary(of(name, rate))))];
     }));
+}
+
+/** Where two workers are slower than one: whether the ceiling loses as much by a second thread. */
+function sharedVerdict(result) {
+  const all = settings(result).map((at) => ({at, ...secondOne(result, at)})).filter(({sluice}) => sluice);
+  const slower = all.filter(({sluice}) => sluice.median < 1);
+  const compared = slower.filter(({ceiling}) => ceiling);
+  const losesAsMuch = ({sluice, ceiling}) => ceiling.median < 1 && sluice.median >= ceilingTarget * ceiling.median;
+  const kinds = [
+    ['the ceiling loses as much by a second thread, or more: so it is the limit of two cores that the client shares', losesAsMuch],
+    ['the ceiling loses, too, but less: the rest is Sluice\'s own, or noise', (each) => each.ceiling.median < 1 && !losesAsMuch(each)],
+    ['the ceiling loses nothing: it is Sluice\'s own, or noise', ({ceiling}) => ceiling.median >= 1],
+  ];
+  const figures = ({at, sluice, ceiling}) => `${settingCells(at).join(', ')}: ${sluice.median.toFixed(2)}, ceiling ${ceiling.median.toFixed(2)}`;
+  const found = kinds.map(([what, is]) => [what, compared.filter(is)]).filter(([, some]) => some.length);
+  return all.length ? [`Two workers were slower than one in ${slower.length} of ${all.length} settings; the ceiling was measured in ${compared.length} of those (ratios within ${Math.round(100 * (1 - ceilingTarget))} % count as alike):`, '',
+    ...found.map(([what, some]) => `- In ${some.length}, ${what} (${some.map(figures).join('; ')}).`), ''] : [];
 }
 
 function idleTable(result) {
@@ -119,7 +147,7 @@ function troubles({absent, failures}) {
 }
 
 /** The ratios alone, for the terminal. */
-export const fanoutRatios = (result) => [ratioTable(result), '', sharedTable(result), '', noise(result), '', ...delayedAcks(result), ...troubles(result)].join('\n');
+export const fanoutRatios = (result) => [ratioTable(result), '', sharedTable(result), '', ...sharedVerdict(result), noise(result), '', ...delayedAcks(result), ...troubles(result)].join('\n');
 
 export function fanoutReport(result) {
   return [
@@ -133,7 +161,9 @@ export function fanoutReport(result) {
     'The CPU seconds are the steadier figure where the client binds. The third line is the share of the time that the server\'s core was busy, and the client\'s.', '', serverTable(result, rateAndCpu), '',
     '### Time to the last subscriber, median, µs', '', serverTable(result, (of) => span(of((row) => row.last_us?.p50))), '',
     '### Latency of all deliveries, 99 %, µs', '', serverTable(result, (of) => span(of((row) => row.latency_us?.p99))), '',
-    '### Two workers, client and server on the same cores', '', sharedTable(result), '',
+    '### Two workers, client and server on the same cores', '',
+    'Neither is pinned. The ceiling does the same with one thread and with two, each with its own listener, epoll instance and subscribers, in the same rounds, with phases half as long.', '',
+    ...sharedVerdict(result), sharedTable(result), '',
     '### Resident bytes of the process per idle subscriber', '',
     `At most ${idleTargetBytes} for Sluice with the largest crowd, where what is there only once counts least; "kernel" is what the machine's kernel took more: its objects (slab) and socket buffers, of both ends of each connection.`, '', idleTable(result), '',
   ].join('\n');
@@ -142,7 +172,7 @@ export function fanoutReport(result) {
 /** {name of the file: SVG} */
 export function fanoutPlots(result) {
   const crowds = distinct(result.rows.map(({subscribers}) => subscribers)).sort((a, b) => a - b);
-  const servers = result.servers.filter((name) => ![sharedOne, sharedTwo].includes(name));
+  const servers = result.servers.filter((name) => !sharesCores(name));
   const kinds = distinct(settings(result).map(({size, window}) => `${size} ${window}`)).map((text) => text.split(' ').map(Number));
   const panels = kinds.map(([size, window]) => ({
     title: `${eventSize(size)}, ${inFlight(window)}${window === 1 ? '' : ' in flight'}`,

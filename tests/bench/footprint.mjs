@@ -52,6 +52,30 @@ export const idleSubscribers = async ({rounds = 5, count = 15000} = {}) => ({
   })),
 });
 
+/** `sessions` sessions of one gateway, `subscribers` of them with a subscriber that waits, all at once: how much it grew by
+ *  them, and how much it is then. */
+export async function heldAtOnce({rounds = 5, sessions = 20000, subscribers = 15000} = {}) {
+  const rows = [];
+  for (let i = 0; i < rounds; i++) rows.push(await withPrograms((start) => holdAtOnce(start, sessions, subscribers)));
+  return {
+    sessions, subscribers, target: 1024 * (sessions + subscribers),
+    grown_bytes: summary(rows.map(({grown}) => grown)),
+    resident_bytes: summary(rows.map(({resident}) => resident)),
+  };
+}
+
+async function holdAtOnce(start, sessions, subscribers) {
+  const gateway = await start.gateway(await start.source({rate: 0, events: 1}));
+  const {pid} = gateway.program;
+  const before = residentBytes(pid);
+  await createSessions(gateway, 'held', sessions);
+  await start.watchers(gateway, `${session('held{n}')}/run`, subscribers);
+  const resident = residentBytes(pid);
+  const stats = await gateway.stats();
+  if (stats.sessions !== sessions || stats.subscribers !== subscribers) throw new Error(`${stats.sessions} sessions, ${stats.subscribers} subscribers`);
+  return {resident, grown: resident - before};
+}
+
 /** Bytes for each of `count` streams that are open upstream, with its run: as events come one by one, and after more than a
  *  buffer's worth came at once. Sessions and logs are counted by themselves. */
 export async function upstreamStreams({rounds = 5, count = 1000} = {}) {
@@ -148,4 +172,4 @@ export const endingFull = async ({subscribers = 10000, rounds = 5} = {}) => ({
   })),
 });
 
-export const footprint = {idleSessions, idleSubscribers, upstreamStreams, stalledClient, starting, endingIdle, endingFull};
+export const footprint = {idleSessions, idleSubscribers, heldAtOnce, upstreamStreams, stalledClient, starting, endingIdle, endingFull};

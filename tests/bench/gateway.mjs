@@ -38,6 +38,12 @@ export async function withPrograms(use) {
       await program.line('stdout', (line) => line === 'ready', 60000);
       return program;
     },
+    /** `count` subscribers that stay, each of a path of its own: the first has 0 for the {n} of `path`. All have come. */
+    async watchers(gateway, path, count) {
+      const program = start(clientCore, 'tests/bench/watchers', ['--port', gateway.port, '--path', path, '--count', count]);
+      await program.line('stdout', (line) => line === 'ready', 60000);
+      return program;
+    },
   };
   try {
     return await use(started);

@@ -1,27 +1,39 @@
 /* The least that a server of event streams can do, which is the ceiling for those that do more.
  *
- *     limit --port P --upstream Q
+ *     limit --port P --upstream Q [--threads N]
  *
  * No HTTP library, no memory to manage, one process on one epoll instance. It reads a stream of events,
  * closed at its end, from 127.0.0.1:Q, puts its chunk line and id to each of them once, and sends them to
  * whoever sent a request head to port P. Whatever arrived by then leaves in one send a subscriber. It says on
  * which port it listens, and ends after --seconds or by a signal.
+ *
+ * With more threads each has its own listener on the port, its own epoll instance and its own subscribers.
+ * The first one reads the events; the ring is all that they share, and a turn that brought events costs one
+ * wake-up for each other thread.
  */
 #include "tests/bench/bench.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SUBSCRIBERS_MAX 65536
-#define RING_BYTES (UINT64_C(16) << 20) /* who is further behind is closed */
+#define THREADS_MAX 16
+#define RING_BYTES (UINT64_C(16) << 20)
+/* Half of the ring is for those who are behind, the other half for what is written while they are sent it. */
+#define BEHIND_BYTES_MAX (RING_BYTES / 2) /* who is further behind is closed */
+#define AHEAD_BYTES_MAX (RING_BYTES / 8)  /* of the slowest thread; one read more may follow */
 #define EVENT_BYTES_MAX (1 << 20)
+#define CACHE_LINE 64
 #define EVENTS_AT_ONCE 512
 #define RETRY_MS 20
 
@@ -31,24 +43,33 @@ static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream
 
 /* Positions count bytes from the start of the stream:
  *
- *     a subscriber's position <= end <= that position + RING_BYTES
+ *     a subscriber's position <= end <= written <= that position + RING_BYTES
  *
- * Up to `sent` all have had their turn. The ring is mapped twice, one behind the other, so that any piece of
- * it lies in one piece. */
+ * The last of it holds for all but those who are closed at their next turn. Threads see the ring up to `end`.
+ * It is mapped twice, one behind the other, so that any piece of it lies in one piece. */
 static char *ring;
-static uint64_t ring_end, ring_sent;
+static uint64_t ring_written; /* the first thread's */
+static _Alignas(CACHE_LINE) _Atomic uint64_t ring_end;
 
 struct subscriber {
     int fd;
-    uint32_t index;    /* in `subscribers` */
+    uint32_t index;    /* in the loop's `subscribers` */
     uint32_t head_end; /* how much of the empty line behind its request has come */
     bool reads;        /* its request has come: it is sent the stream */
     bool blocked;      /* waits for room */
     uint64_t position;
 };
 
-static struct subscriber *subscribers[SUBSCRIBERS_MAX];
-static uint32_t subscriber_count;
+/* A thread's own. */
+static struct loop {
+    _Alignas(CACHE_LINE) _Atomic uint64_t sent; /* up to here all of its subscribers have had their turn */
+    int poll_fd, listener;
+    int wake_fd;
+    uint32_t subscriber_count;
+    struct subscriber *subscribers[SUBSCRIBERS_MAX];
+} loops[THREADS_MAX];
+
+static int64_t thread_count = 1, upstream_port, until_ns;
 
 static struct {
     int fd; /* -1: not connected */
@@ -57,9 +78,8 @@ static struct {
     char bytes[2 * EVENT_BYTES_MAX];
 } upstream = {.fd = -1};
 
-static int poll_fd;
-/* The owners of sockets that are no subscriber's. */
-static char is_listener, is_upstream;
+/* The owners of descriptors that are no subscriber's. */
+static char is_listener, is_upstream, is_wake_up;
 
 /* ---- the ring ------------------------------------------------------------------------------------ */
 
@@ -89,59 +109,84 @@ static void ring_add(const char *event, size_t length) {
     last_ms = ms > last_ms ? ms : last_ms;
     char id[64];
     size_t id_length = (size_t)sprintf(id, "id: %lld-%u\n", (long long)last_ms, serial);
-    char *out = ring + ring_end % RING_BYTES;
+    char *out = ring + ring_written % RING_BYTES;
     char *at = out + sprintf(out, "%zX\r\n", id_length + length);
     at = mempcpy(mempcpy(mempcpy(at, id, id_length), event, length), "\r\n", 2);
-    ring_end += (uint64_t)(at - out);
+    ring_written += (uint64_t)(at - out);
+}
+
+/* Shows all threads what was added. */
+static void ring_publish(void) {
+    static const uint64_t one = 1;
+    if (ring_written == atomic_load_explicit(&ring_end, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&ring_end, ring_written, memory_order_release);
+    for (int64_t i = 1; i < thread_count; i++) {
+        if (write(loops[i].wake_fd, &one, sizeof one) < 0)
+            die_errno("write to an eventfd");
+    }
+}
+
+static uint64_t ring_see(void) {
+    return atomic_load_explicit(&ring_end, memory_order_acquire);
+}
+
+/* Whether what would be added now could reach what a thread has yet to send. */
+static bool ring_is_full(void) {
+    for (int64_t i = 0; i < thread_count; i++) {
+        if (ring_written - atomic_load_explicit(&loops[i].sent, memory_order_acquire) >= AHEAD_BYTES_MAX)
+            return true;
+    }
+    return false;
 }
 
 /* ---- subscribers --------------------------------------------------------------------------------- */
 
-static void subscriber_close(struct subscriber *subscriber) {
-    struct subscriber *last = subscribers[--subscriber_count];
-    subscribers[subscriber->index] = last;
+static void subscriber_close(struct loop *loop, struct subscriber *subscriber) {
+    struct subscriber *last = loop->subscribers[--loop->subscriber_count];
+    loop->subscribers[subscriber->index] = last;
     last->index = subscriber->index;
     close(subscriber->fd);
     free(subscriber);
 }
 
 /* Sends what it does not have yet. False: it is closed. */
-static bool subscriber_send(struct subscriber *subscriber) {
-    uint64_t position = subscriber->position, length = ring_end - position;
-    ssize_t sent =
-        length <= RING_BYTES ? send(subscriber->fd, ring + position % RING_BYTES, length, MSG_NOSIGNAL) : -1;
-    if (sent < 0 && (length > RING_BYTES || errno != EAGAIN)) {
-        subscriber_close(subscriber);
+static bool subscriber_send(struct loop *loop, struct subscriber *subscriber) {
+    uint64_t position = subscriber->position, end = ring_see(), length = end - position;
+    bool is_behind = length > BEHIND_BYTES_MAX;
+    ssize_t sent = is_behind ? -1 : send(subscriber->fd, ring + position % RING_BYTES, length, MSG_NOSIGNAL);
+    if (sent < 0 && (is_behind || errno != EAGAIN)) {
+        subscriber_close(loop, subscriber);
         return false;
     }
     subscriber->position += sent > 0 ? (uint64_t)sent : 0;
-    bool blocked = subscriber->position < ring_end;
+    bool blocked = subscriber->position < end;
     if (blocked != subscriber->blocked)
-        poll_change(poll_fd, subscriber->fd, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN, subscriber);
+        poll_change(loop->poll_fd, subscriber->fd, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN, subscriber);
     subscriber->blocked = blocked;
     return true;
 }
 
-static void flush(void) {
-    for (uint32_t i = 0; i < subscriber_count;) {
-        struct subscriber *subscriber = subscribers[i];
-        bool is_due = subscriber->reads && !subscriber->blocked && subscriber->position < ring_end;
-        if (!is_due || subscriber_send(subscriber))
+static void flush(struct loop *loop, uint64_t end) {
+    for (uint32_t i = 0; i < loop->subscriber_count;) {
+        struct subscriber *subscriber = loop->subscribers[i];
+        bool is_due = subscriber->reads && !subscriber->blocked && subscriber->position < end;
+        if (!is_due || subscriber_send(loop, subscriber))
             i++;
     }
-    ring_sent = ring_end;
+    atomic_store_explicit(&loop->sent, end, memory_order_release);
 }
 
-static void subscribers_accept(int listener) {
+static void subscribers_accept(struct loop *loop) {
     int fd;
-    while ((fd = tcp_accept(listener)) >= 0) {
-        if (subscriber_count == SUBSCRIBERS_MAX)
+    while ((fd = tcp_accept(loop->listener)) >= 0) {
+        if (loop->subscriber_count == SUBSCRIBERS_MAX)
             die("more than %d subscribers", SUBSCRIBERS_MAX);
         struct subscriber *subscriber = must_calloc(1, sizeof *subscriber);
         subscriber->fd = fd;
-        subscriber->index = subscriber_count;
-        subscribers[subscriber_count++] = subscriber;
-        poll_add(poll_fd, fd, EPOLLIN, subscriber);
+        subscriber->index = loop->subscriber_count;
+        loop->subscribers[loop->subscriber_count++] = subscriber;
+        poll_add(loop->poll_fd, fd, EPOLLIN, subscriber);
     }
 }
 
@@ -155,41 +200,41 @@ static bool head_is_whole(struct subscriber *subscriber, const char *bytes, size
     return subscriber->head_end == 4;
 }
 
-static void subscriber_read(struct subscriber *subscriber) {
+static void subscriber_read(struct loop *loop, struct subscriber *subscriber) {
     char bytes[4096];
     ssize_t length = recv(subscriber->fd, bytes, sizeof bytes, 0);
     if (length == 0 || (length < 0 && errno != EAGAIN)) {
-        subscriber_close(subscriber);
+        subscriber_close(loop, subscriber);
         return;
     }
     if (length < 0 || subscriber->reads || !head_is_whole(subscriber, bytes, (size_t)length))
         return;
     if (send(subscriber->fd, answer, strlen(answer), MSG_NOSIGNAL) != (ssize_t)strlen(answer)) {
-        subscriber_close(subscriber);
+        subscriber_close(loop, subscriber);
         return;
     }
     subscriber->reads = true;
-    subscriber->position = ring_end;
+    subscriber->position = ring_see();
 }
 
-static void on_subscriber(struct subscriber *subscriber, uint32_t events) {
-    if (subscriber->blocked && (events & EPOLLOUT) != 0 && !subscriber_send(subscriber))
+static void on_subscriber(struct loop *loop, struct subscriber *subscriber, uint32_t events) {
+    if (subscriber->blocked && (events & EPOLLOUT) != 0 && !subscriber_send(loop, subscriber))
         return;
     if ((events & ~(uint32_t)EPOLLOUT) != 0)
-        subscriber_read(subscriber);
+        subscriber_read(loop, subscriber);
 }
 
 /* ---- the upstream -------------------------------------------------------------------------------- */
 
-static void upstream_connect(uint16_t port) {
-    upstream.fd = tcp_try_connect(port);
+static void upstream_connect(void) {
+    upstream.fd = tcp_try_connect((uint16_t)upstream_port);
     if (upstream.fd < 0)
         return;
     upstream.answered = false;
     upstream.length = upstream.scanned = 0;
     if (send(upstream.fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request))
         die_errno("send to the upstream");
-    poll_add(poll_fd, upstream.fd, EPOLLIN, &is_upstream);
+    poll_add(loops[0].poll_fd, upstream.fd, EPOLLIN, &is_upstream);
 }
 
 static void upstream_drop(size_t count) {
@@ -221,7 +266,7 @@ static void take_events(void) {
 /* Reads until nothing is left, but for what the ring could not take before it is sent. */
 static void upstream_read(void) {
     bool more = true;
-    while (more && ring_end - ring_sent < RING_BYTES / 4) {
+    while (more && !ring_is_full()) {
         size_t room = sizeof upstream.bytes - upstream.length;
         ssize_t length = recv(upstream.fd, upstream.bytes + upstream.length, room, 0);
         if (length < 0 && errno == EAGAIN)
@@ -241,32 +286,52 @@ static void upstream_read(void) {
 
 /* ---- the loop ------------------------------------------------------------------------------------ */
 
-static void serve(int listener, uint16_t upstream_port, int64_t until_ns) {
-    while (now_ns() < until_ns) {
-        struct epoll_event events[EVENTS_AT_ONCE];
-        int ready = poll_wait(poll_fd, events, EVENTS_AT_ONCE, upstream.fd < 0 ? RETRY_MS : 1000);
-        for (int i = 0; i < ready; i++) {
-            if (events[i].data.ptr == &is_listener)
-                subscribers_accept(listener);
-            else if (events[i].data.ptr == &is_upstream)
-                upstream_read();
-            else
-                on_subscriber(events[i].data.ptr, events[i].events);
-        }
-        if (ring_end > ring_sent)
-            flush();
-        if (upstream.fd < 0)
-            upstream_connect(upstream_port);
+static void take_ready(struct loop *loop, const struct epoll_event *event) {
+    if (event->data.ptr == &is_listener) {
+        subscribers_accept(loop);
+    } else if (event->data.ptr == &is_upstream) {
+        upstream_read();
+        ring_publish();
+    } else if (event->data.ptr != &is_wake_up) {
+        on_subscriber(loop, event->data.ptr, event->events);
     }
 }
 
-int main(int argc, char **argv) {
-    int64_t port = 0, upstream_port = 0, seconds = 600;
+static void *serve(void *argument) {
+    struct loop *loop = argument;
+    bool has_upstream = loop == loops;
+    while (now_ns() < until_ns) {
+        struct epoll_event events[EVENTS_AT_ONCE];
+        int timeout_ms = has_upstream && upstream.fd < 0 ? RETRY_MS : 1000;
+        int ready = poll_wait(loop->poll_fd, events, EVENTS_AT_ONCE, timeout_ms);
+        for (int i = 0; i < ready; i++)
+            take_ready(loop, &events[i]);
+        uint64_t end = ring_see();
+        if (end > atomic_load_explicit(&loop->sent, memory_order_relaxed))
+            flush(loop, end);
+        if (has_upstream && upstream.fd < 0)
+            upstream_connect();
+    }
+    return NULL;
+}
+
+static void loop_init(struct loop *loop, uint16_t port) {
+    loop->poll_fd = poll_create();
+    loop->listener = tcp_listen_shared(port);
+    poll_add(loop->poll_fd, loop->listener, EPOLLIN, &is_listener);
+    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (loop->wake_fd < 0)
+        die_errno("eventfd");
+    /* By edges, so that it need not be read. */
+    poll_add(loop->poll_fd, loop->wake_fd, EPOLLIN | EPOLLET, &is_wake_up);
+}
+
+static void read_options(int argc, char **argv, int64_t *ret_port, int64_t *ret_seconds) {
     const struct option_spec options[] = {
         {.name = "port",
          .value = "P",
          .help = "to listen on; 0 takes a free one",
-         .number = &port,
+         .number = ret_port,
          .max = 65535},
         {.name = "upstream",
          .value = "Q",
@@ -275,18 +340,35 @@ int main(int argc, char **argv) {
          .min = 1,
          .max = 65535,
          .required = true},
-        {.name = "seconds", .value = "S", .help = "to live", .number = &seconds, .min = 1, .max = 86400},
+        {.name = "threads",
+         .value = "N",
+         .help = "that share the subscribers",
+         .number = &thread_count,
+         .min = 1,
+         .max = THREADS_MAX},
+        {.name = "seconds", .value = "S", .help = "to live", .number = ret_seconds, .min = 1, .max = 86400},
         {0},
     };
-    options_read(argc, argv, "usage: limit --port P --upstream Q", options);
+    options_read(argc, argv, "usage: limit --port P --upstream Q [--threads N]", options);
+}
+
+int main(int argc, char **argv) {
+    int64_t port = 0, seconds = 600;
+    read_options(argc, argv, &port, &seconds);
     signal(SIGPIPE, SIG_IGN);
     descriptors_raise();
     ring_create();
-    poll_fd = poll_create();
-    int listener = tcp_listen((uint16_t)port);
-    poll_add(poll_fd, listener, EPOLLIN, &is_listener);
-    printf("{\"event\":\"listening\",\"port\":%u}\n", tcp_port(listener));
+    until_ns = now_ns() + seconds * NS_PER_S;
+    loop_init(&loops[0], (uint16_t)port);
+    for (int64_t i = 1; i < thread_count; i++)
+        loop_init(&loops[i], tcp_port(loops[0].listener));
+    printf("{\"event\":\"listening\",\"port\":%u}\n", tcp_port(loops[0].listener));
     fflush(stdout);
-    serve(listener, (uint16_t)upstream_port, now_ns() + seconds * NS_PER_S);
+    for (int64_t i = 1; i < thread_count; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, serve, &loops[i]) != 0)
+            die("a thread could not be started");
+    }
+    serve(&loops[0]);
     return 0;
 }

@@ -10,9 +10,11 @@ const growthTarget = 1.1;
 const percent = (share) => `${(share * 100).toFixed(share < 0.01 ? 2 : 0)} %`;
 const reached = ({share_that_reached_the_agent: share}) => (share ? percent(share.median) : 'an unmeasured share');
 
+const inKib = (bytes) => Object.fromEntries(Object.entries(bytes).map(([name, value]) => [name, value / 1024]));
+
 /** [what, the figure, what is asked]: only those that were measured. */
 function targetRows(result) {
-  const {acceptance, swaps, swapsAtMost, idleSessions, idleSubscribers, upstreamStreams, starting, endingIdle, endingFull} = result;
+  const {acceptance, swaps, swapsAtMost, idleSessions, idleSubscribers, heldAtOnce, upstreamStreams, starting, endingIdle, endingFull} = result;
   const rows = [];
   const add = (measured, make) => measured && rows.push(...make(measured));
   add(acceptance, (each) => [
@@ -25,6 +27,8 @@ function targetRows(result) {
     span(each.swaps_per_s), 'none']]);
   add(idleSessions, (each) => [[`bytes per idle session that never had a run, of ${count(each.count)}`, targetCell(each.resident_bytes_each, 1024, {...atMost, digits: 0}), 'at most 1 024']]);
   add(idleSubscribers, (each) => [[`bytes per idle subscriber, of ${count(each.count)}`, targetCell(each.resident_bytes_each, 1024, {...atMost, digits: 0}), 'at most 1 024']]);
+  add(heldAtOnce, (each) => [[`KiB that one process grew by ${count(each.sessions)} sessions and ${count(each.subscribers)} subscribers, held at the same time`,
+    targetCell(inKib(each.grown_bytes), each.target / 1024, {...atMost, digits: 0}), `at most ${count(each.target / 1024)}`]]);
   add(upstreamStreams, (each) => [
     [`bytes per upstream stream with its run, without session and log, of ${count(each.count)}, events one by one`, targetCell(each.resident_bytes_each, 24576, {...atMost, digits: 0}), 'at most 24 576'],
     [`bytes per upstream stream with its run, without session and log, of ${count(each.count)}, after a burst`, targetCell(each.after_burst_bytes_each, 24576, {...atMost, digits: 0}), 'at most 24 576'],
@@ -61,10 +65,10 @@ const stalledTable = (rows) => [
     Object.entries(rows).map(([setting, each]) => [setting, held(each.server_bytes), held(each.client_bytes)])),
 ].join('\n');
 
-const details = ({acceptance, swaps, idleSessions, idleSubscribers}) => [
+const details = ({acceptance, swaps, heldAtOnce}) => [
   ...(acceptance ? [`CPU per run: ${span(acceptance.cpu_us_per_run, 1)} µs; the client itself was late by ${span(acceptance.client_late_p99_us)} µs (99 %).`] : []),
   ...(swaps ? [`Swaps of one session at ${count(swaps.rate)}/s: accepted within ${span(swaps.accepted_p99_us)} µs (99 %), ${span(swaps.cpu_us_per_swap, 1)} µs of CPU a swap.`] : []),
-  ...(idleSubscribers && idleSessions ? [`The ${count(idleSubscribers.count)} subscribers and the ${count(idleSessions.count)} sessions were each held at once, but one after the other, by gateways of their own.`] : []),
+  ...(heldAtOnce ? [`With ${count(heldAtOnce.sessions)} sessions and ${count(heldAtOnce.subscribers)} subscribers, each of a session of its own, both counted by /stats at the same moment, one process has ${span(inKib(heldAtOnce.resident_bytes))} KiB resident.`] : []),
 ];
 
 /** Those figures of which all rounds do the same. */
