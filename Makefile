@@ -23,7 +23,7 @@ WERROR ?= -Werror
 Q := $(if $(V),,@)
 
 ROOMS := server routes broadcaster upstream base
-LIBRARIES := libmicrohttpd libcurl libuv libcjson libcyaml yaml-0.1
+LIBRARIES := libmicrohttpd libcurl libuv libcjson libcyaml yaml-0.1 libcrypto hiredis
 
 SOURCES := $(wildcard $(addsuffix /*.c,$(ROOMS)))
 LIBRARY_SOURCES := $(filter-out server/main.c,$(SOURCES))
@@ -46,7 +46,7 @@ CFLAGS ?= -g $(if $(SANITIZE),-O1,-O2)
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu17 -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(WERROR) -fPIE -pthread $(CFLAGS)
 ALL_LDFLAGS := -pie -pthread $(LDFLAGS)
-LDLIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null)
+LDLIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -lm
 
 ifneq ($(SANITIZE),)
 ALL_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -299,10 +299,12 @@ docs-check: $(BUILD)/sluice ## Fail if those, or the man page, say something els
 # ---- the rest -------------------------------------------------------------------------------------
 
 .PHONY: install
-install: $(BUILD)/sluice ## Install the program, its man page and an example configuration below DESTDIR and PREFIX
+install: $(BUILD)/sluice ## Install the program, its man page, an example configuration, alert rules and a dashboard below DESTDIR and PREFIX
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -D -m 644 scripts/sluice.1 $(DESTDIR)$(PREFIX)/share/man/man1/sluice.1
 	install -D -m 644 scripts/sluice.example.yaml $(DESTDIR)$(PREFIX)/share/doc/sluice/sluice.example.yaml
+	install -D -m 644 scripts/prometheus/alerts.yml $(DESTDIR)$(PREFIX)/share/doc/sluice/prometheus/alerts.yml
+	install -D -m 644 scripts/grafana/sluice.json $(DESTDIR)$(PREFIX)/share/doc/sluice/grafana/sluice.json
 	@mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|' scripts/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
 

@@ -1,4 +1,9 @@
-/* Counters of the whole process. Gauges are not here: they are asked of their owners when they are shown. */
+/* Counters and histograms of the whole process, without a lock. Gauges are not here: they are asked of their
+ * owners when they are shown.
+ *
+ *     metrics_add(METRIC_GAPS, 1);
+ *     metrics_observe_ms(HISTOGRAM_RUN_DURATION, 1250);
+ */
 #ifndef SLUICE_BASE_METRICS_H
 #define SLUICE_BASE_METRICS_H
 
@@ -50,5 +55,43 @@ uint64_t metrics_get(enum metric metric);
 /** A counter's Prometheus name and help. */
 const char *metrics_name(enum metric metric);
 const char *metrics_help(enum metric metric);
+
+/* ---- histograms ---------------------------------------------------------------------------------- */
+
+/** X(symbol, Prometheus name, help): every histogram, once. All are of durations, with the same bounds. A run
+ * is due when it is accepted, or its delay_ms after that. */
+#define HISTOGRAMS(X)                                                                                        \
+    X(QUEUE_WAIT, "sluice_queue_wait_seconds", "From when a run was due to its start")                       \
+    X(EXECUTION_DELAY, "sluice_execution_delay_seconds",                                                     \
+      "From when a run was due to its request going out to the upstream")                                    \
+    X(FIRST_EVENT_DELAY, "sluice_first_event_delay_seconds", "From when a run was due to its first event")   \
+    X(RUN_DURATION, "sluice_run_duration_seconds", "From a run's start to its end")
+
+enum histogram {
+#define X(symbol, name, help) HISTOGRAM_##symbol,
+    HISTOGRAMS(X)
+#undef X
+        HISTOGRAM_COUNT
+};
+
+#define HISTOGRAM_BOUNDS 17
+
+/** The upper bounds of the buckets, growing; above the last there is one bucket more. */
+extern const int64_t histogram_bounds_ms[HISTOGRAM_BOUNDS];
+
+/** Counts one duration. A negative one is not known, and is not counted. Any thread, also under a lock. */
+void metrics_observe_ms(enum histogram histogram, int64_t ms);
+
+/** What a histogram stands at. The count fits the buckets; the sum may be a moment younger. */
+struct histogram_reading {
+    uint64_t up_to[HISTOGRAM_BOUNDS]; /* how many were at most as long as that bound */
+    uint64_t count;                   /* how many there were */
+    uint64_t sum_ms;
+};
+void metrics_read_histogram(enum histogram histogram, struct histogram_reading *ret_reading);
+
+/** A histogram's Prometheus name and help. */
+const char *histogram_name(enum histogram histogram);
+const char *histogram_help(enum histogram histogram);
 
 #endif

@@ -19,11 +19,14 @@ struct broadcaster {
     struct broadcaster_counts counts;
     struct session_table *sessions;
     struct task_table *tasks;
+    struct scheduler *scheduler;
     atomic_bool draining;
 };
 
 static void copy_limits(struct broadcaster_limits *to, const struct broadcaster_limits *from) {
     atomic_init(&to->runs_max, from->runs_max);
+    atomic_init(&to->runs_per_app_max, from->runs_per_app_max);
+    atomic_init(&to->runs_per_user_max, from->runs_per_user_max);
     atomic_init(&to->runs_queued_max, from->runs_queued_max);
     atomic_init(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
     atomic_init(&to->subscribers_max, from->subscribers_max);
@@ -35,6 +38,8 @@ static void copy_limits(struct broadcaster_limits *to, const struct broadcaster_
     atomic_init(&to->idempotency_keys_per_session_max, from->idempotency_keys_per_session_max);
     atomic_init(&to->idempotency_ttl_ms, from->idempotency_ttl_ms);
     atomic_init(&to->session_ttl_ms, from->session_ttl_ms);
+    atomic_init(&to->queue_timeout_ms, from->queue_timeout_ms);
+    atomic_init(&to->queue_aging_ms, from->queue_aging_ms);
 }
 
 struct broadcaster *broadcaster_create(const struct broadcaster_limits *limits) {
@@ -43,9 +48,11 @@ struct broadcaster *broadcaster_create(const struct broadcaster_limits *limits) 
         return NULL;
     broadcaster->tasks = task_table_create();
     broadcaster->sessions = session_table_create();
-    if (broadcaster->tasks == NULL || broadcaster->sessions == NULL) {
+    broadcaster->scheduler = scheduler_create(&broadcaster->limits);
+    if (broadcaster->tasks == NULL || broadcaster->sessions == NULL || broadcaster->scheduler == NULL) {
         task_table_destroy(broadcaster->tasks);
         session_table_destroy(broadcaster->sessions);
+        scheduler_destroy(broadcaster->scheduler);
         free(broadcaster);
         return NULL;
     }
@@ -71,6 +78,7 @@ void broadcaster_destroy(struct broadcaster *broadcaster) {
     broadcaster_for_each_session(broadcaster, close_visited, NULL);
     task_table_destroy(broadcaster->tasks);
     session_table_destroy(broadcaster->sessions);
+    scheduler_destroy(broadcaster->scheduler);
     free(broadcaster);
 }
 
@@ -80,6 +88,10 @@ struct broadcaster_limits *broadcaster_limits(struct broadcaster *broadcaster) {
 
 struct broadcaster_counts *broadcaster_counts(struct broadcaster *broadcaster) {
     return &broadcaster->counts;
+}
+
+struct scheduler *broadcaster_scheduler(struct broadcaster *broadcaster) {
+    return broadcaster->scheduler;
 }
 
 struct task_table *broadcaster_tasks(struct broadcaster *broadcaster) {
@@ -136,18 +148,26 @@ struct task *broadcaster_session_task(struct session *session, bool *ret_current
 
 /* ---- ends ---------------------------------------------------------------------------------------- */
 
-static size_t end_queue_locked(struct session *session, enum task_reason reason,
-                               struct session_effects *effects) {
+/* Cancels the runs that wait, for whatever it is: one in the queue, one that is not due, the current one if
+ * it has no slot yet. Returns how many. */
+static size_t end_waiting_locked(struct session *session, enum task_reason reason,
+                                 struct session_effects *effects) {
     size_t count = 0;
-    for (struct task *task; (task = TAILQ_FIRST(&session->queue)) != NULL; count++)
+    struct task *task;
+    while ((task = TAILQ_FIRST(&session->queue)) != NULL || (task = TAILQ_FIRST(&session->delayed)) != NULL) {
         session_end_task_locked(session, task, TASK_CANCELLED, reason, effects);
-    return count;
+        count++;
+    }
+    if (session->current == NULL || session->current->status != TASK_PENDING)
+        return count;
+    session_end_task_locked(session, session->current, TASK_CANCELLED, reason, effects);
+    return count + 1;
 }
 
-/* Cancels the runs that wait, then the current one, so that none of them starts. Returns how many. */
+/* Cancels the runs that wait, then the one that runs, so that none of them starts. Returns how many. */
 static size_t end_all_locked(struct session *session, enum task_reason reason,
                              struct session_effects *effects) {
-    size_t count = end_queue_locked(session, reason, effects);
+    size_t count = end_waiting_locked(session, reason, effects);
     if (session->current == NULL)
         return count;
     session_end_task_locked(session, session->current, TASK_CANCELLED, reason, effects);
@@ -187,7 +207,8 @@ static bool close_session(struct session *session, enum task_reason reason, int6
     struct frame *notice =
         frame_create(FRAME_SESSION_END, 0, "session.end", strlen("session.end"), data, strlen(data));
     lock_acquire(&session->lock);
-    bool unused = session->subscribers == 0 && clock_mono_ms() - session->last_used_mono_ms >= unused_ms;
+    bool unused = session->subscribers == 0 && TAILQ_EMPTY(&session->delayed) &&
+                  clock_mono_ms() - session->last_used_mono_ms >= unused_ms;
     bool closes = !atomic_load(&session->closed) && (unused_ms < 0 || unused);
     if (closes)
         close_locked(session, reason, notice, &effects, &keys);
@@ -235,7 +256,7 @@ static bool drain_visited(void *context, struct session *session) {
     struct frame *notice =
         frame_create(FRAME_SERVER_DRAIN, 0, "server.drain", strlen("server.drain"), data, strlen(data));
     lock_acquire(&session->lock);
-    end_queue_locked(session, REASON_SHUTDOWN, &effects);
+    end_waiting_locked(session, REASON_SHUTDOWN, &effects);
     session->draining = true;
     if (!atomic_load(&session->closed) && (session->subscribers > 0 || session->current != NULL)) {
         append_notice_locked(session, notice, &effects);
@@ -254,6 +275,7 @@ void broadcaster_drain(struct broadcaster *broadcaster) {
 
 struct cancel_all {
     enum task_reason reason;
+    size_t (*end_locked)(struct session *session, enum task_reason reason, struct session_effects *effects);
     size_t cancelled;
 };
 
@@ -261,16 +283,27 @@ static bool cancel_visited(void *context, struct session *session) {
     struct cancel_all *cancel = context;
     struct session_effects effects = {0};
     lock_acquire(&session->lock);
-    cancel->cancelled += end_all_locked(session, cancel->reason, &effects);
+    cancel->cancelled += cancel->end_locked(session, cancel->reason, &effects);
     lock_release(&session->lock);
     session_apply(&effects);
     return true;
 }
 
 size_t broadcaster_cancel_all(struct broadcaster *broadcaster, enum task_reason reason) {
-    struct cancel_all cancel = {.reason = reason};
+    /* First those that wait, in all sessions, or they would get the slots of the others. */
+    struct cancel_all cancel = {.reason = reason, .end_locked = end_waiting_locked};
+    broadcaster_for_each_session(broadcaster, cancel_visited, &cancel);
+    cancel.end_locked = end_all_locked;
     broadcaster_for_each_session(broadcaster, cancel_visited, &cancel);
     return cancel.cancelled;
+}
+
+void broadcaster_poll_queue(struct broadcaster *broadcaster) {
+    struct session_effects effects = {0};
+    while ((effects.granted = scheduler_poll(broadcaster->scheduler)) != NULL) {
+        effects.granted->next_granted = NULL;
+        session_apply(&effects);
+    }
 }
 
 /* ---- looking ------------------------------------------------------------------------------------- */
@@ -290,11 +323,13 @@ size_t broadcaster_history(struct session *session, struct frame **frames, size_
 
 void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_stats *ret_stats) {
     struct broadcaster_counts *counts = &broadcaster->counts;
+    struct scheduler_info scheduled;
+    scheduler_get_info(broadcaster->scheduler, &scheduled);
     *ret_stats = (struct broadcaster_stats){
         .sessions = session_table_count(broadcaster->sessions),
         .subscribers = atomic_load(&counts->subscribers),
-        .runs = atomic_load(&counts->runs),
-        .runs_queued = atomic_load(&counts->runs_queued),
+        .runs = scheduled.running,
+        .runs_queued = scheduled.queued,
         .tasks = task_table_count(broadcaster->tasks),
         .log_events = atomic_load(&counts->log_events),
         .log_bytes = atomic_load(&counts->log_bytes),

@@ -13,6 +13,8 @@
 /** Limits that may be changed while the program runs: each is read when it is needed. */
 struct broadcaster_limits {
     _Atomic uint64_t runs_max;
+    _Atomic uint64_t runs_per_app_max;  /* 0: no such limit */
+    _Atomic uint64_t runs_per_user_max; /* of a user within an app; 0: no such limit */
     _Atomic uint64_t runs_queued_max;
     _Atomic uint64_t runs_queued_per_session_max;
     _Atomic uint64_t subscribers_max;
@@ -24,6 +26,8 @@ struct broadcaster_limits {
     _Atomic uint64_t idempotency_keys_per_session_max;
     _Atomic int64_t idempotency_ttl_ms;
     _Atomic int64_t session_ttl_ms;
+    _Atomic int64_t queue_timeout_ms; /* 0: runs wait for as long as it takes */
+    _Atomic int64_t queue_aging_ms;   /* waiting this long counts as one step of priority */
 };
 
 struct broadcaster;
@@ -37,6 +41,7 @@ void broadcaster_destroy(struct broadcaster *broadcaster);
 /** The limits in force, to be read or set one by one. */
 struct broadcaster_limits *broadcaster_limits(struct broadcaster *broadcaster);
 
+struct scheduler *broadcaster_scheduler(struct broadcaster *broadcaster);
 struct task_table *broadcaster_tasks(struct broadcaster *broadcaster);
 
 /** The open session of that key, referenced, or NULL. */
@@ -52,10 +57,10 @@ enum register_result {
     REGISTER_REPLAYED, /* the Idempotency-Key was used before, with the same body: *ret_task is that run */
     REGISTER_KEY_MISMATCH, /* ... with another body: *ret_task is that run */
     REGISTER_CONFLICT,     /* on_conflict reject, and *ret_task runs */
-    REGISTER_QUEUE_FULL,   /* on_conflict enqueue, and as many wait as may: in the session, or in all */
-    REGISTER_RUNS_FULL,    /* as many runs as may be */
-    REGISTER_CLOSED,       /* the session was closed meanwhile: open it again and make another task */
-    REGISTER_DRAINING,     /* the program is about to stop */
+    REGISTER_QUEUE_FULL, /* it would have to wait in its session, and as many wait as may: there, or in all */
+    REGISTER_RUNS_FULL,  /* as many runs as may be, in all or of its app or user, and as many wait as may */
+    REGISTER_CLOSED,     /* the session was closed meanwhile: open it again and make another task */
+    REGISTER_DRAINING,   /* the program is about to stop */
     REGISTER_NO_MEMORY,
 };
 
@@ -83,6 +88,9 @@ bool broadcaster_is_draining(const struct broadcaster *broadcaster);
 /** Cancels every run that has not ended, those that wait included. Returns how many. */
 size_t broadcaster_cancel_all(struct broadcaster *broadcaster, enum task_reason reason);
 
+/** Starts what may start after limits were raised. */
+void broadcaster_poll_queue(struct broadcaster *broadcaster);
+
 /** Calls `visit` with each open session, no lock held, until it returns false. */
 void broadcaster_for_each_session(struct broadcaster *broadcaster,
                                   bool (*visit)(void *context, struct session *session), void *context);
@@ -95,7 +103,7 @@ size_t broadcaster_history(struct session *session, struct frame **frames, size_
 struct broadcaster_stats {
     uint64_t sessions;
     uint64_t subscribers;
-    uint64_t runs; /* current */
+    uint64_t runs; /* that have a slot */
     uint64_t runs_queued;
     uint64_t tasks; /* tracked, ended ones included */
     uint64_t log_events;
@@ -115,8 +123,6 @@ uint64_t broadcaster_ended_count(struct broadcaster *broadcaster, enum task_stat
 /** Counts kept without a lock. */
 struct broadcaster_counts {
     _Atomic uint64_t subscribers;
-    _Atomic uint64_t runs;
-    _Atomic uint64_t runs_queued;
     _Atomic uint64_t log_events;
     _Atomic uint64_t log_bytes;
     _Atomic uint64_t ended[TASK_STATUS_COUNT][REASON_COUNT];

@@ -27,6 +27,7 @@ struct fanout *fanout_create(struct inbox *inbox, struct fanout_settings *settin
     for (size_t i = 0; i < WHEEL_SLOTS; i++)
         TAILQ_INIT(&fanout->wheel[i]);
     fanout->next_tick_ms = clock_mono_ms();
+    fanout_lag_join(fanout);
     return fanout;
 }
 
@@ -34,6 +35,7 @@ void fanout_destroy(struct fanout *fanout) {
     if (fanout == NULL)
         return;
     assert(fanout_is_idle(fanout));
+    fanout_lag_leave(fanout);
     free(fanout->volley);
     free(fanout);
 }
@@ -166,6 +168,7 @@ void fanout_tick(struct fanout *fanout) {
     }
     if (fanout->next_tick_ms <= now_ms)
         fanout->next_tick_ms = now_ms + fanout_tick_ms(fanout); /* the loop slept for longer than a round */
+    fanout_lag_measure(fanout);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------- */

@@ -50,6 +50,10 @@ void fanout_abort(struct fanout *fanout);
 
 size_t fanout_count(const struct fanout *fanout);
 
+/** How many events the slowest subscriber of the process is behind the end of its log, when last measured,
+ * which is at each tick. Any thread. */
+uint64_t fanout_lag_events(void);
+
 /** Whether there are no subscribers and no other thread has anything on its way here: only then may the inbox
  * be closed. Without subscribers it comes about by itself within a few turns of the loop. */
 bool fanout_is_idle(const struct fanout *fanout);

@@ -18,6 +18,8 @@ struct fanout {
     struct subscriber_list blocked; /* the one that took no byte for the longest time first */
     size_t subscribers;
     size_t watches;
+    uint64_t lag_events; /* the lock of fanout_lag.c, as the entry */
+    LIST_ENTRY(fanout) lag_entry;
 };
 
 /** A subscriber comes, goes. */
@@ -32,5 +34,14 @@ void fanout_note_progress(struct fanout *fanout, struct subscriber *subscriber);
 
 /** It is no longer blocked. */
 void fanout_note_unblocked(struct fanout *fanout, struct subscriber *subscriber);
+
+/* ---- fanout_lag.c -------------------------------------------------------------------------------- */
+
+/** From now on it counts for fanout_lag_events(), until it leaves. */
+void fanout_lag_join(struct fanout *fanout);
+void fanout_lag_leave(struct fanout *fanout);
+
+/** Looks how far those are behind that take no more. */
+void fanout_lag_measure(struct fanout *fanout);
 
 #endif

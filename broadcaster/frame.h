@@ -22,6 +22,7 @@
 enum frame_kind {
     FRAME_EVENT, /* of the agent */
     FRAME_RUN_START,
+    FRAME_RUN_RETRY,
     FRAME_RUN_END,
     FRAME_GAP,
     FRAME_SESSION_END,

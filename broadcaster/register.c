@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 
+#include <assert.h>
+
 static enum register_result replay_locked(struct session *session, const struct idempotency_entry *entry,
                                           struct task **ret_task) {
     struct idempotency_entry *used = idempotency_find(&session->idempotency, entry->key, clock_mono_ms());
@@ -13,30 +15,24 @@ static enum register_result replay_locked(struct session *session, const struct 
     return used->body_hash == entry->body_hash ? REGISTER_REPLAYED : REGISTER_KEY_MISMATCH;
 }
 
-/* Adds to a count unless it stands at its maximum. */
-static bool count_up(_Atomic uint64_t *count, uint64_t count_max) {
-    if (atomic_fetch_add(count, 1) < count_max)
-        return true;
-    atomic_fetch_sub(count, 1);
-    return false;
-}
-
-static enum register_result enqueue_locked(struct broadcaster *broadcaster, struct session *session,
-                                           struct task *task) {
-    struct broadcaster_limits *limits = broadcaster_limits(broadcaster);
-    if (session->queue_length >= atomic_load(&limits->runs_queued_per_session_max) ||
-        !count_up(&broadcaster_counts(broadcaster)->runs_queued, atomic_load(&limits->runs_queued_max)))
+/* A run that waits in its session, behind others or for its time; one that waited before has a place. */
+static enum register_result queue_locked(struct session *session, struct task *task,
+                                         struct task_queue *queue) {
+    struct broadcaster *broadcaster = session->broadcaster;
+    bool has_place = atomic_load(&task->registered);
+    bool is_full =
+        session->queue_length >= atomic_load(&broadcaster_limits(broadcaster)->runs_queued_per_session_max);
+    if ((!has_place && is_full) || !scheduler_reserve(broadcaster_scheduler(broadcaster), task))
         return REGISTER_QUEUE_FULL;
     atomic_store(&task->registered, true);
     task_ref(task); /* the queue's */
-    TAILQ_INSERT_TAIL(&session->queue, task, queue_entry);
+    TAILQ_INSERT_TAIL(queue, task, queue_entry);
     session->queue_length++;
     return REGISTER_OK;
 }
 
 /* Finds the run a place, or says why there is none. The swap stands here. */
-static enum register_result place_locked(struct broadcaster *broadcaster, struct session *session,
-                                         struct task *task, struct task **ret_task,
+static enum register_result place_locked(struct session *session, struct task *task, struct task **ret_task,
                                          struct session_effects *effects) {
     struct task *old = session->current;
     if (old != NULL && task->options.on_conflict == ON_CONFLICT_REJECT) {
@@ -44,17 +40,49 @@ static enum register_result place_locked(struct broadcaster *broadcaster, struct
         return REGISTER_CONFLICT;
     }
     if (old != NULL && task->options.on_conflict == ON_CONFLICT_ENQUEUE)
-        return enqueue_locked(broadcaster, session, task);
-    if (old != NULL) {
-        session_end_task_locked(session, old, TASK_REPLACED, REASON_NONE, effects);
-        atomic_fetch_add(&broadcaster_counts(broadcaster)->runs, 1); /* in the place of the old one */
-    } else if (!count_up(&broadcaster_counts(broadcaster)->runs,
-                         atomic_load(&broadcaster_limits(broadcaster)->runs_max))) {
+        return queue_locked(session, task, &session->queue);
+    enum admission_state state = scheduler_ask(broadcaster_scheduler(session->broadcaster), task, old);
+    if (state == ADMISSION_NONE)
         return REGISTER_RUNS_FULL;
-    }
+    if (old != NULL)
+        session_end_task_locked(session, old, TASK_REPLACED, REASON_NONE, effects);
     atomic_store(&task->registered, true);
-    session_start_locked(session, task_ref(task), effects);
+    session_claim_locked(session, task_ref(task), effects);
+    if (state == ADMISSION_GRANTED)
+        session_admit_locked(session, effects);
     return REGISTER_OK;
+}
+
+static enum register_result accept_locked(struct session *session, struct task *task, struct task **ret_task,
+                                          struct session_effects *effects) {
+    if (task->options.delay_ms == 0)
+        return place_locked(session, task, ret_task, effects);
+    task->is_delayed = true;
+    return queue_locked(session, task, &session->delayed);
+}
+
+void task_become_due(struct task *task) {
+    struct session *session = task->session;
+    struct session_effects effects = {0};
+    struct task *nobody = NULL;
+    lock_acquire(&session->lock);
+    bool is_placed = false;
+    if (task->is_delayed && !task_status_is_end(task->status)) {
+        bool conflicts = session->current != NULL && task->options.on_conflict == ON_CONFLICT_REJECT;
+        if (conflicts) {
+            session_end_task_locked(session, task, TASK_CANCELLED, REASON_CONFLICT, &effects);
+        } else {
+            TAILQ_REMOVE(&session->delayed, task, queue_entry);
+            session->queue_length--;
+            task->is_delayed = false;
+            is_placed = place_locked(session, task, &nobody, &effects) == REGISTER_OK;
+            assert(is_placed); /* it has a reservation */
+        }
+    }
+    lock_release(&session->lock);
+    session_apply(&effects);
+    if (is_placed)
+        task_unref(task); /* of those that are not due */
 }
 
 /* `*entry` becomes NULL if it was taken over; `*ret_gone` is one that had to go for it. */
@@ -71,7 +99,7 @@ static enum register_result register_locked(struct broadcaster *broadcaster, str
     session_touch_locked(session);
     enum register_result result = *entry != NULL ? replay_locked(session, *entry, ret_task) : REGISTER_OK;
     if (result == REGISTER_OK)
-        result = place_locked(broadcaster, session, task, ret_task, effects);
+        result = accept_locked(session, task, ret_task, effects);
     if (result != REGISTER_OK)
         return result;
     *ret_task = task_ref(task);
@@ -92,7 +120,9 @@ enum register_result broadcaster_register_task(struct broadcaster *broadcaster, 
     struct session_effects effects = {0};
     struct idempotency_entry *gone = NULL;
     *ret_task = NULL;
-    if (!task_table_add(broadcaster_tasks(broadcaster), task)) {
+    struct scheduler *scheduler = broadcaster_scheduler(broadcaster);
+    if (!scheduler_prepare(scheduler, task) || !task_table_add(broadcaster_tasks(broadcaster), task)) {
+        scheduler_forget(scheduler, task);
         idempotency_entry_destroy(entry);
         return REGISTER_NO_MEMORY;
     }
@@ -102,8 +132,10 @@ enum register_result broadcaster_register_task(struct broadcaster *broadcaster, 
     session_apply(&effects);
     idempotency_entry_destroy(entry);
     idempotency_entry_destroy(gone);
-    if (result != REGISTER_OK)
+    if (result != REGISTER_OK) {
         task_table_remove(broadcaster_tasks(broadcaster), task);
+        scheduler_forget(scheduler, task);
+    }
     if (result != REGISTER_REPLAYED)
         metrics_add(result == REGISTER_OK ? METRIC_RUNS_ACCEPTED : METRIC_RUNS_REFUSED, 1);
     return result;

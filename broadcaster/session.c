@@ -26,6 +26,7 @@ struct session *session_create(struct broadcaster *broadcaster, const char *key)
     memcpy(session->key, key, size);
     lock_init(&session->lock);
     TAILQ_INIT(&session->queue);
+    TAILQ_INIT(&session->delayed);
     LIST_INIT(&session->watches);
     TAILQ_INIT(&session->idempotency);
     session->last_used_mono_ms = session->idle_since_mono_ms = clock_mono_ms();
@@ -40,7 +41,8 @@ struct session *session_ref(struct session *session) {
 void session_unref(struct session *session) {
     if (session == NULL || !refcount_drop(&session->references))
         return;
-    assert(session->newest == NULL && TAILQ_EMPTY(&session->queue) && LIST_EMPTY(&session->watches));
+    assert(session->newest == NULL && TAILQ_EMPTY(&session->queue) && TAILQ_EMPTY(&session->delayed));
+    assert(LIST_EMPTY(&session->watches));
     event_log_finish(&session->log);
     lock_finish(&session->lock);
     free(session);
@@ -140,12 +142,17 @@ bool session_is_ahead_locked(const struct session *session) {
     return false;
 }
 
-void session_start_locked(struct session *session, struct task *task, struct session_effects *effects) {
+void session_claim_locked(struct session *session, struct task *task, struct session_effects *effects) {
     lock_assert_held(&session->lock);
-    assert(session->current == NULL && task->status == TASK_PENDING);
-    assert(effects->dropped == NULL && effects->started == NULL);
+    assert(session->current == NULL && task->status == TASK_PENDING && effects->dropped == NULL);
     effects->dropped = session->newest;
     session->newest = session->current = task;
+}
+
+void session_admit_locked(struct session *session, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    struct task *task = session->current;
+    assert(task->status == TASK_PENDING && effects->started == NULL);
     task->status = TASK_RUNNING;
     task->started_unix_ms = clock_unix_ms();
     task->started_mono_ms = clock_mono_ms();
@@ -161,25 +168,26 @@ void session_start_next_locked(struct session *session, struct session_effects *
     struct task *next = TAILQ_FIRST(&session->queue);
     if (session->current != NULL || next == NULL)
         return;
-    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
     TAILQ_REMOVE(&session->queue, next, queue_entry);
     session->queue_length--;
-    atomic_fetch_sub(&counts->runs_queued, 1);
-    atomic_fetch_add(&counts->runs, 1); /* in the place of the one that has just ended */
-    session_start_locked(session, next, effects);
+    session_claim_locked(session, next, effects);
+    if (scheduler_ask(broadcaster_scheduler(session->broadcaster), next, NULL) == ADMISSION_GRANTED)
+        session_admit_locked(session, effects);
 }
 
-static void leave_locked(struct session *session, struct task *task) {
-    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
+static void leave_locked(struct session *session, struct task *task, struct session_effects *effects) {
     if (session->current == task) {
         session->current = NULL;
-        atomic_fetch_sub(&counts->runs, 1);
         task_ref(task); /* `newest` keeps its own */
-        return;
+    } else {
+        TAILQ_REMOVE(task->is_delayed ? &session->delayed : &session->queue, task, queue_entry);
+        session->queue_length--;
     }
-    TAILQ_REMOVE(&session->queue, task, queue_entry);
-    session->queue_length--;
-    atomic_fetch_sub(&counts->runs_queued, 1);
+    struct task *granted = scheduler_leave(broadcaster_scheduler(session->broadcaster), task);
+    if (granted != NULL) {
+        granted->next_granted = effects->granted;
+        effects->granted = granted;
+    }
 }
 
 static void append_run_end_locked(struct session *session, struct task *task,
@@ -207,7 +215,7 @@ bool session_end_task_locked(struct session *session, struct task *task, enum ta
     assert(task->session == session && task_status_is_end(status) && atomic_load(&task->registered));
     if (task_status_is_end(task->status))
         return false;
-    leave_locked(session, task);
+    leave_locked(session, task, effects);
     task->status = status;
     task->reason = reason;
     task->ended_unix_ms = clock_unix_ms();
@@ -266,21 +274,50 @@ static void tell_end(struct task *task) {
     task->driver->ended(task->driver, task);
 }
 
-void session_apply(struct session_effects *effects) {
+static void tell_ends(struct task *task) {
+    struct scheduler *scheduler = task != NULL ? broadcaster_scheduler(task->session->broadcaster) : NULL;
+    while (task != NULL) {
+        struct task *next = task->next_ended;
+        tell_end(task);
+        task_unref(task);
+        task = next;
+    }
+    if (scheduler != NULL)
+        scheduler_tell_idle(scheduler);
+}
+
+/* All but what follows for other sessions. */
+static void apply_here(struct session_effects *effects) {
     frame_unref_list(effects->evicted);
     for (struct watch *watch = effects->watches; watch != NULL;) {
         struct watch *next = watch->next_posted;
         watch_post(watch);
         watch = next;
     }
-    for (struct task *task = effects->ended; task != NULL;) {
-        struct task *next = task->next_ended;
-        tell_end(task);
-        task_unref(task);
-        task = next;
-    }
+    tell_ends(effects->ended);
     if (effects->started != NULL)
         effects->started->driver->start(effects->started->driver, effects->started);
     task_unref(effects->started);
     task_unref(effects->dropped);
+}
+
+/* Starts a run that waited and got a slot; if it has ended meanwhile, its end gave the slot on. */
+static void start_granted(struct task *task) {
+    struct session *session = task->session;
+    struct session_effects effects = {0};
+    lock_acquire(&session->lock);
+    if (session->current == task && task->status == TASK_PENDING)
+        session_admit_locked(session, &effects);
+    lock_release(&session->lock);
+    apply_here(&effects); /* nothing ends by it: nobody else gets a slot */
+    task_unref(task);
+}
+
+void session_apply(struct session_effects *effects) {
+    apply_here(effects);
+    for (struct task *task = effects->granted; task != NULL;) {
+        struct task *next = task->next_granted;
+        start_granted(task);
+        task = next;
+    }
 }

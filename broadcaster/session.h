@@ -24,18 +24,20 @@ LIST_HEAD(watch_list, watch);
 struct session {
     atomic_uint references;
     struct broadcaster *broadcaster;
-    UT_hash_handle hh;           /* shard lock */
-    uint64_t number;             /* shard lock: grows with each session of the table; 0: not in the table */
-    atomic_bool closed;          /* set under the lock, once */
-    atomic_bool exists_upstream; /* the upstream was seen to know this session */
+    UT_hash_handle hh;  /* shard lock */
+    uint64_t number;    /* shard lock: grows with each session of the table; 0: not in the table */
+    atomic_bool closed; /* set under the lock, once */
+    _Atomic uint32_t
+        known_by; /* number + 1 of the upstream that was seen to know this session; 0: none yet */
 
     struct lock lock;
     /* under the lock: */
     struct event_log log;
-    struct task *newest;     /* a reference: the last one that was current; NULL: none yet */
-    struct task *current;    /* the newest while it has not ended, else NULL */
-    struct task_queue queue; /* references: runs that wait their turn */
-    uint32_t queue_length;
+    struct task *newest;       /* a reference: the last one that was current; NULL: none yet */
+    struct task *current;      /* the newest while it has not ended, else NULL; pending until it has a slot */
+    struct task_queue queue;   /* references: runs that wait their turn behind it */
+    struct task_queue delayed; /* references: runs that are not due yet */
+    uint32_t queue_length;     /* of both */
     bool draining;             /* the program is about to stop, and that was told */
     uint32_t subscribers;      /* connected, or about to be */
     struct watch_list watches; /* one for each worker that has subscribers of this session */
@@ -46,12 +48,23 @@ struct session {
     char key[]; /* "app/user/session" */
 };
 
+/** Whether the upstream of that number was the last one seen to know the session. Any thread, as the next. */
+static inline bool session_is_known_by(const struct session *session, uint32_t upstream) {
+    return atomic_load_explicit(&session->known_by, memory_order_relaxed) == upstream + 1;
+}
+
+/** It was seen to know it. */
+static inline void session_note_known_by(struct session *session, uint32_t upstream) {
+    atomic_store_explicit(&session->known_by, upstream + 1, memory_order_relaxed);
+}
+
 /** What is to be done once the lock is released. Start with `= {0}`. */
 struct session_effects {
     struct frame *evicted;
     struct watch *watches;
     struct task *started; /* a reference */
     struct task *ended;   /* linked by next_ended; references */
+    struct task *granted; /* runs of any session that got a slot; linked by next_granted; references */
     struct task *dropped; /* a reference to give back */
 };
 
@@ -76,15 +89,17 @@ void session_trim_locked(struct session *session, struct session_effects *effect
 /** Whether some worker has still to write more than half of what the log may hold. */
 bool session_is_ahead_locked(const struct session *session);
 
-/** The one way into being current: appends run.start. Takes over a reference to the task. Nothing is current,
- * and the run is counted already. */
-void session_start_locked(struct session *session, struct task *task, struct session_effects *effects);
+/** The one way into being current. Takes over a reference to the task. Nothing is current. */
+void session_claim_locked(struct session *session, struct task *task, struct session_effects *effects);
+
+/** Starts the current run, which is pending and has its slot: appends run.start. */
+void session_admit_locked(struct session *session, struct session_effects *effects);
 
 /** The one end of a run: sets the status, appends run.end. False: it had ended already. */
 bool session_end_task_locked(struct session *session, struct task *task, enum task_status status,
                              enum task_reason reason, struct session_effects *effects);
 
-/** If nothing is current and a run waits, that one starts. */
+/** If nothing is current and a run waits in the session, that one is current now, and asks for a slot. */
 void session_start_next_locked(struct session *session, struct session_effects *effects);
 
 /** One subscriber less. `may_cancel`: its client has left, and so ends the current run if that wanted to be

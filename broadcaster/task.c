@@ -30,13 +30,17 @@ static const char *const reason_names[REASON_COUNT] = {
     [REASON_UPSTREAM_IDLE] = "upstream_idle",
     [REASON_LIMIT] = "limit",
     [REASON_INTERNAL] = "internal",
+    [REASON_CIRCUIT_OPEN] = "circuit_open",
+    [REASON_UPSTREAM_LIMITED] = "upstream_limited",
     [REASON_REQUESTED] = "requested",
+    [REASON_CONFLICT] = "conflict",
     [REASON_DISCONNECTED] = "disconnected",
     [REASON_SUBSCRIBERS_IDLE] = "subscribers_idle",
     [REASON_SESSION_DELETED] = "session_deleted",
     [REASON_SESSION_EXPIRED] = "session_expired",
     [REASON_SHUTDOWN] = "shutdown",
     [REASON_RUN_TIME] = "run_time",
+    [REASON_QUEUE_TIME] = "queue_time",
 };
 
 static _Atomic uint64_t last_serial;
@@ -82,6 +86,8 @@ static struct frame *make_start_frame(const struct task *task) {
         (task->options.label[0] != '\0'
              ? json_text_append_string(&data, task->options.label, strlen(task->options.label))
              : buffer_append_text(&data, "null")) &&
+        (!task->options.cached || buffer_append_text(&data, ",\"cached\":true")) &&
+        (!task->options.canned || buffer_append_text(&data, ",\"canned\":true")) &&
         buffer_append_text(&data, "}"))
         frame = frame_create(FRAME_RUN_START, task->serial, "run.start", strlen("run.start"), data.bytes,
                              data.length);
@@ -99,10 +105,12 @@ struct task *task_create(struct session *session, const struct task_options *opt
     task->session = session_ref(session);
     task->options = *options;
     task->created_unix_ms = clock_unix_ms();
-    task->created_mono_ms = clock_mono_ms();
+    task->due_mono_ms = clock_mono_ms() + options->delay_ms;
     task->driver = driver;
     task->payload = payload;
     task->status = TASK_PENDING;
+    atomic_init(&task->cached, options->cached);
+    atomic_init(&task->canned, options->canned);
     LIST_INIT(&task->waiters);
     if (make_id(task->id)) {
         task->start_frame = make_start_frame(task);
@@ -129,27 +137,42 @@ void task_unref(struct task *task) {
     free(task);
 }
 
-bool task_publish(struct task *task, struct frame *frame) {
+/* The fence: appends only what the current run brings. */
+static bool append(struct task *task, struct frame *frame) {
     struct session *session = task->session;
     struct session_effects effects = {0};
     uint64_t bytes = frame->data_length;
+    bool is_event = frame->kind == FRAME_EVENT;
     lock_acquire(&session->lock);
     bool is_current = session->current == task;
-    if (is_current) {
+    if (is_current && is_event) {
         if (task->events == 0)
             task->first_event_mono_ms = clock_mono_ms();
         task->events++;
         task->bytes += bytes;
-        session_append_locked(session, frame, &effects);
     }
+    if (is_current)
+        session_append_locked(session, frame, &effects);
     lock_release(&session->lock);
     if (!is_current)
         frame_unref(frame);
+    session_apply(&effects);
+    return is_current;
+}
+
+bool task_publish(struct task *task, struct frame *frame) {
+    assert(frame->kind == FRAME_EVENT);
+    uint64_t bytes = frame->data_length;
+    bool is_current = append(task, frame);
     metrics_add(is_current ? METRIC_EVENTS_IN : METRIC_EVENTS_FENCED, 1);
     if (is_current)
         metrics_add(METRIC_EVENT_BYTES_IN, bytes);
-    session_apply(&effects);
     return is_current;
+}
+
+bool task_announce(struct task *task, struct frame *frame) {
+    assert(frame->kind != FRAME_EVENT);
+    return append(task, frame);
 }
 
 bool task_is_ahead(const struct task *task) {
@@ -247,6 +270,25 @@ int64_t task_check_idle(struct task *task) {
     return 0;
 }
 
+int64_t task_check_queue(struct task *task) {
+    struct session *session = task->session;
+    int64_t limit_ms = atomic_load(&broadcaster_limits(session->broadcaster)->queue_timeout_ms);
+    struct session_effects effects = {0};
+    lock_acquire(&session->lock);
+    int64_t again_ms = 0;
+    if (limit_ms > 0 && task->status == TASK_PENDING) {
+        again_ms = task->due_mono_ms + limit_ms - clock_mono_ms();
+        if (again_ms <= 0) {
+            again_ms = 0;
+            session_end_task_locked(session, task, TASK_TIMEOUT, REASON_QUEUE_TIME, &effects);
+            session_start_next_locked(session, &effects);
+        }
+    }
+    lock_release(&session->lock);
+    session_apply(&effects);
+    return again_ms;
+}
+
 static int64_t since(int64_t from_ms, int64_t to_ms) {
     return to_ms > from_ms ? to_ms - from_ms : 0;
 }
@@ -256,6 +298,13 @@ static int64_t duration_locked(const struct task *task) {
         return 0;
     return since(task->started_mono_ms,
                  task_status_is_end(task->status) ? task->ended_mono_ms : clock_mono_ms());
+}
+
+static int64_t queue_wait_locked(const struct task *task) {
+    int64_t until_ms = task->start_sequence != 0          ? task->started_mono_ms
+                       : task_status_is_end(task->status) ? task->ended_mono_ms
+                                                          : clock_mono_ms();
+    return since(task->due_mono_ms, until_ms);
 }
 
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
@@ -270,6 +319,10 @@ size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MA
     if (task->http_status != 0)
         length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"upstream_status\":%d",
                            task->http_status);
+    if (atomic_load(&task->cached))
+        length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"cached\":true");
+    if (atomic_load(&task->canned))
+        length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"canned\":true");
     if (task->message[0] != '\0')
         length +=
             snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"message\":\"%s\"", task->message);
@@ -288,9 +341,9 @@ void task_get_info(struct task *task, struct task_info *ret_info) {
         .started_unix_ms = task->started_unix_ms,
         .ended_unix_ms = task->ended_unix_ms,
         .duration_ms = duration_locked(task),
-        .execution_delay_ms = sent_ms != 0 ? since(task->created_mono_ms, sent_ms) : -1,
-        .first_event_delay_ms =
-            task->events > 0 ? since(task->created_mono_ms, task->first_event_mono_ms) : -1,
+        .queue_wait_ms = queue_wait_locked(task),
+        .execution_delay_ms = sent_ms != 0 ? since(task->due_mono_ms, sent_ms) : -1,
+        .first_event_delay_ms = task->events > 0 ? since(task->due_mono_ms, task->first_event_mono_ms) : -1,
         .events = task->events,
         .bytes = task->bytes,
         .start_id = task->start_id,

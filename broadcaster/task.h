@@ -5,6 +5,7 @@
 #include "base/inbox.h"
 #include "broadcaster/event_id.h"
 #include "broadcaster/frame.h"
+#include "broadcaster/scheduler.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -38,13 +39,17 @@ enum task_reason {
     REASON_UPSTREAM_IDLE,
     REASON_LIMIT,
     REASON_INTERNAL,
+    REASON_CIRCUIT_OPEN,
+    REASON_UPSTREAM_LIMITED,
     REASON_REQUESTED, /* the reasons of `cancelled` */
+    REASON_CONFLICT,
     REASON_DISCONNECTED,
     REASON_SUBSCRIBERS_IDLE,
     REASON_SESSION_DELETED,
     REASON_SESSION_EXPIRED,
     REASON_SHUTDOWN,
-    REASON_RUN_TIME, /* the reason of `timeout` */
+    REASON_RUN_TIME, /* the reasons of `timeout` */
+    REASON_QUEUE_TIME,
     REASON_COUNT
 };
 
@@ -69,15 +74,18 @@ struct task_options {
     enum on_conflict on_conflict;
     enum on_disconnect on_disconnect;
     int64_t cancel_after_idle_ms; /* 0: never */
-    int64_t timeout_ms;           /* of the run, from when it became current */
-    int priority;                 /* 1..10 */
+    int64_t timeout_ms;           /* of the run, from when it was started */
+    int64_t delay_ms;             /* it is not due before; 0: at once */
+    int priority;                 /* PRIORITY_MIN..PRIORITY_MAX */
+    bool cached, canned;          /* what it will be answered is known already: told in run.start */
     char label[TASK_LABEL_SIZE];  /* valid UTF-8 */
 };
 
 /** Who does the work of a run: a worker. Called on any thread without a lock held; what they need later they
  * keep with a reference of their own. Two threads may bring start() and ended() in either order. */
 struct task_driver {
-    /** The run became current: start it, unless ended() came first. At most once a task. */
+    /** The run may start now: it is current and has its slot. Unless ended() came first. At most once a task.
+     */
     void (*start)(struct task_driver *driver, struct task *task);
     /** The run has ended, whoever ended it: stop the work and free the payload. Once for each task that was
      *  registered. */
@@ -93,6 +101,7 @@ struct task_waiter {
 };
 
 #define TASK_ID_SIZE 33
+#define TASK_TRACE_ID_SIZE 33
 
 struct task {
     atomic_uint references;
@@ -101,7 +110,7 @@ struct task {
     struct session *session; /* a reference */
     struct task_options options;
     int64_t created_unix_ms;
-    int64_t created_mono_ms;
+    int64_t due_mono_ms; /* when it was created, or its delay_ms after */
 
     struct task_driver *driver;
     void *payload; /* the driver's */
@@ -109,6 +118,12 @@ struct task {
     struct inbox_item ended_item;
     atomic_bool registered;       /* from then on it runs or waits, is tracked, and will end */
     _Atomic int64_t sent_mono_ms; /* when the request went out to the upstream; 0: not yet */
+    /* Notes of the driver, for whoever asks about the run: */
+    _Atomic uint32_t upstream; /* which one serves it, or did last */
+    _Atomic uint32_t retries;
+    _Atomic uint64_t tokens; /* 0: none were counted */
+    atomic_bool cached, canned;
+    char trace_id[TASK_TRACE_ID_SIZE]; /* "" if there is none; set before it is registered */
 
     /* session lock */
     enum task_status status;
@@ -124,14 +139,16 @@ struct task {
     struct frame *start_frame, *end_frame; /* kept ready, so that neither can fail; NULL once appended */
     LIST_HEAD(, task_waiter) waiters;
     struct task_waiter *waiters_to_tell; /* unlinked at the end, told once the lock is released */
-    TAILQ_ENTRY(task) queue_entry;       /* in the session's queue */
+    TAILQ_ENTRY(task) queue_entry;       /* in the session's queue, or among those that are not due */
+    bool is_delayed;                     /* it is among those */
 
-    struct task *next_ended; /* in a list of effects */
+    struct task *next_ended, *next_granted; /* in lists of effects */
+    struct admission admission;             /* scheduler's lock */
 
     /* task table's lock */
     UT_hash_handle hh;
     TAILQ_ENTRY(task) all_entry;
-    TAILQ_ENTRY(task) ended_entry;
+    TAILQ_ENTRY(task) state_entry; /* among those under way, or those that have ended */
     bool ended_listed;
 };
 
@@ -143,8 +160,9 @@ struct task_info {
     int http_status;
     int64_t started_unix_ms, ended_unix_ms; /* 0: not yet */
     int64_t duration_ms;                    /* since it was started, until it ended */
-    int64_t execution_delay_ms;             /* accepted -> request sent; -1: not sent yet */
-    int64_t first_event_delay_ms;           /* accepted -> first event; -1: none yet */
+    int64_t queue_wait_ms;                  /* due -> started, so far; 0: not due yet */
+    int64_t execution_delay_ms;             /* due -> request sent; -1: not sent yet */
+    int64_t first_event_delay_ms;           /* due -> first event; -1: none yet */
     uint64_t events, bytes;
     struct event_id start_id, end_id; /* 0-0: not there */
     uint64_t start_sequence, end_sequence;
@@ -162,6 +180,10 @@ void task_unref(struct task *task); /* takes NULL */
 /** Appends an event of the agent to the session's log, if the task is current (the fence). Takes over the
  * frame. False: the run has ended or was replaced; nothing was appended. Any thread, no lock held. */
 bool task_publish(struct task *task, struct frame *frame);
+
+/** Appends a lifecycle event of the run, which is not one of the agent's and is not counted as such; else as
+ *  task_publish(). */
+bool task_announce(struct task *task, struct frame *frame);
 
 /** Whether a worker has still to write more than half of what the log may hold, so that the run had better
  * wait a moment before it publishes more. It is about workers: slow subscribers do not count. Any thread, no
@@ -187,6 +209,14 @@ bool task_unwait(struct task *task, struct task_waiter *waiter) MUST_CHECK;
 /** Ends the run if nobody has listened to its session for as long as its cancel_after_idle_ms says. Returns
  * in how many ms to ask again, 0: never again. Any thread, no lock held. */
 int64_t task_check_idle(struct task *task);
+
+/** The time of a run that was delayed has come: it takes its place in the session, as it would have when it
+ * was registered. Nothing happens if it has ended, or is not delayed any more. Any thread, no lock held. */
+void task_become_due(struct task *task);
+
+/** Ends the run if it is due and has waited for longer than the limit says. Returns in how many ms to ask
+ * again, 0: never again. Any thread, no lock held. */
+int64_t task_check_queue(struct task *task);
 
 /** Room for the data of any run.end. */
 #define TASK_END_DATA_MAX 768

@@ -16,8 +16,9 @@ TAILQ_HEAD(task_list, task);
 struct task_table {
     struct lock lock;
     struct task *by_id;
-    struct task_list all;   /* newest first */
-    struct task_list ended; /* longest ended first */
+    struct task_list all;       /* newest first */
+    struct task_list under_way; /* all but those that have ended, in the order in which they came */
+    struct task_list ended;     /* longest ended first */
     uint64_t count;
     uint64_t ended_count;
 };
@@ -28,6 +29,7 @@ struct task_table *task_table_create(void) {
         return NULL;
     lock_init(&table->lock);
     TAILQ_INIT(&table->all);
+    TAILQ_INIT(&table->under_way);
     TAILQ_INIT(&table->ended);
     return table;
 }
@@ -36,10 +38,8 @@ static void unlink_locked(struct task_table *table, struct task *task) {
     lock_assert_held(&table->lock);
     HASH_DEL(table->by_id, task);
     TAILQ_REMOVE(&table->all, task, all_entry);
-    if (task->ended_listed) {
-        TAILQ_REMOVE(&table->ended, task, ended_entry);
-        table->ended_count--;
-    }
+    TAILQ_REMOVE(task->ended_listed ? &table->ended : &table->under_way, task, state_entry);
+    table->ended_count -= task->ended_listed;
     table->count--;
 }
 
@@ -66,6 +66,7 @@ bool task_table_add(struct task_table *table, struct task *task) {
             TAILQ_INSERT_BEFORE(before, task, all_entry);
         else
             TAILQ_INSERT_TAIL(&table->all, task, all_entry);
+        TAILQ_INSERT_TAIL(&table->under_way, task, state_entry);
         table->count++;
         task_ref(task);
     }
@@ -92,7 +93,8 @@ static struct task *forget_one(struct task_table *table, uint64_t kept_max) {
 
 void task_table_note_end(struct task_table *table, struct task *task, uint64_t kept_max) {
     lock_acquire(&table->lock);
-    TAILQ_INSERT_TAIL(&table->ended, task, ended_entry);
+    TAILQ_REMOVE(&table->under_way, task, state_entry);
+    TAILQ_INSERT_TAIL(&table->ended, task, state_entry);
     task->ended_listed = true;
     table->ended_count++;
     lock_release(&table->lock);
@@ -125,6 +127,28 @@ size_t task_table_list(struct task_table *table, uint64_t before, struct task **
     }
     lock_release(&table->lock);
     return found;
+}
+
+struct task **task_table_under_way(struct task_table *table, size_t *ret_count) {
+    /* Room for them is made without the lock; those that come meanwhile are not looked at. */
+    lock_acquire(&table->lock);
+    size_t room = table->count - table->ended_count;
+    lock_release(&table->lock);
+    struct task **tasks = calloc(room + 1, sizeof(struct task *));
+    if (tasks == NULL)
+        return NULL;
+    size_t count = 0;
+    lock_acquire(&table->lock);
+    struct task *task;
+    TAILQ_FOREACH(task, &table->under_way, state_entry) {
+        if (count == room)
+            break;
+        if (atomic_load(&task->registered))
+            tasks[count++] = task_ref(task);
+    }
+    lock_release(&table->lock);
+    *ret_count = count;
+    return tasks;
 }
 
 uint64_t task_table_count(struct task_table *table) {

@@ -26,6 +26,10 @@ struct task *task_table_find(struct task_table *table, const char *id);
  *  references, returns how many. */
 size_t task_table_list(struct task_table *table, uint64_t before, struct task **tasks, size_t count);
 
+/** The tasks that have not ended, the oldest first: a reference each, in an array that the caller frees.
+ * NULL: out of memory. */
+struct task **task_table_under_way(struct task_table *table, size_t *ret_count) MUST_CHECK;
+
 uint64_t task_table_count(struct task_table *table);
 
 #endif

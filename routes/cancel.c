@@ -28,7 +28,8 @@ static void answer(struct request *request, struct task *task) {
 bool cancel_and_reply(struct request *request, struct task *task) {
     if (!task_cancel(task, REASON_REQUESTED))
         return false;
-    log_info("run_cancelled", LOG_STR("task_id", task->id), LOG_STR("session", task->session->key));
+    log_info("run_cancelled", LOG_STR("task_id", task->id), LOG_STR("session", task->session->key),
+             LOG_STR("trace_id", task->trace_id));
     await_end(request, task, WAIT_MS, answer);
     return true;
 }

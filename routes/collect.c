@@ -72,8 +72,9 @@ static void on_abandoned(void *context) {
     collect_destroy(collect);
 }
 
-void collect_start(struct request *request, const char *method, const char *path, const char *body,
-                   size_t length, void (*done)(struct request *request, const struct collected *answer)) {
+void collect_start(struct request *request, const struct upstream_settings *upstream, const char *method,
+                   const char *path, const char *body, size_t length,
+                   void (*done)(struct request *request, const struct collected *answer)) {
     static const struct upstream_exchange_callbacks callbacks = {
         .on_head = on_head, .on_body = on_body, .on_end = on_end};
     static const struct upstream_header accept = {"Accept", "application/json"};
@@ -85,8 +86,8 @@ void collect_start(struct request *request, const char *method, const char *path
     buffer_init(&collect->body, COLLECT_BYTES_MAX);
     collect->request = request;
     collect->done = done;
-    collect->exchange = upstream_exchange_start(request->context->client, method, path, &accept, 1, body,
-                                                length, &callbacks, collect);
+    collect->exchange = upstream_exchange_start(request->context->caller->client, upstream, method, path,
+                                                &accept, 1, body, length, &callbacks, collect);
     if (collect->exchange == NULL) {
         collect_destroy(collect);
         reply_no_memory(request);

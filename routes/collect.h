@@ -16,10 +16,11 @@ struct collected {
     const char *message; /* one sentence: why it is not complete */
 };
 
-/** Sends `method` and `body` (NULL: none) to `path` behind the upstream's base URL and defers the request.
+/** Sends `method` and `body` (NULL: none) to `path` behind this upstream's base URL and defers the request.
  * `done` must decide the reply. Out of memory: the reply is decided here. */
-void collect_start(struct request *request, const char *method, const char *path, const char *body,
-                   size_t length, void (*done)(struct request *request, const struct collected *answer));
+void collect_start(struct request *request, const struct upstream_settings *upstream, const char *method,
+                   const char *path, const char *body, size_t length,
+                   void (*done)(struct request *request, const struct collected *answer));
 
 /** Answers with what was collected, which is complete and has a status of 200 to 299; what is no JSON is told
  * in the gateway's own words. */

@@ -4,7 +4,7 @@
 
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/fanout.h"
-#include "upstream/client.h"
+#include "upstream/follower.h"
 
 #include <uv.h>
 
@@ -15,14 +15,21 @@ struct routes_settings {
     bool cors_credentials;
     bool demo; /* serve /demo */
     uint64_t request_body_bytes_max;
-    int64_t run_timeout_ms; /* of a run that asks for no other, and the most that one may ask for */
+    int64_t run_timeout_ms;  /* of a run that asks for no other, and the most that one may ask for */
+    uint64_t run_events_max; /* budgets of a run, 0: none; it ends as failed/limit */
+    uint64_t run_bytes_max;
+    uint64_t run_tokens_max;
+    uint64_t health_queue_percent; /* fuller is degraded */
+    uint64_t health_sessions_percent;
+    uint64_t memory_warn_bytes; /* more is degraded, twice as much critical; 0: never */
 };
 
 struct routes_context {
     struct broadcaster *broadcaster;
     struct fanout *fanout;
-    struct upstream_client *client;
-    const struct upstream_settings *upstream;
+    struct upstream_caller *caller;    /* the upstreams, and the client that speaks to them */
+    struct cache *cache;               /* NULL: no upstream caches */
+    struct cache_worker *cache_worker; /* its part of it */
     const struct routes_settings *settings;
     struct runner *runner;
     struct inbox *inbox;
@@ -30,7 +37,6 @@ struct routes_context {
     const char *version;
     size_t workers;
     int64_t started_unix_ms;
-    uint64_t memory_warn_bytes;
     uint64_t (*connections)(void); /* HTTP connections of all workers; any thread */
 };
 

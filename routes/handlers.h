@@ -14,6 +14,7 @@ void handle_stream_task(struct request *request);    /* GET /tasks/{id}/events *
 void handle_task_get(struct request *request);
 void handle_task_list(struct request *request);
 void handle_task_delete(struct request *request);
+void handle_tasks_cancel(struct request *request); /* DELETE /tasks */
 void handle_task_result(struct request *request);
 
 void handle_status_session(struct request *request); /* GET S/task-status */

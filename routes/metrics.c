@@ -1,64 +1,96 @@
 /* GET /metrics: Prometheus text format 0.0.4. */
 #include "base/metrics.h"
 
-#include "base/buffer.h"
 #include "base/log.h"
+#include "routes/exposition.h"
 #include "routes/handlers.h"
-#include "routes/process_memory.h"
+#include "routes/process_info.h"
+#include "routes/upstream_metrics.h"
+#include "upstream/cache.h"
 
-#include <inttypes.h>
-
-#define TEXT_BYTES_MAX (64u * 1024u)
-
-/* Text being written; a failure sticks. */
-struct exposition {
-    struct buffer text;
-    bool failed;
-};
-
-static void add_head(struct exposition *exposition, const char *name, const char *type, const char *help) {
-    exposition->failed =
-        exposition->failed ||
-        !buffer_printf(&exposition->text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void add(struct exposition *exposition, const char *name, const char *type, const char *help,
-                uint64_t value) {
-    add_head(exposition, name, type, help);
-    exposition->failed =
-        exposition->failed || !buffer_printf(&exposition->text, "%s %" PRIu64 "\n", name, value);
-}
+/* Far more than what 64 upstreams take. */
+#define TEXT_BYTES_MAX (1u << 20)
 
 static void add_counters(struct exposition *exposition) {
     for (int i = 0; i < METRIC_COUNT; i++) {
         enum metric metric = (enum metric)i;
-        add(exposition, metrics_name(metric), "counter", metrics_help(metric), metrics_get(metric));
+        exposition_add(exposition, metrics_name(metric), "counter", metrics_help(metric),
+                       metrics_get(metric));
     }
-    add(exposition, "sluice_log_lines_dropped_total", "counter",
-        "Log lines lost because standard error took no more", log_dropped());
+    exposition_add(exposition, "sluice_log_lines_dropped_total", "counter",
+                   "Log lines lost because standard error took no more", log_dropped());
+}
+
+static void add_histograms(struct exposition *exposition) {
+    for (int i = 0; i < HISTOGRAM_COUNT; i++) {
+        enum histogram histogram = (enum histogram)i;
+        struct histogram_reading reading;
+        metrics_read_histogram(histogram, &reading);
+        exposition_add_histogram(exposition, histogram_name(histogram), histogram_help(histogram), &reading);
+    }
+}
+
+/* ---- what there is ------------------------------------------------------------------------------- */
+
+static void add_gauge(struct exposition *exposition, const char *name, const char *help, uint64_t value) {
+    exposition_add(exposition, name, "gauge", help, value);
+}
+
+static void add_queue(struct exposition *exposition, struct broadcaster *broadcaster) {
+    struct scheduler_info info;
+    scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
+    add_gauge(exposition, "sluice_runs", "Runs under way", info.running);
+    add_gauge(exposition, "sluice_runs_queued", "Runs that wait, for their session, their time or a slot",
+              info.queued);
+    add_gauge(exposition, "sluice_runs_waiting", "Of them, those that wait for a slot alone", info.waiting);
+    exposition_family(exposition, "sluice_runs_oldest_wait_seconds", "gauge",
+                      "How long the one has waited for a slot that waits for the longest time");
+    exposition_sample_ms(exposition, NULL, (uint64_t)info.oldest_wait_ms);
 }
 
 static void add_gauges(struct exposition *exposition, const struct routes_context *context) {
     struct broadcaster_stats stats;
     broadcaster_get_stats(context->broadcaster, &stats);
-    add(exposition, "sluice_sessions", "gauge", "Open sessions", stats.sessions);
-    add(exposition, "sluice_subscribers", "gauge", "Connected subscribers", stats.subscribers);
-    add(exposition, "sluice_runs", "gauge", "Runs under way", stats.runs);
-    add(exposition, "sluice_runs_queued", "gauge", "Runs that wait for their turn", stats.runs_queued);
-    add(exposition, "sluice_tasks", "gauge", "Runs that are tracked, ended ones included", stats.tasks);
-    add(exposition, "sluice_log_events", "gauge", "Events retained in all logs", stats.log_events);
-    add(exposition, "sluice_log_bytes", "gauge", "Bytes of memory of those events", stats.log_bytes);
-    add(exposition, "sluice_accounted_bytes", "gauge",
-        "Bytes of memory of logs, sessions, subscribers and runs, estimated", broadcaster_memory(&stats));
-    add(exposition, "sluice_connections", "gauge", "HTTP connections, without those of subscribers",
-        context->connections());
-    add(exposition, "sluice_draining", "gauge", "1 while the gateway is about to stop",
-        broadcaster_is_draining(context->broadcaster));
-    add(exposition, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes",
-        process_memory_resident_bytes());
-    add(exposition, "process_start_time_seconds", "gauge", "Start time of the process since the unix epoch",
-        (uint64_t)context->started_unix_ms / 1000);
+    add_gauge(exposition, "sluice_sessions", "Open sessions", stats.sessions);
+    add_gauge(exposition, "sluice_subscribers", "Connected subscribers", stats.subscribers);
+    add_gauge(exposition, "sluice_subscriber_lag_events",
+              "Events that the slowest subscriber is behind, of those that take no more just now",
+              fanout_lag_events());
+    add_gauge(exposition, "sluice_tasks", "Runs that are tracked, ended ones included", stats.tasks);
+    add_gauge(exposition, "sluice_log_events", "Events retained in all logs", stats.log_events);
+    add_gauge(exposition, "sluice_log_bytes", "Bytes of memory of those events", stats.log_bytes);
+    add_gauge(exposition, "sluice_accounted_bytes",
+              "Bytes of memory of logs, sessions, subscribers and runs, estimated",
+              broadcaster_memory(&stats));
+    add_gauge(exposition, "sluice_connections", "HTTP connections, without those of subscribers",
+              context->connections());
+    add_gauge(exposition, "sluice_draining", "1 while the gateway is about to stop",
+              broadcaster_is_draining(context->broadcaster));
 }
+
+static void add_limit(struct exposition *exposition, const char *key, uint64_t value) {
+    exposition_sample(exposition, (const struct exposition_label[]){{"limit", key}, {0}}, value);
+}
+
+static void add_limits(struct exposition *exposition, const struct routes_context *context) {
+    const struct broadcaster_limits *limits = broadcaster_limits(context->broadcaster);
+    exposition_family(exposition, "sluice_limit", "gauge",
+                      "Limits in force, by their key in the configuration");
+    add_limit(exposition, "runs_max", limits->runs_max);
+    add_limit(exposition, "runs_per_app_max", limits->runs_per_app_max);
+    add_limit(exposition, "runs_per_user_max", limits->runs_per_user_max);
+    add_limit(exposition, "runs_queued_max", limits->runs_queued_max);
+    add_limit(exposition, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
+    add_limit(exposition, "subscribers_max", limits->subscribers_max);
+    add_limit(exposition, "subscribers_per_session_max", limits->subscribers_per_session_max);
+    add_limit(exposition, "sessions_max", limits->sessions_max);
+    add_limit(exposition, "log_events_max", limits->log_events_max);
+    add_limit(exposition, "log_bytes_max", limits->log_bytes_max);
+    add_limit(exposition, "tasks_kept", limits->tasks_kept);
+    add_limit(exposition, "memory_warn_bytes", context->settings->memory_warn_bytes);
+}
+
+/* ---- how runs ended ------------------------------------------------------------------------------ */
 
 /* Which reasons a status can have; what is shown even while it is 0, so that a first one is seen as a change.
  */
@@ -68,11 +100,11 @@ static bool is_possible(enum task_status status, enum task_reason reason) {
     case TASK_REPLACED:
         return reason == REASON_NONE;
     case TASK_FAILED:
-        return reason >= REASON_UPSTREAM_CONNECT && reason <= REASON_INTERNAL;
+        return reason > REASON_NONE && reason < REASON_REQUESTED;
     case TASK_CANCELLED:
-        return reason >= REASON_REQUESTED && reason <= REASON_SHUTDOWN;
+        return reason >= REASON_REQUESTED && reason < REASON_RUN_TIME;
     case TASK_TIMEOUT:
-        return reason == REASON_RUN_TIME;
+        return reason >= REASON_RUN_TIME;
     case TASK_PENDING:
     case TASK_RUNNING:
     case TASK_STATUS_COUNT:
@@ -81,44 +113,104 @@ static bool is_possible(enum task_status status, enum task_reason reason) {
     return false;
 }
 
-/* The words of statuses and reasons hold nothing that a label's value would have to escape. */
 static void add_ends(struct exposition *exposition, struct broadcaster *broadcaster) {
-    static const char name[] = "sluice_runs_ended_total";
-    add_head(exposition, name, "counter", "Runs that ended, by how and why");
+    exposition_family(exposition, "sluice_runs_ended_total", "counter", "Runs that ended, by how and why");
     for (int i = 0; i < TASK_STATUS_COUNT; i++) {
         for (int k = 0; k < REASON_COUNT; k++) {
             enum task_status status = (enum task_status)i;
             enum task_reason reason = (enum task_reason)k;
             if (!is_possible(status, reason))
                 continue;
-            const char *reason_name = task_reason_name(reason);
-            exposition->failed =
-                exposition->failed ||
-                !buffer_printf(&exposition->text, "%s{status=\"%s\",reason=\"%s\"} %" PRIu64 "\n", name,
-                               task_status_name(status), reason_name != NULL ? reason_name : "",
-                               broadcaster_ended_count(broadcaster, status, reason));
+            const char *name = task_reason_name(reason);
+            exposition_sample(exposition,
+                              (const struct exposition_label[]){{"status", task_status_name(status)},
+                                                                {"reason", name != NULL ? name : ""},
+                                                                {0}},
+                              broadcaster_ended_count(broadcaster, status, reason));
         }
     }
 }
 
-static void add_build(struct exposition *exposition, const struct routes_context *context) {
-    static const char name[] = "sluice_build_info";
-    add_head(exposition, name, "gauge", "Always 1; which version this is");
-    exposition->failed =
-        exposition->failed || !buffer_printf(&exposition->text, "%s{version=\"%s\",upstream_kind=\"%s\"} 1\n",
-                                             name, context->version, context->upstream->adapter->name);
+/* ---- the cache ----------------------------------------------------------------------------------- */
+
+static void add_counter(struct exposition *exposition, const char *name, const char *help, uint64_t value) {
+    exposition_add(exposition, name, "counter", help, value);
+}
+
+static void add_redis(struct exposition *exposition, const struct cache_info *info) {
+    exposition_family(exposition, "sluice_redis_state", "gauge",
+                      "1 for the state that Redis is in, 0 for the others");
+    for (int i = REDIS_OFF; i <= REDIS_AWAY; i++) {
+        enum redis_state state = (enum redis_state)i;
+        exposition_sample(exposition,
+                          (const struct exposition_label[]){{"state", redis_state_name(state)}, {0}},
+                          info->redis_state == state);
+    }
+    add_gauge(exposition, "sluice_redis_connections", "Connections to Redis", info->redis_connections);
+    add_counter(exposition, "sluice_redis_hits_total", "Runs found in Redis", info->redis_hits);
+    add_counter(exposition, "sluice_redis_misses_total", "Runs asked for that Redis had not",
+                info->redis_misses);
+    add_counter(exposition, "sluice_redis_stored_total", "Runs stored in Redis", info->redis_stored);
+    add_counter(exposition, "sluice_redis_errors_total", "Answers of Redis that did not come or were none",
+                info->redis_errors);
+}
+
+static void add_cache(struct exposition *exposition, struct cache *cache) {
+    struct cache_info info = {0};
+    if (cache != NULL)
+        cache_get_info(cache, &info);
+    add_gauge(exposition, "sluice_cache_entries", "Runs kept in memory", info.entries);
+    add_gauge(exposition, "sluice_cache_bytes", "Bytes of memory of those", info.bytes);
+    add_gauge(exposition, "sluice_cache_flights", "Calls under way whose runs may be kept", info.flights);
+    add_counter(exposition, "sluice_cache_hits_total", "Runs found in memory", info.hits);
+    add_counter(exposition, "sluice_cache_joined_total", "Runs that followed a call under way", info.joined);
+    add_counter(exposition, "sluice_cache_misses_total", "Runs that began a call", info.misses);
+    add_counter(exposition, "sluice_cache_stored_total", "Runs that were kept", info.stored);
+    add_counter(exposition, "sluice_cache_evicted_total", "Runs that left for others", info.evicted);
+    add_counter(exposition, "sluice_cache_expired_total", "Runs that had become too old", info.expired);
+    add_counter(exposition, "sluice_cache_too_large_total", "Completed runs too large to be kept",
+                info.too_large);
+    add_redis(exposition, &info);
+}
+
+/* ---- the process --------------------------------------------------------------------------------- */
+
+static void add_process(struct exposition *exposition, const struct routes_context *context) {
+    struct process_info info;
+    process_info_get(&info);
+    exposition_family(exposition, "process_cpu_seconds_total", "counter",
+                      "Time of processors used, in user and in kernel mode");
+    exposition_sample_ms(exposition, NULL, info.cpu_ms);
+    add_gauge(exposition, "process_resident_memory_bytes", "Resident memory", info.resident_bytes);
+    add_gauge(exposition, "process_virtual_memory_bytes", "Virtual memory", info.virtual_bytes);
+    exposition_family(exposition, "process_open_fds", "gauge", "Open descriptors");
+    if (info.descriptors > 0)
+        exposition_sample(exposition, NULL, info.descriptors);
+    add_gauge(exposition, "process_max_fds", "Descriptors that there may be", info.descriptors_max);
+    add_gauge(exposition, "process_threads", "Threads", info.threads);
+    exposition_family(exposition, "process_start_time_seconds", "gauge",
+                      "When the process started, since the Unix epoch");
+    exposition_sample_ms(exposition, NULL, (uint64_t)context->started_unix_ms);
+    exposition_family(exposition, "sluice_build_info", "gauge", "Always 1; which version this is");
+    exposition_sample(exposition, (const struct exposition_label[]){{"version", context->version}, {0}}, 1);
 }
 
 void handle_metrics(struct request *request) {
-    struct exposition exposition = {.failed = false};
-    buffer_init(&exposition.text, TEXT_BYTES_MAX);
+    const struct routes_context *context = request->context;
+    struct exposition exposition;
+    exposition_init(&exposition, TEXT_BYTES_MAX);
     add_counters(&exposition);
-    add_gauges(&exposition, request->context);
-    add_ends(&exposition, request->context->broadcaster);
-    add_build(&exposition, request->context);
+    add_histograms(&exposition);
+    add_queue(&exposition, context->broadcaster);
+    add_gauges(&exposition, context);
+    add_limits(&exposition, context);
+    add_ends(&exposition, context->broadcaster);
+    upstream_metrics_add(&exposition, context->caller);
+    add_cache(&exposition, context->cache);
+    add_process(&exposition, context);
     size_t length = exposition.text.length;
     char *text = exposition.failed ? NULL : buffer_detach(&exposition.text);
-    buffer_finish(&exposition.text);
+    exposition_finish(&exposition);
     if (text != NULL)
         reply_body(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, length);
     else

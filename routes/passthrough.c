@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "routes/handlers.h"
 #include "routes/path.h"
+#include "routes/upstream_choice.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -146,7 +148,7 @@ static size_t collect_headers(const struct request *request, struct upstream_hea
     return count;
 }
 
-static void start(struct request *request, const char *target) {
+static void start(struct request *request, const struct upstream_settings *upstream, const char *target) {
     static const struct upstream_exchange_callbacks callbacks = {
         .on_head = on_head, .on_body = on_body, .on_end = on_end};
     struct upstream_header headers[8];
@@ -158,8 +160,9 @@ static void start(struct request *request, const char *target) {
     }
     buffer_init(&passthrough->held, HELD_MAX);
     passthrough->request = request;
-    passthrough->exchange = upstream_exchange_start(request->context->client, request->head ? "HEAD" : "GET",
-                                                    target, headers, count, NULL, 0, &callbacks, passthrough);
+    passthrough->exchange =
+        upstream_exchange_start(request->context->caller->client, upstream, request->head ? "HEAD" : "GET",
+                                target, headers, count, NULL, 0, &callbacks, passthrough);
     if (passthrough->exchange == NULL) {
         passthrough_destroy(passthrough);
         reply_no_memory(request);
@@ -168,17 +171,45 @@ static void start(struct request *request, const char *target) {
     request_defer(request, passthrough_destroy, passthrough);
 }
 
+/* Whose it is, as far as the path says: of "/apps/{app}/users/{user}/sessions/{session}/..." all, of other
+ * paths less. */
+static void read_owner(const struct path *path, char app[SESSION_PART_MAX + 1], char key[SESSION_KEY_SIZE]) {
+    static const char *const words[] = {"apps", "users", "sessions"};
+    char names[3][SESSION_PART_MAX + 1] = {"", "", ""};
+    size_t count = 0;
+    while (count < 3 && path->count >= 2 * count + 2 &&
+           path_segment_is(&path->segments[2 * count], words[count], strlen(words[count])) &&
+           path_decode_name(&path->segments[2 * count + 1], names[count]))
+        count++;
+    snprintf(app, SESSION_PART_MAX + 1, "%s", count > 0 ? names[0] : "");
+    snprintf(key, SESSION_KEY_SIZE, "%s/%s/%s", names[0], names[1], names[2]);
+}
+
+/* The agent that answers for this path; NULL: there is none. */
+static const struct upstream_settings *agent_for(const struct request *request, const struct path *path) {
+    char app[SESSION_PART_MAX + 1], key[SESSION_KEY_SIZE];
+    read_owner(path, app, key);
+    size_t index = upstream_choose_for_app(request, app, key);
+    const struct upstream_settings *upstream = index != UPSTREAM_NONE ? upstream_at(request, index) : NULL;
+    return upstream != NULL && upstream->adapter == &adapter_adk ? upstream : NULL;
+}
+
 void handle_passthrough(struct request *request) {
     struct path path;
     if (!path_split(request->path, &path) || !path_is_safe(&path) || !path_query_is_safe(request->query)) {
         reply_error(request, 400, "invalid_path", "This path cannot be passed on to the upstream.");
         return;
     }
+    const struct upstream_settings *upstream = agent_for(request, &path);
+    if (upstream == NULL) {
+        reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
+        return;
+    }
     struct buffer target;
     buffer_init(&target, TARGET_BYTES_MAX);
     const char *mark = request->query[0] != '\0' ? "?" : "";
     if (buffer_printf(&target, "%s%s%s", request->path, mark, request->query))
-        start(request, target.bytes);
+        start(request, upstream, target.bytes);
     else
         reply_no_memory(request);
     buffer_finish(&target);

@@ -7,6 +7,7 @@
 #include "routes/request.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +17,9 @@
 #define MESSAGE_SIZE 512
 #define ERROR_BYTES_MAX (8 * MESSAGE_SIZE)
 
-/* Seconds after which it is worth while to ask again. */
-#define RETRY_AFTER_429 "1"
-#define RETRY_AFTER_503 "2"
+/* After so long it is worth while to ask again. */
+#define RETRY_AFTER_429_MS 1000
+#define RETRY_AFTER_503_MS 2000
 
 static const char json_type[] = "application/json";
 
@@ -56,15 +57,24 @@ static const char *const method_names[] = {
     [METHOD_PUT] = "PUT",         [METHOD_PATCH] = "PATCH", [METHOD_DELETE] = "DELETE",
     [METHOD_OPTIONS] = "OPTIONS", [METHOD_OTHER] = "OTHER"};
 
+void reply_retry_after(struct request *request, int64_t retry_after_ms) {
+    request->reply.retry_after_ms = retry_after_ms > 0 ? retry_after_ms : 1;
+}
+
+static void add_retry_after(struct request *request, int64_t usual_ms) {
+    int64_t ms = request->reply.retry_after_ms > 0 ? request->reply.retry_after_ms : usual_ms;
+    char seconds[24];
+    snprintf(seconds, sizeof(seconds), "%" PRId64, (ms + 999) / 1000);
+    reply_header(request, "Retry-After", seconds);
+}
+
 /* Every answer goes through here, once. */
 static void decide(struct request *request, enum reply_kind kind, int status) {
     assert(request->reply.kind == REPLY_NONE);
     request->reply.kind = kind;
     request->reply.status = status;
-    if (status == 429)
-        reply_header(request, "Retry-After", RETRY_AFTER_429);
-    if (status == 503)
-        reply_header(request, "Retry-After", RETRY_AFTER_503);
+    if (status == 429 || status == 503)
+        add_retry_after(request, status == 429 ? RETRY_AFTER_429_MS : RETRY_AFTER_503_MS);
     metrics_add(METRIC_HTTP_ERRORS, status >= 400);
     if (log_enabled(LOG_LEVEL_DEBUG))
         log_debug("request", LOG_STR("method", method_names[request->method]), LOG_STR("path", request->path),

@@ -43,7 +43,8 @@ struct reply {
     int status;
     struct reply_header headers[REPLY_HEADERS_MAX];
     size_t header_count;
-    bool is_mutilated; /* there was no memory for one of the headers: the connection is closed instead */
+    int64_t retry_after_ms; /* for a 429 or 503; 0: the usual */
+    bool is_mutilated;      /* there was no memory for one of the headers: the connection is closed instead */
     char *body;
     size_t body_length;
     bool body_is_static;
@@ -66,6 +67,10 @@ void reply_error(struct request *request, int status, const char *code, const ch
 /** The same with one more member, which says what the error is about, say "task_id". */
 void reply_error_about(struct request *request, int status, const char *code, const char *name,
                        const char *value, const char *format, ...) PRINTF_LIKE(6, 7);
+
+/** When to ask again: before an error with status 429 or 503. Told in whole seconds, rounded up, at least
+ * one. */
+void reply_retry_after(struct request *request, int64_t retry_after_ms);
 
 /** Answers that there is no memory. */
 void reply_no_memory(struct request *request);

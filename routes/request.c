@@ -1,6 +1,7 @@
 /* One HTTP request as the handlers see it: see request.h. */
 #include "routes/request.h"
 
+#include "base/buffer.h"
 #include "base/percent.h"
 #include "base/utf8.h"
 
@@ -9,8 +10,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* More than a head may have. */
+#define HEADERS_BYTES_MAX (1u << 20)
+
 const char *request_header(const struct request *request, const char *name) {
     return request->operations->header(request, name);
+}
+
+struct joined {
+    struct buffer text;
+    bool failed;
+};
+
+static void join(void *context, const char *value) {
+    struct joined *joined = context;
+    joined->failed = joined->failed ||
+                     (joined->text.length > 0 && !buffer_append_text(&joined->text, ", ")) ||
+                     !buffer_append_text(&joined->text, value);
+}
+
+char *request_header_joined(const struct request *request, const char *name) {
+    struct joined joined = {.failed = false};
+    buffer_init(&joined.text, HEADERS_BYTES_MAX);
+    request->operations->each_header(request, name, join, &joined);
+    char *text = joined.failed ? NULL : buffer_detach(&joined.text);
+    buffer_finish(&joined.text);
+    return text;
 }
 
 /* Decodes one value as the URL standard's form parser does: a plus sign is a space. */

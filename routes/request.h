@@ -26,6 +26,9 @@ struct request;
 struct request_operations {
     /** The value of a header (case-insensitive; the first one), or NULL. Valid as long as the request. */
     const char *(*header)(const struct request *request, const char *name);
+    /** Calls `visit` with each value of a header, in the order in which they came. */
+    void (*each_header)(const struct request *request, const char *name,
+                        void (*visit)(void *context, const char *value), void *context);
     /** The answer of a deferred request has been decided. */
     void (*answer)(struct request *request);
     /** A reply source has bytes, or its end, after it had none. */
@@ -61,6 +64,10 @@ struct request {
 
 /** The value of a header, or NULL. */
 const char *request_header(const struct request *request, const char *name);
+
+/** All values of a header with commas between them (RFC 9110, section 5.3), malloc'd; "" if it is absent.
+ * NULL: out of memory. */
+char *request_header_joined(const struct request *request, const char *name) MUST_CHECK;
 
 /** The decoded value of a query parameter, malloc'd (the first one of that name). 0, *ret_value NULL if it is
  *  absent; -EINVAL: badly encoded or no UTF-8; -ENOMEM. */

@@ -7,6 +7,7 @@
 #include "routes/handlers.h"
 #include "routes/header_value.h"
 #include "routes/path.h"
+#include "routes/upstream_choice.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -43,6 +44,7 @@ static const struct route routes[] = {
 
     {METHOD_GET,    "/task-status",         handle_status_all,     BODY_IGNORED,  NULL},
     {METHOD_GET,    "/tasks",               handle_task_list,      BODY_IGNORED,  NULL},
+    {METHOD_DELETE, "/tasks",               handle_tasks_cancel,   BODY_IGNORED,  NULL},
     {METHOD_GET,    "/tasks/{id}",          handle_task_get,       BODY_IGNORED,  NULL},
     {METHOD_DELETE, "/tasks/{id}",          handle_task_delete,    BODY_IGNORED,  NULL},
     {METHOD_GET,    "/tasks/{id}/result",   handle_task_result,    BODY_IGNORED,  NULL},
@@ -92,11 +94,10 @@ struct match {
 };
 
 static struct match find_route(const struct request *request, const struct path *path) {
-    const struct adapter *adapter = request->context->upstream->adapter;
     struct match match = {0};
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct route *route = &routes[i];
-        bool served = route->only == NULL || route->only == adapter;
+        bool served = route->only == NULL || upstream_has_kind(request, route->only);
         if (!served || !route_fits(route, path))
             continue;
         match.methods |= 1u << route->method;

@@ -84,18 +84,14 @@ static bool read_timeout(struct reading *reading) {
 
 static bool read_priority(struct reading *reading) {
     int64_t priority;
-    if (!read_number(reading, 1, 10, &priority))
+    if (!read_number(reading, PRIORITY_MIN, PRIORITY_MAX, &priority))
         return false;
     reading->options->priority = (int)priority;
     return true;
 }
 
 static bool read_delay(struct reading *reading) {
-    int64_t delay_ms;
-    if (!read_number(reading, 0, DELAY_MS_MAX, &delay_ms))
-        return false;
-    return delay_ms == 0 || refuse(reading, "unsupported_option",
-                                   "The gateway option \"delay_ms\" is not available yet: it can only be 0.");
+    return read_number(reading, 0, DELAY_MS_MAX, &reading->options->delay_ms);
 }
 
 static bool read_label(struct reading *reading) {

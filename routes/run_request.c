@@ -4,6 +4,7 @@
 #include "routes/json_input.h"
 #include "routes/path.h"
 #include "routes/run_options.h"
+#include "routes/upstream_choice.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,15 +40,16 @@ static bool read_idempotency_key(struct request *request, struct run_request *ru
     return true;
 }
 
-static void set_input(const struct request *request, struct run_request *run) {
-    const struct upstream_settings *upstream = request->context->upstream;
+/* Whose run it is, and which upstream it is for. False: the reply is decided. */
+static bool set_input(struct request *request, struct run_request *run) {
     snprintf(run->session_key, sizeof(run->session_key), "%s/%s/%s", run->app, run->user, run->session);
     run->input.app = run->app;
     run->input.user = run->user;
     run->input.session = run->session;
-    run->input.base_url = upstream->base_url;
-    run->input.model = upstream->model;
     run->input.fields = run->body;
+    run->upstream = upstream_choose_for_run(request, run->app, run->session_key);
+    trace_read_request(&run->trace, request);
+    return run->upstream != UPSTREAM_NONE;
 }
 
 /* ---- POST S/run ---------------------------------------------------------------------------------- */
@@ -66,7 +68,7 @@ static bool read_text(struct request *request, struct run_request *run) {
     cJSON *message = take_out(run, 0, "message");
     cJSON *query = take_out(run, 1, "query");
     const cJSON *text = message != NULL ? message : query;
-    const struct adapter *adapter = request->context->upstream->adapter;
+    const struct adapter *adapter = upstream_at(request, run->upstream)->adapter;
     const char *own = adapter == &adapter_adk ? "newMessage" : adapter == &adapter_openai ? "messages" : NULL;
     if (text == NULL)
         return true;
@@ -107,8 +109,7 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     memcpy(ret_run->session, request->session, sizeof(ret_run->session));
     if (!read_body(request, ret_run) || !read_idempotency_key(request, ret_run))
         return false;
-    set_input(request, ret_run);
-    return read_options(request, ret_run) && read_text(request, ret_run);
+    return set_input(request, ret_run) && read_options(request, ret_run) && read_text(request, ret_run);
 }
 
 /* ---- POST /run_sse ------------------------------------------------------------------------------- */
@@ -142,10 +143,14 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
                     "Gateway options are taken by POST /apps/{app}/users/{user}/sessions/{session}/run.");
         return false;
     }
-    set_input(request, ret_run);
     ret_run->input.raw = request->body;
     ret_run->input.raw_length = request->body_length;
-    return true;
+    if (!set_input(request, ret_run))
+        return false;
+    bool is_adk = upstream_at(request, ret_run->upstream)->adapter == &adapter_adk;
+    if (!is_adk)
+        reply_error(request, 404, "unknown_app", "The upstream of this app is not of the kind adk.");
+    return is_adk;
 }
 
 /* ---- for the upstream ---------------------------------------------------------------------------- */
@@ -167,30 +172,102 @@ static bool alters_numbers(const struct request *request, const struct upstream_
     return !same && json_input_has_inexact_number(request->body, request->body_length);
 }
 
-bool run_request_build(struct request *request, const struct run_request *run,
-                       struct upstream_run *ret_upstream) {
-    const struct adapter *adapter = request->context->upstream->adapter;
-    const char *error = NULL;
+/* Why a run cannot be made for an upstream. */
+struct build_error {
+    const char *code; /* NULL: nothing is wrong with it */
+    const char *message;
+};
+
+/* False: see `error`, or the reply, if memory ran out. */
+static bool build(struct request *request, const struct run_request *run, size_t index,
+                  struct upstream_run *ret_upstream, struct build_error *error) {
+    const struct upstream_settings *settings = upstream_at(request, index);
+    const struct adapter *adapter = settings->adapter;
+    struct adapter_input input = run->input;
     struct upstream_run upstream = {.adapter = adapter};
-    upstream.body = run->unchanged ? copy_raw(&run->input, &upstream.body_length)
-                                   : adapter->run_body(&run->input, &upstream.body_length, &error);
-    upstream.url = adapter->run_url(&run->input);
+    *error = (struct build_error){0};
+    input.base_url = settings->base_url;
+    input.model = settings->model;
+    upstream.body = run->unchanged ? copy_raw(&input, &upstream.body_length)
+                                   : adapter->run_body(&input, &upstream.body_length, &error->message);
+    upstream.url = adapter->run_url(&input);
     if (adapter->session_url != NULL)
-        upstream.session_url = adapter->session_url(&run->input);
+        upstream.session_url = adapter->session_url(&input);
     bool has_session = adapter->session_url == NULL || upstream.session_url != NULL;
-    if (error != NULL)
-        reply_error(request, 400, "invalid_message", "%s", error);
+    if (error->message != NULL)
+        error->code = "invalid_message";
     else if (upstream.body == NULL || upstream.url == NULL || !has_session)
         reply_no_memory(request);
     else if (alters_numbers(request, &upstream))
-        reply_error(request, 400, "inexact_number",
-                    "The body holds a number that cannot be passed on without a change.");
-    if (request->reply.kind != REPLY_NONE) {
+        *error = (struct build_error){"inexact_number",
+                                      "The body holds a number that cannot be passed on without a change."};
+    if (error->code != NULL || request->reply.kind != REPLY_NONE) {
         upstream_run_finish(&upstream);
         return false;
     }
     *ret_upstream = upstream;
     return true;
+}
+
+/* Whether the run can be made for it at all: a body that is passed on as it is fits one kind. */
+static bool is_of_its_kind(const struct request *request, const struct run_request *run, size_t index) {
+    return !run->unchanged ||
+           upstream_at(request, index)->adapter == upstream_at(request, run->upstream)->adapter;
+}
+
+static void add_step(struct request *request, const struct run_request *run, size_t index,
+                     struct run_plan *plan) {
+    struct build_error error;
+    struct run_step *step = &plan->steps[plan->count];
+    step->upstream = index;
+    if (build(request, run, index, &step->request, &error))
+        plan->count++;
+    else if (error.code != NULL && index == run->upstream)
+        reply_error(request, 400, error.code, "%s", error.message);
+}
+
+/* Whether others may share its answer, and whether it is at hand already. */
+static void look_into_cache(struct request *request, const struct run_request *run, struct run_plan *plan) {
+    const struct upstream_settings *settings = upstream_at(request, run->upstream);
+    const struct upstream_run *posted = &plan->steps[0].request;
+    if (!settings->cache.on || request->context->cache == NULL)
+        return;
+    plan->cache_key = malloc(CACHE_KEY_SIZE);
+    if (plan->cache_key != NULL &&
+        cache_key_make(settings, run->app, run->user, posted->body, posted->body_length, plan->cache_key))
+        plan->found = cache_find(request->context->cache, plan->cache_key);
+    else
+        reply_no_memory(request);
+}
+
+static size_t chain_length(const struct upstreams_settings *settings, size_t first) {
+    size_t length = 0;
+    for (size_t i = first; i != UPSTREAM_NONE; i = upstreams_fallback(settings, i))
+        length++;
+    return length;
+}
+
+struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
+                                  struct session *session) {
+    const struct upstream_caller *caller = request->context->caller;
+    const struct upstreams_settings *settings = &caller->settings;
+    struct run_plan *plan =
+        run_plan_create(caller, session, &run->trace, chain_length(settings, run->upstream));
+    if (plan == NULL) {
+        reply_no_memory(request);
+        return NULL;
+    }
+    for (size_t i = run->upstream; i != UPSTREAM_NONE && request->reply.kind == REPLY_NONE;
+         i = upstreams_fallback(settings, i)) {
+        if (is_of_its_kind(request, run, i))
+            add_step(request, run, i, plan);
+    }
+    if (request->reply.kind == REPLY_NONE)
+        look_into_cache(request, run, plan);
+    if (request->reply.kind == REPLY_NONE)
+        return plan;
+    run_plan_destroy(plan);
+    return NULL;
 }
 
 void run_request_finish(struct run_request *run) {

@@ -3,10 +3,14 @@
 #define SLUICE_ROUTES_RUN_REQUEST_H
 
 #include "routes/request.h"
+#include "routes/runner.h"
+#include "routes/traceparent.h"
 
 struct run_request {
     cJSON *body;                /* what is left of it for the upstream; owned */
     struct adapter_input input; /* points into the others, the HTTP request and its context */
+    size_t upstream;            /* the one that was chosen for it */
+    struct trace trace;
     struct task_options options;
     const char *idempotency_key; /* NULL: none */
     uint64_t body_hash;
@@ -25,9 +29,10 @@ bool run_request_read(struct request *request, struct run_request *ret_run) MUST
 /** Reads POST /run_sse, whose body names the session. */
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) MUST_CHECK;
 
-/** Makes the request for the upstream; the strings are the caller's. False: the reply is decided. */
-bool run_request_build(struct request *request, const struct run_request *run,
-                       struct upstream_run *ret_upstream) MUST_CHECK;
+/** Makes what is asked of the upstream that was chosen, and of those that it falls back to; the caller's. One
+ * of the latter that the run cannot be made for is left out. NULL: the reply is decided. */
+struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
+                                  struct session *session) MUST_CHECK;
 
 void run_request_finish(struct run_request *run);
 

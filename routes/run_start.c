@@ -4,13 +4,23 @@
 #include "base/log.h"
 #include "routes/runner.h"
 #include "routes/session_access.h"
+#include "routes/upstream_choice.h"
 
 #include <stdio.h>
 
 /* How often a session may be closed under our hands. */
 #define ATTEMPTS_MAX 5
 
+/* By how long runs hold their slots just now: one of all must end, or the one of the session. */
+static void set_retry_after(struct request *request, enum register_result result) {
+    struct scheduler_info info;
+    scheduler_get_info(broadcaster_scheduler(request->context->broadcaster), &info);
+    if (result == REGISTER_RUNS_FULL || result == REGISTER_QUEUE_FULL)
+        reply_retry_after(request, info.retry_after_ms);
+}
+
 static void refuse(struct request *request, enum register_result result, const struct task *other) {
+    set_retry_after(request, result);
     switch (result) {
     case REGISTER_KEY_MISMATCH:
         reply_error_about(request, 409, "idempotency_key_reused", "task_id", other->id,
@@ -24,7 +34,7 @@ static void refuse(struct request *request, enum register_result result, const s
         reply_error(request, 429, "queue_full", "As many runs wait as may, in this session or in all.");
         break;
     case REGISTER_RUNS_FULL:
-        reply_error(request, 429, "too_many_runs", "As many runs are under way as may be.");
+        reply_error(request, 429, "too_many_runs", "As many runs are under way as may be, and as many wait.");
         break;
     case REGISTER_DRAINING:
         reply_error(request, 503, "draining", "The gateway is about to stop and takes no new runs.");
@@ -42,10 +52,13 @@ static void refuse(struct request *request, enum register_result result, const s
 /* A task for this session, made anew for each attempt. NULL: the reply is decided. */
 static struct task *make_task(struct request *request, const struct run_request *run,
                               struct session *session) {
-    struct upstream_run upstream;
-    if (!run_request_build(request, run, &upstream))
+    struct run_plan *plan = run_request_plan(request, run, session);
+    if (plan == NULL)
         return NULL;
-    struct task *task = runner_create_task(request->context->runner, session, &run->options, &upstream);
+    struct task_options options = run->options;
+    options.cached = plan->found != NULL;
+    options.canned = plan->found == NULL && upstream_is_canned_now(request, run->upstream);
+    struct task *task = runner_create_task(request->context->runner, session, &options, plan);
     if (task == NULL)
         reply_no_memory(request);
     return task;
@@ -63,16 +76,19 @@ static enum register_result register_once(struct request *request, const struct 
         run->idempotency_key != NULL ? idempotency_entry_create(run->idempotency_key, run->body_hash) : NULL;
     if (entry != NULL || run->idempotency_key == NULL)
         result = broadcaster_register_task(request->context->broadcaster, task, entry, ret_task);
-    if (result == REGISTER_OK)
+    if (result == REGISTER_OK) {
+        runner_watch_task(request->context->runner, task);
         task_unref(task);
-    else
+    } else {
         runner_discard_task(request->context->runner, task);
+    }
     return result;
 }
 
 static void log_start(const struct run_request *run, const struct task *task, bool replayed) {
     log_info(replayed ? "run_replayed" : "run_accepted", LOG_STR("task_id", task->id),
-             LOG_STR("session", run->session_key), LOG_STR("label", run->options.label));
+             LOG_STR("session", run->session_key), LOG_STR("label", run->options.label),
+             LOG_STR("trace_id", task->trace_id));
 }
 
 static void finish(struct request *request, const struct run_request *run, enum register_result result,
@@ -80,7 +96,7 @@ static void finish(struct request *request, const struct run_request *run, enum 
     if (result != REGISTER_OK && result != REGISTER_REPLAYED) {
         refuse(request, result, task);
         log_info("run_refused", LOG_STR("session", run->session_key),
-                 LOG_INT("status", request->reply.status));
+                 LOG_INT("status", request->reply.status), LOG_STR("trace_id", run->trace.id));
         task_unref(task);
         return;
     }

@@ -3,36 +3,16 @@
  * The broadcaster calls start() and ended() on any thread; both only post to the worker's inbox. What happens
  * to a run happens on the worker's thread.
  */
-#include "routes/runner.h"
-
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
+#include "routes/runner_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BREATH_MS 1 /* how long a stream is held that is ahead of a worker */
-
-struct runner {
-    struct task_driver driver;
-    struct routes_context *context;
-    size_t active;
-};
-
-/* The payload of a task. */
-struct run {
-    struct runner *runner;
-    struct task *task; /* a reference */
-    struct upstream_run request;
-    struct upstream_stream *stream; /* NULL: not started, or it has ended */
-    uv_timer_t timer;
-    bool timer_open;
-    bool held;       /* may_read() said no: the timer lets it go on */
-    bool start_came; /* on_start() was called */
-    bool ended;
-    int64_t deadline_mono_ms;
-};
 
 static void on_timer(uv_timer_t *timer);
 
@@ -41,117 +21,76 @@ static struct run *run_of(struct task *task) {
 }
 
 static void run_free(struct run *run) {
-    upstream_run_finish(&run->request);
+    run_plan_destroy(run->plan);
     task_unref(run->task);
     free(run);
 }
 
-/* ---- the stream's callbacks ---------------------------------------------------------------------- */
+/* ---- times --------------------------------------------------------------------------------------- */
 
-static void on_sent(void *context) {
-    struct run *run = context;
-    atomic_store(&run->task->sent_mono_ms, clock_mono_ms());
+/* Sleeps for so long, or shorter; 0: for ever. */
+static void sleep_for(struct run *run, int64_t ms, int64_t other_ms) {
+    if (other_ms > 0 && (ms <= 0 || other_ms < ms))
+        ms = other_ms;
+    if (ms > 0)
+        uv_timer_start(&run->timer, on_timer, (uint64_t)ms, 0);
 }
 
-static bool on_event(void *context, const struct sse_event *event) {
-    struct run *run = context;
-    struct task *task = run->task;
-    atomic_store_explicit(&task->session->exists_upstream, true, memory_order_relaxed);
-    struct frame *frame = frame_create(FRAME_EVENT, task->serial, event->type, event->type_length,
-                                       event->data, event->data_length);
-    if (frame == NULL)
-        task_end(task, TASK_FAILED, REASON_INTERNAL, 0, "out of memory");
-    bool goes_on = frame != NULL && task_publish(task, frame);
-    if (!goes_on)
-        run->stream = NULL;
-    return goes_on;
+/* Until it is due; then it takes its place. Until it waits for too long; then it ends. */
+static void watch_pending(struct run *run) {
+    int64_t until_due_ms = run->task->due_mono_ms - clock_mono_ms();
+    if (until_due_ms > 0) {
+        sleep_for(run, until_due_ms, 0);
+        return;
+    }
+    task_become_due(run->task);
+    sleep_for(run, task_check_queue(run->task), 0);
 }
 
-/* A burst from the upstream must not push events out of the log that a worker had no time yet to write. Ours
- * writes at once; for the others the stream takes a breath. */
-static bool may_read(void *context) {
-    struct run *run = context;
-    if (!task_is_ahead(run->task))
-        return true;
-    fanout_flush(run->runner->context->fanout);
-    if (!task_is_ahead(run->task))
-        return true;
+/* Until the run's time is up, or it may have been idle for too long. */
+static void watch_started(struct run *run) {
+    int64_t left_ms = run->deadline_mono_ms - clock_mono_ms();
+    if (left_ms <= 0)
+        task_end(run->task, TASK_TIMEOUT, REASON_RUN_TIME, 0, NULL);
+    else
+        sleep_for(run, left_ms, task_check_idle(run->task));
+}
+
+void runner_hold(struct run *run) {
     run->held = true;
     uv_timer_start(&run->timer, on_timer, BREATH_MS, 0);
-    return false;
-}
-
-static enum task_reason reason_of(enum upstream_end end) {
-    switch (end) {
-    case UPSTREAM_COMPLETED:
-        return REASON_NONE;
-    case UPSTREAM_CONNECT:
-        return REASON_UPSTREAM_CONNECT;
-    case UPSTREAM_STATUS:
-        return REASON_UPSTREAM_STATUS;
-    case UPSTREAM_ERROR:
-        return REASON_UPSTREAM_ERROR;
-    case UPSTREAM_TRUNCATED:
-        return REASON_UPSTREAM_TRUNCATED;
-    case UPSTREAM_PROTOCOL:
-        return REASON_UPSTREAM_PROTOCOL;
-    case UPSTREAM_IDLE:
-        return REASON_UPSTREAM_IDLE;
-    case UPSTREAM_LIMIT:
-        return REASON_LIMIT;
-    case UPSTREAM_INTERNAL:
-        break;
-    }
-    return REASON_INTERNAL;
-}
-
-static void on_end(void *context, const struct upstream_result *result) {
-    struct run *run = context;
-    run->stream = NULL;
-    bool completed = result->end == UPSTREAM_COMPLETED;
-    task_end(run->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end),
-             completed ? 0 : result->http_status, result->message);
-}
-
-static const struct upstream_stream_callbacks stream_callbacks = {
-    .on_sent = on_sent, .on_event = on_event, .may_read = may_read, .on_end = on_end};
-
-/* ---- deadlines ----------------------------------------------------------------------------------- */
-
-/* Sleeps until the run's time is up, or until it may have been idle for too long. */
-static void arm_timer(struct run *run, int64_t idle_check_in_ms) {
-    int64_t in_ms = run->deadline_mono_ms - clock_mono_ms();
-    if (idle_check_in_ms > 0 && idle_check_in_ms < in_ms)
-        in_ms = idle_check_in_ms;
-    uv_timer_start(&run->timer, on_timer, in_ms > 0 ? (uint64_t)in_ms : 0, 0);
 }
 
 static void on_timer(uv_timer_t *timer) {
     struct run *run = timer->data;
     if (run->ended)
         return;
-    if (run->held && run->stream != NULL)
-        upstream_stream_resume(run->stream);
+    if (run->held && run->source != NULL)
+        run->source->resume(run);
     run->held = false;
-    if (clock_mono_ms() >= run->deadline_mono_ms)
-        task_end(run->task, TASK_TIMEOUT, REASON_RUN_TIME, 0, NULL);
+    if (run->deadline_mono_ms == 0)
+        watch_pending(run);
     else
-        arm_timer(run, task_check_idle(run->task));
+        watch_started(run);
+}
+
+void runner_watch_task(struct runner *runner, struct task *task) {
+    struct run *run = run_of(task);
+    uv_timer_init(runner->context->loop, &run->timer);
+    run->timer.data = run;
+    run->timer_open = true;
+    watch_pending(run);
 }
 
 /* ---- start and end ------------------------------------------------------------------------------- */
 
-static void start_stream(struct run *run) {
-    struct routes_context *context = run->runner->context;
+static void start_work(struct run *run) {
     struct task *task = run->task;
-    uv_timer_init(context->loop, &run->timer);
-    run->timer.data = run;
-    run->timer_open = true;
-    run->deadline_mono_ms = clock_mono_ms() + task->options.timeout_ms;
-    arm_timer(run, task->options.cancel_after_idle_ms);
-    run->request.session_exists = atomic_load(&task->session->exists_upstream);
-    run->stream = upstream_stream_start(context->client, &run->request, &stream_callbacks, run);
-    if (run->stream == NULL)
+    int64_t now_ms = clock_mono_ms();
+    metrics_observe_ms(HISTOGRAM_QUEUE_WAIT, now_ms - task->due_mono_ms);
+    run->deadline_mono_ms = now_ms + task->options.timeout_ms;
+    sleep_for(run, task->options.timeout_ms, task->options.cancel_after_idle_ms);
+    if (!run_work_start(run))
         task_end(task, TASK_FAILED, REASON_INTERNAL, 0, "the request could not be started");
 }
 
@@ -161,6 +100,7 @@ static void log_end(const struct task *task, const struct task_info *info) {
         info->status == TASK_FAILED || info->status == TASK_TIMEOUT ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
     const struct log_field fields[] = {LOG_STR("task_id", task->id),
                                        LOG_STR("session", task->session->key),
+                                       LOG_STR("trace_id", task->trace_id),
                                        LOG_STR("status", task_status_name(info->status)),
                                        LOG_STR("reason", reason != NULL ? reason : ""),
                                        LOG_STR("message", info->message),
@@ -171,24 +111,31 @@ static void log_end(const struct task *task, const struct task_info *info) {
     log_write(level, "run_ended", fields);
 }
 
-static void let_go(struct run *run) {
+/* A run that was started is told so: if that is still on its way, the run, and with it the worker, is kept
+ * until it came. */
+static void consider_letting_go(struct run *run) {
+    if (!run->ended || run->timer_open || run->awaits_start)
+        return;
     run->runner->active--;
     run->task->payload = NULL;
     run_free(run);
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
-    let_go(handle->data);
+    struct run *run = handle->data;
+    run->timer_open = false;
+    consider_letting_go(run);
 }
 
 static void on_start(struct inbox_item *item) {
     struct task *task = CONTAINER_OF(item, struct task, start_item);
     struct run *run = run_of(task);
     run->start_came = true;
+    run->awaits_start = false;
     if (run->ended)
-        let_go(run);
+        consider_letting_go(run);
     else
-        start_stream(run);
+        start_work(run);
     task_unref(task); /* the item's */
 }
 
@@ -198,16 +145,16 @@ static void on_ended(struct inbox_item *item) {
     struct task_info info;
     task_get_info(task, &info);
     run->ended = true;
-    if (run->stream != NULL)
-        upstream_stream_cancel(run->stream);
-    run->stream = NULL;
+    run->awaits_start = info.started_unix_ms != 0 && !run->start_came;
+    if (run->source != NULL)
+        run->source->cancel(run);
+    run->source = NULL;
     log_end(task, &info);
-    /* A run that became current is told to start: if that is still on its way, the run, and with it the
-     * worker, is kept until it came. */
+    if (info.started_unix_ms != 0)
+        metrics_observe_ms(HISTOGRAM_RUN_DURATION, info.duration_ms);
     if (run->timer_open)
         uv_close((uv_handle_t *)&run->timer, on_timer_closed);
-    else if (run->start_came || info.started_unix_ms == 0)
-        let_go(run);
+    consider_letting_go(run);
     task_unref(task); /* the item's */
 }
 
@@ -246,16 +193,17 @@ size_t runner_active(const struct runner *runner) {
 }
 
 struct task *runner_create_task(struct runner *runner, struct session *session,
-                                const struct task_options *options, struct upstream_run *request) {
+                                const struct task_options *options, struct run_plan *plan) {
     struct run *run = calloc(1, sizeof(*run));
     struct task *task = run != NULL ? task_create(session, options, &runner->driver, run) : NULL;
     if (task == NULL) {
         free(run);
-        upstream_run_finish(request);
+        run_plan_destroy(plan);
         return NULL;
     }
-    *run = (struct run){.runner = runner, .task = task_ref(task), .request = *request};
-    *request = (struct upstream_run){0};
+    *run = (struct run){.runner = runner, .task = task_ref(task), .plan = plan};
+    atomic_init(&task->upstream, (uint32_t)plan->steps[0].upstream);
+    memcpy(task->trace_id, plan->trace_id, sizeof(task->trace_id));
     task->start_item.handle = on_start;
     task->ended_item.handle = on_ended;
     runner->active++;
@@ -263,7 +211,9 @@ struct task *runner_create_task(struct runner *runner, struct session *session,
 }
 
 void runner_discard_task(struct runner *runner, struct task *task) {
+    struct run *run = run_of(task);
     (void)runner;
-    let_go(run_of(task));
+    run->ended = true;
+    consider_letting_go(run);
     task_unref(task);
 }

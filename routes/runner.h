@@ -1,8 +1,9 @@
-/* The runner of one worker: it does the work of a run, joining a task to its stream from the upstream. */
+/* The runner of one worker: it does the work of a run, joining a task to its call to the upstream. */
 #ifndef SLUICE_ROUTES_RUNNER_H
 #define SLUICE_ROUTES_RUNNER_H
 
 #include "routes/context.h"
+#include "routes/run_plan.h"
 
 struct runner;
 
@@ -15,10 +16,13 @@ void runner_destroy(struct runner *runner);
 /** Runs that it has not let go of yet. */
 size_t runner_active(const struct runner *runner);
 
-/** Makes a task of this session whose work is to post `request`, whose strings are taken over in any case.
- *  NULL: out of memory. */
+/** Makes a task of this session whose work is to do as `plan` says, which is taken over in any case. NULL:
+ * out of memory. */
 struct task *runner_create_task(struct runner *runner, struct session *session,
-                                const struct task_options *options, struct upstream_run *request) MUST_CHECK;
+                                const struct task_options *options, struct run_plan *plan) MUST_CHECK;
+
+/** The task was registered: from now on its times are watched. On the worker's thread, at once after that. */
+void runner_watch_task(struct runner *runner, struct task *task);
 
 /** Lets go of a task that was not registered; its reference is given back. */
 void runner_discard_task(struct runner *runner, struct task *task);

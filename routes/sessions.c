@@ -11,6 +11,7 @@
 #include "routes/json_writer.h"
 #include "routes/path.h"
 #include "routes/session_access.h"
+#include "routes/upstream_choice.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,8 +23,15 @@
 #define LISTED_MAX 1000
 #define VISITED_MAX 20000
 
+/* The upstream that keeps this app's sessions; NULL: none does. */
+static const struct upstream_settings *keeper_of(const struct request *request) {
+    size_t index = upstream_choose_for_app(request, request->app, request->session_key);
+    const struct upstream_settings *upstream = index != UPSTREAM_NONE ? upstream_at(request, index) : NULL;
+    return upstream != NULL && upstream->adapter->session_url != NULL ? upstream : NULL;
+}
+
 static bool kept_upstream(const struct request *request) {
-    return request->context->upstream->adapter->session_url != NULL;
+    return keeper_of(request) != NULL;
 }
 
 static void set_session(struct request *request, const char *session) {
@@ -64,7 +72,7 @@ static void ask_upstream(struct request *request, const char *method, const char
     bool named = request->session[0] != '\0';
     if (append_part(&path, "/apps/", request->app) && append_part(&path, "/users/", request->user) &&
         buffer_append_text(&path, "/sessions") && (!named || append_part(&path, "/", request->session)))
-        collect_start(request, method, path.bytes, body, length, done);
+        collect_start(request, keeper_of(request), method, path.bytes, body, length, done);
     else
         reply_no_memory(request);
     buffer_finish(&path);
@@ -110,7 +118,8 @@ static void on_created(struct request *request, const struct collected *answer) 
     }
     if ((request->session[0] != '\0' || take_given_name(request, answer)) &&
         broadcaster_open_session(request->context->broadcaster, request->session_key, &session) == 0) {
-        atomic_store(&session->exists_upstream, true);
+        session_note_known_by(session,
+                              (uint32_t)upstream_choose_for_app(request, request->app, request->session_key));
         session_unref(session);
     }
     collect_pass_on(request, answer);

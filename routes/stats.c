@@ -1,51 +1,16 @@
-/* What there is: GET /health; with how much of it may be and what has been counted: GET /stats. */
+/* How it does: GET /health; with how much of it may be and what has been counted: GET /stats. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "routes/handlers.h"
+#include "routes/health_report.h"
 #include "routes/json_writer.h"
-#include "routes/process_memory.h"
+#include "routes/process_info.h"
+#include "routes/upstream_view.h"
+#include "upstream/cache.h"
 
-#define ANSWER_BYTES_MAX (32 * 1024)
-
-static void write_memory(struct json_writer *json, const struct routes_context *context,
-                         const struct broadcaster_stats *stats) {
-    json_begin_object(json, "memory");
-    json_add_count(json, "rss_bytes", process_memory_resident_bytes());
-    json_add_count(json, "accounted_bytes", broadcaster_memory(stats));
-    json_add_count(json, "log_bytes", stats->log_bytes);
-    json_add_count(json, "warn_bytes", context->memory_warn_bytes);
-    json_end_object(json);
-}
-
-static void write_limits(struct json_writer *json, const struct routes_context *context) {
-    const struct broadcaster_limits *limits = broadcaster_limits(context->broadcaster);
-    json_begin_object(json, "limits");
-    json_add_count(json, "runs_max", limits->runs_max);
-    json_add_count(json, "runs_queued_max", limits->runs_queued_max);
-    json_add_count(json, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
-    json_add_count(json, "subscribers_max", limits->subscribers_max);
-    json_add_count(json, "subscribers_per_session_max", limits->subscribers_per_session_max);
-    json_add_count(json, "sessions_max", limits->sessions_max);
-    json_add_count(json, "log_events_max", limits->log_events_max);
-    json_add_count(json, "log_bytes_max", limits->log_bytes_max);
-    json_add_count(json, "tasks_kept", limits->tasks_kept);
-    json_add_count(json, "idempotency_keys_per_session_max", limits->idempotency_keys_per_session_max);
-    json_add_number(json, "idempotency_ttl_ms", limits->idempotency_ttl_ms);
-    json_add_number(json, "session_ttl_ms", limits->session_ttl_ms);
-    json_add_count(json, "request_body_bytes_max", context->settings->request_body_bytes_max);
-    json_add_count(json, "event_bytes_max", context->upstream->event_bytes_max);
-    json_add_number(json, "run_timeout_ms", context->settings->run_timeout_ms);
-    json_end_object(json);
-}
-
-static void write_counters(struct json_writer *json) {
-    json_begin_object(json, "counters");
-    for (int metric = 0; metric < METRIC_COUNT; metric++)
-        json_add_count(json, metrics_name((enum metric)metric), metrics_get((enum metric)metric));
-    json_add_count(json, "sluice_log_lines_dropped_total", log_dropped());
-    json_end_object(json);
-}
+/* Far more than what 64 upstreams take. */
+#define ANSWER_BYTES_MAX (256 * 1024)
 
 /* What there is, in a few numbers. */
 static void write_summary(struct json_writer *json, const struct routes_context *context,
@@ -59,21 +24,143 @@ static void write_summary(struct json_writer *json, const struct routes_context 
     json_add_count(json, "runs_queued", stats->runs_queued);
 }
 
+/* ---- GET /health --------------------------------------------------------------------------------- */
+
+static void write_reason(struct json_writer *json, const struct health_reason *reason) {
+    json_begin_object(json, NULL);
+    json_add_string(json, "code", reason->code);
+    json_add_string(json, "message", reason->message);
+    if (reason->upstream != NULL)
+        json_add_string(json, "upstream", reason->upstream);
+    if (reason->value > 0) {
+        json_add_count(json, "value", reason->value);
+        json_add_count(json, "limit", reason->limit);
+    }
+    json_end_object(json);
+}
+
 void handle_health(struct request *request) {
     const struct routes_context *context = request->context;
     struct broadcaster_stats stats;
-    broadcaster_get_stats(context->broadcaster, &stats);
+    struct health_report report;
     struct json_writer json;
+    broadcaster_get_stats(context->broadcaster, &stats);
+    health_report_make(context, &report);
     json_writer_init(&json, ANSWER_BYTES_MAX);
     json_begin_object(&json, NULL);
-    json_add_string(&json, "status", broadcaster_is_draining(context->broadcaster) ? "draining" : "ok");
+    json_add_string(&json, "status", health_status_name(report.status));
+    json_begin_array(&json, "reasons");
+    for (size_t i = 0; i < report.count; i++)
+        write_reason(&json, &report.reasons[i]);
+    json_end_array(&json);
     json_add_time(&json, "started_at", context->started_unix_ms);
     write_summary(&json, context, &stats);
-    json_begin_object(&json, "upstream");
-    json_add_string(&json, "kind", context->upstream->adapter->name);
+    upstream_view_write_states(&json, context->caller);
     json_end_object(&json);
-    json_end_object(&json);
-    reply_json(request, 200, &json);
+    reply_json(request, report.status == HEALTH_CRITICAL ? 503 : 200, &json);
+}
+
+/* ---- GET /stats ---------------------------------------------------------------------------------- */
+
+static void write_memory(struct json_writer *json, const struct routes_context *context,
+                         const struct broadcaster_stats *stats) {
+    struct process_info info;
+    process_info_get(&info);
+    json_begin_object(json, "memory");
+    json_add_count(json, "rss_bytes", info.resident_bytes);
+    json_add_count(json, "accounted_bytes", broadcaster_memory(stats));
+    json_add_count(json, "log_bytes", stats->log_bytes);
+    json_add_count(json, "warn_bytes", context->settings->memory_warn_bytes);
+    json_end_object(json);
+}
+
+static void write_queue(struct json_writer *json, struct broadcaster *broadcaster) {
+    struct scheduler_info info;
+    scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
+    json_begin_object(json, "queue");
+    json_add_count(json, "running", info.running);
+    json_add_count(json, "queued", info.queued);
+    json_add_count(json, "waiting", info.waiting);
+    json_add_count(json, "queued_max", broadcaster_limits(broadcaster)->runs_queued_max);
+    json_add_number(json, "oldest_wait_ms", info.oldest_wait_ms);
+    json_add_number(json, "held_mean_ms", info.held_mean_ms);
+    json_add_number(json, "retry_after_ms", info.retry_after_ms);
+    json_end_object(json);
+}
+
+/* How runs ended, of all since the start. */
+static void write_ended(struct json_writer *json, struct broadcaster *broadcaster) {
+    json_begin_object(json, "runs_ended");
+    for (int status = TASK_COMPLETED; status < TASK_STATUS_COUNT; status++) {
+        uint64_t count = 0;
+        for (int reason = 0; reason < REASON_COUNT; reason++)
+            count += broadcaster_ended_count(broadcaster, (enum task_status)status, (enum task_reason)reason);
+        json_add_count(json, task_status_name((enum task_status)status), count);
+    }
+    json_end_object(json);
+}
+
+static void write_cache(struct json_writer *json, struct cache *cache) {
+    struct cache_info info = {0};
+    if (cache != NULL)
+        cache_get_info(cache, &info);
+    json_begin_object(json, "cache");
+    json_add_count(json, "entries", info.entries);
+    json_add_count(json, "bytes", info.bytes);
+    json_add_count(json, "flights", info.flights);
+    json_add_count(json, "hits", info.hits);
+    json_add_count(json, "joined", info.joined);
+    json_add_count(json, "misses", info.misses);
+    json_add_count(json, "stored", info.stored);
+    json_add_count(json, "evicted", info.evicted);
+    json_add_count(json, "expired", info.expired);
+    json_add_count(json, "too_large", info.too_large);
+    json_begin_object(json, "redis");
+    json_add_string(json, "state", redis_state_name(info.redis_state));
+    json_add_count(json, "connections", info.redis_connections);
+    json_add_count(json, "hits", info.redis_hits);
+    json_add_count(json, "misses", info.redis_misses);
+    json_add_count(json, "stored", info.redis_stored);
+    json_add_count(json, "errors", info.redis_errors);
+    json_end_object(json);
+    json_end_object(json);
+}
+
+static void write_limits(struct json_writer *json, const struct routes_context *context) {
+    const struct broadcaster_limits *limits = broadcaster_limits(context->broadcaster);
+    const struct routes_settings *settings = context->settings;
+    json_begin_object(json, "limits");
+    json_add_count(json, "runs_max", limits->runs_max);
+    json_add_count(json, "runs_per_app_max", limits->runs_per_app_max);
+    json_add_count(json, "runs_per_user_max", limits->runs_per_user_max);
+    json_add_count(json, "runs_queued_max", limits->runs_queued_max);
+    json_add_count(json, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
+    json_add_count(json, "subscribers_max", limits->subscribers_max);
+    json_add_count(json, "subscribers_per_session_max", limits->subscribers_per_session_max);
+    json_add_count(json, "sessions_max", limits->sessions_max);
+    json_add_count(json, "log_events_max", limits->log_events_max);
+    json_add_count(json, "log_bytes_max", limits->log_bytes_max);
+    json_add_count(json, "tasks_kept", limits->tasks_kept);
+    json_add_count(json, "idempotency_keys_per_session_max", limits->idempotency_keys_per_session_max);
+    json_add_number(json, "idempotency_ttl_ms", limits->idempotency_ttl_ms);
+    json_add_number(json, "session_ttl_ms", limits->session_ttl_ms);
+    json_add_number(json, "queue_timeout_ms", limits->queue_timeout_ms);
+    json_add_number(json, "queue_aging_ms", limits->queue_aging_ms);
+    json_add_count(json, "request_body_bytes_max", settings->request_body_bytes_max);
+    json_add_count(json, "event_bytes_max", context->caller->settings.items[0].event_bytes_max);
+    json_add_number(json, "run_timeout_ms", settings->run_timeout_ms);
+    json_add_count(json, "run_events_max", settings->run_events_max);
+    json_add_count(json, "run_bytes_max", settings->run_bytes_max);
+    json_add_count(json, "run_tokens_max", settings->run_tokens_max);
+    json_end_object(json);
+}
+
+static void write_counters(struct json_writer *json) {
+    json_begin_object(json, "counters");
+    for (int metric = 0; metric < METRIC_COUNT; metric++)
+        json_add_count(json, metrics_name((enum metric)metric), metrics_get((enum metric)metric));
+    json_add_count(json, "sluice_log_lines_dropped_total", log_dropped());
+    json_end_object(json);
 }
 
 void handle_stats(struct request *request) {
@@ -89,7 +176,12 @@ void handle_stats(struct request *request) {
     json_add_count(&json, "tasks", stats.tasks);
     json_add_count(&json, "log_events", stats.log_events);
     json_add_count(&json, "log_bytes", stats.log_bytes);
+    json_add_count(&json, "subscriber_lag_events", fanout_lag_events());
     write_memory(&json, context, &stats);
+    write_queue(&json, context->broadcaster);
+    write_ended(&json, context->broadcaster);
+    upstream_view_write_all(&json, context->caller);
+    write_cache(&json, context->cache);
     write_limits(&json, context);
     write_counters(&json);
     json_end_object(&json);

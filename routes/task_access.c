@@ -17,6 +17,7 @@ static void write_names(struct json_writer *json, const struct task *task) {
     json_add_text(json, "session_id", parts.session, (size_t)parts.session_length);
     json_add_string(json, "label", task->options.label[0] != '\0' ? task->options.label : NULL);
     json_add_number(json, "priority", task->options.priority);
+    json_add_string(json, "trace_id", task->trace_id[0] != '\0' ? task->trace_id : NULL);
 }
 
 static void write_delay(struct json_writer *json, const char *name, int64_t delay_ms) {
@@ -24,6 +25,14 @@ static void write_delay(struct json_writer *json, const char *name, int64_t dela
         json_add_null(json, name);
     else
         json_add_number(json, name, delay_ms);
+}
+
+/* 0 is that there is none. */
+static void write_counted(struct json_writer *json, const char *name, uint64_t value) {
+    if (value > 0)
+        json_add_count(json, name, value);
+    else
+        json_add_null(json, name);
 }
 
 static void write_id(struct json_writer *json, const char *name, struct event_id id) {
@@ -36,20 +45,24 @@ static void write_progress(struct json_writer *json, const struct task *task, co
     json_add_time(json, "created_at", task->created_unix_ms);
     json_add_time(json, "started_at", info->started_unix_ms);
     json_add_time(json, "ended_at", info->ended_unix_ms);
+    json_add_number(json, "delay_ms", task->options.delay_ms);
+    json_add_number(json, "queue_wait_ms", info->queue_wait_ms);
     json_add_number(json, "duration_ms", info->duration_ms);
     write_delay(json, "execution_delay_ms", info->execution_delay_ms);
     write_delay(json, "first_event_delay_ms", info->first_event_delay_ms);
     json_add_count(json, "events", info->events);
     json_add_count(json, "bytes", info->bytes);
-    if (info->http_status != 0)
-        json_add_number(json, "upstream_status", info->http_status);
-    else
-        json_add_null(json, "upstream_status");
+    write_counted(json, "upstream_status", (uint64_t)info->http_status);
+    write_counted(json, "tokens", atomic_load(&task->tokens));
+    json_add_count(json, "retries", atomic_load(&task->retries));
+    json_add_bool(json, "cached", atomic_load(&task->cached));
+    json_add_bool(json, "canned", atomic_load(&task->canned));
     write_id(json, "first_event_id", info->start_id);
     write_id(json, "last_event_id", info->end_id);
 }
 
-void task_write(struct json_writer *json, const char *name, struct task *task) {
+void task_write(struct json_writer *json, const char *name, const struct upstreams_settings *upstreams,
+                struct task *task) {
     struct task_info info;
     char stream_url[TASK_ID_SIZE + 16];
     task_get_info(task, &info);
@@ -60,6 +73,7 @@ void task_write(struct json_writer *json, const char *name, struct task *task) {
     json_add_string(json, "status", task_status_name(info.status));
     json_add_string(json, "reason", task_reason_name(info.reason));
     json_add_string(json, "message", info.message[0] != '\0' ? info.message : NULL);
+    json_add_string(json, "upstream", upstreams->items[atomic_load(&task->upstream)].name);
     write_progress(json, task, &info);
     json_add_string(json, "stream_url", stream_url);
     json_end_object(json);
@@ -68,6 +82,6 @@ void task_write(struct json_writer *json, const char *name, struct task *task) {
 void task_reply(struct request *request, struct task *task) {
     struct json_writer json;
     json_writer_init(&json, TASK_JSON_BYTES_MAX);
-    task_write(&json, NULL, task);
+    task_write(&json, NULL, &request->context->caller->settings, task);
     reply_json(request, 200, &json);
 }

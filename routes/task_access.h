@@ -12,7 +12,8 @@
 struct task *task_find(struct request *request) MUST_CHECK;
 
 /** Writes all that is known of a run as an object. */
-void task_write(struct json_writer *json, const char *name, struct task *task);
+void task_write(struct json_writer *json, const char *name, const struct upstreams_settings *upstreams,
+                struct task *task);
 
 /** Answers with that object. */
 void task_reply(struct request *request, struct task *task);

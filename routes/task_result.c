@@ -2,6 +2,7 @@
 #include "routes/event_list.h"
 #include "routes/handlers.h"
 #include "routes/task_access.h"
+#include "routes/upstream_choice.h"
 
 #include <stdatomic.h>
 
@@ -43,7 +44,7 @@ static void reply_events(struct request *request, const struct task *task, const
     json_writer_init(&json, HEAD_BYTES_MAX + 2 * json_max);
     json_begin_object(&json, NULL);
     write_head(&json, task, info, events);
-    if (append_text(request->context->upstream->adapter, events, &text))
+    if (append_text(upstream_at(request, atomic_load(&task->upstream))->adapter, events, &text))
         json_add_text(&json, "text", text.length > 0 ? text.bytes : "", text.length);
     else
         json.failed = true;

@@ -1,7 +1,9 @@
-/* Runs as a resource: GET /tasks, GET and DELETE /tasks/{id}. */
+/* Runs as a resource: GET and DELETE /tasks, GET and DELETE /tasks/{id}. */
+#include "base/log.h"
 #include "routes/await.h"
 #include "routes/cancel.h"
 #include "routes/handlers.h"
+#include "routes/json_writer.h"
 #include "routes/path.h"
 #include "routes/task_access.h"
 
@@ -15,6 +17,7 @@
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 1000
 #define BATCH 256
+#define ANSWER_BYTES_MAX 4096
 #define SCAN_MAX 10000 /* runs that one request looks at; the cursor goes on from there */
 
 static void refuse_query(struct request *request, const char *name, int result) {
@@ -99,6 +102,12 @@ static bool read_filter(struct request *request, struct filter *ret_filter) {
            read_number(request, "cursor", INT64_MAX, &ret_filter->before);
 }
 
+static void finish_filter(struct filter *filter) {
+    free(filter->app);
+    free(filter->user);
+    free(filter->session);
+}
+
 static bool is_part(const char *wanted, const char *part, int length) {
     return wanted == NULL || (strlen(wanted) == (size_t)length && memcmp(wanted, part, (size_t)length) == 0);
 }
@@ -135,7 +144,7 @@ static bool scan_batch(struct request *request, const struct filter *filter, str
             page->more = true;
         } else if (!page->more) {
             if (wanted)
-                task_write(&page->json, NULL, batch[i]);
+                task_write(&page->json, NULL, &request->context->caller->settings, batch[i]);
             page->written += wanted;
             page->last = batch[i]->serial;
         }
@@ -165,7 +174,59 @@ void handle_task_list(struct request *request) {
         json_end_object(&page.json);
         reply_json(request, 200, &page.json);
     }
-    free(filter.app);
-    free(filter.user);
-    free(filter.session);
+    finish_filter(&filter);
+}
+
+/* ---- cancelling many ----------------------------------------------------------------------------- */
+
+static enum task_status status_of(struct task *task) {
+    struct task_info info;
+    task_get_info(task, &info);
+    return info.status;
+}
+
+/* Cancels those that fit, and counts them. */
+static size_t cancel_all(const struct filter *filter, struct task **tasks, size_t count, bool waiting_ones) {
+    size_t cancelled = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool is_wanted = matches(filter, tasks[i]) && (!waiting_ones || status_of(tasks[i]) == TASK_PENDING);
+        if (is_wanted && task_cancel(tasks[i], REASON_REQUESTED))
+            cancelled++;
+    }
+    return cancelled;
+}
+
+static void reply_cancelled(struct request *request, size_t cancelled) {
+    struct json_writer json;
+    json_writer_init(&json, ANSWER_BYTES_MAX);
+    json_begin_object(&json, NULL);
+    json_add_bool(&json, "success", true);
+    json_add_count(&json, "cancelled", cancelled);
+    json_end_object(&json);
+    reply_json(request, 200, &json);
+}
+
+/* A run that is cancelled has ended when task_cancel() returns, with its run.end in the log: there is nothing
+ * to wait for. Those that wait go first, or they would get the slots of the others. */
+static void cancel_and_answer(struct request *request, const struct filter *filter) {
+    size_t count;
+    struct task **tasks = task_table_under_way(broadcaster_tasks(request->context->broadcaster), &count);
+    if (tasks == NULL) {
+        reply_no_memory(request);
+        return;
+    }
+    size_t cancelled = cancel_all(filter, tasks, count, true);
+    cancelled += cancel_all(filter, tasks, count, false);
+    for (size_t i = 0; i < count; i++)
+        task_unref(tasks[i]);
+    free(tasks);
+    log_info("runs_cancelled", LOG_INT("count", cancelled));
+    reply_cancelled(request, cancelled);
+}
+
+void handle_tasks_cancel(struct request *request) {
+    struct filter filter;
+    if (read_filter(request, &filter))
+        cancel_and_answer(request, &filter);
+    finish_filter(&filter);
 }

@@ -38,7 +38,7 @@ verify() {
     fi
 }
 
-others='-DWAIT -DCANCEL -DSUBSCRIBER -DCLEAN_UP'
+others='-DWAIT -DCANCEL -DSUBSCRIBER -DCLEAN_UP -DSLOT'
 if [ "${1:-}" = long ]; then
     verify sluice clean "-DRUNS=2 $others"
     for other in $others; do
@@ -47,7 +47,7 @@ if [ "${1:-}" = long ]; then
 else
     verify sluice clean -DRUNS=3
     for pair in '-DWAIT -DCANCEL' '-DWAIT -DSUBSCRIBER' '-DWAIT -DCLEAN_UP' '-DCANCEL -DSUBSCRIBER' \
-        '-DCANCEL -DCLEAN_UP' '-DSUBSCRIBER -DCLEAN_UP'; do
+        '-DCANCEL -DCLEAN_UP' '-DSUBSCRIBER -DCLEAN_UP' '-DSLOT -DCANCEL' '-DSLOT -DCLEAN_UP' '-DSLOT -DSUBSCRIBER'; do
         verify sluice clean "-DRUNS=2 $pair"
     done
 fi
@@ -55,6 +55,7 @@ verify sluice guilty '-DRUNS=2 -DWITHOUT_FENCE'
 verify sluice guilty '-DRUNS=2 -DCANCEL -DWITHOUT_ONE_END'
 verify sluice guilty '-DRUNS=2 -DWITHOUT_NEXT'
 verify sluice guilty '-DRUNS=2 -DWAIT -DWITHOUT_UNLINK'
+verify sluice guilty '-DRUNS=2 -DSLOT -DWITHOUT_GRANT'
 verify old guilty -DREGISTER
 verify old guilty -DCANCEL
 verify old guilty -DCLEAN_UP

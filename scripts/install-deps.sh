@@ -9,10 +9,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build_packages=(build-essential pkg-config libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libcjson-dev
-    libcyaml-dev libyaml-dev uthash-dev)
-test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git spin)
+    libcyaml-dev libyaml-dev uthash-dev libhiredis-dev libssl-dev)
+test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git spin prometheus redis-server)
 lint_packages=(clang clang-tidy clang-tools cppcheck gcovr valgrind libc6-dbg)
 peer_packages=(nginx libnginx-mod-nchan haproxy python3-fastapi uvicorn python3-uvloop python3-httptools)
+# Those of them that are services of the machine.
+services=(nginx haproxy prometheus redis-server)
 
 fail() {
     echo "install-deps: $*" >&2
@@ -36,7 +38,26 @@ install_packages() {
     echo "install-deps: installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq update || echo 'install-deps: apt-get update failed, trying with the lists there are' >&2
-    apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+    install_without_services "${missing[@]}"
+}
+
+# Installs packages, without leaving a service running or one that starts with the machine: the tests start what they
+# need themselves.
+install_without_services() {
+    local policy=/usr/sbin/policy-rc.d made='' service status=0
+    if [ ! -e "$policy" ]; then
+        made=$policy
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    apt-get -qq install -y --no-install-recommends "$@" >/dev/null || status=$?
+    [ -z "$made" ] || rm -f "$made"
+    for service in "${services[@]}"; do
+        if printf '%s\n' "$@" | grep -qxF "$service" && command -v systemctl >/dev/null; then
+            systemctl --quiet disable "$service" 2>/dev/null || true
+        fi
+    done
+    return "$status"
 }
 
 # Whether there is a Node.js that has what the tests use: 20.10 or later.
@@ -76,24 +97,12 @@ install_modules() {
     cp "$1/package-lock.json" "$1/node_modules/.installed-lock.json"
 }
 
-# Installs the servers to compare with, without leaving a service running or one that starts with the machine. They are
-# not needed for anything else: without one of them the rest is measured.
+# Installs the servers to compare with. They are not needed for anything else: without one of them the rest is measured.
 install_peers() {
-    local policy=/usr/sbin/policy-rc.d missing made= service
+    local missing
     mapfile -t missing < <(missing_packages "${peer_packages[@]}")
     [ ${#missing[@]} -gt 0 ] || return 0
-    if [ "$(id -u)" -eq 0 ] && [ ! -e "$policy" ]; then
-        made=$policy
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod 755 "$policy"
-    fi
     (install_packages "${missing[@]}") || echo "install-deps: left out of the benchmarks: ${missing[*]}" >&2
-    [ -z "$made" ] || rm -f "$made"
-    for service in nginx haproxy; do
-        if printf '%s\n' "${missing[@]}" | grep -qxF "$service" && command -v systemctl >/dev/null; then
-            systemctl --quiet disable "$service" 2>/dev/null || true
-        fi
-    done
 }
 
 # Asks for a Go program to compare with, and says in build-peers/absent why it cannot be: $1 is its name, $2 its module.

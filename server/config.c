@@ -3,11 +3,12 @@
 
 #include "server/config_file.h"
 #include "server/config_keys.h"
+#include "server/config_names.h"
 #include "server/config_options.h"
 #include "server/config_print.h"
 #include "server/config_source.h"
+#include "server/config_upstreams.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,23 +16,7 @@
 
 #define VALUE_MAX 65536
 
-/* ---- one value ---------------------------------------------------------------------------------- */
-
-static void refuse_value(const struct config *config, size_t index, const char *text,
-                         struct config_error *error) {
-    const struct config_key *key = &config_keys[index];
-    struct buffer allowed;
-
-    buffer_init(&allowed, VALUE_MAX);
-    if (!key->type->allow(key, &allowed))
-        config_error_set(error, "out of memory");
-    else if (key->secret)
-        config_source_blame(config, index, error, "the value is not %s", allowed.bytes);
-    else
-        config_source_blame(config, index, error, "\"%.80s%s\" is not %s", text,
-                            strlen(text) > 80 ? "..." : "", allowed.bytes);
-    buffer_finish(&allowed);
-}
+/* ---- the four sources --------------------------------------------------------------------------- */
 
 static bool set_value(struct config *config, size_t index, const char *text, struct config_source source,
                       struct config_error *error) {
@@ -42,11 +27,9 @@ static bool set_value(struct config *config, size_t index, const char *text, str
     if (result == -ENOMEM)
         config_error_set(error, "out of memory");
     else if (result < 0)
-        refuse_value(config, index, text, error);
+        config_source_refuse(config, CONFIG_NO_UPSTREAM, index, text, error);
     return result == 0;
 }
-
-/* ---- the four sources --------------------------------------------------------------------------- */
 
 static bool read_defaults(struct config *config, struct config_error *error) {
     for (size_t i = 0; i < config_keys_count; i++) {
@@ -58,19 +41,20 @@ static bool read_defaults(struct config *config, struct config_error *error) {
 }
 
 static bool read_file(struct config *config, struct config_error *error) {
-    struct config_file_value *values;
+    struct config_file file;
     bool good = true;
 
     if (config->file == NULL)
         return true;
-    values = config_file_read(config->file, error);
-    for (size_t i = 0; i < config_keys_count && good && values != NULL; i++) {
-        if (values[i].text != NULL)
-            good = set_value(config, i, values[i].text,
-                             (struct config_source){CONFIG_FROM_FILE, values[i].line}, error);
+    if (!config_file_init(&file, config->file, error))
+        return false;
+    for (size_t i = 0; i < config_keys_count && good; i++) {
+        if (file.values[i].text != NULL)
+            good = set_value(config, i, file.values[i].text,
+                             (struct config_source){CONFIG_FROM_FILE, file.values[i].line}, error);
     }
-    good = good && values != NULL;
-    config_file_values_destroy(values);
+    config->list = config_file_list_ref(file.list);
+    config_file_finish(&file);
     return good;
 }
 
@@ -100,65 +84,52 @@ static bool read_flags(struct config *config, const struct config_options *optio
 
 /* ---- what no key can judge alone ---------------------------------------------------------------- */
 
-/* The index of a key that this file speaks of. */
-static size_t index_of(const char *name) {
-    int index = config_key_find(name);
-
-    assert(index >= 0);
-    return (size_t)index;
-}
-
 /* Turns what was said into what is meant. */
 static void resolve(struct config *config) {
-    char *url = config->upstream.base_url;
-
     config->routes.cors_origins = (const char *const *)config->cors_origins.items;
     config->routes.cors_origins_count = config->cors_origins.count;
     if (config->workers == 0) {
-        uint64_t most = config_keys[index_of("workers")].maximum;
+        uint64_t most = config_keys[config_key_index("workers")].maximum;
         config->workers = uv_available_parallelism();
         config->workers = config->workers < most ? config->workers : most;
     }
     /* Who makes the log smaller need not speak of events. */
-    if (config->sources[index_of("event_bytes_max")].kind == CONFIG_FROM_DEFAULT &&
+    if (config->sources[config_key_index("event_bytes_max")].kind == CONFIG_FROM_DEFAULT &&
         config->upstream.event_bytes_max > config->limits.log_bytes_max)
         config->upstream.event_bytes_max = config->limits.log_bytes_max;
-    /* Paths are put behind it; an sse upstream gets the URL as it is. */
-    if (config->upstream.adapter != &adapter_sse) {
-        for (size_t length = strlen(url); length > 0 && url[length - 1] == '/'; length--)
-            url[length - 1] = '\0';
-    }
 }
 
 static bool check_together(const struct config *config, struct config_error *error) {
-    const struct upstream_settings *upstream = &config->upstream;
+    uint64_t event_bytes_max = config->upstream.event_bytes_max;
     const struct config_list *origins = &config->cors_origins;
 
     if (!config->allow_unauthenticated && !config_listen_is_loopback(&config->listen)) {
-        config_source_blame(config, index_of("listen"), error,
+        config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index("listen"), error,
                             "listening on %s is open to everyone while no authentication is configured; use "
                             "--allow-unauthenticated if that is meant, or an address such as 127.0.0.1",
                             config->listen.address);
         return false;
     }
-    if (upstream->event_bytes_max > config->limits.log_bytes_max) {
-        config_source_blame(config, index_of("event_bytes_max"), error,
+    if (event_bytes_max > config->limits.log_bytes_max) {
+        config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index("event_bytes_max"), error,
                             "event_bytes_max (%" PRIu64 ") must not be more than log_bytes_max (%" PRIu64 ")",
-                            upstream->event_bytes_max, (uint64_t)config->limits.log_bytes_max);
+                            event_bytes_max, (uint64_t)config->limits.log_bytes_max);
         return false;
     }
     if (config->routes.cors_credentials && origins->count > 0 && strcmp(origins->items[0], "*") == 0) {
         config_source_blame(
-            config, index_of("cors_credentials"), error,
+            config, CONFIG_NO_UPSTREAM, config_key_index("cors_credentials"), error,
             "credentials need exact cors_origins: with \"*\" every page of the web could use them");
         return false;
     }
-    if (strchr(upstream->base_url, '?') != NULL && upstream->adapter != &adapter_sse) {
-        config_source_blame(config, index_of("upstream"), error,
-                            "upstream may have a query only with upstream_kind sse");
-        return false;
-    }
     return true;
+}
+
+/* Makes what is in force of what was said. Again after a reload has put values back. */
+static bool complete(struct config *config, struct config_error *error) {
+    resolve(config);
+    return check_together(config, error) && config_upstreams_build(config, error) &&
+           config_upstreams_check(config, error);
 }
 
 /* ---- all together ------------------------------------------------------------------------------- */
@@ -181,6 +152,8 @@ static struct config *config_create(int argc, char **argv, const char *file) {
 void config_destroy(struct config *config) {
     if (config == NULL)
         return;
+    config_upstreams_finish(config);
+    config_file_list_unref(config->list);
     for (size_t i = 0; i < config_keys_count; i++) {
         if (config_keys[i].type->finish != NULL)
             config_keys[i].type->finish((char *)config + config_keys[i].offset);
@@ -204,12 +177,7 @@ static struct config *config_read(int argc, char **argv, const struct config_opt
         return NULL;
     }
     if (!read_defaults(config, error) || !read_file(config, error) || !read_environment(config, error) ||
-        !read_flags(config, options, error)) {
-        config_destroy(config);
-        return NULL;
-    }
-    resolve(config);
-    if (!check_together(config, error)) {
+        !read_flags(config, options, error) || !complete(config, error)) {
         config_destroy(config);
         return NULL;
     }
@@ -299,6 +267,27 @@ static bool merge_key(struct config *config, const struct config *old, size_t in
     return good;
 }
 
+/* A list that has changed needs a restart: the old one stays, as a whole. */
+static void merge_list(struct config *config, const struct config *old, struct config_reload_report *report) {
+    if (config_file_lists_equal(config->list, old->list))
+        return;
+    list_name(report->kept, CONFIG_LIST_NAME);
+    config_file_list_unref(config->list);
+    config->list = config_file_list_ref(old->list);
+}
+
+/* Puts back what needs a restart. */
+static bool merge(struct config *config, const struct config *old, struct config_reload_report *report) {
+    for (size_t i = 0; i < config_keys_count; i++) {
+        if (!merge_key(config, old, i, report)) {
+            config_error_set(&report->error, "out of memory");
+            return false;
+        }
+    }
+    merge_list(config, old, report);
+    return complete(config, &report->error);
+}
+
 struct config *config_reload(const struct config *old, struct config_reload_report *report) {
     struct config_options options;
     struct config *config;
@@ -308,12 +297,9 @@ struct config *config_reload(const struct config *old, struct config_reload_repo
         return NULL;
     config = config_read(old->argc, old->argv, &options, &report->error);
     config_options_finish(&options);
-    for (size_t i = 0; i < config_keys_count && config != NULL; i++) {
-        if (!merge_key(config, old, i, report)) {
-            config_error_set(&report->error, "out of memory");
-            config_destroy(config);
-            config = NULL;
-        }
+    if (config != NULL && !merge(config, old, report)) {
+        config_destroy(config);
+        config = NULL;
     }
     return config;
 }

@@ -21,7 +21,9 @@
 #include "routes/context.h"
 #include "server/address_limits.h"
 #include "server/config_error.h"
+#include "upstream/cache.h"
 #include "upstream/client.h"
+#include "upstream/upstreams.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -52,6 +54,11 @@ struct config_http {
     uint64_t send_buffer_bytes; /* of a subscriber's socket (SO_SNDBUF); 0: what the kernel chooses */
 };
 
+/** Upstreams at most, and the bytes of a name at most. */
+#define CONFIG_UPSTREAMS_MAX 64
+#define CONFIG_UPSTREAM_NAME_MAX 64
+
+struct config_file_list;
 struct config_source;
 
 struct config {
@@ -62,8 +69,12 @@ struct config {
     enum log_format log_format;
     int64_t drain_ms;
     int64_t cleanup_interval_ms;
-    uint64_t memory_warn_bytes; /* 0: never */
+    /* The keys of an upstream as they were given, and what is made of them and of the list of upstreams: that
+     * is in force, at least one. */
     struct upstream_settings upstream;
+    struct upstreams_settings upstreams;
+    struct upstream_settings *upstream_items; /* upstreams.items */
+    struct cache_settings cache;
     struct broadcaster_limits limits;
     struct fanout_settings fanout;
     struct config_http http;
@@ -73,6 +84,7 @@ struct config {
     /* Where it came from; see config_source.h. */
     struct config_source *sources; /* one a key, in the order of config_keys */
     char *file;                    /* NULL: none was named */
+    struct config_file_list *list; /* of upstreams, as the file says it; NULL: there is none */
     int argc;
     char **argv;
 };
@@ -91,7 +103,7 @@ enum config_result config_load(int argc, char **argv, struct config **ret_config
 void config_destroy(struct config *config);
 
 /** Room for the names of all keys. */
-#define CONFIG_NAMES_SIZE 2048
+#define CONFIG_NAMES_SIZE 4096
 
 /** What a reload did, key names separated by ", ". */
 struct config_reload_report {

@@ -6,7 +6,7 @@
 
 /** One line without line feed; what does not fit is cut off. */
 struct config_error {
-    char text[2048];
+    char text[4096];
 };
 
 /** Formats the line; control characters in it become '?'. */

@@ -3,8 +3,7 @@
 
 #include "server/config.h"
 
-#include <ctype.h>
-#include <stdio.h>
+#include <assert.h>
 #include <string.h>
 
 /* The offset of a member, which must be of that type. */
@@ -18,8 +17,9 @@
 #define BYTES(key, member, value, min, max) NUMBER(key, config_bytes, member, uint64_t, value, min, max)
 #define MS(key, member, value, min, max) NUMBER(key, config_ms, member, int64_t, value, min, max)
 #define BOOL(key, member, value) .name = key, .type = &config_bool, FIELD(member, bool), .fallback = value
-#define TEXT(key, member, max)                                                                               \
-    .name = key, .type = &config_text, FIELD(member, char *), .fallback = "", .maximum = max
+#define TYPED_TEXT(key, value_type, member, max)                                                             \
+    .name = key, .type = &value_type, FIELD(member, char *), .fallback = "", .maximum = max
+#define TEXT(key, member, max) TYPED_TEXT(key, config_text, member, max)
 #define CHOICE(key, member, enum_type, value, list)                                                          \
     .name = key, .type = &config_choice, FIELD(member, enum_type), .fallback = value, .choices = list
 
@@ -40,10 +40,13 @@ static const struct config_choice kinds[] = {{"adk", 0}, {"sse", 0}, {"openai", 
 
 #define PROCESS .group = "Process"
 #define UPSTREAM .group = "Upstream"
+#define GUARD .group = "Guard"
+#define CACHE .group = "Cache"
 #define RUNS .group = "Runs"
 #define SESSIONS .group = "Sessions and their event logs"
 #define SUBSCRIBERS .group = "Subscribers"
 #define HTTP .group = "HTTP"
+#define HEALTH .group = "Health"
 
 /* clang-format off */
 const struct config_key config_keys[] = {
@@ -60,39 +63,127 @@ const struct config_key config_keys[] = {
      .meaning = "How lines are logged on standard error."},
     {PROCESS, MS("drain_ms", drain_ms, "30000", 0, HOUR), .reloadable = true,
      .meaning = "How long runs may go on after SIGTERM before they are cancelled; 0 is not at all."},
-    {PROCESS, BYTES("memory_warn_bytes", memory_warn_bytes, "1GiB", 0, 1024 * GIB), .reloadable = true,
-     .meaning = "Warn in the log when event logs, runs and subscribers take more memory; 0 is never."},
 
     {UPSTREAM, .name = "upstream", .type = &config_url, FIELD(upstream.base_url, char *),
-     .fallback = "http://127.0.0.1:8000",
+     .fallback = "http://127.0.0.1:8000", .of_upstream = true,
      .meaning = "Base URL of the agent; for the kind sse the URL that runs are posted to, as it is."},
     {UPSTREAM, .name = "upstream_kind", .type = &config_adapter,
-     FIELD(upstream.adapter, const struct adapter *), .fallback = "adk", .choices = kinds,
+     FIELD(upstream.adapter, const struct adapter *), .fallback = "adk", .choices = kinds, .of_upstream = true,
      .meaning = "What the upstream speaks: ADK's api server, any event stream, or chat completions."},
-    {UPSTREAM, TEXT("upstream_model", upstream.model, 256),
+    {UPSTREAM, TEXT("upstream_model", upstream.model, 256), .of_upstream = true,
      .meaning = "Model for the kind openai, if a run names none."},
-    {UPSTREAM, TEXT("upstream_authorization", upstream.authorization, 8 * KIB), .secret = true,
+    {UPSTREAM, TEXT("upstream_authorization", upstream.authorization, 8 * KIB), .secret = true, .of_upstream = true,
      .meaning = "Value of the Authorization header of every request to the upstream. A secret: prefer the "
                 "environment or the file to the flag, which other users of the machine can see."},
-    {UPSTREAM, MS("upstream_connect_timeout_ms", upstream.connect_timeout_ms, "10000", 10, HOUR),
+    {UPSTREAM, MS("upstream_connect_timeout_ms", upstream.connect_timeout_ms, "10000", 10, HOUR), .of_upstream = true,
      .reloadable = true, .meaning = "Time to connect; then the run fails as upstream_connect."},
-    {UPSTREAM, MS("upstream_first_byte_timeout_ms", upstream.first_byte_timeout_ms, "60000", 10, DAY),
+    {UPSTREAM, MS("upstream_first_byte_timeout_ms", upstream.first_byte_timeout_ms, "60000", 10, DAY), .of_upstream = true,
      .reloadable = true, .meaning = "Time until the answer begins; then the run fails as upstream_idle."},
-    {UPSTREAM, MS("upstream_idle_timeout_ms", upstream.idle_timeout_ms, "120000", 10, DAY), .reloadable = true,
+    {UPSTREAM, MS("upstream_idle_timeout_ms", upstream.idle_timeout_ms, "120000", 10, DAY), .reloadable = true, .of_upstream = true,
      .meaning = "Time from one event to the next; then the run fails as upstream_idle."},
-    {UPSTREAM, MS("upstream_keepalive_ms", upstream.keepalive_ms, "4000", 0, HOUR), .reloadable = true,
+    {UPSTREAM, MS("upstream_keepalive_ms", upstream.keepalive_ms, "4000", 0, HOUR), .reloadable = true, .of_upstream = true,
      .meaning = "An idle connection older than this is not used again; stay below the upstream's own limit."},
     {UPSTREAM, COUNT("upstream_connections_max", upstream.connections_max, "1024", 1, 100000),
-     .meaning = "Idle connections kept open for the next run, for each worker."},
+     .reloadable = true, .meaning = "Idle connections kept open for the next run, for each worker."},
+    {UPSTREAM, .name = "upstream_apps", .type = &config_words, FIELD(upstream.apps, char *), .fallback = "*",
+     .minimum = 1, .maximum = 4 * KIB, .of_upstream = true,
+     .meaning = "Apps whose runs it may get: names, or patterns in which * is any text."},
+    {UPSTREAM, COUNT("upstream_weight", upstream.weight, "1", 0, 1000), .of_upstream = true,
+     .meaning = "Its share of the runs among the upstreams that may get them; 0 is only as a fallback."},
+    {UPSTREAM, TYPED_TEXT("upstream_fallback", config_name, upstream.fallback, CONFIG_UPSTREAM_NAME_MAX),
+     .of_upstream = true, .meaning = "Name of the upstream that takes the runs which this one cannot."},
+    {UPSTREAM, TEXT("upstream_canned_answer", upstream.canned_answer, 8 * KIB), .of_upstream = true,
+     .meaning = "Text that answers a run when its upstream and all fallbacks have failed; by default the run fails."},
+    {UPSTREAM, BOOL("upstream_resumable", upstream.resumable, "false"), .of_upstream = true,
+     .meaning = "For the kind sse: it sends ids, and after a break goes on behind a Last-Event-ID."},
+    {UPSTREAM, TYPED_TEXT("upstream_health_path", config_path, upstream.health_path, KIB), .of_upstream = true,
+     .meaning = "Path that is asked by GET whether the upstream is well, which 2xx says; by default it is not asked."},
+    {UPSTREAM, MS("upstream_health_interval_ms", upstream.health_interval_ms, "10000", 10, DAY),
+     .of_upstream = true, .meaning = "How often upstream_health_path is asked."},
+
+    {GUARD, COUNT("retry_attempts_max", upstream.retry.attempts_max, "1", 1, 20), .of_upstream = true,
+     .reloadable = true,
+     .meaning = "How often a call is made, the first time included, if it fails before its first event in a way that "
+                "may pass: no connection, 429, 502, 503, 504. 1 is never again."},
+    {GUARD, MS("retry_base_ms", upstream.retry.base_ms, "200", 1, HOUR), .of_upstream = true, .reloadable = true,
+     .meaning = "The wait before the second attempt is a random time up to this; it doubles with each attempt."},
+    {GUARD, MS("retry_max_ms", upstream.retry.max_ms, "5000", 1, HOUR), .of_upstream = true, .reloadable = true,
+     .meaning = "The wait doubles up to this; only a Retry-After makes it longer."},
+    {GUARD, MS("retry_total_ms", upstream.retry.total_ms, "30000", 1, DAY), .of_upstream = true,
+     .reloadable = true, .meaning = "No attempt begins later than this after the first."},
+    {GUARD, COUNT("breaker_failure_percent", upstream.breaker.failure_percent, "0", 0, 100), .of_upstream = true,
+     .meaning = "Failures among a hundred calls that open the circuit breaker: it then refuses calls. 0 is no breaker."},
+    {GUARD, COUNT("breaker_calls_min", upstream.breaker.calls_min, "10", 1, 1000000), .of_upstream = true,
+     .meaning = "Calls in breaker_window_ms without which the breaker does not open."},
+    {GUARD, MS("breaker_window_ms", upstream.breaker.window_ms, "30000", 100, DAY), .of_upstream = true,
+     .meaning = "How long a call counts for the breaker."},
+    {GUARD, MS("breaker_recovery_ms", upstream.breaker.recovery_ms, "5000", 10, HOUR), .of_upstream = true,
+     .meaning = "How long the breaker stays open the first time, give or take a jitter; this doubles each time in a row."},
+    {GUARD, MS("breaker_recovery_max_ms", upstream.breaker.recovery_max_ms, "120000", 10, DAY), .of_upstream = true,
+     .meaning = "The longest that the breaker stays open, give or take a jitter."},
+    {GUARD, COUNT("breaker_probes_max", upstream.breaker.probes_max, "1", 1, 1000), .of_upstream = true,
+     .meaning = "Calls at once that then pass, to see whether the upstream is back; as many successes close the breaker."},
+    {GUARD, COUNT("limiter_rate_calls", upstream.limiter.rate_calls, "0", 0, 1000000), .of_upstream = true,
+     .meaning = "Calls in limiter_rate_per_ms, and as many at once after a pause; more wait. 0 is no limit."},
+    {GUARD, MS("limiter_rate_per_ms", upstream.limiter.rate_per_ms, "60000", 1, DAY), .of_upstream = true,
+     .meaning = "The time that limiter_rate_calls is for."},
+    {GUARD, COUNT("limiter_concurrency_max", upstream.limiter.concurrency_max, "0", 0, 1000000),
+     .of_upstream = true, .meaning = "Calls at once, over all workers; more wait. 0 is no limit."},
+    {GUARD, COUNT("limiter_concurrency_min", upstream.limiter.concurrency_min, "1", 1, 1000000),
+     .of_upstream = true, .meaning = "Calls at once that an adaptive limiter always lets through."},
+    {GUARD, BOOL("limiter_adaptive", upstream.limiter.adaptive, "false"), .of_upstream = true,
+     .meaning = "Allow half as many calls at once after a 429, a 503 or a late first event, and slowly more again after "
+                "good answers."},
+    {GUARD, MS("limiter_latency_target_ms", upstream.limiter.latency_target_ms, "0", 0, DAY), .of_upstream = true,
+     .meaning = "A first event after more than this is late for an adaptive limiter; 0 is never."},
+    {GUARD, COUNT("limiter_waiting_max", upstream.limiter.waiting_max, "1000", 0, 1000000), .of_upstream = true,
+     .meaning = "Calls that wait for the limiter; one more is refused."},
+
+    {CACHE, BOOL("cache", upstream.cache.on, "false"), .of_upstream = true,
+     .meaning = "Keep completed runs, and answer runs that ask the same with them; those that ask the same at once "
+                "share one call."},
+    {CACHE, MS("cache_ttl_ms", upstream.cache.ttl_ms, "3600000", 1, 365 * DAY), .of_upstream = true,
+     .reloadable = true, .meaning = "How long a completed run is kept."},
+    {CACHE, BOOL("cache_per_user", upstream.cache.per_user, "true"), .of_upstream = true,
+     .meaning = "A run is answered with runs of its own user only."},
+    {CACHE, BOOL("cache_paced", upstream.cache.paced, "false"), .of_upstream = true,
+     .meaning = "Answer as fast as the kept run came, not at full speed."},
+    {CACHE, TYPED_TEXT("cache_ignore", config_words, upstream.cache.ignore, 4 * KIB), .of_upstream = true,
+     .meaning = "Members of the request's JSON, at any depth, that may differ in runs that ask the same."},
+    {CACHE, BYTES("cache_bytes_max", cache.bytes_max, "64MiB", 0, 1024 * GIB),
+     .meaning = "Memory of the runs that are kept; those that were not used for longest leave first. 0 is none."},
+    {CACHE, BYTES("cache_run_bytes_max", cache.run_bytes_max, "1MiB", KIB, 4 * GIB),
+     .meaning = "Size of a run; a larger one is not kept."},
+    {CACHE, TYPED_TEXT("redis", config_redis, cache.redis, KIB),
+     .meaning = "Redis that keeps completed runs too, for several processes together; without it, and while it is "
+                "away, there is the process's own memory."},
+    {CACHE, TEXT("redis_password", cache.redis_password, KIB), .secret = true,
+     .meaning = "Password for Redis. A secret: prefer the environment or the file to the flag."},
+    {CACHE, MS("redis_timeout_ms", cache.redis_timeout_ms, "500", 10, 60 * SECOND),
+     .meaning = "Time for Redis to take a connection and to answer; then it counts as away."},
 
     {RUNS, COUNT("runs_max", limits.runs_max, "1000", 1, 1000000), .reloadable = true,
-     .meaning = "Runs at once; one more is refused."},
+     .meaning = "Runs at once; one more waits for its turn."},
+    {RUNS, COUNT("runs_per_app_max", limits.runs_per_app_max, "0", 0, 1000000),
+     .meaning = "Runs of one app at once; one more waits for its turn. 0 is no limit."},
+    {RUNS, COUNT("runs_per_user_max", limits.runs_per_user_max, "0", 0, 1000000),
+     .meaning = "Runs of one user of an app at once; one more waits for its turn. 0 is no limit."},
     {RUNS, COUNT("runs_queued_max", limits.runs_queued_max, "1000", 0, 1000000), .reloadable = true,
      .meaning = "Runs that wait for their turn, over all sessions; one more is refused."},
     {RUNS, COUNT("runs_queued_per_session_max", limits.runs_queued_per_session_max, "16", 0, 10000), .reloadable = true,
      .meaning = "Runs that wait in a session for their turn; one more is refused."},
+    {RUNS, MS("queue_timeout_ms", limits.queue_timeout_ms, "600000", 0, 30 * DAY), .reloadable = true,
+     .meaning = "How long a run may wait for its turn; then it ends as timeout. 0 is as long as it takes."},
+    {RUNS, MS("queue_aging_ms", limits.queue_aging_ms, "10000", 1, DAY), .reloadable = true,
+     .meaning = "Waiting this long counts as one step of priority, so that no run waits forever."},
     {RUNS, MS("run_timeout_ms", routes.run_timeout_ms, "300000", 10, 30 * DAY), .reloadable = true,
      .meaning = "Time a run may take, and the most it may ask for; then it ends as timeout."},
+    {RUNS, COUNT("run_events_max", routes.run_events_max, "0", 0, 1000000000), .reloadable = true,
+     .meaning = "Events of one run; one that has more fails as limit. 0 is no limit."},
+    {RUNS, BYTES("run_bytes_max", routes.run_bytes_max, "0", 0, 1024 * GIB), .reloadable = true,
+     .meaning = "Bytes of one run's events; one that has more fails as limit. 0 is no limit."},
+    {RUNS, COUNT("run_tokens_max", routes.run_tokens_max, "0", 0, 1000000000), .reloadable = true,
+     .meaning = "Tokens of one run, where the upstream tells them; one that takes more fails as limit. 0 is no limit."},
     {RUNS, COUNT("tasks_kept", limits.tasks_kept, "10000", 0, 10000000), .reloadable = true,
      .meaning = "Ended runs that are remembered; the oldest are forgotten first."},
     {RUNS, MS("idempotency_ttl_ms", limits.idempotency_ttl_ms, "600000", 100, 30 * DAY), .reloadable = true,
@@ -151,6 +242,14 @@ const struct config_key config_keys[] = {
      .meaning = "Let those pages send cookies and other credentials; only with exact origins."},
     {HTTP, BOOL("demo", routes.demo, "true"), .reloadable = true,
      .meaning = "Serve the demo page at /demo."},
+
+    {HEALTH, BYTES("memory_warn_bytes", routes.memory_warn_bytes, "1GiB", 0, 1024 * GIB), .reloadable = true,
+     .meaning = "Warn in the log when event logs, runs and subscribers take more memory; that is degraded, and twice "
+                "as much is critical. 0 is never."},
+    {HEALTH, COUNT("health_queue_percent", routes.health_queue_percent, "80", 1, 100), .reloadable = true,
+     .meaning = "A queue of runs that is fuller is degraded, in percent of runs_queued_max."},
+    {HEALTH, COUNT("health_sessions_percent", routes.health_sessions_percent, "90", 1, 100), .reloadable = true,
+     .meaning = "More sessions are degraded, in percent of sessions_max."},
 };
 /* clang-format on */
 
@@ -164,61 +263,9 @@ int config_key_find(const char *name) {
     return -1;
 }
 
-/* How many bytes must be changed, put in or taken out to make `b` of `a` (Levenshtein, one row at a time). */
-static size_t distance(const char *a, const char *b) {
-    size_t row[CONFIG_NAME_SIZE];
-    size_t length = strlen(b);
+size_t config_key_index(const char *name) {
+    int index = config_key_find(name);
 
-    for (size_t j = 0; j <= length; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= length; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-        }
-    }
-    return row[length];
-}
-
-const struct config_key *config_key_nearest(const char *name) {
-    const struct config_key *nearest = NULL;
-    size_t least = strlen(name) / 3 + 1;
-
-    if (least > 4)
-        least = 4;
-    for (size_t i = 0; i < config_keys_count; i++) {
-        size_t changes = distance(name, config_keys[i].name);
-        if (changes < least) {
-            nearest = &config_keys[i];
-            least = changes;
-        }
-    }
-    return nearest;
-}
-
-bool config_keys_append_names(struct buffer *out) {
-    for (size_t i = 0; i < config_keys_count; i++) {
-        if (!buffer_printf(out, "%s%s", i > 0 ? ", " : "", config_keys[i].name))
-            return false;
-    }
-    return true;
-}
-
-void config_key_flag(const struct config_key *key, char out[CONFIG_NAME_SIZE]) {
-    snprintf(out, CONFIG_NAME_SIZE, "--%s", key->name);
-    for (char *c = out; *c != '\0'; c++) {
-        if (*c == '_')
-            *c = '-';
-    }
-}
-
-void config_key_variable(const struct config_key *key, char out[CONFIG_NAME_SIZE]) {
-    snprintf(out, CONFIG_NAME_SIZE, "SLUICE_%s", key->name);
-    for (char *c = out; *c != '\0'; c++)
-        *c = (char)toupper((unsigned char)*c);
+    assert(index >= 0);
+    return (size_t)index;
 }

@@ -2,7 +2,6 @@
 #ifndef SLUICE_SERVER_CONFIG_KEYS_H
 #define SLUICE_SERVER_CONFIG_KEYS_H
 
-#include "base/buffer.h"
 #include "server/config_value.h"
 
 #include <stdbool.h>
@@ -21,11 +20,12 @@ struct config_key {
     const struct config_type *type;
     size_t offset;        /* of the field in struct config */
     const char *fallback; /* the default, as text that the type parses */
-    uint64_t minimum;     /* of a number */
+    uint64_t minimum;     /* of a number, or of the bytes of words */
     uint64_t maximum;     /* of a number, or of the bytes of a text */
     const struct config_choice *choices;
-    bool reloadable; /* SIGHUP can change it */
-    bool secret;     /* its value is never printed */
+    bool of_upstream; /* an item of the list of upstreams may give it; its field is in config.upstream */
+    bool reloadable;  /* SIGHUP can change it */
+    bool secret;      /* its value is never printed */
     const char *meaning;
 };
 
@@ -35,19 +35,7 @@ extern const size_t config_keys_count;
 /** The index of the key of this name, or -1. */
 int config_key_find(const char *name) MUST_CHECK;
 
-/** The key whose name is most like `name`, or NULL if none is. */
-const struct config_key *config_key_nearest(const char *name);
-
-/** Appends the names of all keys with commas between them. False: the buffer is full. */
-bool config_keys_append_names(struct buffer *out) MUST_CHECK;
-
-/** Room for a key's name with its prefix as flag or environment variable. */
-#define CONFIG_NAME_SIZE 64
-
-/** "--runs-max" */
-void config_key_flag(const struct config_key *key, char out[CONFIG_NAME_SIZE]);
-
-/** "SLUICE_RUNS_MAX" */
-void config_key_variable(const struct config_key *key, char out[CONFIG_NAME_SIZE]);
+/** The index of the key of this name, which there is. */
+size_t config_key_index(const char *name);
 
 #endif

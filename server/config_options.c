@@ -2,6 +2,7 @@
 #include "server/config_options.h"
 
 #include "server/config_keys.h"
+#include "server/config_names.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +47,11 @@ static bool take_action(struct config_options *options, const char *text) {
 }
 
 static void refuse_unknown(const char *text, const struct argument *argument, struct config_error *error) {
-    const struct config_key *meant = config_key_nearest(argument->name);
+    const char *meant = config_name_nearest(CONFIG_SCOPE_FLAGS, argument->name);
     char flag[CONFIG_NAME_SIZE] = "";
 
     if (meant != NULL)
-        config_key_flag(meant, flag);
+        config_key_flag(&config_keys[config_key_index(meant)], flag);
     config_error_set(error, "%.80s: unknown option%s%s; sluice --help lists them all", text,
                      meant != NULL ? ", perhaps meant as " : "", flag);
 }

@@ -2,9 +2,12 @@
 #include "server/config_print.h"
 
 #include "base/json_text.h"
+#include "server/config_file.h"
 #include "server/config_keys.h"
+#include "server/config_names.h"
 #include "server/config_options.h"
 #include "server/config_source.h"
+#include "server/config_upstreams.h"
 
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
@@ -16,6 +19,21 @@
 #define HELP_COLUMNS 100
 #define HELP_INDENT 46
 #define TEXT_MAX 65536
+
+/* What the documentation and the example show of the list of upstreams. */
+static const char list_example[] = "upstreams:\n"
+                                   "  - name: east\n"
+                                   "    upstream: http://127.0.0.1:8001\n"
+                                   "    upstream_weight: 3\n"
+                                   "    upstream_fallback: spare\n"
+                                   "  - name: west\n"
+                                   "    upstream: http://127.0.0.1:8002\n"
+                                   "    upstream_fallback: spare\n"
+                                   "  - name: spare\n"
+                                   "    upstream: http://127.0.0.1:8003/v1\n"
+                                   "    upstream_kind: openai\n"
+                                   "    upstream_weight: 0\n"
+                                   "    upstream_canned_answer: Please try again later.\n";
 
 /* Whether the key at `index` is the first of its group. */
 static bool begins_group(size_t index) {
@@ -82,7 +100,8 @@ void config_print_help(FILE *out) {
           "sees.\n\n"
           "Each setting is a flag, an environment variable (--log-level: SLUICE_LOG_LEVEL) and a key of the\n"
           "configuration file (log_level); the first of them that is given counts, else the default in\n"
-          "brackets. --check-config prints what is in force. On SIGHUP the file is read again.\n\n",
+          "brackets. --check-config prints what is in force. On SIGHUP the file is read again.\n"
+          "Several upstreams are a list in the file: docs/configuration.md shows one.\n\n",
           out);
     print_option(out, "--config", "FILE", "Read settings from this YAML file. Also SLUICE_CONFIG.");
     for (size_t i = 0; i < config_action_flags_count; i++)
@@ -108,10 +127,28 @@ static void print_key_row(FILE *out, const struct config_key *key) {
 
     buffer_init(&allowed, TEXT_MAX);
     bool fits = key->type->allow(key, &allowed);
-    fprintf(out, "| `%s` | %s | %s%s%s | %s | %s |\n", key->name, fits ? allowed.bytes : "",
+    fprintf(out, "| `%s` | %s | %s%s%s | %s | %s | %s |\n", key->name, fits ? allowed.bytes : "",
             key->fallback[0] != '\0' ? "`" : "", key->fallback[0] != '\0' ? key->fallback : "none",
-            key->fallback[0] != '\0' ? "`" : "", key->reloadable ? "yes" : "restart", key->meaning);
+            key->fallback[0] != '\0' ? "`" : "", key->reloadable ? "yes" : "restart",
+            key->of_upstream ? "yes" : "", key->meaning);
     buffer_finish(&allowed);
+}
+
+static void print_list_docs(FILE *out) {
+    fprintf(
+        out,
+        "\n## Several upstreams\n\n"
+        "The keys that are marked *yes* under `%s` describe one upstream, which is named `default`. A "
+        "list in the file describes several instead:\n\n"
+        "```yaml\n%s```\n\n"
+        "Each has a `%s`, of 1 to %d letters, digits, `_` and `-`, and any of those keys. What it does not "
+        "give is what the key says outside of the list, whichever source that comes from. There are at most "
+        "%d upstreams. Their names differ, a fallback is one of them and does not lead back to where it came "
+        "from, and at least one weight is above 0. A fallback that is named outside of the list is that of "
+        "all upstreams but itself.\n\n"
+        "A change in the list takes effect at the next start. What SIGHUP changes outside of it reaches "
+        "the upstreams that do not give that key themselves.\n",
+        CONFIG_LIST_NAME, list_example, CONFIG_ITEM_NAME, CONFIG_UPSTREAM_NAME_MAX, CONFIG_UPSTREAMS_MAX);
 }
 
 void config_print_docs(FILE *out) {
@@ -137,7 +174,8 @@ void config_print_docs(FILE *out) {
         "sluice.yaml:3: log_level: \"loud\" is not one of debug, info, warn, error\n"
         "SLUICE_RUNS_MAX: \"many\" is not a whole number from 1 to 1000000\n"
         "```\n\n"
-        "`sluice --check-config` reads everything, prints each value with its source, and exits.\n\n"
+        "`sluice --check-config` reads everything, prints each value with its source, and exits. In the list "
+        "of upstreams, that is what each gives itself.\n\n"
         "SIGHUP reads all sources again. What is marked *yes* under SIGHUP takes effect for whatever begins "
         "from "
         "then on; a change of what is marked *restart* is logged and stays without effect until then. If "
@@ -148,10 +186,13 @@ void config_print_docs(FILE *out) {
         out);
     for (size_t i = 0; i < config_keys_count; i++) {
         if (begins_group(i))
-            fprintf(out, "\n## %s\n\n| key | value | default | SIGHUP | meaning |\n|---|---|---|---|---|\n",
-                    config_keys[i].group);
+            fprintf(out,
+                    "\n## %s\n\n"
+                    "| key | value | default | SIGHUP | `%s` | meaning |\n|---|---|---|---|---|---|\n",
+                    config_keys[i].group, CONFIG_LIST_NAME);
         print_key_row(out, &config_keys[i]);
     }
+    print_list_docs(out);
 }
 
 /* ---- YAML --------------------------------------------------------------------------------------- */
@@ -233,25 +274,48 @@ void config_print_example(FILE *out) {
         print_yaml(out, &config_keys[i], config_keys[i].fallback);
         fputc('\n', out);
     }
+    fputs("\n# ---- Several upstreams ----\n\n"
+          "# Instead of the one above; what an upstream does not give comes from above.\n",
+          out);
+    for (const char *line = list_example; *line != '\0'; line += strcspn(line, "\n") + 1)
+        fprintf(out, "# %.*s\n", (int)strcspn(line, "\n"), line);
+}
+
+/* Prints a key with its value and where that came from. */
+static void print_value(const struct config *config, size_t upstream, size_t index, FILE *out) {
+    const struct config_key *key = &config_keys[index];
+    bool is_own = upstream != CONFIG_NO_UPSTREAM;
+    const void *field =
+        is_own ? config_upstream_field(config, upstream, key) : (const char *)config + key->offset;
+    struct buffer text;
+
+    buffer_init(&text, TEXT_MAX);
+    if (key->type->format(key, field, &text)) {
+        char source[CONFIG_SOURCE_SIZE];
+        fputs(is_own ? "    " : "", out);
+        if (key->secret && text.length > 0)
+            fprintf(out, "#%s: (not shown)", key->name);
+        else
+            print_yaml(out, key, text.length > 0 ? text.bytes : "");
+        config_source_describe(config, upstream, index, source);
+        fprintf(out, "  # %s\n", source);
+    }
+    buffer_finish(&text);
 }
 
 void config_print_values(const struct config *config, FILE *out) {
-    char source[CONFIG_SOURCE_SIZE];
+    size_t listed = config->list != NULL ? config->list->count : 0;
 
-    for (size_t i = 0; i < config_keys_count; i++) {
-        const struct config_key *key = &config_keys[i];
-        const void *field = (const char *)config + key->offset;
-        struct buffer text;
-
-        buffer_init(&text, TEXT_MAX);
-        if (key->type->format(key, field, &text)) {
-            if (key->secret && text.length > 0)
-                fprintf(out, "#%s: (not shown)", key->name);
-            else
-                print_yaml(out, key, text.length > 0 ? text.bytes : "");
-            config_source_describe(config, i, source);
-            fprintf(out, "  # %s\n", source);
+    for (size_t i = 0; i < config_keys_count; i++)
+        print_value(config, CONFIG_NO_UPSTREAM, i, out);
+    if (listed > 0)
+        fprintf(out, "%s:\n", CONFIG_LIST_NAME);
+    for (size_t i = 0; i < listed; i++) {
+        fprintf(out, "  - %s: \"%s\"  # %s:%u\n", CONFIG_ITEM_NAME, config->upstream_items[i].name,
+                config->file, config->list->items[i].name.line);
+        for (size_t k = 0; k < config_keys_count; k++) {
+            if (config_source_own_text(config, i, k) != NULL)
+                print_value(config, i, k, out);
         }
-        buffer_finish(&text);
     }
 }

@@ -18,7 +18,8 @@ void config_print_docs(FILE *out);
 /** scripts/sluice.example.yaml: all keys, commented out, with their defaults. */
 void config_print_example(FILE *out);
 
-/** The values in force, each with its source, as a file that could be loaded; secrets are left out. */
+/** The values in force, each with its source, as a file that could be loaded; secrets are left out. Of a list
+ * of upstreams, what each gives itself. */
 void config_print_values(const struct config *config, FILE *out);
 
 #endif

@@ -1,14 +1,13 @@
-/* The types of settings that are numbers, words, texts and URLs. Addresses and origins: config_net.c. */
+/* The types of settings that are numbers and choices. Texts: config_text.c; addresses and origins:
+ * config_net.c. */
 #include "server/config_value.h"
 
 #include "base/log.h"
 #include "server/config_keys.h"
 #include "upstream/adapter.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Numbers land in plain and in atomic fields alike; nobody else sees them while they are being read. */
@@ -200,83 +199,3 @@ static bool adapter_format(const struct config_key *key, const void *field, stru
 
 const struct config_type config_adapter = {
     .parse = adapter_parse, .format = adapter_format, .allow = choice_allow};
-
-/* ---- text, url ---------------------------------------------------------------------------------- */
-
-static int replace_text(void *field, const char *text) {
-    char *copy = NULL;
-
-    if (text[0] != '\0' && (copy = strdup(text)) == NULL)
-        return -ENOMEM;
-    free(*(char **)field);
-    *(char **)field = copy;
-    return 0;
-}
-
-static int text_parse(const struct config_key *key, const char *text, void *field) {
-    for (const char *c = text; *c != '\0'; c++) {
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            return -EINVAL;
-    }
-    if (strlen(text) > key->maximum)
-        return -EINVAL;
-    return replace_text(field, text);
-}
-
-static bool text_format(const struct config_key *key, const void *field, struct buffer *out) {
-    const char *text = *(char *const *)field;
-
-    (void)key;
-    return text == NULL || buffer_append_text(out, text);
-}
-
-static bool text_allow(const struct config_key *key, struct buffer *out) {
-    return buffer_printf(out, "a text of at most %" PRIu64 " bytes without control characters", key->maximum);
-}
-
-static void text_finish(void *field) {
-    free(*(char **)field);
-}
-
-const struct config_type config_text = {.placeholder = "TEXT",
-                                        .quoted = true,
-                                        .parse = text_parse,
-                                        .format = text_format,
-                                        .allow = text_allow,
-                                        .finish = text_finish};
-
-static bool url_has(CURLU *url, CURLUPart part) {
-    char *text = NULL;
-    bool has = curl_url_get(url, part, &text, 0) == CURLUE_OK;
-
-    curl_free(text);
-    return has;
-}
-
-/* Credentials in a URL would end up in logs; a fragment is never sent. */
-static int url_parse(const struct config_key *key, const char *text, void *field) {
-    CURLU *url = curl_url();
-    int result = -EINVAL;
-
-    (void)key;
-    if (url == NULL)
-        return -ENOMEM;
-    if ((strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0) &&
-        curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK && !url_has(url, CURLUPART_USER) &&
-        !url_has(url, CURLUPART_PASSWORD) && !url_has(url, CURLUPART_FRAGMENT))
-        result = replace_text(field, text);
-    curl_url_cleanup(url);
-    return result;
-}
-
-static bool url_allow(const struct config_key *key, struct buffer *out) {
-    (void)key;
-    return buffer_append_text(out, "an http:// or https:// URL without user, password and fragment");
-}
-
-const struct config_type config_url = {.placeholder = "URL",
-                                       .quoted = true,
-                                       .parse = url_parse,
-                                       .format = text_format,
-                                       .allow = url_allow,
-                                       .finish = text_finish};

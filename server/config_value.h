@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct config_key;
 
@@ -36,7 +37,14 @@ extern const struct config_type config_choice;  /* an enum */
 extern const struct config_type config_adapter; /* const struct adapter * */
 extern const struct config_type config_text;    /* char *, NULL if empty */
 extern const struct config_type config_url;     /* char * */
+extern const struct config_type config_name;    /* char *, NULL if empty */
+extern const struct config_type config_words;   /* char *, commas between the words, NULL if there are none */
+extern const struct config_type config_path;    /* char *, NULL if empty */
+extern const struct config_type config_redis;   /* char *, NULL if empty */
 extern const struct config_type config_address; /* struct config_listen */
 extern const struct config_type config_origins; /* struct config_list */
+
+/** Whether it is 1 to `length_max` letters, digits, _ and -. */
+bool config_name_is_valid(const char *text, size_t length_max) MUST_CHECK;
 
 #endif

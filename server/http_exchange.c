@@ -25,12 +25,35 @@ static const char *find_header(const struct request *request, const char *name) 
     return MHD_lookup_connection_value(exchange->handle, MHD_HEADER_KIND, name);
 }
 
+/* One look at the headers. */
+struct header_visit {
+    const char *name;
+    void (*visit)(void *context, const char *value);
+    void *context;
+};
+
+static enum MHD_Result visit_header(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    const struct header_visit *look = context;
+    (void)kind;
+    if (strcasecmp(name, look->name) == 0)
+        look->visit(look->context, value != NULL ? value : "");
+    return MHD_YES;
+}
+
+static void each_header(const struct request *request, const char *name,
+                        void (*visit)(void *context, const char *value), void *context) {
+    const struct http_exchange *exchange = of((struct request *)(uintptr_t)request);
+    struct header_visit look = {.name = name, .visit = visit, .context = context};
+    MHD_get_connection_values(exchange->handle, MHD_HEADER_KIND, visit_header, &look);
+}
+
 static void answer(struct request *request) {
     http_exchange_resume(of(request));
 }
 
 static const struct request_operations operations = {
-    .header = find_header, .answer = answer, .source_ready = answer};
+    .header = find_header, .each_header = each_header, .answer = answer, .source_ready = answer};
 
 void http_exchange_suspend(struct http_exchange *exchange) {
     assert(!exchange->suspended);

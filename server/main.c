@@ -13,7 +13,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define DRAIN_POLL_MS 10
 #define WORKERS_MAX 256
 
 struct process {
@@ -23,6 +22,8 @@ struct process {
     uv_timer_t clean_up, drain;
     struct broadcaster *broadcaster;
     struct address_limits *address_limits;
+    struct upstreams upstreams;
+    struct cache *cache; /* NULL: no upstream caches */
     struct fanout_settings fanout;
     struct config *config;
     struct config *old_config; /* while the workers take their settings from `config` */
@@ -30,8 +31,8 @@ struct process {
     struct worker *workers[WORKERS_MAX];
     size_t worker_count;
     size_t pending; /* workers that have not answered yet: to a reload, or to the stop */
-    bool draining, reload_again;
-    int64_t drain_until_ms;
+    bool draining, drained, stopping, reload_again;
+    struct idle_waiter idle; /* the last run has ended */
 };
 
 static struct process *of(struct worker_shared *shared) {
@@ -41,6 +42,7 @@ static struct process *of(struct worker_shared *shared) {
 /* ---- shutdown ------------------------------------------------------------------------------------ */
 
 static void stop_workers(struct process *process) {
+    process->stopping = true;
     size_t cancelled = broadcaster_cancel_all(process->broadcaster, REASON_SHUTDOWN);
     log_info("stopping", LOG_INT("runs_cancelled", cancelled));
     uv_timer_stop(&process->drain);
@@ -49,26 +51,37 @@ static void stop_workers(struct process *process) {
         worker_stop(process->workers[i]);
 }
 
-static void on_drain_timer(uv_timer_t *timer) {
-    struct process *process = timer->data;
-    struct broadcaster_stats stats;
-    broadcaster_get_stats(process->broadcaster, &stats);
-    if (process->old_config != NULL)
-        return; /* a reload is under way: `pending` counts its answers */
-    if ((stats.runs == 0 && stats.runs_queued == 0) || clock_mono_ms() >= process->drain_until_ms)
+/* While a reload is under way, `pending` counts its answers: then the workers are stopped after that. */
+static void consider_stopping(struct process *process) {
+    if (process->drained && !process->stopping && process->old_config == NULL)
         stop_workers(process);
+}
+
+/* No run is left, or the time for them is up: what comes first. */
+static void end_drain(struct process *process) {
+    process->drained = true;
+    consider_stopping(process);
+}
+
+static void on_drain_timer(uv_timer_t *timer) {
+    end_drain(timer->data);
+}
+
+static void on_idle(struct inbox_item *item) {
+    end_drain(CONTAINER_OF(item, struct process, idle.item));
 }
 
 static void begin_drain(struct process *process) {
     process->draining = true;
-    process->drain_until_ms = clock_mono_ms() + process->config->drain_ms;
     log_info("draining", LOG_INT("drain_ms", process->config->drain_ms));
     /* First the workers are told, so that `retry:` is on its way before server.drain ends the first stream.
      */
     for (size_t i = 0; i < process->worker_count; i++)
         worker_drain(process->workers[i]);
     broadcaster_drain(process->broadcaster);
-    uv_timer_start(&process->drain, on_drain_timer, 0, DRAIN_POLL_MS);
+    uv_timer_start(&process->drain, on_drain_timer, (uint64_t)process->config->drain_ms, 0);
+    process->idle = (struct idle_waiter){.inbox = &process->inbox, .item = {.handle = on_idle}};
+    scheduler_wait_idle(broadcaster_scheduler(process->broadcaster), &process->idle);
 }
 
 static void on_terminate(uv_signal_t *signal, int number) {
@@ -111,6 +124,8 @@ static void on_stopped(struct worker_shared *shared) {
 
 static void apply_limits(struct broadcaster_limits *to, const struct broadcaster_limits *from) {
     atomic_store(&to->runs_max, from->runs_max);
+    atomic_store(&to->queue_timeout_ms, from->queue_timeout_ms);
+    atomic_store(&to->queue_aging_ms, from->queue_aging_ms);
     atomic_store(&to->runs_queued_max, from->runs_queued_max);
     atomic_store(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
     atomic_store(&to->subscribers_max, from->subscribers_max);
@@ -148,6 +163,7 @@ static void reload(struct process *process) {
     process->config = config;
     log_set_level(config->log_level);
     apply_limits(broadcaster_limits(process->broadcaster), &config->limits);
+    broadcaster_poll_queue(process->broadcaster);
     apply_fanout(&process->fanout, &config->fanout);
     uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
                    (uint64_t)config->cleanup_interval_ms);
@@ -165,6 +181,7 @@ static void on_reloaded(struct worker_shared *shared) {
     process->old_config = NULL;
     if (process->reload_again)
         reload(process);
+    consider_stopping(process);
 }
 
 static void on_hangup(uv_signal_t *signal, int number) {
@@ -182,7 +199,8 @@ static void on_clean_up(uv_timer_t *timer) {
     if (ended > 0)
         log_info("sessions_expired", LOG_INT("count", ended), LOG_INT("sessions", stats.sessions));
     uint64_t bytes = broadcaster_memory(&stats);
-    if (process->config->memory_warn_bytes > 0 && bytes > process->config->memory_warn_bytes)
+    uint64_t warn_bytes = process->config->routes.memory_warn_bytes;
+    if (warn_bytes > 0 && bytes > warn_bytes)
         log_warn("memory_high", LOG_INT("bytes", bytes), LOG_INT("log_bytes", stats.log_bytes),
                  LOG_INT("sessions", stats.sessions), LOG_INT("subscribers", stats.subscribers),
                  LOG_INT("tasks", stats.tasks));
@@ -205,6 +223,17 @@ static void start_signal(struct process *process, uv_signal_t *handle, uv_signal
     uv_signal_start(handle, callback, number);
 }
 
+/* False: out of memory. */
+static bool init_cache(struct process *process) {
+    const struct config *config = process->config;
+    bool is_wanted = false;
+    for (size_t i = 0; i < config->upstreams.count; i++)
+        is_wanted = is_wanted || config->upstreams.items[i].cache.on;
+    if (is_wanted)
+        process->cache = cache_create(&config->cache);
+    return !is_wanted || process->cache != NULL;
+}
+
 static bool init_main(struct process *process) {
     const struct config *config = process->config;
     if (uv_loop_init(&process->loop) < 0 || inbox_init(&process->inbox, &process->loop) < 0)
@@ -220,10 +249,14 @@ static bool init_main(struct process *process) {
     apply_fanout(&process->fanout, &config->fanout);
     process->broadcaster = broadcaster_create(&config->limits);
     process->address_limits = address_limits_create(&config->http.address);
+    if (!upstreams_init(&process->upstreams, &config->upstreams) || !init_cache(process))
+        return false;
     process->shared = (struct worker_shared){
         .broadcaster = process->broadcaster,
         .fanout = &process->fanout,
         .address_limits = process->address_limits,
+        .upstreams = &process->upstreams,
+        .cache = process->cache,
         .main_inbox = &process->inbox,
         .started_unix_ms = clock_unix_ms(),
         .on_stopped = on_stopped,
@@ -270,8 +303,9 @@ static bool start_workers(struct process *process) {
                                        LOG_STR("version", SLUICE_VERSION),
                                        LOG_INT("pid", getpid()),
                                        LOG_INT("workers", config->workers),
-                                       LOG_STR("upstream", config->upstream.base_url),
-                                       LOG_STR("upstream_kind", config->upstream.adapter->name),
+                                       LOG_STR("upstream", config->upstreams.items[0].base_url),
+                                       LOG_STR("upstream_kind", config->upstreams.items[0].adapter->name),
+                                       LOG_INT("upstreams", config->upstreams.count),
                                        {0}};
     log_announce("listening", fields); /* whoever started us waits for it, whatever the level is */
     return true;
@@ -281,6 +315,8 @@ static void tear_down(struct process *process) {
     for (size_t i = 0; i < process->worker_count; i++)
         worker_destroy(process->workers[i]);
     address_limits_destroy(process->address_limits);
+    cache_destroy(process->cache);
+    upstreams_finish(&process->upstreams);
     broadcaster_destroy(process->broadcaster);
     inbox_finish(&process->inbox);
     uv_loop_close(&process->loop);

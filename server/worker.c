@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "routes/runner.h"
 #include "server/http_listener.h"
+#include "upstream/health_check.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -27,7 +28,9 @@ struct worker {
     uv_timer_t tick; /* of the fan-out */
     uv_timer_t stop_timer;
     struct fanout *fanout;
-    struct upstream_client *client;
+    struct upstream_caller caller;
+    struct health_checks *health_checks; /* NULL: another worker has them */
+    struct cache_worker *cache;          /* NULL: no upstream caches */
     struct runner *runner;
     struct http_listener *listener;
     struct routes_context context;
@@ -52,7 +55,7 @@ static void on_tick(uv_timer_t *timer) {
 
 static void on_client_closed(void *context) {
     struct worker *worker = context;
-    worker->client = NULL;
+    worker->caller.client = NULL;
 }
 
 /* Everything that would keep the loop alive is closed; the loop ends when the last handle has gone. A worker
@@ -63,8 +66,12 @@ static void close_all(struct worker *worker) {
         http_listener_close(worker->listener);
     if (worker->fanout != NULL)
         fanout_abort(worker->fanout);
-    if (worker->client != NULL)
-        upstream_client_close(worker->client, on_client_closed, worker);
+    cache_worker_close(worker->cache);
+    worker->cache = NULL;
+    health_checks_close(worker->health_checks);
+    worker->health_checks = NULL;
+    if (worker->caller.client != NULL)
+        upstream_client_close(worker->caller.client, on_client_closed, worker);
     uv_close((uv_handle_t *)&worker->prepare, NULL);
     uv_close((uv_handle_t *)&worker->idle, NULL);
     uv_close((uv_handle_t *)&worker->tick, NULL);
@@ -88,7 +95,9 @@ static void on_prepare(uv_prepare_t *prepare) {
     if (worker->stop_now)
         fanout_abort(worker->fanout);
     /* Idle, not only without subscribers: another thread may still be about to post to our inbox. */
-    bool idle = fanout_is_idle(worker->fanout) && runner_active(worker->runner) == 0;
+    bool idle = fanout_is_idle(worker->fanout) && runner_active(worker->runner) == 0 &&
+                worker->caller.calls == 0 &&
+                (worker->cache == NULL || cache_worker_active(worker->cache) == 0);
     if (worker->stopping && idle && (worker->stop_now || !http_listener_is_busy(worker->listener)))
         close_all(worker);
 }
@@ -123,14 +132,15 @@ static void on_stop(struct inbox_item *item) {
 
 static void take_settings(struct worker *worker, const struct config *config) {
     worker->context.settings = &config->routes;
-    worker->context.upstream = &config->upstream;
-    worker->context.memory_warn_bytes = config->memory_warn_bytes;
+    worker->caller.settings = config->upstreams;
 }
 
 static void on_reload(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, reload_item);
     take_settings(worker, worker->next_config);
-    upstream_client_set_settings(worker->client, &worker->next_config->upstream);
+    upstream_client_set_connections_max(worker->caller.client, worker->next_config->upstream.connections_max);
+    if (worker->health_checks != NULL)
+        health_checks_reload(worker->health_checks);
     inbox_post(worker->shared->main_inbox, &worker->reloaded_item);
 }
 
@@ -175,8 +185,11 @@ static void init_handles(struct worker *worker) {
 }
 
 static void init_context(struct worker *worker, const struct config *config) {
+    worker->caller = (struct upstream_caller){
+        .inbox = &worker->inbox, .loop = &worker->loop, .upstreams = worker->shared->upstreams};
     worker->context = (struct routes_context){
         .broadcaster = worker->shared->broadcaster,
+        .caller = &worker->caller,
         .inbox = &worker->inbox,
         .loop = &worker->loop,
         .version = SLUICE_VERSION,
@@ -204,11 +217,23 @@ static bool build(struct worker *worker, const struct config *config, int socket
     struct routes_context *context = &worker->context;
     init_context(worker, config);
     context->fanout = worker->fanout = fanout_create(&worker->inbox, worker->shared->fanout);
-    context->client = worker->client = upstream_client_create(&worker->loop, &config->upstream);
     context->runner = worker->runner = runner_create(context);
-    if (worker->fanout == NULL || worker->client == NULL || worker->runner == NULL)
+    worker->caller.client = upstream_client_create(&worker->loop, config->upstream.connections_max);
+    if (worker->fanout == NULL || worker->caller.client == NULL || worker->runner == NULL)
         return false;
-    upstream_client_on_turn(worker->client, on_upstream_turn, worker);
+    upstream_client_on_turn(worker->caller.client, on_upstream_turn, worker);
+    if (worker->shared->cache != NULL) {
+        context->cache = worker->shared->cache;
+        context->cache_worker = worker->cache = cache_worker_create(context->cache, &worker->caller);
+        if (worker->cache == NULL)
+            return false;
+    }
+    if (!worker->shared->has_health_checks) {
+        worker->health_checks = health_checks_create(&worker->caller);
+        worker->shared->has_health_checks = worker->health_checks != NULL;
+        if (worker->health_checks == NULL)
+            return false;
+    }
     worker->listener = http_listener_create(context, socket, worker->shared->address_limits, &http);
     return worker->listener != NULL;
 }

@@ -13,12 +13,16 @@
 #include "broadcaster/fanout.h"
 #include "server/address_limits.h"
 #include "server/config.h"
+#include "upstream/cache.h"
 
 /** What all workers share. Outlives them. */
 struct worker_shared {
     struct broadcaster *broadcaster;
     struct fanout_settings *fanout;
     struct address_limits *address_limits;
+    struct upstreams *upstreams;
+    struct cache *cache;    /* NULL: no upstream caches */
+    bool has_health_checks; /* a worker has them: the first one */
     struct inbox *main_inbox;
     int64_t started_unix_ms;
     void (*on_stopped)(struct worker_shared *shared);  /* main thread: a worker's thread is about to end */

@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /** One run as the client asked for it. Lives for the duration of the call. */
 struct adapter_input {
@@ -57,7 +58,17 @@ struct adapter {
     bool (*append_text)(const char *data, size_t length, struct adapter_text_state *state,
                         struct buffer *out);
 
-    bool needs_done; /* a stream that ends without ADAPTER_DONE is truncated */
+    /** Brings *tokens, what a run has used so far (0 before its first event), up to date by one event's data.
+     *  False: it says nothing of it, which must be cheap. NULL member: this kind never does. */
+    bool (*count_tokens)(const char *data, size_t length, uint64_t *tokens);
+
+    /** The data of an event that says `text` in the way of this kind, malloc'd: for an answer that we make
+     *  ourselves. NULL: out of memory. */
+    char *(*say)(const char *text);
+
+    /** The data of the end marker, the event that is ADAPTER_DONE: a stream that ends without it is
+     * truncated. NULL: there is none, the end of the answer's body is the end. */
+    const char *done_data;
 };
 
 extern const struct adapter adapter_adk;

@@ -129,6 +129,34 @@ static bool adk_append_text(const char *data, size_t length, struct adapter_text
     return done;
 }
 
+/** Each call of the model ends with an event that is not partial and says what that call used in all: those
+ * are added up. The pieces before it say what was used up to them, and are not counted twice. An agent that
+ *  splits the end of one call into two events counts it twice: a budget errs on the early side. */
+static bool adk_count_tokens(const char *data, size_t length, uint64_t *tokens) {
+    cJSON *event = adapter_parse_if_has(data, length, "\"usageMetadata\"");
+    const cJSON *usage = cJSON_GetObjectItemCaseSensitive(event, "usageMetadata");
+    bool partial = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "partial"));
+    uint64_t total;
+    bool counts = !partial && adapter_get_count(usage, "totalTokenCount", &total);
+    if (counts)
+        *tokens += total;
+    cJSON_Delete(event);
+    return counts;
+}
+
+static char *adk_say(const char *text) {
+    cJSON *event = cJSON_CreateObject();
+    cJSON *content = cJSON_AddObjectToObject(event, "content");
+    bool done =
+        cJSON_AddStringToObject(content, "role", "model") != NULL &&
+        cJSON_AddStringToObject(adapter_body_add_list_of_one(content, "parts"), "text", text) != NULL &&
+        cJSON_AddStringToObject(event, "author", "sluice") != NULL &&
+        cJSON_AddTrueToObject(event, "turnComplete") != NULL;
+    char *data = done ? cJSON_PrintUnformatted(event) : NULL;
+    cJSON_Delete(event);
+    return data;
+}
+
 const struct adapter adapter_adk = {
     .name = "adk",
     .run_url = adk_run_url,
@@ -136,4 +164,6 @@ const struct adapter adapter_adk = {
     .session_url = adk_session_url,
     .judge = adk_judge,
     .append_text = adk_append_text,
+    .count_tokens = adk_count_tokens,
+    .say = adk_say,
 };

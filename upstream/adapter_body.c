@@ -58,3 +58,17 @@ bool adapter_data_is_error(const char *data, size_t length) {
     at = skip_token(at, end, ":");
     return at != NULL && skip_token(at, end, "null") == NULL;
 }
+
+cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_name) {
+    bool has = memmem(data, length, quoted_name, strlen(quoted_name)) != NULL;
+    return has ? cJSON_ParseWithLength(data, length) : NULL;
+}
+
+bool adapter_get_count(const cJSON *object, const char *name, uint64_t *ret_count) {
+    static const double count_max = 1e15; /* what a double still counts by ones */
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= count_max))
+        return false;
+    *ret_count = (uint64_t)item->valuedouble;
+    return true;
+}

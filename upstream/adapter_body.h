@@ -7,6 +7,7 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /** Adds the members of `fields` to `body`, but for those named in `without` (NULL ends it), by reference:
  *  `fields` must outlive `body`. False: out of memory. */
@@ -22,5 +23,12 @@ char *adapter_body_print(cJSON *body, size_t *ret_length) MUST_CHECK;
 /** Whether an event's data begins like an error's object, `{"error":`. It looks at the text alone: what older
  *  agents send behind it is not always valid JSON. */
 bool adapter_data_is_error(const char *data, size_t length);
+
+/** An event's data as JSON, if the text `quoted_name` ("\"name\"") is in it at all; else NULL, without the
+ * cost of parsing. */
+cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_name) MUST_CHECK;
+
+/** The member `name` of `object` as a count. False: it is not there, or is no count. */
+bool adapter_get_count(const cJSON *object, const char *name, uint64_t *ret_count) MUST_CHECK;
 
 #endif

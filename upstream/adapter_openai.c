@@ -1,12 +1,14 @@
 /* The adapter for servers that speak OpenAI's chat completions. */
 #include "upstream/adapter.h"
 
+#include "base/clock.h"
 #include "upstream/adapter_body.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define METHOD_PATH "/chat/completions"
+#define DONE "[DONE]"
 
 /* The base URL as OpenAI's own clients take it, "https://host/v1", or the whole URL. A bare host has the
  * usual base. */
@@ -59,8 +61,7 @@ static char *openai_run_body(const struct adapter_input *input, size_t *ret_leng
 }
 
 static enum adapter_verdict openai_judge(const struct sse_event *event) {
-    static const char done[] = "[DONE]";
-    if (event->data_length == strlen(done) && memcmp(event->data, done, strlen(done)) == 0)
+    if (event->data_length == strlen(DONE) && memcmp(event->data, DONE, strlen(DONE)) == 0)
         return ADAPTER_DONE;
     return adapter_data_is_error(event->data, event->data_length) ? ADAPTER_FAILED : ADAPTER_CONTINUE;
 }
@@ -77,11 +78,43 @@ static bool openai_append_text(const char *data, size_t length, struct adapter_t
     return done;
 }
 
+/** A run is one call of the model, and what it used is told at its end; some servers tell it in each event,
+ * as far as it got. So the largest total counts. */
+static bool openai_count_tokens(const char *data, size_t length, uint64_t *tokens) {
+    cJSON *event = adapter_parse_if_has(data, length, "\"total_tokens\"");
+    uint64_t total;
+    bool counts = adapter_get_count(cJSON_GetObjectItemCaseSensitive(event, "usage"), "total_tokens", &total);
+    if (counts && total > *tokens)
+        *tokens = total;
+    cJSON_Delete(event);
+    return counts;
+}
+
+static char *openai_say(const char *text) {
+    int64_t created_s = clock_unix_ms() / 1000;
+    cJSON *event = cJSON_CreateObject();
+    bool done = cJSON_AddStringToObject(event, "id", "chatcmpl-sluice") != NULL &&
+                cJSON_AddStringToObject(event, "object", "chat.completion.chunk") != NULL &&
+                cJSON_AddNumberToObject(event, "created", (double)created_s) != NULL &&
+                cJSON_AddStringToObject(event, "model", "sluice") != NULL;
+    cJSON *choice = done ? adapter_body_add_list_of_one(event, "choices") : NULL;
+    cJSON *delta =
+        cJSON_AddNumberToObject(choice, "index", 0) != NULL ? cJSON_AddObjectToObject(choice, "delta") : NULL;
+    done = cJSON_AddStringToObject(delta, "role", "assistant") != NULL &&
+           cJSON_AddStringToObject(delta, "content", text) != NULL &&
+           cJSON_AddStringToObject(choice, "finish_reason", "stop") != NULL;
+    char *data = done ? cJSON_PrintUnformatted(event) : NULL;
+    cJSON_Delete(event);
+    return data;
+}
+
 const struct adapter adapter_openai = {
     .name = "openai",
     .run_url = openai_run_url,
     .run_body = openai_run_body,
     .judge = openai_judge,
     .append_text = openai_append_text,
-    .needs_done = true,
+    .count_tokens = openai_count_tokens,
+    .say = openai_say,
+    .done_data = DONE,
 };

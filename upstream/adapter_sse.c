@@ -48,10 +48,26 @@ static bool sse_append_text(const char *data, size_t length, struct adapter_text
     return buffer_append(out, data, length) && buffer_append(out, "\n", 1);
 }
 
+/* The data of an event has its lines ended by LF, as the parser gives it. */
+static char *sse_say(const char *text) {
+    char *data = malloc(strlen(text) + 1);
+    if (data == NULL)
+        return NULL;
+    char *end = data;
+    for (; *text != '\0'; text++) {
+        bool is_crlf = text[0] == '\r' && text[1] == '\n';
+        if (!is_crlf)
+            *end++ = text[0] == '\r' ? '\n' : text[0];
+    }
+    *end = '\0';
+    return data;
+}
+
 const struct adapter adapter_sse = {
     .name = "sse",
     .run_url = sse_run_url,
     .run_body = sse_run_body,
     .judge = sse_judge,
     .append_text = sse_append_text,
+    .say = sse_say,
 };

@@ -181,9 +181,8 @@ void client_wake(struct upstream_client *client) {
 
 /* ---- the multi handle ----------------------------------------------------------------------------- */
 
-static void set_connections_max(struct upstream_client *client) {
-    uint64_t wanted = client->settings->connections_max;
-    long connections_max = wanted > 0 ? (long)wanted : 1; /* 0: no limit */
+static void apply_connections_max(struct upstream_client *client) {
+    long connections_max = client->connections_max > 0 ? (long)client->connections_max : 1; /* 0: no limit */
     curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, connections_max);
 }
 
@@ -193,7 +192,7 @@ bool client_open(struct upstream_client *client) {
     client->multi = curl_multi_init();
     if (client->multi == NULL)
         return false;
-    set_connections_max(client);
+    apply_connections_max(client);
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
@@ -203,20 +202,20 @@ bool client_open(struct upstream_client *client) {
 
 /* ---- the public half ------------------------------------------------------------------------------ */
 
-void upstream_client_set_settings(struct upstream_client *client, const struct upstream_settings *settings) {
-    client->settings = settings;
+void upstream_client_set_connections_max(struct upstream_client *client, uint64_t connections_max) {
+    client->connections_max = connections_max;
     if (client->multi != NULL)
-        set_connections_max(client);
+        apply_connections_max(client);
 }
 
-struct upstream_client *upstream_client_create(uv_loop_t *loop, const struct upstream_settings *settings) {
+struct upstream_client *upstream_client_create(uv_loop_t *loop, uint64_t connections_max) {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return NULL;
     struct upstream_client *client = calloc(1, sizeof *client);
     if (client == NULL)
         goto no_client;
     client->loop = loop;
-    client->settings = settings;
+    client->connections_max = connections_max;
     TAILQ_INIT(&client->transfers);
     TAILQ_INIT(&client->queue);
     if (!client_open(client))

@@ -10,14 +10,35 @@
 
 #include "base/attributes.h"
 #include "upstream/adapter.h"
+#include "upstream/breaker.h"
+#include "upstream/limiter.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <uv.h>
 
-/** How upstreams are spoken to. Read when a request starts; a reload may hand in another one. */
+/** Calls that failed before their first event are made again. */
+struct retry_settings {
+    uint64_t attempts_max; /* 1: never again */
+    int64_t base_ms;
+    int64_t max_ms;   /* of one wait */
+    int64_t total_ms; /* since the first attempt: none begins later */
+};
+
+/** Which runs of an upstream are kept for others that ask the same. */
+struct cache_policy {
+    bool on;
+    int64_t ttl_ms;
+    bool per_user; /* the key holds the user */
+    bool paced;    /* a hit is replayed as fast as it was recorded, else at full speed */
+    char *ignore;  /* comma-separated names of members that do not count, at any depth; NULL: none */
+};
+
+/** One upstream: where it is, how it is spoken to, and what guards it. Read when a call starts; a reload may
+ * bring other values, never another number of upstreams. */
 struct upstream_settings {
+    char *name; /* letters, digits, _ and - */
     const struct adapter *adapter;
     char *base_url;      /* http:// or https://, no trailing slash */
     char *model;         /* openai: used if a run names none; NULL: none */
@@ -28,16 +49,27 @@ struct upstream_settings {
     int64_t keepalive_ms;          /* an idle connection older than this is not used again */
     uint64_t event_bytes_max;
     uint64_t connections_max; /* a worker's; an idle one above it is closed */
+
+    char *apps;          /* comma-separated patterns of app names, * is any text; which runs it may get */
+    uint64_t weight;     /* among those that may get a run; 0: only as a fallback */
+    char *fallback;      /* name of the upstream that takes what this one cannot; NULL: none */
+    char *canned_answer; /* text that is answered when all else has failed; NULL: none */
+    bool resumable;      /* kind sse: sends ids, and goes on behind a Last-Event-ID */
+    char *health_path;   /* asked by GET, 2xx is healthy; NULL: not asked */
+    int64_t health_interval_ms;
+    struct retry_settings retry;
+    struct breaker_settings breaker;
+    struct limiter_settings limiter;
+    struct cache_policy cache;
 };
 
 struct upstream_client;
 
-/** `settings` must outlive the client or be replaced. NULL: out of memory or libcurl failed. */
-struct upstream_client *upstream_client_create(uv_loop_t *loop,
-                                               const struct upstream_settings *settings) MUST_CHECK;
+/** `connections_max`: as many connections are kept, to all upstreams together; an idle one above it is
+ * closed. NULL: out of memory or libcurl failed. */
+struct upstream_client *upstream_client_create(uv_loop_t *loop, uint64_t connections_max) MUST_CHECK;
 
-/** Other settings from the next request on. */
-void upstream_client_set_settings(struct upstream_client *client, const struct upstream_settings *settings);
+void upstream_client_set_connections_max(struct upstream_client *client, uint64_t connections_max);
 
 /** `on_turn` is called whenever libcurl has told all that one socket had for it. */
 void upstream_client_on_turn(struct upstream_client *client, void (*on_turn)(void *context), void *context);
@@ -60,6 +92,8 @@ enum upstream_end {
     UPSTREAM_PROTOCOL,  /* not an event stream, or not HTTP */
     UPSTREAM_IDLE,      /* no first byte, or no next event, in time */
     UPSTREAM_LIMIT,     /* an event over event_bytes_max */
+    UPSTREAM_REFUSED,   /* a call (call.h): the breaker kept it from being made */
+    UPSTREAM_CROWDED,   /* a call: as many as may wait for the limiter already do */
     UPSTREAM_INTERNAL,  /* out of memory and the like, on our side */
 };
 
@@ -67,11 +101,14 @@ struct upstream_result {
     enum upstream_end end;
     int http_status;     /* 0: there was no answer */
     const char *message; /* one sentence for people, "" if there is nothing to say; valid in the callback */
+    int64_t retry_after_ms; /* what a refusal's Retry-After, or a stream's `retry:`, asked for; 0: nothing */
 };
 
 struct upstream_stream_callbacks {
     /** The connection stands and the run's request goes out. At most once. */
     void (*on_sent)(void *context);
+    /** The head of an event stream has come. At most once. NULL: nobody asks. */
+    void (*on_open)(void *context);
     /** One event, in order. Returning false ends the stream as if it were cancelled: no further callback. */
     bool (*on_event)(void *context, const struct sse_event *event);
     /** Whether more events may come now: asked before bytes of the stream are looked at. False: not before
@@ -89,15 +126,20 @@ struct upstream_run {
     size_t body_length;
     char *session_url;   /* taken over; NULL: no session to create */
     bool session_exists; /* the session was already created upstream: create it only if the run gets a 404 */
+    char *last_event_id; /* taken over; sent as Last-Event-ID; NULL: none */
+    char *traceparent;   /* taken over; sent as headers of these names (W3C Trace Context); NULL: none */
+    char *tracestate;
 };
 
 struct upstream_stream;
 
 /** Starts a run: creates the session if need be (a POST of {} to session_url; 2xx, 400 and 409 are fine, so
  * is anything else: the run's own answer tells), posts, parses. If the session was said to exist and the run
- *  is answered 404, the session is created and the run posted once more, once. NULL: out of memory; `run`'s
- *  strings are freed in any case. No callback before it returns. */
-struct upstream_stream *upstream_stream_start(struct upstream_client *client, struct upstream_run *run,
+ *  is answered 404, the session is created and the run posted once more, once. Of `settings` it keeps
+ *  nothing. NULL: out of memory; `run`'s strings are freed in any case. No callback before it returns. */
+struct upstream_stream *upstream_stream_start(struct upstream_client *client,
+                                              const struct upstream_settings *settings,
+                                              struct upstream_run *run,
                                               const struct upstream_stream_callbacks *callbacks,
                                               void *context) MUST_CHECK;
 
@@ -132,15 +174,15 @@ struct upstream_exchange_callbacks {
 
 struct upstream_exchange;
 
-/** `method` and `body` as given; `path` is the raw path and query behind base_url; Content-Type
+/** `method` and `body` as given; `path` is the raw path and query behind the settings' base_url; Content-Type
  *  application/json if there is a body; `headers` end-to-end ones to send along (Host, Expect, Content-Type,
- *  Content-Length and hop-by-hop ones among them are left out). All are copied. NULL: out of memory. No
- *  callback before it returns. */
-struct upstream_exchange *upstream_exchange_start(struct upstream_client *client, const char *method,
-                                                  const char *path, const struct upstream_header *headers,
-                                                  size_t header_count, const char *body, size_t body_length,
-                                                  const struct upstream_exchange_callbacks *callbacks,
-                                                  void *context) MUST_CHECK;
+ *  Content-Length and hop-by-hop ones among them are left out). All are copied; of `settings` it keeps
+ *  nothing. NULL: out of memory. No callback before it returns. */
+struct upstream_exchange *
+upstream_exchange_start(struct upstream_client *client, const struct upstream_settings *settings,
+                        const char *method, const char *path, const struct upstream_header *headers,
+                        size_t header_count, const char *body, size_t body_length,
+                        const struct upstream_exchange_callbacks *callbacks, void *context) MUST_CHECK;
 
 /** There is room for the body again. */
 void upstream_exchange_resume(struct upstream_exchange *exchange);

@@ -22,7 +22,7 @@ TAILQ_HEAD(transfer_queue, transfer);
 
 struct upstream_client {
     uv_loop_t *loop;
-    const struct upstream_settings *settings;
+    uint64_t connections_max;
     CURLM *multi;                    /* NULL: given up for want of memory, see client_open() */
     uv_timer_t timer;                /* curl's; due at once while the queue waits for the loop */
     struct transfer_queue transfers; /* all that are not released */
@@ -93,10 +93,10 @@ struct transfer_request {
 
 /* ---- transfer.c: the life of a transfer ------------------------------------------------------------ */
 
-/** Readies a transfer, zeroed before, by the client's settings of now. False: out of memory, nothing is
- *  left to free. After success transfer_release() is the only way to get rid of it and of its owner. */
+/** Readies a transfer, zeroed before. False: out of memory, nothing is left to free. After success
+ *  transfer_release() is the only way to get rid of it and of its owner. */
 bool transfer_init(struct transfer *transfer, struct upstream_client *client,
-                   const struct transfer_role *role) MUST_CHECK;
+                   const struct upstream_settings *settings, const struct transfer_role *role) MUST_CHECK;
 
 /** Sets up the next request and queues it. False: out of memory. */
 bool transfer_send(struct transfer *transfer, const struct transfer_request *request) MUST_CHECK;

@@ -144,10 +144,9 @@ static bool is_ours(const char *name) {
     return is_of_the_hop(name) || is_among(name, names);
 }
 
-static bool add_headers(struct upstream_exchange *exchange, const struct upstream_header *headers,
-                        size_t count) {
+static bool add_headers(struct upstream_exchange *exchange, const char *authorization,
+                        const struct upstream_header *headers, size_t count) {
     struct transfer *transfer = &exchange->transfer;
-    const char *authorization = transfer->client->settings->authorization;
     for (size_t i = 0; i < count; i++) {
         bool replaced = authorization != NULL && strcasecmp(headers[i].name, "Authorization") == 0;
         if (!is_ours(headers[i].name) && !replaced &&
@@ -160,11 +159,11 @@ static bool add_headers(struct upstream_exchange *exchange, const struct upstrea
            (authorization == NULL || transfer_add_header(transfer, "Authorization", authorization));
 }
 
-static bool copy_request(struct upstream_exchange *exchange, const char *method, const char *path,
-                         const char *body, size_t body_length) {
+static bool copy_request(struct upstream_exchange *exchange, const char *base_url, const char *method,
+                         const char *path, const char *body, size_t body_length) {
     struct buffer url;
     buffer_init(&url, URL_BYTES_MAX);
-    if (buffer_printf(&url, "%s%s", exchange->transfer.client->settings->base_url, path))
+    if (buffer_printf(&url, "%s%s", base_url, path))
         exchange->url = buffer_detach(&url);
     buffer_finish(&url);
     exchange->method = strdup(method);
@@ -179,23 +178,23 @@ static bool copy_request(struct upstream_exchange *exchange, const char *method,
     return true;
 }
 
-struct upstream_exchange *upstream_exchange_start(struct upstream_client *client, const char *method,
-                                                  const char *path, const struct upstream_header *headers,
-                                                  size_t header_count, const char *body, size_t body_length,
-                                                  const struct upstream_exchange_callbacks *callbacks,
-                                                  void *context) {
+struct upstream_exchange *
+upstream_exchange_start(struct upstream_client *client, const struct upstream_settings *settings,
+                        const char *method, const char *path, const struct upstream_header *headers,
+                        size_t header_count, const char *body, size_t body_length,
+                        const struct upstream_exchange_callbacks *callbacks, void *context) {
     struct upstream_exchange *exchange = calloc(1, sizeof *exchange);
-    if (exchange == NULL || !transfer_init(&exchange->transfer, client, &exchange_role)) {
+    if (exchange == NULL || !transfer_init(&exchange->transfer, client, settings, &exchange_role)) {
         free(exchange);
         return NULL;
     }
     exchange->callbacks = *callbacks;
     exchange->context = context;
-    exchange->first_byte_timeout_ms = client->settings->first_byte_timeout_ms;
-    exchange->idle_timeout_ms = client->settings->idle_timeout_ms;
-    bool copied = copy_request(exchange, method, path, body, body_length);
+    exchange->first_byte_timeout_ms = settings->first_byte_timeout_ms;
+    exchange->idle_timeout_ms = settings->idle_timeout_ms;
+    bool copied = copy_request(exchange, settings->base_url, method, path, body, body_length);
     struct transfer_request request = {exchange->method, exchange->url, exchange->body, body_length};
-    if (!copied || !add_headers(exchange, headers, header_count) ||
+    if (!copied || !add_headers(exchange, settings->authorization, headers, header_count) ||
         !transfer_send(&exchange->transfer, &request)) {
         transfer_release(&exchange->transfer);
         return NULL;

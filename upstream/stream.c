@@ -5,6 +5,9 @@
  */
 #include "upstream/client_internal.h"
 #include "upstream/error_text.h"
+#include "upstream/retry.h"
+
+#include "base/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -43,6 +46,17 @@ static struct upstream_stream *stream_of(struct transfer *transfer) {
 
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
+/** For how long we are asked to stay away: by a refusal's header, or by the stream's `retry:` field. */
+static int64_t asked_for_ms(const struct upstream_stream *stream) {
+    const struct transfer *transfer = &stream->transfer;
+    if (stream->phase != STREAM_RUN || transfer->status == 0)
+        return 0;
+    if (transfer->status != 200)
+        return retry_after_parse(transfer_header(transfer, "Retry-After"), clock_unix_ms());
+    int64_t retry_ms = sse_parser_retry_ms(stream->parser);
+    return retry_ms > 0 ? retry_ms : 0;
+}
+
 /** Tells the end. The transfer may go on. */
 static void tell_end(struct upstream_stream *stream, enum upstream_end end, const char *message) {
     stream->has_ended = true;
@@ -51,6 +65,7 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, cons
         .end = end,
         .http_status = stream->phase == STREAM_RUN ? stream->transfer.status : 0,
         .message = message,
+        .retry_after_ms = asked_for_ms(stream),
     };
     stream->callbacks.on_end(stream->context, &result);
 }
@@ -93,7 +108,7 @@ static void conclude(struct upstream_stream *stream, CURLcode code) {
     } else if (transfer->status != 0 && transfer->status != 200) {
         finish_refused(stream);
     } else if (end == UPSTREAM_COMPLETED &&
-               (stream->run.adapter->needs_done || !transfer_is_framed(transfer))) {
+               (stream->run.adapter->done_data != NULL || !transfer_is_framed(transfer))) {
         finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended without its end marker.");
     } else {
         finish(stream, end, message);
@@ -208,6 +223,8 @@ static bool on_head(struct transfer *transfer) {
         return set_fault(stream, UPSTREAM_PROTOCOL,
                          "The upstream compressed its answer without being asked.");
     transfer_set_deadline(transfer, stream->idle_timeout_ms);
+    if (stream->callbacks.on_open != NULL)
+        stream->callbacks.on_open(stream->context);
     return true;
 }
 
@@ -272,28 +289,42 @@ void upstream_run_finish(struct upstream_run *run) {
     free(run->url);
     free(run->body);
     free(run->session_url);
+    free(run->last_event_id);
+    free(run->traceparent);
+    free(run->tracestate);
     *run = (struct upstream_run){.adapter = run->adapter};
 }
 
-static bool add_headers(struct transfer *transfer, const char *authorization) {
+static bool add_header_if(struct transfer *transfer, const char *name, const char *value) {
+    return value == NULL || transfer_add_header(transfer, name, value);
+}
+
+static bool add_headers(struct upstream_stream *stream, const char *authorization) {
+    struct transfer *transfer = &stream->transfer;
+    const struct upstream_run *run = &stream->run;
     return transfer_add_header(transfer, "Accept", "text/event-stream") &&
            transfer_add_header(transfer, "Content-Type", "application/json") &&
            transfer_omit_header(transfer, "Expect") &&
-           (authorization == NULL || transfer_add_header(transfer, "Authorization", authorization));
+           add_header_if(transfer, "Authorization", authorization) &&
+           add_header_if(transfer, "Last-Event-ID", run->last_event_id) &&
+           add_header_if(transfer, "traceparent", run->traceparent) &&
+           add_header_if(transfer, "tracestate", run->tracestate);
 }
 
 static bool stream_begin(struct upstream_stream *stream, const struct upstream_settings *settings) {
     bool create = stream->run.session_url != NULL && !stream->run.session_exists;
     stream->parser = sse_parser_create((size_t)settings->event_bytes_max, on_event, stream);
-    return stream->parser != NULL && add_headers(&stream->transfer, settings->authorization) &&
+    return stream->parser != NULL && add_headers(stream, settings->authorization) &&
            send_request(stream, create ? STREAM_CREATE : STREAM_RUN);
 }
 
-struct upstream_stream *upstream_stream_start(struct upstream_client *client, struct upstream_run *run,
+struct upstream_stream *upstream_stream_start(struct upstream_client *client,
+                                              const struct upstream_settings *settings,
+                                              struct upstream_run *run,
                                               const struct upstream_stream_callbacks *callbacks,
                                               void *context) {
     struct upstream_stream *stream = calloc(1, sizeof *stream);
-    if (stream == NULL || !transfer_init(&stream->transfer, client, &stream_role)) {
+    if (stream == NULL || !transfer_init(&stream->transfer, client, settings, &stream_role)) {
         free(stream);
         upstream_run_finish(run);
         return NULL;
@@ -302,12 +333,12 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client, st
     *run = (struct upstream_run){.adapter = run->adapter};
     stream->callbacks = *callbacks;
     stream->context = context;
-    stream->first_byte_timeout_ms = client->settings->first_byte_timeout_ms;
-    stream->idle_timeout_ms = client->settings->idle_timeout_ms;
+    stream->first_byte_timeout_ms = settings->first_byte_timeout_ms;
+    stream->idle_timeout_ms = settings->idle_timeout_ms;
     stream->fault = UPSTREAM_COMPLETED;
     buffer_init(&stream->answer, ANSWER_BYTES_MAX);
     buffer_init(&stream->message, MESSAGE_BYTES_MAX);
-    if (!stream_begin(stream, client->settings)) {
+    if (!stream_begin(stream, settings)) {
         transfer_release(&stream->transfer);
         return NULL;
     }

@@ -4,7 +4,7 @@
 #include <assert.h>
 
 bool transfer_init(struct transfer *transfer, struct upstream_client *client,
-                   const struct transfer_role *role) {
+                   const struct upstream_settings *settings, const struct transfer_role *role) {
     assert(!client->closing);
     CURL *easy = curl_easy_init();
     if (easy == NULL)
@@ -13,8 +13,8 @@ bool transfer_init(struct transfer *transfer, struct upstream_client *client,
     transfer->client = client;
     transfer->easy = easy;
     transfer->deadline_ms = UINT64_MAX;
-    transfer->connect_timeout_ms = client->settings->connect_timeout_ms;
-    transfer->keepalive_ms = client->settings->keepalive_ms;
+    transfer->connect_timeout_ms = settings->connect_timeout_ms;
+    transfer->keepalive_ms = settings->keepalive_ms;
     uv_timer_init(client->loop, &transfer->timer);
     client->handles++;
     TAILQ_INSERT_TAIL(&client->transfers, transfer, link);

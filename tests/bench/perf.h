@@ -196,7 +196,11 @@ static inline uint16_t perf_start_worker(uint16_t upstream_port) {
         listen_sockets_open(&config->listen, 1, &listener, &port) < 0)
         errx(1, "the worker's settings");
     log_init(config->log_level, config->log_format);
-    shared = (struct worker_shared){.broadcaster = broadcaster_create(&config->limits),
+    static struct upstreams upstreams;
+    if (!upstreams_init(&upstreams, &config->upstreams))
+        errx(1, "out of memory");
+    shared = (struct worker_shared){.upstreams = &upstreams,
+                                    .broadcaster = broadcaster_create(&config->limits),
                                     .fanout = &config->fanout,
                                     .address_limits = address_limits_create(&config->http.address),
                                     .main_inbox = &inbox,

@@ -156,7 +156,9 @@ static void check_sent(const struct request_stub *stub, const struct run_request
 static void check_request(struct request_stub *stub, const cJSON *body, bool is_adks_own) {
     struct request *request = &stub->request;
     struct run_request run;
-    struct upstream_run sent;
+    struct run_plan *plan = NULL;
+    struct session *session = session_create(NULL, "app/user/session");
+    REQUIRE(session != NULL);
     bool good = is_adks_own ? run_request_read_adk(request, &run) : run_request_read(request, &run);
     if (good) {
         REQUIRE(body != NULL && request->reply.kind == REPLY_NONE);
@@ -164,15 +166,16 @@ static void check_request(struct request_stub *stub, const cJSON *body, bool is_
         check_session(&run);
         const char *key = stub_header(request, "Idempotency-Key");
         REQUIRE(key == NULL ? run.idempotency_key == NULL : strcmp(run.idempotency_key, key) == 0);
-        good = run_request_build(request, &run, &sent);
+        plan = run_request_plan(request, &run, session);
     }
-    if (good) {
-        REQUIRE(request->reply.kind == REPLY_NONE);
-        check_sent(stub, &run, body, &sent);
-        upstream_run_finish(&sent);
+    if (plan != NULL) {
+        REQUIRE(request->reply.kind == REPLY_NONE && plan->count == 1);
+        check_sent(stub, &run, body, &plan->steps[0].request);
     } else {
         stub_require_error(stub, 400, 400);
     }
+    run_plan_destroy(plan);
+    session_unref(session);
     run_request_finish(&run);
 }
 

@@ -81,14 +81,33 @@ for (const text of ['/', '/healthz', session, `${session}/run`, `${session}/hist
 const example = readFileSync(join(root, 'scripts/sluice.example.yaml'), 'utf8');
 seed('config', [0], example);
 seed('config', [0], example.replace(/^#(?=[a-z_]+:)/gm, ''));
+seed('config', [0], example.replace(/^# (?=upstreams:| )/gm, ''));
+const keys = example.match(/^#[a-z_]+:/gm).length;
 example.match(/^#[a-z_]+:/gm).forEach((_, key) => {
     for (const value of ['', '0', '1', '1000', '1536', '99999999999999999999', '18446744073709551615', '4KiB', '1GiB', '"a"', 'true',
-        'http://h:1/p', '[::1]:1', 'https://a.example, "http://[::1]:81"', 'sse', 'openai', 'text', 'warn'])
+        'http://h:1/p', '[::1]:1', 'https://a.example, "http://[::1]:81"', 'sse', 'openai', 'text', 'warn', 'b', '/h', '100']) {
         seed('config', [1, key, value.length], value);
+        seed('config', [1, keys, 1], 'a', [key, value.length], value, [keys, 1], 'b');
+    }
 });
 for (const text of ['', 'listen: 127.0.0.1:0\nworkers: 2\n', 'listen: "[::1]:80"\nupstream_kind: sse\nupstream: http://h/p?q\n',
     'cors_origins: [https://a.example, "http://b:81"]\ncors_credentials: true\n', 'cors_origins: ["*"]\n', 'nope: 1\n',
     'listen: 127.0.0.1:0\nlisten: x\n', 'a: &a 1\nb: *a\n', '- 1\n', '---\nworkers: 1\n---\nworkers: 2\n', 'workers: [1\n',
     'log_bytes_max: 4KiB\nevent_bytes_max: 1KiB\n', 'upstream_authorization: "Bearer 0123456789012345678901234567890123456789"\n',
-    'upstream_model: "a\\u00e9\\n"\n', 'upstream_model: "a\\u0085\\u2028\\ufeff"\n', 'upstream_model: "a\\0b"\n', 'listen: 0.0.0.0:1\n', 'runs_max: null\ntasks_kept: ~\n', 'log_level: |\n  info\n'])
+    'upstream_model: "a\\u00e9\\n"\n', 'upstream_model: "a\\u0085\\u2028\\ufeff"\n', 'upstream_model: "a\\0b"\n', 'listen: 0.0.0.0:1\n', 'runs_max: null\ntasks_kept: ~\n', 'log_level: |\n  info\n',
+    'upstreams:\n  - name: a\n    upstream: http://a/\n    upstream_fallback: b\n  - {name: b, upstream_weight: 0, cache: true}\nretry_max_ms: 900\n',
+    'upstream_fallback: b\nupstreams: [{name: a}, {name: b, upstream_kind: sse, upstream_resumable: true, upstream: "http://h/?q"}]\n',
+    'upstreams: []\n', 'upstreams: [a]\n', 'upstreams:\n  - nope: 1\n', 'upstreams:\n  - name: a\n    name: b\n', 'upstreams: [{? [a] : b}]\n',
+    'upstreams: [{name: &a b}, {name: *a}]\n', 'upstreams: [{name: a, upstream_apps: "x, y*"}, {name: a}]\n', 'upstreams:\n  -\n', 'upstreams: [[{name: a}]]\n',
+    'upstreams:\n  - {name: a, upstream_fallback: b}\n  - {name: b, upstream_fallback: a}\n'])
     seed('config', [0], text);
+
+for (const body of bodies)
+    seed('canonical_json', [3], body);
+const number32 = (value) => [value, 0, 0, 0];
+const recordingHead = (count) => [...Buffer.from('sluicer'), 1, 0, 0, 0, 0, 1, 0, 0, 0, ...number32(count)];
+const recordedEvent = (at, type, data) => Buffer.concat([Buffer.from([at, 0, 0, 0, 0, 0, 0, 0, ...number32(type.length), ...number32(data.length)]),
+    Buffer.from(type + data, 'latin1')]);
+seed('recording', recordingHead(0));
+seed('recording', recordingHead(2), recordedEvent(3, 'message', '{"a":1}'), recordedEvent(5, 't', ''));
+seed('recording', recordingHead(1), recordedEvent(0, 'message', 'one\ntwo'));

@@ -14,6 +14,9 @@ struct request_stub {
     struct routes_context context;
     struct routes_settings settings;
     struct upstream_settings upstream;
+    struct upstream shared;
+    struct upstreams upstreams;
+    struct upstream_caller caller;
     const char *headers[4][2]; /* name, value; NULL ends them */
 };
 
@@ -27,21 +30,42 @@ static inline const char *stub_header(const struct request *request, const char 
     return NULL;
 }
 
-static const struct request_operations stub_operations = {.header = stub_header};
+static inline void stub_each_header(const struct request *request, const char *name,
+                                    void (*visit)(void *context, const char *value), void *context) {
+    const struct request_stub *stub =
+        CONTAINER_OF((struct request *)(uintptr_t)request, struct request_stub, request);
+    for (size_t i = 0; i < 4 && stub->headers[i][0] != NULL; i++) {
+        if (strcasecmp(stub->headers[i][0], name) == 0)
+            visit(context, stub->headers[i][1]);
+    }
+}
+
+static const struct request_operations stub_operations = {.header = stub_header,
+                                                          .each_header = stub_each_header};
 
 #define STUB_BASE_URL "http://agent.example:8000"
 #define STUB_RUN_TIMEOUT_MS 300000
 
 static inline void stub_init(struct request_stub *stub, const struct adapter *adapter) {
-    static char base_url[] = STUB_BASE_URL, model[] = "a model";
+    static char base_url[] = STUB_BASE_URL, model[] = "a model", name[] = "default", apps[] = "*";
     log_set_level(LOG_LEVEL_ERROR);
     *stub = (struct request_stub){
         .request =
             {.operations = &stub_operations, .path = "/", .query = "", .body = "", .content_length = -1},
         .settings = {.request_body_bytes_max = 1 << 20, .run_timeout_ms = STUB_RUN_TIMEOUT_MS},
-        .upstream = {.adapter = adapter, .base_url = base_url, .model = model}};
+        .upstream = {.name = name,
+                     .adapter = adapter,
+                     .base_url = base_url,
+                     .model = model,
+                     .apps = apps,
+                     .weight = 1},
+        .upstreams = {.count = 1},
+        .caller = {.settings = {.count = 1}}};
+    stub->upstreams.items = &stub->shared;
+    stub->caller.upstreams = &stub->upstreams;
+    stub->caller.settings.items = &stub->upstream;
     stub->context.settings = &stub->settings;
-    stub->context.upstream = &stub->upstream;
+    stub->context.caller = &stub->caller;
     stub->request.context = &stub->context;
 }
 

@@ -20,7 +20,7 @@ const sluice = await startSluice({after}, {upstream: upstream.url});
 test('unknown paths are 404, known ones with another method 405 with Allow', async () => {
   for (const path of ['/', '/nope', '/tasks/a/b', '/apps', '/healthz/x']) assertError(await sluice.get(path), 404);
   const session = sessionPath();
-  const cases = [['PUT', `${session}/run`, ['GET', 'POST', 'DELETE']], ['POST', `${session}/task-status`, ['GET']], ['DELETE', '/tasks', ['GET']], ['POST', '/tasks/x', ['GET', 'DELETE']], ['GET', '/run_sse', ['POST']],
+  const cases = [['PUT', `${session}/run`, ['GET', 'POST', 'DELETE']], ['POST', `${session}/task-status`, ['GET']], ['POST', '/tasks', ['GET', 'DELETE']], ['POST', '/tasks/x', ['GET', 'DELETE']], ['GET', '/run_sse', ['POST']],
     ['POST', '/healthz', ['GET']], ['DELETE', '/metrics', ['GET']], ['PATCH', `${session}/history`, ['GET']], ['POST', '/list-apps', ['GET']], ['BREW', '/stats', ['GET']]];
   for (const [method, path, allowed] of cases) {
     const answer = await rawRequest(sluice.port, `${method} ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);

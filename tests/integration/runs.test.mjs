@@ -59,7 +59,7 @@ test('POST S/run takes a body that comes in pieces', async () => {
 test('gateway options are checked: unknown ones and bad values are 400', async () => {
   const url = `${sessionPath()}/run`;
   for (const gateway of [{unknown: 1}, {on_conflict: 'fight'}, {on_conflict: 1}, {on_disconnect: 'weep'}, {timeout_ms: -1}, {timeout_ms: '5'}, {timeout_ms: 1.5}, {cancel_after_idle_ms: -5},
-    {priority: 0}, {priority: 11}, {label: 7}, {delay_ms: 100}, {delay_ms: -1}, 'text', [], {timeout_ms: 1e300}])
+    {priority: 0}, {priority: 11}, {label: 7}, {delay_ms: 86400001}, {delay_ms: -1}, 'text', [], {timeout_ms: 1e300}])
     assertError(await sluice.post(url, {message: 'a', gateway}), 400);
   for (const gateway of [{}, {priority: 1}, {priority: 10}, {label: 'mine é'}, {on_conflict: 'replace', on_disconnect: 'continue', timeout_ms: 5000}, {delay_ms: 0}])
     assert.equal((await sluice.post(url, {message: 'a', gateway})).status, 200, JSON.stringify(gateway));
@@ -110,7 +110,7 @@ test('at most 16 runs wait in a session', async () => {
 });
 
 test('runs_max is a limit over all sessions', async (t) => {
-  const small = await startSluice(t, {upstream: upstream.url, runs_max: 3});
+  const small = await startSluice(t, {upstream: upstream.url, runs_max: 3, runs_queued_max: 0});
   const sessions = Array.from({length: 4}, () => sessionPath());
   for (const session of sessions.slice(0, 3)) await small.run(session, 'hold');
   const refused = await small.post(`${sessions[3]}/run`, {message: 'a'});

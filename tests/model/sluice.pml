@@ -2,13 +2,15 @@
  *
  * Checked: no deadlock; each run that was registered ends exactly once, and runs that were refused never; nothing is
  * appended to the log after a run's end (the fence); a run that was registered is never lost: at all times it is the
- * current one, or waits in the queue behind one that is, or has ended; each waiter is told exactly once, or has given up.
+ * current one, or waits in the queue behind one that is, or has ended; a current one runs, or has a slot, or waits for one,
+ * which is not free then; each waiter is told exactly once, or has given up.
  *
  * Who takes part beside three registrations, their streams, the worker and the shutdown is chosen by -DWAIT, -DCANCEL,
- * -DSUBSCRIBER and -DCLEAN_UP: all of them together take long, any two of them seconds.
+ * -DSUBSCRIBER, -DCLEAN_UP and -DSLOT, a run of another session that has the one slot at first: all of them together take
+ * long, any two of them seconds.
  *
- * That these checks can fail is checked too: -DWITHOUT_FENCE, -DWITHOUT_ONE_END, -DWITHOUT_NEXT and -DWITHOUT_UNLINK each
- * leave something out, and must be found.
+ * That these checks can fail is checked too: -DWITHOUT_FENCE, -DWITHOUT_ONE_END, -DWITHOUT_NEXT, -DWITHOUT_UNLINK and
+ * -DWITHOUT_GRANT each leave something out, and must be found.
  *
  * Each step says in brackets which function it stands for. Every section under the lock is what that function does
  * between lock_acquire() and lock_release(); what follows the release is session_apply(). A section is one atomic step
@@ -21,6 +23,7 @@
 #define EVENTS 1 /* of a stream: more make the search longer, not different */
 #endif
 #define NONE 0
+#define OTHER 255 /* a run of another session */
 
 mtype = {fresh, pending, running, ended};   /* enum task_status; `ended` is all of its ends */
 mtype = {start, over};                      /* what the inbox brings: driver_start(), driver_ended() */
@@ -34,7 +37,9 @@ mtype status[RUNS + 1];   /* task->status */
 bool registered[RUNS + 1];
 byte run_ends[RUNS + 1];  /* run.end events in the log */
 bool released[RUNS + 1];  /* run->ended: the worker has let go of it */
-bool open[RUNS + 1];      /* run->stream */
+bool open[RUNS + 1];      /* run->call */
+byte slot;                /* who has the scheduler's one slot */
+byte asks;                /* the run of this session that waits for it */
 bool waiting;             /* task_waiter.linked, of the one waiter for run 1 */
 byte told;                /* its item was posted */
 
@@ -42,7 +47,8 @@ byte told;                /* its item was posted */
 chan inbox = [2 * RUNS] of {mtype, byte};
 
 /* Effects: decided under the lock, done after it. */
-#define EFFECTS byte fx_ended1 = NONE, fx_ended2 = NONE, fx_started = NONE; bool fx_tell = false; byte r = NONE
+#define EFFECTS byte fx_ended1 = NONE, fx_ended2 = NONE, fx_started = NONE, fx_granted = NONE; \
+                bool fx_tell = false; byte r = NONE
 
 inline acquire() { /* [lock_acquire] asserts that it is not held by the same thread */
     assert(lock != 1 + _pid);
@@ -53,11 +59,13 @@ inline release() { /* [lock_release] and what must be true whenever the lock is 
     d_step {
         assert(lock == 1 + _pid);
         assert(queued == NONE || current != NONE); /* nobody waits for nothing */
+        assert(asks == NONE || slot != NONE);
         r = 1;
         do
         :: r <= RUNS ->
             assert(!registered[r] || status[r] == ended || current == r || queued == r); /* never lost */
-            assert((status[r] == running) == (current == r));
+            assert(status[r] != running || (current == r && slot == r));
+            assert(current != r || status[r] == running || slot == r || asks == r); /* it will be started */
             assert(run_ends[r] == (status[r] == ended -> 1 : 0));                        /* ends exactly once */
             r++
         :: else -> break
@@ -65,6 +73,30 @@ inline release() { /* [lock_release] and what must be true whenever the lock is 
         r = NONE;
         lock = 0
     }
+}
+
+/* The scheduler has a lock of its own, taken last and held for as long as one of these steps takes. */
+
+inline ask(task, old) { /* [scheduler_ask]: in the place of `old`, if there is one */
+    if
+    :: old != NONE && slot == old -> slot = task
+    :: old != NONE && slot != old -> assert(asks == old); asks = task
+    :: old == NONE && slot == NONE -> slot = task
+    :: old == NONE && slot != NONE -> assert(asks == NONE); asks = task
+    fi
+}
+
+inline leave(task) { /* [scheduler_leave] */
+    if
+    :: asks == task -> asks = NONE
+    :: slot == task ->
+#ifdef WITHOUT_GRANT
+        slot = NONE
+#else
+        slot = asks; fx_granted = asks; asks = NONE
+#endif
+    :: else -> skip
+    fi
 }
 
 inline end_run(task) { /* [session_end_task_locked] */
@@ -77,6 +109,7 @@ inline end_run(task) { /* [session_end_task_locked] */
         :: current == task -> current = NONE
         :: else -> assert(queued == task); queued = NONE
         fi;
+        leave(task);
         status[task] = ended;
         run_ends[task]++;
         if
@@ -94,11 +127,20 @@ inline end_run(task) { /* [session_end_task_locked] */
     fi
 }
 
-inline start_run(task) { /* [session_start_locked] */
-    assert(current == NONE && !closed);
-    current = task;
+inline start_run(task) { /* [session_admit_locked] */
+    assert(current == task && slot == task);
     status[task] = running;
     fx_started = task
+}
+
+inline claim(task) { /* [session_claim_locked]; it has asked before */
+    assert(current == NONE && !closed);
+    current = task;
+    status[task] = pending;
+    if
+    :: slot == task -> start_run(task)
+    :: else -> skip
+    fi
 }
 
 inline start_next() { /* [session_start_next_locked] */
@@ -106,14 +148,18 @@ inline start_next() { /* [session_start_next_locked] */
 #ifdef WITHOUT_NEXT
     :: true -> skip
 #endif
-    :: current == NONE && queued != NONE -> r = queued; queued = NONE; start_run(r); r = NONE
+    :: current == NONE && queued != NONE -> r = queued; queued = NONE; ask(r, NONE); claim(r); r = NONE
     :: else -> skip
     fi
 }
 
-inline end_queue() { /* [end_queue_locked] */
+inline end_waiting() { /* [end_waiting_locked] */
     if
     :: queued != NONE -> r = queued; end_run(r); r = NONE
+    :: else -> skip
+    fi;
+    if
+    :: current != NONE && status[current] == pending -> r = current; end_run(r); r = NONE
     :: else -> skip
     fi
 }
@@ -141,6 +187,23 @@ inline apply() { /* [session_apply]: no lock is held; nothing here waits, for th
     if
     :: fx_started != NONE -> atomic { inbox!start(fx_started); fx_started = NONE }
     :: else -> skip
+    fi;
+    if
+    :: fx_granted != NONE -> /* [start_granted] */
+        atomic {
+            acquire();
+            if
+            :: current == fx_granted && status[fx_granted] == pending -> start_run(fx_granted)
+            :: else -> skip /* it has ended meanwhile, and has left */
+            fi;
+            fx_granted = NONE;
+            release()
+        };
+        if
+        :: fx_started != NONE -> atomic { inbox!start(fx_started); fx_started = NONE }
+        :: else -> skip
+        fi
+    :: else -> skip
     fi
 }
 
@@ -157,8 +220,9 @@ proctype Register(byte task; bool enqueue) { /* [broadcaster_register_task] */
                 registered[task] = true; status[task] = pending; queued = task
             :: else ->
                 registered[task] = true;
+                ask(task, current);
                 end_current(); /* the swap */
-                start_run(task)
+                claim(task)
             fi
         fi;
         release()
@@ -288,11 +352,17 @@ proctype CleanUp() { /* [broadcaster_clean_up] -> [close_session] of a session o
     atomic {
         acquire();
         if
-        :: !closed && subscribers == 0 -> end_queue(); end_current(); closed = true
+        :: !closed && subscribers == 0 -> end_waiting(); end_current(); closed = true
         :: else -> skip
         fi;
         release()
     };
+    apply()
+}
+
+proctype Other() { /* a run of another session ends, and leaves its slot */
+    EFFECTS;
+    atomic { leave(OTHER) };
     apply()
 }
 
@@ -301,14 +371,14 @@ proctype Shutdown() {
     draining = true; /* [broadcaster_drain] */
     atomic {
         acquire();
-        end_queue();
+        end_waiting();
         release()
     };
     apply();
     atomic {
         acquire();
         /* [broadcaster_cancel_all] */
-        end_queue(); end_current();
+        end_waiting(); end_current();
         release()
     };
     apply()
@@ -338,11 +408,16 @@ init {
 #ifdef CLEAN_UP
         run CleanUp();
 #endif
+#ifdef SLOT
+        slot = OTHER;
+        run Other();
+#endif
         run Shutdown()
     }
     /* Everybody has finished but the worker, and it has nothing left to do. */
     _nr_pr == 2 && empty(inbox);
     assert(lock == 0 && current == NONE && queued == NONE && subscribers == 0 && !waiting);
+    assert(slot == NONE && asks == NONE);
     task = 1;
     do
     :: task <= RUNS ->

@@ -22,7 +22,7 @@ static char directory[] = "/tmp/sluice-test-config-XXXXXX";
 struct loaded {
     enum config_result result;
     struct config *config;
-    char error[4096]; /* all that it wrote to standard error */
+    char error[8192]; /* all that it wrote to standard error */
     char *argv[ARGUMENTS_MAX + 2];
 };
 

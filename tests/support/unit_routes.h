@@ -17,6 +17,8 @@
 
 struct routes_fixture {
     struct fixture upstream;
+    struct upstreams upstreams;
+    struct upstream_caller caller;
     struct inbox inbox;
     struct routes_settings settings;
     struct routes_context context;
@@ -39,6 +41,15 @@ static inline const char *asked_header(const struct request *request, const char
     return NULL;
 }
 
+static inline void asked_each_header(const struct request *request, const char *name,
+                                     void (*visit)(void *context, const char *value), void *context) {
+    const struct asked *asked = CONTAINER_OF((struct request *)(uintptr_t)request, struct asked, request);
+    for (size_t i = 0; i < HEADERS_MAX && asked->headers[i][0] != NULL; i++) {
+        if (strcasecmp(asked->headers[i][0], name) == 0)
+            visit(context, asked->headers[i][1]);
+    }
+}
+
 static inline void asked_answer(struct request *request) {
     CONTAINER_OF(request, struct asked, request)->answers++;
 }
@@ -47,8 +58,10 @@ static inline void asked_source_ready(struct request *request) {
     CONTAINER_OF(request, struct asked, request)->wakes++;
 }
 
-static const struct request_operations asked_operations = {
-    .header = asked_header, .answer = asked_answer, .source_ready = asked_source_ready};
+static const struct request_operations asked_operations = {.header = asked_header,
+                                                           .each_header = asked_each_header,
+                                                           .answer = asked_answer,
+                                                           .source_ready = asked_source_ready};
 
 static inline uint64_t no_connections(void) {
     return 0;
@@ -63,10 +76,20 @@ static inline void routes_begin(struct routes_fixture *fixture,
     inbox_adopt(&fixture->inbox);
     fixture->settings =
         (struct routes_settings){.demo = true, .request_body_bytes_max = 1 << 20, .run_timeout_ms = 300000};
+    static char all_apps[] = "*";
+    fixture->upstream.settings.apps = all_apps;
+    fixture->upstream.settings.weight = 1;
+    fixture->caller = (struct upstream_caller){
+        .client = fixture->upstream.client,
+        .inbox = &fixture->inbox,
+        .loop = &fixture->upstream.loop,
+        .upstreams = &fixture->upstreams,
+        .settings = {.count = 1, .items = &fixture->upstream.settings},
+    };
+    assert_true(upstreams_init(&fixture->upstreams, &fixture->caller.settings));
     fixture->context = (struct routes_context){
         .broadcaster = unit_broadcaster(),
-        .client = fixture->upstream.client,
-        .upstream = &fixture->upstream.settings,
+        .caller = &fixture->caller,
         .settings = &fixture->settings,
         .inbox = &fixture->inbox,
         .loop = &fixture->upstream.loop,
@@ -85,9 +108,10 @@ static inline void routes_turn(struct routes_fixture *fixture) {
 
 static inline void routes_end(struct routes_fixture *fixture) {
     broadcaster_cancel_all(fixture->context.broadcaster, REASON_SHUTDOWN);
-    while (runner_active(fixture->context.runner) > 0)
+    while (runner_active(fixture->context.runner) > 0 || fixture->caller.calls > 0)
         routes_turn(fixture);
     runner_destroy(fixture->context.runner);
+    upstreams_finish(&fixture->upstreams);
     broadcaster_destroy(fixture->context.broadcaster);
     inbox_drain(&fixture->inbox);
     inbox_close(&fixture->inbox);

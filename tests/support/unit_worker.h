@@ -26,6 +26,7 @@ static struct inbox main_inbox;
 static uv_loop_t main_loop;
 static struct broadcaster *broadcaster;
 static struct address_limits *address_limits;
+static struct upstreams upstreams;
 static struct worker_shared shared;
 static struct worker *worker;
 static uint16_t port;
@@ -50,9 +51,11 @@ static inline void worker_prepare(const char *const *flags) {
     assert_int_equal(inbox_init(&main_inbox, &main_loop), 0);
     broadcaster = broadcaster_create(&config->limits);
     address_limits = address_limits_create(&config->http.address);
+    assert_true(upstreams_init(&upstreams, &config->upstreams));
     shared = (struct worker_shared){.broadcaster = broadcaster,
                                     .fanout = &config->fanout,
                                     .address_limits = address_limits,
+                                    .upstreams = &upstreams,
                                     .main_inbox = &main_inbox,
                                     .on_stopped = on_stopped};
     assert_int_equal(listen_sockets_open(&config->listen, 1, &sock, &port), 0);
@@ -69,6 +72,7 @@ static inline int worker_set_up(const char *const *flags) {
 static inline void worker_dispose(void) {
     worker_destroy(worker);
     address_limits_destroy(address_limits);
+    upstreams_finish(&upstreams);
     broadcaster_destroy(broadcaster);
     inbox_close(&main_inbox);
     uv_run(&main_loop, UV_RUN_DEFAULT);

@@ -85,8 +85,8 @@ static inline void exchange_end(struct exchange_recorder *recorder) {
 static inline void exchange_start(struct exchange_recorder *recorder, const char *method, const char *path,
                                   const char *body) {
     recorder->exchange =
-        upstream_exchange_start(recorder->fixture->client, method, path, NULL, 0, body,
-                                body != NULL ? strlen(body) : 0, &exchange_callbacks, recorder);
+        upstream_exchange_start(recorder->fixture->client, &recorder->fixture->settings, method, path, NULL,
+                                0, body, body != NULL ? strlen(body) : 0, &exchange_callbacks, recorder);
     assert_non_null(recorder->exchange);
     assert_int_equal(upstream_client_active(recorder->fixture->client), 1);
 }

@@ -40,7 +40,8 @@ static inline bool held_do(struct held_recorder *held) {
     struct upstream_run run = recorder_run(fixture, NULL, false);
     held->recorder = (struct recorder){.fixture = fixture};
     held->is_held = false;
-    held->recorder.stream = upstream_stream_start(fixture->client, &run, &callbacks, &held->recorder);
+    held->recorder.stream =
+        upstream_stream_start(fixture->client, &fixture->settings, &run, &callbacks, &held->recorder);
     if (held->recorder.stream == NULL)
         return false;
     recorder_await_end(&held->recorder);

@@ -85,7 +85,8 @@ static inline struct upstream_run recorder_run(struct fixture *fixture, const ch
 static inline void recorder_start_run(struct recorder *recorder, struct upstream_run *run) {
     static const struct upstream_stream_callbacks callbacks = {
         .on_sent = recorder_on_sent, .on_event = recorder_on_event, .on_end = recorder_on_end};
-    recorder->stream = upstream_stream_start(recorder->fixture->client, run, &callbacks, recorder);
+    recorder->stream = upstream_stream_start(recorder->fixture->client, &recorder->fixture->settings, run,
+                                             &callbacks, recorder);
     assert_non_null(recorder->stream);
     assert_null(run->url);
     assert_false(recorder->has_ended);

@@ -260,7 +260,7 @@ static void openai_knows_the_end_marker_and_errors(void **state) {
     assert_int_equal(judge(&adapter_openai, "[DONE] "), ADAPTER_CONTINUE);
     assert_int_equal(judge(&adapter_openai, "{\"error\":{\"message\":\"x\"}}"), ADAPTER_FAILED);
     assert_int_equal(judge(&adapter_openai, "{\"choices\":[]}"), ADAPTER_CONTINUE);
-    assert_true(adapter_openai.needs_done);
+    assert_int_equal(judge(&adapter_openai, adapter_openai.done_data), ADAPTER_DONE);
 }
 
 static void openai_joins_the_increments(void **state) {

@@ -36,6 +36,8 @@ static struct fanout_settings settings;
 static struct hammer hammers[WORKERS];
 static atomic_int at_work; /* threads that still take steps */
 static atomic_bool may_close;
+static uint64_t slots = 100; /* runs_max */
+static bool with_delays;
 static pthread_barrier_t meeting;
 
 /* ---- what a thread can do ------------------------------------------------------------------------ */
@@ -57,7 +59,9 @@ static void register_run(struct hammer *hammer, struct session *session) {
     if (hammer->task_count == TASKS_MAX)
         return;
     struct task_options options = {.on_conflict = (enum on_conflict)draw(hammer, 3),
-                                   .on_disconnect = (enum on_disconnect)draw(hammer, 2)};
+                                   .on_disconnect = (enum on_disconnect)draw(hammer, 2),
+                                   .priority = 1 + (int)draw(hammer, 10),
+                                   .delay_ms = with_delays && draw(hammer, 6) == 0};
     struct task *task = unit_task(&hammer->driver, session, options);
     hammer->tasks[hammer->task_count++] = task;
     struct idempotency_entry *entry = draw(hammer, 4) == 0 ? idempotency_entry_create("key", 1) : NULL;
@@ -186,6 +190,7 @@ static void hammer_all(step_function *const steps[WORKERS], int count) {
     atomic_init(&settings.retry_ms, 2000);
     broadcaster = unit_broadcaster();
     atomic_store(&broadcaster_limits(broadcaster)->log_events_max, 50);
+    atomic_store(&broadcaster_limits(broadcaster)->runs_max, slots);
     atomic_store(&broadcaster_limits(broadcaster)->tasks_kept, 100);
     assert_int_equal(pthread_barrier_init(&meeting, NULL, WORKERS), 0);
     atomic_store(&may_close, false);
@@ -283,6 +288,31 @@ static void threads_that_do_anything_at_once_leave_nothing_behind(void **state) 
     assert_true(release_all() > 100);
 }
 
+/* The same with fewer slots than sessions, so that runs wait for them, and others for their time. */
+static void step_for_a_slot(struct hammer *hammer) {
+    step_anything(hammer);
+    struct task *task = any_task(hammer);
+    if (task != NULL && atomic_load(&task->registered)) {
+        task_become_due(task);
+        task_check_queue(task);
+    }
+    struct scheduler_info info;
+    scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
+    assert_in_range(info.running, 0, slots);
+    assert_true(info.waiting == 0 || info.running == slots); /* no slot is free while somebody waits */
+}
+
+static void threads_that_share_too_few_slots_use_them_all_and_no_more(void **state) {
+    (void)state;
+    step_function *const steps[WORKERS] = {step_for_a_slot, step_for_a_slot, step_for_a_slot};
+    slots = 2;
+    with_delays = true;
+    hammer_all(steps, 2500);
+    slots = 100;
+    with_delays = false;
+    assert_true(release_all() > 100);
+}
+
 /* Swaps in one session, published to by all. */
 static void step_swap(struct hammer *hammer) {
     struct session *session = open_session(hammer, 1);
@@ -352,6 +382,7 @@ static void clean_up_while_a_subscriber_of_the_same_session_is_being_removed(voi
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_that_share_too_few_slots_use_them_all_and_no_more),
         cmocka_unit_test(threads_that_do_anything_at_once_leave_nothing_behind),
         cmocka_unit_test(threads_that_swap_in_one_session_end_each_run_once),
         cmocka_unit_test(cancel_while_a_subscriber_of_the_same_session_is_being_removed),

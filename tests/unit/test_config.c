@@ -1,5 +1,5 @@
 /* Settings: which source wins, and what a reload changes. */
-#include "server/config_keys.h"
+#include "server/config_names.h"
 #include "server/config_source.h"
 #include "tests/support/config_loading.h"
 
@@ -7,7 +7,7 @@
 static const char *source_of(const struct config *config, const char *name) {
     static char source[CONFIG_SOURCE_SIZE];
 
-    config_source_describe(config, (size_t)config_key_find(name), source);
+    config_source_describe(config, CONFIG_NO_UPSTREAM, config_key_index(name), source);
     return source;
 }
 
@@ -47,6 +47,11 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_int_equal(config->fanout.heartbeat_ms, 15000);
     assert_int_equal(config->fanout.retry_ms, 2000);
     assert_int_equal(config->fanout.stall_timeout_ms, 30000);
+    assert_int_equal(config->limits.queue_timeout_ms, 600000);
+    assert_int_equal(config->limits.queue_aging_ms, 10000);
+    assert_int_equal(config->routes.memory_warn_bytes, 1 << 30);
+    assert_int_equal(config->routes.health_queue_percent, 80);
+    assert_int_equal(config->routes.health_sessions_percent, 90);
     assert_int_equal(config->drain_ms, 30000);
     assert_false(config->allow_unauthenticated);
     assert_string_equal(source_of(config, "listen"), "default");
@@ -77,29 +82,41 @@ static void flag_wins_over_environment_over_file_over_default(void **state) {
     unsetenv("SLUICE_LOG_EVENTS_MAX");
 }
 
+/* A value that the key takes: the default, if it has one. */
+static const char *sample_of(const struct config_key *key) {
+    if (key->fallback[0] != '\0')
+        return key->fallback;
+    return key->type == &config_origins ? "https://a.b" : key->type == &config_path ? "/x" : "x";
+}
+
 static void every_key_can_be_given_in_every_way(void **state) {
+    /* There is an upstream "x" to fall back to. */
+    static const char list[] = "upstreams: [{name: x}, {name: y}]\n";
+
     (void)state;
     for (size_t i = 0; i < config_keys_count; i++) {
         const struct config_key *key = &config_keys[i];
-        const char *text = key->fallback[0] != '\0' ? key->fallback : key->type->list ? "https://a.b" : "x";
+        const char *text = sample_of(key);
         char flag[CONFIG_NAME_SIZE];
         char variable[CONFIG_NAME_SIZE];
         char yaml[256];
         struct loaded loaded;
 
+        write_file(list);
         config_key_flag(key, flag);
-        load(&loaded, flag, text, NULL);
+        load(&loaded, "--config", "sluice.yaml", flag, text, NULL);
         assert_string_equal(source_of(load_good(&loaded), key->name), flag);
         config_destroy(loaded.config);
 
         config_key_variable(key, variable);
         setenv(variable, text, 1);
-        load(&loaded, NULL);
+        load(&loaded, "--config", "sluice.yaml", NULL);
         assert_string_equal(source_of(load_good(&loaded), key->name), variable);
         config_destroy(loaded.config);
         unsetenv(variable);
 
-        snprintf(yaml, sizeof(yaml), key->type->list ? "%s: [%s]\n" : "%s: %s\n", key->name, text);
+        snprintf(yaml, sizeof(yaml), key->type->list ? "%s: [\"%s\"]\n%s" : "%s: \"%s\"\n%s", key->name, text,
+                 list);
         write_file(yaml);
         load(&loaded, "--config", "sluice.yaml", NULL);
         assert_string_equal(source_of(load_good(&loaded), key->name), "sluice.yaml:1");
@@ -187,6 +204,8 @@ static void a_reload_changes_what_can_change_and_keeps_the_rest(void **state) {
     assert_string_equal(source_of(config, "listen"), "default");
     assert_string_equal(config->upstream.base_url, "http://127.0.0.1:1");
     assert_string_equal(config->upstream.authorization, "a");
+    assert_string_equal(config->upstreams.items[0].base_url, "http://127.0.0.1:1");
+    assert_string_equal(config->upstreams.items[0].authorization, "a");
     config_destroy(config);
 }
 

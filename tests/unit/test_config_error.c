@@ -35,7 +35,7 @@ static void a_bad_file_is_told_in_one_line_with_its_place(void **state) {
         {"cors_origins:\n  - a: b\n", "sluice.yaml:1: cors_origins: must be a list of origins"},
         {"runs_max: 1\n---\nruns_max: 2\n", "sluice.yaml:2: is a second YAML document"},
         {"runs_max: &a 5\ntasks_kept: *a\n", "sluice.yaml:2: tasks_kept: aliases are not allowed\n"},
-        {"*a : 5\n", "sluice.yaml: aliases are not allowed\n"},
+        {"*a : 5\n", "sluice.yaml:1: aliases are not allowed\n"},
         {"runs_max: \"5\nlisten: 3\n", "sluice.yaml:3: is not YAML: found unexpected end of stream\n"},
         {"runs_max: 1\n\tlisten: 3\n", "sluice.yaml:2: is not YAML: "},
         {"runs_max: 1\n\nupstream_model: \"\xff\"\n",

@@ -1,5 +1,5 @@
 /* What the program prints about its settings. */
-#include "server/config_keys.h"
+#include "server/config_names.h"
 #include "server/config_print.h"
 #include "tests/support/config_loading.h"
 
@@ -117,6 +117,73 @@ static void the_example_says_the_defaults(void **state) {
     free(example);
 }
 
+static void a_list_is_printed_with_what_each_upstream_gives(void **state) {
+    static const char printed_list[] = "upstreams:\n"
+                                       "  - name: \"null\"  # sluice.yaml:4\n"
+                                       "    upstream: \"http://h\"  # sluice.yaml:5\n"
+                                       "    #upstream_authorization: (not shown)  # sluice.yaml:6\n"
+                                       "    upstream_apps: \"a,b-*\"  # sluice.yaml:7\n"
+                                       "  - name: \"x\"  # sluice.yaml:8\n"
+                                       "  - name: \"y\"  # sluice.yaml:9\n"
+                                       "    upstream_kind: sse  # sluice.yaml:10\n";
+    struct loaded loaded;
+
+    (void)state;
+    write_file("runs_max: 5\n"
+               "\n"
+               "upstreams:\n"
+               "  - name: null\n"
+               "    upstream: http://h/\n"
+               "    upstream_authorization: hush\n"
+               "    upstream_apps: a, b-*\n"
+               "  - name: x\n"
+               "  - name: y\n"
+               "    upstream_kind: sse\n"
+               "upstream: http://all/\n");
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    char *before = printed_values(load_good(&loaded));
+    assert_string_equal(loaded.config->upstreams.items[0].authorization, "hush");
+    config_destroy(loaded.config);
+    assert_null(strstr(before, "hush"));
+    assert_non_null(strstr(before, printed_list));
+    write_file(before);
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    const struct upstreams_settings *upstreams = &load_good(&loaded)->upstreams;
+    assert_int_equal(upstreams->count, 3);
+    assert_string_equal(upstreams->items[0].name, "null");
+    assert_string_equal(upstreams->items[0].base_url, "http://h");
+    assert_string_equal(upstreams->items[0].apps, "a,b-*");
+    assert_string_equal(upstreams->items[1].base_url, "http://all");
+    assert_string_equal(upstreams->items[2].base_url, "http://all/");
+    config_destroy(loaded.config);
+    free(before);
+}
+
+static void the_example_shows_a_list_that_loads(void **state) {
+    char example[65536];
+    char yaml[4096] = "";
+    FILE *out = fmemopen(example, sizeof(example), "w");
+    struct loaded loaded;
+
+    (void)state;
+    assert_non_null(out);
+    config_print_example(out);
+    fclose(out);
+    const char *list = strstr(example, "\n# upstreams:\n");
+    assert_non_null(list);
+    for (const char *line = list + 1; *line != '\0'; line += strcspn(line, "\n") + 1) {
+        size_t length = strlen(yaml);
+        snprintf(yaml + length, sizeof(yaml) - length, "%.*s\n", (int)strcspn(line, "\n") - 2, line + 2);
+    }
+    write_file(yaml);
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    const struct upstreams_settings *upstreams = &load_good(&loaded)->upstreams;
+    assert_int_equal(upstreams->count, 3);
+    assert_string_equal(upstreams->items[1].fallback, "spare");
+    assert_string_equal(upstreams->items[2].canned_answer, "Please try again later.");
+    config_destroy(loaded.config);
+}
+
 static void help_and_documentation_name_every_key_within_their_width(void **state) {
     char *help = printed(config_print_help);
     char *docs = printed(config_print_docs);
@@ -143,6 +210,8 @@ int main(void) {
         cmocka_unit_test(printed_values_load_as_what_they_were),
         cmocka_unit_test(printed_texts_load_as_they_were),
         cmocka_unit_test(the_example_says_the_defaults),
+        cmocka_unit_test(a_list_is_printed_with_what_each_upstream_gives),
+        cmocka_unit_test(the_example_shows_a_list_that_loads),
         cmocka_unit_test(help_and_documentation_name_every_key_within_their_width),
     };
     return cmocka_run_group_tests(tests, enter_directory, leave_directory);

@@ -60,7 +60,7 @@ static void bytes_have_units(void **state) {
     struct config *config = load_good(&loaded);
     assert_int_equal(config->limits.log_bytes_max, 65536);
     assert_int_equal(config->routes.request_body_bytes_max, 2 << 20);
-    assert_int_equal(config->memory_warn_bytes, 3ULL << 30);
+    assert_int_equal(config->routes.memory_warn_bytes, 3ULL << 30);
     assert_int_equal(config->upstream.event_bytes_max, 1000);
     config_destroy(config);
 }
@@ -139,12 +139,67 @@ static void upstream_urls_lose_their_last_slash_but_for_sse(void **state) {
 
     (void)state;
     load(&loaded, "--upstream", "https://agent.example:8443/base//", NULL);
-    assert_string_equal(load_good(&loaded)->upstream.base_url, "https://agent.example:8443/base");
+    assert_string_equal(load_good(&loaded)->upstreams.items[0].base_url, "https://agent.example:8443/base");
     config_destroy(loaded.config);
     load(&loaded, "--upstream", "http://agent.example/events/?a=b", "--upstream-kind", "sse", NULL);
-    assert_string_equal(load_good(&loaded)->upstream.base_url, "http://agent.example/events/?a=b");
-    assert_ptr_equal(loaded.config->upstream.adapter, &adapter_sse);
+    assert_string_equal(load_good(&loaded)->upstreams.items[0].base_url, "http://agent.example/events/?a=b");
+    assert_ptr_equal(loaded.config->upstreams.items[0].adapter, &adapter_sse);
     config_destroy(loaded.config);
+}
+
+static void words_have_commas_between_them_and_no_spaces_in_them(void **state) {
+    static const char *const bad[] = {"", ",", "a,", ",a", "a,,b", "a b", "a\tb", "a\x7f", " "};
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--upstream-apps", " a , team-*,b.c ", "--cache-ignore", "", NULL);
+    assert_string_equal(load_good(&loaded)->upstream.apps, "a,team-*,b.c");
+    assert_null(loaded.config->upstream.cache.ignore);
+    config_destroy(loaded.config);
+    write_file("upstream_apps: a, team-*\ncache_ignore: \"request_id,\u00e9t\u00e9\"\n");
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    assert_string_equal(load_good(&loaded)->upstream.apps, "a,team-*");
+    assert_string_equal(loaded.config->upstream.cache.ignore, "request_id,\u00e9t\u00e9");
+    config_destroy(loaded.config);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        load(&loaded, "--upstream-apps", bad[i], NULL);
+        assert_refused_as(&loaded, "--upstream-apps: \"");
+    }
+}
+
+static void paths_begin_with_a_slash(void **state) {
+    static const char *const bad[] = {"health", "http://h/health", "/a b", "/a#b", "/\u00e9", "/a\n"};
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--upstream-health-path", "/health?deep=1", NULL);
+    assert_string_equal(load_good(&loaded)->upstream.health_path, "/health?deep=1");
+    config_destroy(loaded.config);
+    load(&loaded, "--upstream-health-path", "", NULL);
+    assert_null(load_good(&loaded)->upstream.health_path);
+    config_destroy(loaded.config);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        load(&loaded, "--upstream-health-path", bad[i], NULL);
+        assert_refused_as(&loaded, "--upstream-health-path: \"");
+    }
+}
+
+static void redis_is_a_host_a_url_or_a_socket(void **state) {
+    static const char *const good[] = {"redis.example:6380", "redis://127.0.0.1:6379/2",
+                                       "unix:/run/redis.sock"};
+    static const char *const bad[] = {"redis://h:1/x", "h:99999", "unix:run", "h:1\n"};
+    struct loaded loaded;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        load(&loaded, "--redis", good[i], NULL);
+        assert_string_equal(load_good(&loaded)->cache.redis, good[i]);
+        config_destroy(loaded.config);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        load(&loaded, "--redis", bad[i], NULL);
+        assert_refused_as(&loaded, "--redis: \"");
+    }
 }
 
 static void urls_that_are_no_upstream_are_refused(void **state) {
@@ -186,6 +241,9 @@ int main(void) {
         cmocka_unit_test(loopback_is_what_this_machine_alone_reaches),
         cmocka_unit_test(upstream_urls_lose_their_last_slash_but_for_sse),
         cmocka_unit_test(urls_that_are_no_upstream_are_refused),
+        cmocka_unit_test(words_have_commas_between_them_and_no_spaces_in_them),
+        cmocka_unit_test(paths_begin_with_a_slash),
+        cmocka_unit_test(redis_is_a_host_a_url_or_a_socket),
         cmocka_unit_test(a_smaller_log_makes_the_default_event_smaller),
     };
     return cmocka_run_group_tests(tests, enter_directory, leave_directory);

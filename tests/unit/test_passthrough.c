@@ -172,7 +172,7 @@ static void passthrough_that_is_abandoned_leaves_the_upstream(void **state) {
         ask(&fixture, &asked, requests[i].method, requests[i].target, NULL);
         assert_true(asked.request.deferred);
         asked.request.abandoned(asked.request.deferred_context);
-        assert_int_equal(upstream_client_active(fixture.context.client), 0);
+        assert_int_equal(upstream_client_active(fixture.context.caller->client), 0);
         let_go(&asked);
     }
 }
@@ -183,7 +183,7 @@ static void passthrough_whose_client_goes_in_the_middle_leaves_the_upstream(void
     ask(&fixture, &asked, METHOD_GET, "/list-apps", NULL);
     await_answer(&fixture, &asked);
     let_go(&asked);
-    assert_int_equal(upstream_client_active(fixture.context.client), 0);
+    assert_int_equal(upstream_client_active(fixture.context.caller->client), 0);
 }
 
 static bool is_open(const char *key) {

@@ -169,6 +169,7 @@ static void broadcaster_lets_no_more_wait_in_all_than_may(void **state) {
 static void broadcaster_runs_no_more_at_once_than_may(void **state) {
     (void)state;
     atomic_store(&broadcaster_limits(broadcaster)->runs_max, 2);
+    atomic_store(&broadcaster_limits(broadcaster)->runs_queued_max, 0);
     struct session *second = unit_session(broadcaster, "app/user/2");
     struct session *third = unit_session(broadcaster, "app/user/3");
     struct task *one = unit_run(&driver, session), *two = unit_run(&driver, second);
@@ -294,6 +295,7 @@ static void broadcaster_forgets_the_oldest_key_of_too_many(void **state) {
 static void broadcaster_keeps_no_key_of_a_run_that_was_refused(void **state) {
     (void)state;
     atomic_store(&broadcaster_limits(broadcaster)->runs_max, 0);
+    atomic_store(&broadcaster_limits(broadcaster)->runs_queued_max, 0);
     struct task *answer;
     struct task *refused = add_with_key("key", "body", REGISTER_RUNS_FULL, &answer);
     atomic_store(&broadcaster_limits(broadcaster)->runs_max, 1);

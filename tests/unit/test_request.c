@@ -54,6 +54,20 @@ static void query_numbers_are_whole_and_within_bounds(void **state) {
     assert_int_equal(number, 10);
 }
 
+static void request_headers_of_one_name_are_joined(void **state) {
+    (void)state;
+    const struct asked asked = {
+        .request = {.operations = &asked_operations},
+        .headers = {{"A", "1"}, {"b", "2"}, {"a", ""}, {"a", "x, y"}},
+    };
+    static const char *const expected[][2] = {{"a", "1, , x, y"}, {"B", "2"}, {"c", ""}};
+    for (size_t i = 0; i < 3; i++) {
+        char *joined = request_header_joined(&asked.request, expected[i][0]);
+        assert_string_equal(joined, expected[i][1]);
+        free(joined);
+    }
+}
+
 static void reply_headers_cannot_be_split_and_are_bounded(void **state) {
     (void)state;
     struct request request = {.path = "/"};
@@ -83,6 +97,7 @@ int main(void) {
         cmocka_unit_test(query_values_are_decoded_once),
         cmocka_unit_test(query_values_that_are_no_text_are_refused),
         cmocka_unit_test(query_numbers_are_whole_and_within_bounds),
+        cmocka_unit_test(request_headers_of_one_name_are_joined),
         cmocka_unit_test(reply_headers_cannot_be_split_and_are_bounded),
         cmocka_unit_test(reply_error_is_the_contract_s_object),
     };

@@ -130,6 +130,7 @@ static void run_limit_answers_429_with_retry_after(void **state) {
     (void)state;
     struct asked asked = {.headers = {{"Content-Type", "application/json"}}};
     broadcaster_limits(fixture.context.broadcaster)->runs_max = 0;
+    broadcaster_limits(fixture.context.broadcaster)->runs_queued_max = 0;
     ask(&fixture, &asked, METHOD_POST, RUN, BODY);
     assert_int_equal(asked.request.reply.status, 429);
     assert_non_null(answer_header(&asked, "Retry-After"));

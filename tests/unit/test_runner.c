@@ -64,10 +64,13 @@ static int tear_down(void **state) {
 static struct task *register_run(enum on_conflict on_conflict) {
     struct session *session;
     struct task *registered;
-    struct upstream_run request = {0};
+    static const struct trace no_trace;
     const struct task_options options = {.on_conflict = on_conflict, .timeout_ms = 60000, .priority = 5};
     assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
-    struct task *task = runner_create_task(context.runner, session, &options, &request);
+    struct run_plan *plan = run_plan_create(NULL, session, &no_trace, 1);
+    assert_non_null(plan);
+    plan->count = 1;
+    struct task *task = runner_create_task(context.runner, session, &options, plan);
     assert_non_null(task);
     behind = task->driver;
     task->driver = &between;

@@ -28,6 +28,49 @@ static void client_posts_the_run_as_it_should_look(void **state) {
     fixture_end(&fixture);
 }
 
+static void stream_sends_the_headers_that_its_run_brings(void **state) {
+    (void)state;
+    static const char *const whole[] = {HEAD_CHUNKED LAST_CHUNK, HEAD_CHUNKED LAST_CHUNK, NULL};
+    struct fixture fixture;
+    struct recorder recorder;
+    answers = whole;
+    fixture_begin(&fixture, serve_answers);
+    recorder_do(&recorder, &fixture);
+    assert_false(raw_server_was_sent(&fixture.server, "Last-Event-ID"));
+    assert_false(raw_server_was_sent(&fixture.server, "trace"));
+    recorder = (struct recorder){.fixture = &fixture};
+    struct upstream_run run = recorder_run(&fixture, NULL, false);
+    run.last_event_id = strdup("id 7");
+    run.traceparent = strdup("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    run.tracestate = strdup("rojo=00f067aa0ba902b7");
+    recorder_start_run(&recorder, &run);
+    recorder_await_end(&recorder);
+    assert_true(raw_server_was_sent(&fixture.server, "\r\nLast-Event-ID: id 7\r\n"));
+    assert_true(raw_server_was_sent(
+        &fixture.server, "\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"));
+    assert_true(raw_server_was_sent(&fixture.server, "\r\ntracestate: rojo=00f067aa0ba902b7\r\n"));
+    fixture_end(&fixture);
+}
+
+static void check_asked_for(const char *bytes, int64_t from_ms, int64_t to_ms) {
+    const char *const texts[] = {bytes, NULL};
+    struct fixture fixture;
+    struct recorder recorder;
+    answers = texts;
+    fixture_begin(&fixture, serve_answers);
+    recorder_do(&recorder, &fixture);
+    assert_in_range(recorder.result.retry_after_ms, from_ms, to_ms);
+    fixture_end(&fixture);
+}
+
+static void stream_tells_for_how_long_it_was_asked_to_stay_away(void **state) {
+    (void)state;
+    check_asked_for("HTTP/1.1 429 X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", 7000, 7000);
+    check_asked_for("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", 0, 0);
+    check_asked_for(HEAD_CHUNKED "d\r\nretry: 2500\n\n\r\n" LAST_CHUNK, 2500, 2500);
+    check_asked_for(HEAD_CHUNKED CHUNK_A LAST_CHUNK, 0, 0);
+}
+
 static void client_sends_paths_as_they_are_and_asks_no_proxy(void **state) {
     (void)state;
     static const char *const whole[] = {HEAD_CHUNKED LAST_CHUNK, NULL};
@@ -46,7 +89,7 @@ static void client_sends_paths_as_they_are_and_asks_no_proxy(void **state) {
     unsetenv("http_proxy");
 }
 
-static void client_takes_other_settings_from_the_next_request_on(void **state) {
+static void stream_keeps_nothing_of_its_settings(void **state) {
     (void)state;
     static const char *const whole[] = {HEAD_CHUNKED CHUNK_A LAST_CHUNK, HEAD_CHUNKED CHUNK_A LAST_CHUNK,
                                         NULL};
@@ -54,11 +97,9 @@ static void client_takes_other_settings_from_the_next_request_on(void **state) {
     struct recorder recorder = {0};
     answers = whole;
     fixture_begin(&fixture, serve_answers);
-    struct upstream_settings others = fixture.settings;
-    others.authorization = (char[]){"Bearer other"};
-    others.event_bytes_max = 0;
     recorder_start(&recorder, &fixture);
-    upstream_client_set_settings(fixture.client, &others);
+    fixture.settings.authorization = (char[]){"Bearer other"};
+    fixture.settings.event_bytes_max = 0;
     recorder_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_false(raw_server_was_sent(&fixture.server, "Bearer other"));
@@ -119,8 +160,7 @@ static void client_keeps_no_more_idle_connections_than_it_may(void **state) {
     (void)state;
     struct fixture fixture;
     fixture_begin(&fixture, serve_several_at_once);
-    fixture.settings.connections_max = 1;
-    upstream_client_set_settings(fixture.client, &fixture.settings);
+    upstream_client_set_connections_max(fixture.client, 1);
     for (size_t round = 0; round < 2; round++) {
         struct recorder recorders[AT_ONCE] = {0};
         for (size_t i = 0; i < AT_ONCE; i++)
@@ -204,8 +244,10 @@ static void stream_takes_an_event_of_many_megabytes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(client_posts_the_run_as_it_should_look),
+        cmocka_unit_test(stream_sends_the_headers_that_its_run_brings),
+        cmocka_unit_test(stream_tells_for_how_long_it_was_asked_to_stay_away),
         cmocka_unit_test(client_sends_paths_as_they_are_and_asks_no_proxy),
-        cmocka_unit_test(client_takes_other_settings_from_the_next_request_on),
+        cmocka_unit_test(stream_keeps_nothing_of_its_settings),
         cmocka_unit_test(client_uses_a_connection_again),
         cmocka_unit_test(client_uses_a_connection_again_after_the_end_marker),
         cmocka_unit_test(client_keeps_no_more_idle_connections_than_it_may),

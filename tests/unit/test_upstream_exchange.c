@@ -52,8 +52,8 @@ static void exchange_sends_the_clients_headers_but_not_those_of_the_hop(void **s
     fixture_begin(&fixture, serve_answer);
     fixture.settings.authorization = (char[]){"Bearer ours"};
     exchange_begin(&recorder, &fixture);
-    recorder.exchange = upstream_exchange_start(fixture.client, "PATCH", "/x", headers, 6, "{\"b\":2}", 7,
-                                                &exchange_callbacks, &recorder);
+    recorder.exchange = upstream_exchange_start(fixture.client, &fixture.settings, "PATCH", "/x", headers, 6,
+                                                "{\"b\":2}", 7, &exchange_callbacks, &recorder);
     exchange_await_end(&recorder);
     assert_true(raw_server_was_sent(&fixture.server, "PATCH /x HTTP/1.1\r\nHost: 127.0.0.1:"));
     assert_true(raw_server_was_sent(&fixture.server, "\r\nAccept: image/png\r\n"));

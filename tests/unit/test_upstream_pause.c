@@ -59,8 +59,8 @@ static void exchange_is_not_idle_while_it_is_paused(void **state) {
     fixture_begin(&fixture, serve_counted_bytes);
     fixture.settings.idle_timeout_ms = 50;
     exchange_begin(&recorder, &fixture);
-    recorder.exchange =
-        upstream_exchange_start(fixture.client, "GET", "/x", NULL, 0, NULL, 0, &refusing, &recorder);
+    recorder.exchange = upstream_exchange_start(fixture.client, &fixture.settings, "GET", "/x", NULL, 0, NULL,
+                                                0, &refusing, &recorder);
     bool over = false;
     recorder.resume_timer.data = &over;
     uv_timer_start(&recorder.resume_timer, note_turn, 300, 0); /* six times the idle limit */

@@ -37,10 +37,12 @@ static inline void fixture_on_closed(void *context) {
 
 static inline void fixture_begin(struct fixture *fixture,
                                  void (*serve)(struct raw_server *server, int fd, size_t connection)) {
+    static char name[] = "default";
     *fixture = (struct fixture){0};
     raw_server_start(&fixture->server, serve);
     snprintf(fixture->base_url, sizeof fixture->base_url, "http://127.0.0.1:%d", fixture->server.port);
     fixture->settings = (struct upstream_settings){
+        .name = name,
         .adapter = &adapter_adk,
         .base_url = fixture->base_url,
         .connect_timeout_ms = 5000,
@@ -54,7 +56,7 @@ static inline void fixture_begin(struct fixture *fixture,
     uv_timer_init(&fixture->loop, &fixture->patience);
     uv_timer_start(&fixture->patience, fixture_lose_patience, PATIENCE_MS, 0);
     uv_unref((uv_handle_t *)&fixture->patience);
-    fixture->client = upstream_client_create(&fixture->loop, &fixture->settings);
+    fixture->client = upstream_client_create(&fixture->loop, fixture->settings.connections_max);
     assert_non_null(fixture->client);
 }
 

@@ -1,0 +1,321 @@
+/* Admission: see scheduler.h. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) (out_of_memory = true)
+#include "broadcaster/scheduler.h"
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "broadcaster/broadcaster.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HELD_WEIGHT 8       /* the mean of how long slots are held follows the last few runs */
+#define RETRY_AFTER_MS 1000 /* while nothing is known */
+#define RETRY_AFTER_MAX_MS 300000
+
+TAILQ_HEAD(waiting_list, task);
+
+/** The runs of one app, or of one user of an app. */
+struct scheduler_group {
+    UT_hash_handle hh;
+    uint64_t members; /* runs that point here */
+    uint64_t running;
+    char name[]; /* "app" or "app/user" */
+};
+
+struct scheduler {
+    const struct broadcaster_limits *limits;
+    struct lock lock;
+    /* under the lock: */
+    struct waiting_list waiting[PRIORITY_MAX + 1]; /* each in the order of arrival */
+    uint64_t waiting_count;
+    uint64_t queued; /* reserved and waiting */
+    uint64_t running;
+    int64_t held_mean_ms;
+    struct scheduler_group *groups;
+    LIST_HEAD(, idle_waiter) idle_waiters;
+};
+
+struct scheduler *scheduler_create(const struct broadcaster_limits *limits) {
+    struct scheduler *scheduler = calloc(1, sizeof(*scheduler));
+    if (scheduler == NULL)
+        return NULL;
+    scheduler->limits = limits;
+    lock_init(&scheduler->lock);
+    for (int priority = 0; priority <= PRIORITY_MAX; priority++)
+        TAILQ_INIT(&scheduler->waiting[priority]);
+    LIST_INIT(&scheduler->idle_waiters);
+    return scheduler;
+}
+
+void scheduler_destroy(struct scheduler *scheduler) {
+    if (scheduler == NULL)
+        return;
+    assert(scheduler->running == 0 && scheduler->queued == 0 && scheduler->groups == NULL);
+    lock_finish(&scheduler->lock);
+    free(scheduler);
+}
+
+/* ---- groups -------------------------------------------------------------------------------------- */
+
+/* The group of that name, one member more. NULL: out of memory. */
+static struct scheduler_group *join_group_locked(struct scheduler *scheduler, const char *name,
+                                                 size_t length) {
+    lock_assert_held(&scheduler->lock);
+    struct scheduler_group *group;
+    HASH_FIND(hh, scheduler->groups, name, length, group);
+    if (group == NULL) {
+        group = calloc(1, sizeof(*group) + length + 1);
+        if (group == NULL)
+            return NULL;
+        memcpy(group->name, name, length);
+        bool out_of_memory = false;
+        HASH_ADD_KEYPTR(hh, scheduler->groups, group->name, length, group);
+        if (out_of_memory) {
+            free(group);
+            return NULL;
+        }
+    }
+    group->members++;
+    return group;
+}
+
+static void leave_group_locked(struct scheduler *scheduler, struct scheduler_group **group) {
+    lock_assert_held(&scheduler->lock);
+    if (*group != NULL && --(*group)->members == 0) {
+        HASH_DELETE(hh, scheduler->groups, *group);
+        free(*group);
+    }
+    *group = NULL;
+}
+
+static bool group_has_room(const struct scheduler_group *group, uint64_t running_max) {
+    return group == NULL || running_max == 0 || group->running < running_max;
+}
+
+static void leave_groups_locked(struct scheduler *scheduler, struct task *task) {
+    leave_group_locked(scheduler, &task->admission.app);
+    leave_group_locked(scheduler, &task->admission.user);
+}
+
+void scheduler_forget(struct scheduler *scheduler, struct task *task) {
+    assert(task->admission.state == ADMISSION_NONE);
+    if (task->admission.app == NULL && task->admission.user == NULL)
+        return;
+    lock_acquire(&scheduler->lock);
+    leave_groups_locked(scheduler, task);
+    lock_release(&scheduler->lock);
+}
+
+bool scheduler_prepare(struct scheduler *scheduler, struct task *task) {
+    const struct session_parts parts = session_parts(task->session);
+    size_t app_length = (size_t)parts.app_length;
+    size_t user_length = app_length + 1 + (size_t)parts.user_length;
+    struct admission *admission = &task->admission;
+    bool of_app = atomic_load(&scheduler->limits->runs_per_app_max) > 0;
+    bool of_user = atomic_load(&scheduler->limits->runs_per_user_max) > 0;
+    if (!of_app && !of_user)
+        return true;
+    lock_acquire(&scheduler->lock);
+    if (of_app)
+        admission->app = join_group_locked(scheduler, parts.app, app_length);
+    if (of_user)
+        admission->user = join_group_locked(scheduler, parts.app, user_length);
+    bool joined = (!of_app || admission->app != NULL) && (!of_user || admission->user != NULL);
+    if (!joined)
+        leave_groups_locked(scheduler, task);
+    lock_release(&scheduler->lock);
+    return joined;
+}
+
+/* ---- states -------------------------------------------------------------------------------------- */
+
+static bool may_run_locked(struct scheduler *scheduler, const struct task *task) {
+    lock_assert_held(&scheduler->lock);
+    return group_has_room(task->admission.app, atomic_load(&scheduler->limits->runs_per_app_max)) &&
+           group_has_room(task->admission.user, atomic_load(&scheduler->limits->runs_per_user_max));
+}
+
+static void count_running_locked(struct scheduler *scheduler, const struct task *task, uint64_t change) {
+    lock_assert_held(&scheduler->lock);
+    scheduler->running += change;
+    if (task->admission.app != NULL)
+        task->admission.app->running += change;
+    if (task->admission.user != NULL)
+        task->admission.user->running += change;
+}
+
+static struct waiting_list *list_of(struct scheduler *scheduler, const struct task *task) {
+    return &scheduler->waiting[task->options.priority];
+}
+
+/* The one way from state to state: keeps all counts. */
+static void change_state_locked(struct scheduler *scheduler, struct task *task, enum admission_state state) {
+    lock_assert_held(&scheduler->lock);
+    struct admission *admission = &task->admission;
+    if (admission->state == ADMISSION_WAITING) {
+        TAILQ_REMOVE(list_of(scheduler, task), task, admission.link);
+        scheduler->waiting_count--;
+    }
+    if (admission->state == ADMISSION_RESERVED || admission->state == ADMISSION_WAITING)
+        scheduler->queued--;
+    else if (admission->state == ADMISSION_GRANTED)
+        count_running_locked(scheduler, task, -(uint64_t)1);
+    admission->state = state;
+    admission->since_mono_ms = clock_mono_ms();
+    if (state == ADMISSION_WAITING) {
+        TAILQ_INSERT_TAIL(list_of(scheduler, task), task, admission.link);
+        scheduler->waiting_count++;
+    }
+    if (state == ADMISSION_RESERVED || state == ADMISSION_WAITING)
+        scheduler->queued++;
+    else if (state == ADMISSION_GRANTED)
+        count_running_locked(scheduler, task, 1);
+}
+
+/* The first of a list whose app and user have room. */
+static struct task *first_that_may_run_locked(struct scheduler *scheduler, const struct waiting_list *list) {
+    struct task *task;
+    TAILQ_FOREACH(task, list, admission.link) {
+        if (may_run_locked(scheduler, task))
+            return task;
+    }
+    return NULL;
+}
+
+/* Gives a free slot to whoever is next. Looks at no more than one run a list, but for those whose app or user
+ * has no room. */
+static struct task *grant_next_locked(struct scheduler *scheduler) {
+    lock_assert_held(&scheduler->lock);
+    if (scheduler->waiting_count == 0 || scheduler->running >= atomic_load(&scheduler->limits->runs_max))
+        return NULL;
+    int64_t aging_ms = atomic_load(&scheduler->limits->queue_aging_ms), best_rank = INT64_MAX;
+    struct task *best = NULL;
+    for (int priority = PRIORITY_MAX; priority >= PRIORITY_MIN; priority--) {
+        struct task *task = first_that_may_run_locked(scheduler, &scheduler->waiting[priority]);
+        int64_t rank = task != NULL ? task->admission.since_mono_ms - priority * aging_ms : INT64_MAX;
+        if (rank < best_rank) {
+            best = task;
+            best_rank = rank;
+        }
+    }
+    if (best == NULL)
+        return NULL;
+    change_state_locked(scheduler, best, ADMISSION_GRANTED);
+    return task_ref(best);
+}
+
+static bool has_room_locked(const struct scheduler *scheduler) {
+    return scheduler->queued < atomic_load(&scheduler->limits->runs_queued_max);
+}
+
+bool scheduler_reserve(struct scheduler *scheduler, struct task *task) {
+    lock_acquire(&scheduler->lock);
+    bool reserved = task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler);
+    if (reserved && task->admission.state == ADMISSION_NONE)
+        change_state_locked(scheduler, task, ADMISSION_RESERVED);
+    lock_release(&scheduler->lock);
+    return reserved;
+}
+
+/* What the other one had is this one's now; both are of the same app and user. */
+static enum admission_state take_over_locked(struct scheduler *scheduler, struct task *task,
+                                             struct task *from) {
+    enum admission_state state = from->admission.state;
+    change_state_locked(scheduler, from, ADMISSION_NONE);
+    change_state_locked(scheduler, task, state);
+    return state;
+}
+
+enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *task, struct task *in_place_of) {
+    lock_acquire(&scheduler->lock);
+    enum admission_state state = ADMISSION_NONE;
+    if (in_place_of != NULL)
+        state = take_over_locked(scheduler, task, in_place_of);
+    else if (scheduler->running < atomic_load(&scheduler->limits->runs_max) &&
+             may_run_locked(scheduler, task))
+        state = ADMISSION_GRANTED;
+    else if (task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler))
+        state = ADMISSION_WAITING;
+    if (state != task->admission.state)
+        change_state_locked(scheduler, task, state);
+    lock_release(&scheduler->lock);
+    return state;
+}
+
+struct task *scheduler_leave(struct scheduler *scheduler, struct task *task) {
+    lock_acquire(&scheduler->lock);
+    struct admission *admission = &task->admission;
+    if (admission->state == ADMISSION_GRANTED) {
+        int64_t held_ms = clock_mono_ms() - admission->since_mono_ms;
+        scheduler->held_mean_ms =
+            scheduler->held_mean_ms == 0
+                ? held_ms
+                : scheduler->held_mean_ms + (held_ms - scheduler->held_mean_ms) / HELD_WEIGHT;
+    }
+    if (admission->state != ADMISSION_NONE)
+        change_state_locked(scheduler, task, ADMISSION_NONE);
+    leave_groups_locked(scheduler, task);
+    struct task *next = grant_next_locked(scheduler);
+    lock_release(&scheduler->lock);
+    return next;
+}
+
+struct task *scheduler_poll(struct scheduler *scheduler) {
+    lock_acquire(&scheduler->lock);
+    struct task *next = grant_next_locked(scheduler);
+    lock_release(&scheduler->lock);
+    return next;
+}
+
+/* ---- looking, and waiting for all ---------------------------------------------------------------- */
+
+void scheduler_tell_idle(struct scheduler *scheduler) {
+    LIST_HEAD(, idle_waiter) told = LIST_HEAD_INITIALIZER(told);
+    lock_acquire(&scheduler->lock);
+    if (scheduler->running == 0 && scheduler->queued == 0) {
+        told.lh_first = scheduler->idle_waiters.lh_first;
+        LIST_INIT(&scheduler->idle_waiters);
+    }
+    lock_release(&scheduler->lock);
+    for (struct idle_waiter *waiter = LIST_FIRST(&told); waiter != NULL;) {
+        struct idle_waiter *next = LIST_NEXT(waiter, entry); /* once posted it may be gone */
+        inbox_post(waiter->inbox, &waiter->item);
+        waiter = next;
+    }
+}
+
+void scheduler_wait_idle(struct scheduler *scheduler, struct idle_waiter *waiter) {
+    lock_acquire(&scheduler->lock);
+    LIST_INSERT_HEAD(&scheduler->idle_waiters, waiter, entry);
+    lock_release(&scheduler->lock);
+    scheduler_tell_idle(scheduler);
+}
+
+static int64_t oldest_wait_locked(struct scheduler *scheduler) {
+    int64_t oldest_ms = 0, now_ms = clock_mono_ms();
+    for (int priority = PRIORITY_MIN; priority <= PRIORITY_MAX; priority++) {
+        const struct task *task = TAILQ_FIRST(&scheduler->waiting[priority]);
+        if (task != NULL && now_ms - task->admission.since_mono_ms > oldest_ms)
+            oldest_ms = now_ms - task->admission.since_mono_ms;
+    }
+    return oldest_ms;
+}
+
+void scheduler_get_info(struct scheduler *scheduler, struct scheduler_info *ret_info) {
+    lock_acquire(&scheduler->lock);
+    int64_t per_slot_ms = scheduler->running > 0 ? scheduler->held_mean_ms / (int64_t)scheduler->running : 0;
+    *ret_info = (struct scheduler_info){
+        .running = scheduler->running,
+        .queued = scheduler->queued,
+        .waiting = scheduler->waiting_count,
+        .oldest_wait_ms = oldest_wait_locked(scheduler),
+        .held_mean_ms = scheduler->held_mean_ms,
+        .retry_after_ms = scheduler->held_mean_ms == 0       ? RETRY_AFTER_MS
+                          : per_slot_ms > RETRY_AFTER_MAX_MS ? RETRY_AFTER_MAX_MS
+                                                             : per_slot_ms,
+    };
+    lock_release(&scheduler->lock);
+}

@@ -1,0 +1,99 @@
+/* How well the gateway does, and what is wrong with it: see health_report.h. */
+#include "routes/health_report.h"
+
+#include "routes/upstream_view.h"
+#include "upstream/cache.h"
+
+const char *health_status_name(enum health_status status) {
+    static const char *const names[] = {"healthy", "degraded", "critical"};
+    return names[status];
+}
+
+static void add(struct health_report *report, enum health_status status, struct health_reason reason) {
+    if (status > report->status)
+        report->status = status;
+    if (report->count < HEALTH_REASONS_MAX)
+        report->reasons[report->count++] = reason;
+}
+
+/* ---- upstreams ----------------------------------------------------------------------------------- */
+
+static void judge_upstream(struct health_report *report, const struct upstream_view *view) {
+    const char *name = view->settings->name;
+    if (!view->is_healthy)
+        add(report, HEALTH_DEGRADED,
+            (struct health_reason){"upstream_unhealthy", "The last health check of the upstream failed.",
+                                   name, 0, 0});
+    if (view->has_breaker && view->breaker.state == BREAKER_OPEN)
+        add(report, HEALTH_DEGRADED,
+            (struct health_reason){"breaker_open", "The circuit breaker keeps calls away from the upstream.",
+                                   name, 0, 0});
+    if (view->has_breaker && view->breaker.state == BREAKER_HALF_OPEN)
+        add(report, HEALTH_DEGRADED,
+            (struct health_reason){
+                "breaker_half_open",
+                "The circuit breaker lets a few calls through to see whether the upstream is back.", name, 0,
+                0});
+}
+
+static void judge_upstreams(struct health_report *report, const struct upstream_caller *caller) {
+    struct upstream_view view;
+    bool one_can_take = false;
+    for (size_t i = 0; i < caller->upstreams->count && !one_can_take; i++) {
+        upstream_view_get(caller, i, &view);
+        one_can_take = view.can_take;
+    }
+    if (!one_can_take)
+        add(report, HEALTH_CRITICAL,
+            (struct health_reason){"no_upstream", "No upstream can take a run.", NULL, 0, 0});
+    for (size_t i = 0; i < caller->upstreams->count; i++) {
+        upstream_view_get(caller, i, &view);
+        judge_upstream(report, &view);
+    }
+}
+
+/* ---- the gateway --------------------------------------------------------------------------------- */
+
+static void judge_share(struct health_report *report, const char *code, const char *message, uint64_t value,
+                        uint64_t maximum, uint64_t percent) {
+    uint64_t limit = maximum * percent / 100;
+    if (value > limit)
+        add(report, HEALTH_DEGRADED, (struct health_reason){code, message, NULL, value, limit});
+}
+
+static void judge_memory(struct health_report *report, uint64_t bytes, uint64_t limit) {
+    if (limit > 0 && bytes > limit)
+        add(report, bytes > 2 * limit ? HEALTH_CRITICAL : HEALTH_DEGRADED,
+            (struct health_reason){"memory_high",
+                                   "Events, sessions and subscribers take more memory than they should.",
+                                   NULL, bytes, limit});
+}
+
+static void judge_redis(struct health_report *report, struct cache *cache) {
+    struct cache_info info = {.redis_state = REDIS_OFF};
+    if (cache != NULL)
+        cache_get_info(cache, &info);
+    if (info.redis_state == REDIS_AWAY)
+        add(report, HEALTH_DEGRADED,
+            (struct health_reason){"redis_away", "Redis does not answer: runs are kept in memory alone.",
+                                   NULL, 0, 0});
+}
+
+void health_report_make(const struct routes_context *context, struct health_report *ret_report) {
+    const struct routes_settings *settings = context->settings;
+    const struct broadcaster_limits *limits = broadcaster_limits(context->broadcaster);
+    struct broadcaster_stats stats;
+    broadcaster_get_stats(context->broadcaster, &stats);
+    *ret_report = (struct health_report){.status = HEALTH_HEALTHY};
+    if (broadcaster_is_draining(context->broadcaster))
+        add(ret_report, HEALTH_DEGRADED,
+            (struct health_reason){"draining", "The gateway is about to stop and takes no new runs.", NULL, 0,
+                                   0});
+    judge_upstreams(ret_report, context->caller);
+    judge_share(ret_report, "queue_high", "Nearly as many runs wait as may.", stats.runs_queued,
+                limits->runs_queued_max, settings->health_queue_percent);
+    judge_share(ret_report, "sessions_high", "Nearly as many sessions are open as may be.", stats.sessions,
+                limits->sessions_max, settings->health_sessions_percent);
+    judge_memory(ret_report, broadcaster_memory(&stats), settings->memory_warn_bytes);
+    judge_redis(ret_report, context->cache);
+}

@@ -1,0 +1,31 @@
+/* How well the gateway does, and what is wrong with it. */
+#ifndef SLUICE_ROUTES_HEALTH_REPORT_H
+#define SLUICE_ROUTES_HEALTH_REPORT_H
+
+#include "routes/context.h"
+
+enum health_status { HEALTH_HEALTHY, HEALTH_DEGRADED, HEALTH_CRITICAL };
+
+struct health_reason {
+    const char *code;
+    const char *message;
+    const char *upstream;  /* that it is about; NULL: none */
+    uint64_t value, limit; /* what is above what; both 0: it is about no number */
+};
+
+/** More are not told; the status counts all. */
+#define HEALTH_REASONS_MAX 64
+
+/** The strings of a report last as long as the context's settings. */
+struct health_report {
+    enum health_status status; /* the worst that one of the reasons makes of it */
+    struct health_reason reasons[HEALTH_REASONS_MAX];
+    size_t count;
+};
+
+void health_report_make(const struct routes_context *context, struct health_report *ret_report);
+
+/** "healthy", "degraded", "critical" */
+const char *health_status_name(enum health_status status);
+
+#endif

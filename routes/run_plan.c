@@ -1,0 +1,99 @@
+/* What a run asks of the upstreams: see run_plan.h. */
+#include "routes/run_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool build_for_flight(struct flight_request *request, const struct upstream_settings *settings,
+                             struct upstream_run *ret_run, const char **ret_message) {
+    return run_plan_build(CONTAINER_OF(request, struct run_plan, flight), settings, ret_run, ret_message);
+}
+
+static void destroy_with_flight(struct flight_request *request) {
+    run_plan_destroy(CONTAINER_OF(request, struct run_plan, flight));
+}
+
+struct run_plan *run_plan_create(const struct upstream_caller *caller, struct session *session,
+                                 const struct trace *trace, size_t steps_max) {
+    struct run_plan *plan = calloc(1, sizeof(*plan) + steps_max * sizeof(plan->steps[0]));
+    if (plan == NULL)
+        return NULL;
+    plan->flight = (struct flight_request){.build = build_for_flight, .destroy = destroy_with_flight};
+    plan->caller = caller;
+    plan->session = session_ref(session);
+    memcpy(plan->trace_id, trace->id, sizeof(plan->trace_id));
+    plan->is_sampled = trace->sampled;
+    plan->tracestate =
+        trace->state[0] != '\0' ? strdup(trace->state) : NULL; /* without memory the trace goes on */
+    return plan;
+}
+
+void run_plan_destroy(struct run_plan *plan) {
+    if (plan == NULL)
+        return;
+    for (size_t i = 0; i < plan->count; i++)
+        upstream_run_finish(&plan->steps[i].request);
+    free(plan->tracestate);
+    free(plan->cache_key);
+    recording_unref(plan->found);
+    session_unref(plan->session);
+    free(plan);
+}
+
+/* Whether what is asked cannot be needed a second time. */
+static bool is_asked_once(const struct run_plan *plan, const struct upstream_settings *settings) {
+    return plan->count == 1 && settings->retry.attempts_max <= 1 && !settings->resumable;
+}
+
+static bool copy_text(const char *text, char **ret_copy) {
+    *ret_copy = text != NULL ? strdup(text) : NULL;
+    return text == NULL || *ret_copy != NULL;
+}
+
+static bool copy_request(const struct upstream_run *from, struct upstream_run *ret_copy) {
+    *ret_copy = (struct upstream_run){.adapter = from->adapter, .body_length = from->body_length};
+    ret_copy->body = malloc(from->body_length + 1);
+    if (ret_copy->body != NULL)
+        memcpy(ret_copy->body, from->body, from->body_length + 1);
+    return copy_text(from->url, &ret_copy->url) && copy_text(from->session_url, &ret_copy->session_url) &&
+           ret_copy->body != NULL;
+}
+
+/* The trace goes on at the upstream; without memory for that, the run goes on without its trace. */
+static void add_trace(const struct run_plan *plan, struct upstream_run *request) {
+    char parent[TRACE_PARENT_SIZE];
+    if (!trace_make_parent(plan->trace_id, plan->is_sampled, parent))
+        return;
+    request->traceparent = strdup(parent);
+    if (request->traceparent != NULL && plan->tracestate != NULL)
+        request->tracestate = strdup(plan->tracestate);
+}
+
+static struct run_step *find_step(struct run_plan *plan, size_t upstream) {
+    for (size_t i = 0; i < plan->count; i++) {
+        if (plan->steps[i].upstream == upstream)
+            return &plan->steps[i];
+    }
+    return NULL;
+}
+
+bool run_plan_build(struct run_plan *plan, const struct upstream_settings *settings,
+                    struct upstream_run *ret_run, const char **ret_message) {
+    size_t upstream = (size_t)(settings - plan->caller->settings.items);
+    struct run_step *step = find_step(plan, upstream);
+    if (step == NULL || step->request.url == NULL) { /* or asked once, before a reload allowed retries */
+        *ret_message = "The run cannot be made for this upstream.";
+        return false;
+    }
+    if (is_asked_once(plan, settings)) {
+        *ret_run = step->request;
+        step->request = (struct upstream_run){.adapter = step->request.adapter};
+    } else if (!copy_request(&step->request, ret_run)) {
+        upstream_run_finish(ret_run);
+        *ret_message = "There is no memory for the request.";
+        return false;
+    }
+    ret_run->session_exists = session_is_known_by(plan->session, (uint32_t)upstream);
+    add_trace(plan, ret_run);
+    return true;
+}

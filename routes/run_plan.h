@@ -1,0 +1,40 @@
+/* What a run asks of the upstreams: of the one that was chosen for it, and of those that it falls back to. It
+ * may outlive its run: what others wait for as well goes on (upstream/follower.h). On one worker's thread. */
+#ifndef SLUICE_ROUTES_RUN_PLAN_H
+#define SLUICE_ROUTES_RUN_PLAN_H
+
+#include "routes/context.h"
+#include "routes/traceparent.h"
+#include "upstream/cache_key.h"
+#include "upstream/follower.h"
+
+/** What is asked of one upstream. */
+struct run_step {
+    size_t upstream;
+    struct upstream_run request;
+};
+
+struct run_plan {
+    struct flight_request flight; /* whoever shares the answer asks by it */
+    const struct upstream_caller *caller;
+    struct session *session; /* a reference */
+    char trace_id[TRACE_ID_SIZE];
+    bool is_sampled;
+    char *tracestate;        /* NULL: none */
+    char *cache_key;         /* what its answer is kept under; NULL: it is not */
+    struct recording *found; /* a reference: its answer is at hand; NULL: it is not */
+    size_t count;            /* of the steps, at least 1 */
+    struct run_step steps[]; /* in the order in which they are asked */
+};
+
+/** A plan without steps, with room for `steps_max`. The session is referenced. NULL: out of memory. */
+struct run_plan *run_plan_create(const struct upstream_caller *caller, struct session *session,
+                                 const struct trace *trace, size_t steps_max) MUST_CHECK;
+void run_plan_destroy(struct run_plan *plan); /* takes NULL */
+
+/** Makes the request for one upstream, as build() of struct upstream_call_callbacks (upstream/call.h) has it.
+ */
+bool run_plan_build(struct run_plan *plan, const struct upstream_settings *settings,
+                    struct upstream_run *ret_run, const char **ret_message);
+
+#endif

@@ -1,0 +1,247 @@
+/* The work of a run: what it asks of the upstream, what comes of it, and the end. See runner_internal.h. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "routes/json_writer.h"
+#include "routes/runner_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_DATA_MAX 4096
+
+static const struct run_source from_follower;
+
+static const struct upstream_settings *settings_of(const struct run *run) {
+    return &run->runner->context->caller->settings.items[atomic_load(&run->task->upstream)];
+}
+
+static bool build(void *context, const struct upstream_settings *settings, struct upstream_run *ret_run,
+                  const char **ret_message) {
+    struct run *run = context;
+    return run_plan_build(run->plan, settings, ret_run, ret_message);
+}
+
+/* ---- what comes of it: the callbacks of calls and followers
+ * ------------------------------------------------------------------------ */
+
+static void on_sent(void *context) {
+    struct run *run = context;
+    int64_t now_ms = clock_mono_ms();
+    atomic_store(&run->task->sent_mono_ms, now_ms);
+    metrics_observe_ms(HISTOGRAM_EXECUTION_DELAY, now_ms - run->task->due_mono_ms);
+}
+
+/* Ends a run that has used up a budget of this room's settings. */
+static bool is_within(struct run *run, uint64_t used, uint64_t used_max, const char *message) {
+    if (used_max == 0 || used <= used_max)
+        return true;
+    task_end(run->task, TASK_FAILED, REASON_LIMIT, 0, message);
+    return false;
+}
+
+/* Whether the event may be published. */
+static bool fits_budgets(struct run *run, const struct sse_event *event) {
+    const struct routes_settings *settings = run->runner->context->settings;
+    run->events++;
+    run->bytes += event->data_length;
+    return is_within(run, run->events, settings->run_events_max,
+                     "The run has used up its budget of events.") &&
+           is_within(run, run->bytes, settings->run_bytes_max, "The run has used up its budget of bytes.");
+}
+
+/* Tokens are told by an event after they were spent: it is published before the run ends for them. They are
+ * looked for only if there is a budget: the search is 4 % of the instructions of a relayed event. */
+static bool fits_token_budget(struct run *run, const struct sse_event *event) {
+    const struct routes_settings *settings = run->runner->context->settings;
+    const struct adapter *adapter = settings_of(run)->adapter;
+    if (settings->run_tokens_max == 0 || adapter->count_tokens == NULL ||
+        !adapter->count_tokens(event->data, event->data_length, &run->tokens))
+        return true;
+    atomic_store(&run->task->tokens, run->tokens);
+    return is_within(run, run->tokens, settings->run_tokens_max, "The run has used up its budget of tokens.");
+}
+
+static void note_first_event(const struct run *run) {
+    struct task *task = run->task;
+    enum follower_source source =
+        run->source == &from_follower ? follower_source(run->follower) : FOLLOWER_UPSTREAM;
+    if (follower_source_is_cached(source))
+        atomic_store(&task->cached, true);
+    if (source == FOLLOWER_UPSTREAM &&
+        !atomic_load(&task->canned)) /* else it heard of another session, or none */
+        session_note_known_by(task->session, atomic_load(&task->upstream));
+    metrics_observe_ms(HISTOGRAM_FIRST_EVENT_DELAY, clock_mono_ms() - task->due_mono_ms);
+}
+
+static bool publish(struct task *task, const struct sse_event *event) {
+    struct frame *frame = frame_create(FRAME_EVENT, task->serial, event->type, event->type_length,
+                                       event->data, event->data_length);
+    if (frame == NULL)
+        task_end(task, TASK_FAILED, REASON_INTERNAL, 0, "out of memory");
+    return frame != NULL && task_publish(task, frame);
+}
+
+static bool on_event(void *context, const struct sse_event *event) {
+    struct run *run = context;
+    if (run->events == 0)
+        note_first_event(run);
+    bool goes_on = fits_budgets(run, event) && publish(run->task, event) && fits_token_budget(run, event);
+    if (!goes_on)
+        run->source = NULL;
+    return goes_on;
+}
+
+/* A burst from the upstream must not push events out of the log that a worker had no time yet to write. Ours
+ * writes at once; for the others the stream takes a breath. */
+static bool may_read(void *context) {
+    struct run *run = context;
+    if (!task_is_ahead(run->task))
+        return true;
+    fanout_flush(run->runner->context->fanout);
+    if (!task_is_ahead(run->task))
+        return true;
+    runner_hold(run);
+    return false;
+}
+
+static enum task_reason reason_of(enum upstream_end end) {
+    switch (end) {
+    case UPSTREAM_COMPLETED:
+        return REASON_NONE;
+    case UPSTREAM_CONNECT:
+        return REASON_UPSTREAM_CONNECT;
+    case UPSTREAM_STATUS:
+        return REASON_UPSTREAM_STATUS;
+    case UPSTREAM_ERROR:
+        return REASON_UPSTREAM_ERROR;
+    case UPSTREAM_TRUNCATED:
+        return REASON_UPSTREAM_TRUNCATED;
+    case UPSTREAM_PROTOCOL:
+        return REASON_UPSTREAM_PROTOCOL;
+    case UPSTREAM_IDLE:
+        return REASON_UPSTREAM_IDLE;
+    case UPSTREAM_LIMIT:
+        return REASON_LIMIT;
+    case UPSTREAM_REFUSED:
+        return REASON_CIRCUIT_OPEN;
+    case UPSTREAM_CROWDED:
+        return REASON_UPSTREAM_LIMITED;
+    case UPSTREAM_INTERNAL:
+        break;
+    }
+    return REASON_INTERNAL;
+}
+
+static struct frame *make_retry_frame(const struct task *task, const struct upstream_retry *retry) {
+    struct json_writer json;
+    json_writer_init(&json, RETRY_DATA_MAX);
+    json_begin_object(&json, NULL);
+    json_add_string(&json, "task_id", task->id);
+    json_add_number(&json, "attempt", retry->attempt);
+    json_add_number(&json, "delay_ms", retry->delay_ms);
+    json_add_string(&json, "reason", task_reason_name(reason_of(retry->failure.end)));
+    json_add_string(&json, "upstream", retry->upstream);
+    json_add_bool(&json, "fallback", retry->is_fallback);
+    json_add_bool(&json, "resumption", retry->is_resumption);
+    json_add_bool(&json, "canned", retry->upstream == NULL);
+    json_add_string(&json, "message", retry->failure.message);
+    json_end_object(&json);
+    struct frame *frame = json.failed ? NULL
+                                      : frame_create(FRAME_RUN_RETRY, task->serial, "run.retry",
+                                                     strlen("run.retry"), json.text.bytes, json.text.length);
+    json_writer_finish(&json);
+    return frame;
+}
+
+static void note_upstream(const struct run *run, const char *name) {
+    size_t upstream = upstreams_find(&run->runner->context->caller->settings, name);
+    if (upstream != UPSTREAM_NONE)
+        atomic_store(&run->task->upstream, (uint32_t)upstream);
+}
+
+/* Without memory for it, another attempt is made without being told. */
+static void on_retry(void *context, const struct upstream_retry *retry) {
+    struct run *run = context;
+    struct task *task = run->task;
+    struct frame *frame = make_retry_frame(task, retry);
+    if (frame != NULL)
+        task_announce(task, frame);
+    atomic_fetch_add(&task->retries, 1);
+    if (retry->upstream == NULL)
+        atomic_store(&task->canned, true);
+    else
+        note_upstream(run, retry->upstream);
+    log_warn("run_retried", LOG_STR("task_id", task->id), LOG_STR("session", task->session->key),
+             LOG_STR("trace_id", task->trace_id), LOG_INT("attempt", retry->attempt),
+             LOG_INT("delay_ms", retry->delay_ms),
+             LOG_STR("upstream", retry->upstream != NULL ? retry->upstream : ""),
+             LOG_STR("message", retry->failure.message));
+}
+
+static void on_end(void *context, const struct upstream_result *result) {
+    struct run *run = context;
+    run->source = NULL;
+    bool completed = result->end == UPSTREAM_COMPLETED;
+    task_end(run->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end),
+             completed ? 0 : result->http_status, result->message);
+}
+
+static const struct upstream_call_callbacks callbacks = {.build = build,
+                                                         .on_sent = on_sent,
+                                                         .on_retry = on_retry,
+                                                         .on_event = on_event,
+                                                         .may_read = may_read,
+                                                         .on_end = on_end};
+
+/* ---- where it comes from ------------------------------------------------------------------------- */
+
+static void call_resume(struct run *run) {
+    upstream_call_resume(run->call);
+}
+
+static void call_cancel(struct run *run) {
+    upstream_call_cancel(run->call);
+}
+
+static void resume_follower(struct run *run) {
+    follower_resume(run->follower);
+}
+
+static void cancel_follower(struct run *run) {
+    follower_cancel(run->follower);
+}
+
+static const struct run_source from_call = {.resume = call_resume, .cancel = call_cancel};
+static const struct run_source from_follower = {.resume = resume_follower, .cancel = cancel_follower};
+
+static bool start_call(struct run *run) {
+    run->call =
+        upstream_call_start(run->runner->context->caller, run->plan->steps[0].upstream, &callbacks, run);
+    run->source = run->call != NULL ? &from_call : NULL;
+    return run->call != NULL;
+}
+
+/* The plan goes over to the flight, if there is to be one. */
+static bool start_follower(struct run *run) {
+    struct run_plan *plan = run->plan;
+    size_t upstream = plan->steps[0].upstream;
+    const struct follower_start start = {
+        .key = plan->cache_key,
+        .upstream = upstream,
+        .policy = &run->runner->context->caller->settings.items[upstream].cache,
+        .found = plan->found,
+        .request = &plan->flight,
+        .callbacks = &callbacks,
+        .context = run,
+    };
+    plan->found = NULL;
+    run->plan = NULL;
+    run->follower = follower_start(run->runner->context->cache_worker, &start);
+    run->source = run->follower != NULL ? &from_follower : NULL;
+    return run->follower != NULL;
+}
+
+bool run_work_start(struct run *run) {
+    return run->plan->cache_key != NULL ? start_follower(run) : start_call(run);
+}

@@ -1,0 +1,46 @@
+/* What the files of the runner share: the runner, and a run, the payload of a task. On the worker's thread.
+ */
+#ifndef SLUICE_ROUTES_RUNNER_INTERNAL_H
+#define SLUICE_ROUTES_RUNNER_INTERNAL_H
+
+#include "routes/runner.h"
+
+struct runner {
+    struct task_driver driver;
+    struct routes_context *context;
+    size_t active;
+};
+
+/* The payload of a task. */
+struct run {
+    struct runner *runner;
+    struct task *task;               /* a reference */
+    struct run_plan *plan;           /* NULL: a follower has taken it over */
+    const struct run_source *source; /* what its events come from; NULL: not started, or it has ended */
+    union {
+        struct upstream_call *call;
+        struct follower *follower;
+    };
+    uv_timer_t timer;
+    bool timer_open;
+    bool held;         /* may_read() said no: the timer lets it go on */
+    bool start_came;   /* on_start() was called */
+    bool awaits_start; /* it has ended, and on_start() will still be called */
+    bool ended;
+    int64_t deadline_mono_ms; /* 0: it has not started */
+    uint64_t events, bytes, tokens;
+};
+
+/** A call to the upstream, or a follower of one that is shared or recorded. */
+struct run_source {
+    void (*resume)(struct run *run);
+    void (*cancel)(struct run *run);
+};
+
+/** Starts the work of a run that may start: run->source. False: out of memory. */
+bool run_work_start(struct run *run) MUST_CHECK;
+
+/** Holds the events for a moment, because of may_read(). */
+void runner_hold(struct run *run);
+
+#endif

@@ -1,0 +1,41 @@
+/* W3C Trace Context, level 1: the trace that a request belongs to is taken from its headers, or begun, and
+ * passed on to the upstream with a parent id of our own.
+ *
+ *     struct trace trace;
+ *     trace_read_request(&trace, request);
+ *     if (!trace_make_parent(trace.id, trace.sampled, parent))  // for each request to the upstream
+ *         ...;
+ *
+ * A gateway records nothing: it takes the flag `sampled` as it came, and begins traces without it.
+ */
+#ifndef SLUICE_ROUTES_TRACEPARENT_H
+#define SLUICE_ROUTES_TRACEPARENT_H
+
+#include "base/attributes.h"
+
+#include <stdbool.h>
+
+#define TRACE_ID_SIZE 33     /* 32 hexadecimal digits and a NUL */
+#define TRACE_PARENT_SIZE 56 /* 00-<trace id>-<parent id>-<flags> */
+#define TRACE_STATE_MAX 512
+
+struct request;
+
+struct trace {
+    char id[TRACE_ID_SIZE]; /* for log lines too; "" if there was no randomness to make one of */
+    bool sampled;
+    char state[TRACE_STATE_MAX + 1]; /* what is to be sent as tracestate; "": nothing */
+};
+
+/** Reads the two headers of a request. Several of one name count as one with commas between them. */
+void trace_read_request(struct trace *ret_trace, const struct request *request);
+
+/** Reads the two headers, NULL if absent. Without a valid traceparent a trace is begun and tracestate is not
+ * looked at; an invalid tracestate is left out, of one that is too long whole members are. */
+void trace_read(struct trace *ret_trace, const char *traceparent, const char *tracestate);
+
+/** Writes a traceparent of the trace of this id with a new parent id. False: there is no randomness, or no
+ * trace. */
+bool trace_make_parent(const char *trace_id, bool sampled, char out[TRACE_PARENT_SIZE]) MUST_CHECK;
+
+#endif

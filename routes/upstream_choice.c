@@ -1,0 +1,68 @@
+/* Which upstream a request is for: see upstream_choice.h. */
+#include "routes/upstream_choice.h"
+
+#include "base/metrics.h"
+
+#include <string.h>
+
+const struct upstream_settings *upstream_at(const struct request *request, size_t index) {
+    return &request->context->caller->settings.items[index];
+}
+
+static uint64_t affinity_of(const char *session_key) {
+    return idempotency_hash(session_key, strlen(session_key));
+}
+
+size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key) {
+    const struct upstream_caller *caller = request->context->caller;
+    bool can_take;
+    int64_t retry_after_ms;
+    size_t index = upstreams_choose(caller->upstreams, &caller->settings, app, affinity_of(session_key),
+                                    &can_take, &retry_after_ms);
+    if (index == UPSTREAM_NONE) {
+        reply_error(request, 404, "unknown_app", "No upstream serves this app.");
+        return UPSTREAM_NONE;
+    }
+    if (can_take)
+        return index;
+    metrics_add(METRIC_RUNS_REFUSED, 1);
+    reply_retry_after(request, retry_after_ms);
+    reply_error(request, 503, "circuit_open",
+                "The upstream has failed too often and is given time to recover.");
+    return UPSTREAM_NONE;
+}
+
+size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {
+    const struct upstream_caller *caller = request->context->caller;
+    bool can_take;
+    int64_t retry_after_ms;
+    if (app[0] != '\0')
+        return upstreams_choose(caller->upstreams, &caller->settings, app, affinity_of(session_key),
+                                &can_take, &retry_after_ms);
+    for (size_t i = 0; i < caller->settings.count; i++) {
+        if (caller->settings.items[i].adapter == &adapter_adk)
+            return i;
+    }
+    return UPSTREAM_NONE;
+}
+
+bool upstream_is_canned_now(const struct request *request, size_t index) {
+    const struct upstream_caller *caller = request->context->caller;
+    bool has_canned = false;
+    for (size_t i = index; i != UPSTREAM_NONE; i = upstreams_fallback(&caller->settings, i)) {
+        struct breaker *breaker = caller->upstreams->items[i].breaker;
+        if (breaker == NULL || breaker_would_pass(breaker, NULL))
+            return false;
+        has_canned = has_canned || caller->settings.items[i].canned_answer != NULL;
+    }
+    return has_canned;
+}
+
+bool upstream_has_kind(const struct request *request, const struct adapter *adapter) {
+    const struct upstreams_settings *settings = &request->context->caller->settings;
+    for (size_t i = 0; i < settings->count; i++) {
+        if (settings->items[i].adapter == adapter)
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,25 @@
+/* Which upstream a request is for. */
+#ifndef SLUICE_ROUTES_UPSTREAM_CHOICE_H
+#define SLUICE_ROUTES_UPSTREAM_CHOICE_H
+
+#include "routes/request.h"
+
+/** The settings of the upstream of that index. */
+const struct upstream_settings *upstream_at(const struct request *request, size_t index);
+
+/** The upstream for a run of this app in this session, which stays with it as long as it can. UPSTREAM_NONE:
+ * the reply says why there is none, or why none takes a run now. */
+size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key);
+
+/** The upstream that keeps this app's sessions and answers other questions about it; "": the first of kind
+ * adk. Whether it takes runs now does not matter. UPSTREAM_NONE: there is none; nothing is replied. */
+size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key);
+
+/** Whether a run that begins at this upstream would get the canned answer just now: the breaker of none in
+ * its chain lets it pass. */
+bool upstream_is_canned_now(const struct request *request, size_t index);
+
+/** Whether one of the upstreams is of this kind. */
+bool upstream_has_kind(const struct request *request, const struct adapter *adapter);
+
+#endif

@@ -1,0 +1,28 @@
+/* What one upstream stands at, for whoever shows or judges it: /metrics, /stats, /health. */
+#ifndef SLUICE_ROUTES_UPSTREAM_VIEW_H
+#define SLUICE_ROUTES_UPSTREAM_VIEW_H
+
+#include "upstream/call.h"
+
+struct json_writer;
+
+struct upstream_view {
+    const struct upstream_settings *settings;
+    uint64_t in_phase[UPSTREAM_PHASE_COUNT];
+    uint64_t calls, failures, retries, resumptions, fallbacks, canned;
+    struct breaker_info breaker;
+    struct limiter_info limiter;
+    bool has_breaker, has_limiter;
+    bool is_checked, is_healthy; /* one that is not checked is healthy */
+    bool can_take;               /* calls, be they few */
+    int score;                   /* 0..100; without a breaker all or nothing */
+};
+
+/** Looks at the upstream of that index. */
+void upstream_view_get(const struct upstream_caller *caller, size_t index, struct upstream_view *ret_view);
+
+/** Writes all upstreams as the member "upstreams", an array: their states alone, or everything. */
+void upstream_view_write_states(struct json_writer *json, const struct upstream_caller *caller);
+void upstream_view_write_all(struct json_writer *json, const struct upstream_caller *caller);
+
+#endif

@@ -1,0 +1,233 @@
+/* A call: its life, and what is tried next. See call.h. */
+#include "upstream/call_internal.h"
+
+#include "base/clock.h"
+#include "upstream/call_rules.h"
+#include "upstream/retry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct upstream_call *call_of(uv_timer_t *timer) {
+    return CONTAINER_OF(timer, struct upstream_call, timer);
+}
+
+void call_set_phase(struct upstream_call *call, size_t index, enum upstream_phase phase) {
+    if (call->phase != UPSTREAM_PHASE_COUNT)
+        atomic_fetch_sub_explicit(&call_upstream(call)->in_phase[call->phase], 1, memory_order_relaxed);
+    call->index = index;
+    call->phase = phase;
+    if (phase != UPSTREAM_PHASE_COUNT)
+        call_count(&call_upstream(call)->in_phase[phase]);
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------- */
+
+void call_free_if_unused(struct upstream_call *call) {
+    if (!call->is_closed || call->attempt.ticket_is_due)
+        return;
+    call->caller->calls--;
+    resume_point_finish(&call->point);
+    free(call->failure_message);
+    free(call);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    struct upstream_call *call = CONTAINER_OF(handle, struct upstream_call, timer);
+    call->is_closed = true;
+    call_free_if_unused(call);
+}
+
+/** Nothing is told any more. The call stays until the loop has closed its timer, whoever is still in it. */
+static void close_call(struct upstream_call *call) {
+    call->has_ended = true;
+    attempt_end(call, NULL);
+    call_set_phase(call, call->index, UPSTREAM_PHASE_COUNT);
+    uv_close((uv_handle_t *)&call->timer, on_timer_closed);
+}
+
+static void end_call(struct upstream_call *call, const struct upstream_result *result) {
+    close_call(call);
+    call->callbacks.on_end(call->context, result);
+}
+
+void upstream_call_cancel(struct upstream_call *call) {
+    if (!call->has_ended)
+        close_call(call);
+}
+
+/** Keeps why it failed, for the case that nothing better comes. What was refused says less than what was
+ * tried. */
+static void keep_failure(struct upstream_call *call, const struct upstream_result *result, bool was_made) {
+    if (call->has_failed && !was_made)
+        return;
+    free(call->failure_message);
+    call->failure_message = strdup(result->message);
+    call->failure = *result;
+    call->failure.message = call->failure_message != NULL ? call->failure_message : "";
+    call->has_failed = true;
+}
+
+/* ---- the canned answer ------------------------------------------------------------------------------- */
+
+/** The upstream whose canned answer is given: the first in the chain that has one, or UPSTREAM_NONE. */
+static size_t find_canned(const struct upstream_call *call) {
+    const struct upstreams_settings *settings = &call->caller->settings;
+    size_t index = call->first;
+    for (size_t i = 0; i < settings->count && index != UPSTREAM_NONE; i++) {
+        if (settings->items[index].canned_answer != NULL)
+            return index;
+        index = upstreams_fallback(settings, index);
+    }
+    return UPSTREAM_NONE;
+}
+
+static bool tell_event(struct upstream_call *call, const char *data) {
+    static const char type[] = "message";
+    const struct sse_event event = {.type = type,
+                                    .type_length = strlen(type),
+                                    .data = data,
+                                    .data_length = strlen(data),
+                                    .last_event_id = ""};
+    if (!call->callbacks.on_event(call->context, &event))
+        upstream_call_cancel(call);
+    return !call->has_ended;
+}
+
+static void on_canned_due(uv_timer_t *timer) {
+    static const struct upstream_result completed = {.end = UPSTREAM_COMPLETED, .message = ""};
+    struct upstream_call *call = call_of(timer);
+    const struct upstreams_settings *settings = &call->caller->settings;
+    const struct adapter *adapter = settings->items[call->first].adapter;
+    size_t index = find_canned(call); /* a reload may have taken it away */
+    char *data = index != UPSTREAM_NONE ? adapter->say(settings->items[index].canned_answer) : NULL;
+    if (data == NULL) {
+        end_call(call, &call->failure);
+        return;
+    }
+    call_count(&call->caller->upstreams->items[index].canned);
+    if (tell_event(call, data) && (adapter->done_data == NULL || tell_event(call, adapter->done_data)))
+        end_call(call, &completed);
+    free(data);
+}
+
+/* ---- what comes next --------------------------------------------------------------------------------- */
+
+static void on_attempt_due(uv_timer_t *timer) {
+    attempt_begin(call_of(timer));
+}
+
+/** Tells of the next attempt, and leaves it to the loop. The callback may cancel the call. */
+static void try_later(struct upstream_call *call, struct upstream_retry *retry, uv_timer_cb on_due) {
+    uv_timer_start(&call->timer, on_due, (uint64_t)retry->delay_ms, 0);
+    retry->attempt = call->attempts + 1;
+    call->callbacks.on_retry(call->context, retry);
+}
+
+/** When to ask the same upstream again, or -1. A stream that broke off brought events: that it did is not one
+ * of the attempts without any. */
+static int64_t again_in_ms(const struct upstream_call *call, const struct upstream_result *result) {
+    struct retry_settings bounds = call_settings(call)->retry;
+    int64_t elapsed_ms = clock_mono_ms() - call->tries_mono_ms;
+    unsigned failed = call->tries;
+    if (call->has_event) {
+        bounds.attempts_max++;
+        failed++;
+    }
+    return retry_delay_ms(&bounds, failed, elapsed_ms, result->retry_after_ms);
+}
+
+static bool may_ask_again(const struct upstream_call *call, const struct upstream_result *result,
+                          bool was_made) {
+    const struct upstream_settings *settings = call_settings(call);
+    if (!call->has_event)
+        return was_made && retry_may_pass(result);
+    bool is_resumable = settings->resumable && settings->adapter == &adapter_sse;
+    return is_resumable && resume_point_id(&call->point) != NULL && call_may_resume(result);
+}
+
+static bool ask_again(struct upstream_call *call, const struct upstream_result *result) {
+    if (call->tries == 0)
+        call->tries_mono_ms = clock_mono_ms();
+    struct upstream_retry retry = {.delay_ms = again_in_ms(call, result),
+                                   .upstream = call_settings(call)->name,
+                                   .failure = *result,
+                                   .is_resumption = call->has_event};
+    if (retry.delay_ms < 0)
+        return false;
+    call_count(call->has_event ? &call_upstream(call)->resumptions : &call_upstream(call)->retries);
+    call_set_phase(call, call->index, UPSTREAM_PHASE_RETRY);
+    try_later(call, &retry, on_attempt_due);
+    return true;
+}
+
+static bool fall_back(struct upstream_call *call, const struct upstream_result *result) {
+    const struct upstreams_settings *settings = &call->caller->settings;
+    size_t next =
+        call->hops + 1 < settings->count ? upstreams_fallback(settings, call->index) : UPSTREAM_NONE;
+    bool is_canned = next == UPSTREAM_NONE;
+    if (is_canned && find_canned(call) == UPSTREAM_NONE)
+        return false;
+    struct upstream_retry retry = {
+        .upstream = is_canned ? NULL : settings->items[next].name, .failure = *result, .is_fallback = true};
+    if (!is_canned)
+        call_count(&call_upstream(call)->fallbacks);
+    call->hops++;
+    call->tries = 0;
+    call_set_phase(call, next, is_canned ? UPSTREAM_PHASE_COUNT : UPSTREAM_PHASE_RETRY);
+    try_later(call, &retry, is_canned ? on_canned_due : on_attempt_due);
+    return true;
+}
+
+void call_attempt_completed(struct upstream_call *call, const struct upstream_result *result) {
+    attempt_end(call, result);
+    end_call(call, result);
+}
+
+void call_attempt_failed(struct upstream_call *call, const struct upstream_result *result) {
+    bool was_made = call->attempt.was_made;
+    bool has_nothing_more = call->has_event && result->end == UPSTREAM_STATUS && result->http_status == 204;
+    if (has_nothing_more) {
+        const struct upstream_result completed = {
+            .end = UPSTREAM_COMPLETED, .http_status = 204, .message = ""};
+        call_attempt_completed(call, &completed);
+        return;
+    }
+    attempt_end(call, result);
+    keep_failure(call, result, was_made);
+    if (may_ask_again(call, result, was_made) && ask_again(call, result))
+        return;
+    bool may_go_on = !call->has_event && (!was_made || call_may_fall_back(result));
+    if (may_go_on && fall_back(call, result))
+        return;
+    end_call(call, &call->failure);
+}
+
+/* ---- the public half --------------------------------------------------------------------------------- */
+
+struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t index,
+                                          const struct upstream_call_callbacks *callbacks, void *context) {
+    struct upstream_call *call = calloc(1, sizeof *call);
+    if (call == NULL)
+        return NULL;
+    call->caller = caller;
+    call->callbacks = *callbacks;
+    call->context = context;
+    call->first = call->index = index;
+    call->phase = UPSTREAM_PHASE_COUNT;
+    resume_point_init(&call->point);
+    caller->calls++;
+    call_set_phase(call, index, UPSTREAM_PHASE_LIMITER);
+    uv_timer_init(caller->loop, &call->timer);
+    uv_timer_start(&call->timer, on_attempt_due, 0, 0);
+    return call;
+}
+
+void upstream_call_resume(struct upstream_call *call) {
+    if (call->attempt.stream != NULL)
+        upstream_stream_resume(call->attempt.stream);
+}
+
+size_t upstream_call_upstream(const struct upstream_call *call) {
+    return call->index;
+}

@@ -1,0 +1,77 @@
+/* What the files of a call share: the call itself, and one attempt of it (call_attempt.c). */
+#ifndef SLUICE_UPSTREAM_CALL_INTERNAL_H
+#define SLUICE_UPSTREAM_CALL_INTERNAL_H
+
+#include "upstream/call.h"
+#include "upstream/resume_point.h"
+
+/** What an attempt holds. All of it is given back by attempt_end(). */
+struct attempt {
+    struct upstream_stream *stream; /* NULL: not started, or it has ended */
+    struct breaker_pass pass;
+    struct limiter_ticket ticket;
+    bool has_pass;
+    bool has_ticket;    /* it waits, or was granted */
+    bool ticket_is_due; /* it waits, or was left while its item was on its way: that will still be received */
+    bool was_made;      /* a stream was started */
+    int64_t sent_mono_ms;   /* -1: it was not sent */
+    int64_t first_event_ms; /* since then; -1: there was none */
+};
+
+struct upstream_call {
+    struct upstream_caller *caller;
+    struct upstream_call_callbacks callbacks;
+    void *context;
+    uv_timer_t timer;          /* the next attempt, the canned answer, or the next look at the limiter */
+    size_t first;              /* the upstream that it was started at */
+    size_t index;              /* the one that serves it; UPSTREAM_NONE: the canned answer */
+    enum upstream_phase phase; /* at `index`; UPSTREAM_PHASE_COUNT: in none */
+    struct attempt attempt;
+    unsigned attempts;     /* begun, over all upstreams */
+    unsigned tries;        /* of those, at this upstream and since the last event */
+    int64_t tries_mono_ms; /* when the first of them was made, or the stream to be resumed broke off */
+    size_t hops; /* from one upstream to the next: fewer than there are upstreams, whatever is configured */
+    struct resume_point point;
+    struct upstream_result failure; /* of the last attempt that was made, else of the first refusal */
+    char *failure_message;
+    bool has_failed; /* there is a failure */
+    bool has_event;  /* one was delivered */
+    bool told_sent;
+    bool has_ended; /* nothing more is told */
+    bool is_closed; /* the timer is */
+};
+
+static inline const struct upstream_settings *call_settings(const struct upstream_call *call) {
+    return &call->caller->settings.items[call->index];
+}
+
+static inline struct upstream *call_upstream(const struct upstream_call *call) {
+    return &call->caller->upstreams->items[call->index];
+}
+
+static inline void call_count(_Atomic uint64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/** Moves the call to another upstream and phase; UPSTREAM_NONE and UPSTREAM_PHASE_COUNT: to none. */
+void call_set_phase(struct upstream_call *call, size_t index, enum upstream_phase phase);
+
+/** The stream has ended as it should. */
+void call_attempt_completed(struct upstream_call *call, const struct upstream_result *result);
+
+/** The stream has failed, or none was made: goes on as call.h says. */
+void call_attempt_failed(struct upstream_call *call, const struct upstream_result *result);
+
+/** The ticket's item was received after the call had ended: frees it, if its timer has gone, too. */
+void call_free_if_unused(struct upstream_call *call);
+
+/* ---- call_attempt.c ---------------------------------------------------------------------------------- */
+
+/** Asks breaker and limiter, then makes the stream. */
+void attempt_begin(struct upstream_call *call);
+
+/** Gives back all that the attempt holds. `result` says how it went; NULL: it was cancelled. Harmless if it
+ * holds nothing. */
+void attempt_end(struct upstream_call *call, const struct upstream_result *result);
+
+#endif

@@ -1,0 +1,134 @@
+/* Active health checks of the upstreams: see health_check.h. */
+#include "upstream/health_check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct health_check {
+    struct health_checks *checks;
+    size_t index; /* of the upstream */
+    uv_timer_t timer;
+    struct upstream_exchange *exchange; /* NULL: none is under way */
+    int status;                         /* of its answer; 0: none yet */
+};
+
+struct health_checks {
+    struct upstream_caller *caller;
+    size_t count;
+    size_t open; /* timers */
+    struct health_check items[];
+};
+
+static void set_unhealthy(struct health_check *check, bool is_unhealthy) {
+    atomic_store(&check->checks->caller->upstreams->items[check->index].is_unhealthy, is_unhealthy);
+}
+
+static void stop_exchange(struct health_check *check) {
+    if (check->exchange != NULL)
+        upstream_exchange_cancel(check->exchange);
+    check->exchange = NULL;
+}
+
+/* ---- one check --------------------------------------------------------------------------------------- */
+
+static void on_head(void *context, int status, const struct upstream_header *headers, size_t count,
+                    int64_t content_length) {
+    struct health_check *check = context;
+    (void)headers, (void)count, (void)content_length;
+    check->status = status;
+}
+
+static bool on_body(void *context, const char *bytes, size_t length) {
+    (void)context, (void)bytes, (void)length;
+    return true;
+}
+
+static void on_end(void *context, const struct upstream_result *result) {
+    struct health_check *check = context;
+    bool is_healthy = result->end == UPSTREAM_COMPLETED && check->status >= 200 && check->status < 300;
+    check->exchange = NULL;
+    set_unhealthy(check, !is_healthy);
+}
+
+/** Scheme and authority of a URL, malloc'd; NULL: out of memory. */
+static char *copy_origin(const char *url) {
+    const char *scheme_end = strstr(url, "://");
+    const char *authority = scheme_end != NULL ? scheme_end + strlen("://") : url;
+    return strndup(url, (size_t)(authority - url) + strcspn(authority, "/?#"));
+}
+
+/** Without the memory for it nothing is asked, and nothing is found. */
+static void ask(struct health_check *check, const struct upstream_settings *settings) {
+    static const struct upstream_exchange_callbacks callbacks = {
+        .on_head = on_head, .on_body = on_body, .on_end = on_end};
+    struct upstream_settings at_origin = *settings;
+    at_origin.base_url = copy_origin(settings->base_url);
+    check->status = 0;
+    if (at_origin.base_url != NULL)
+        check->exchange = upstream_exchange_start(check->checks->caller->client, &at_origin, "GET",
+                                                  settings->health_path, NULL, 0, NULL, 0, &callbacks, check);
+    free(at_origin.base_url);
+}
+
+static uint64_t jittered(int64_t interval_ms) {
+    return (uint64_t)(interval_ms * (900 + random() % 201) / 1000);
+}
+
+/** One that is still under way by now has failed. */
+static void on_due(uv_timer_t *timer) {
+    struct health_check *check = CONTAINER_OF(timer, struct health_check, timer);
+    const struct upstream_settings *settings = &check->checks->caller->settings.items[check->index];
+    if (check->exchange != NULL)
+        set_unhealthy(check, true);
+    stop_exchange(check);
+    ask(check, settings);
+    uv_timer_start(timer, on_due, jittered(settings->health_interval_ms), 0);
+}
+
+/* ---- all of them ------------------------------------------------------------------------------------- */
+
+void health_checks_reload(struct health_checks *checks) {
+    for (size_t i = 0; i < checks->count; i++) {
+        struct health_check *check = &checks->items[i];
+        stop_exchange(check);
+        if (checks->caller->settings.items[i].health_path != NULL) {
+            uv_timer_start(&check->timer, on_due, 0, 0);
+        } else {
+            uv_timer_stop(&check->timer);
+            set_unhealthy(check, false);
+        }
+    }
+}
+
+struct health_checks *health_checks_create(struct upstream_caller *caller) {
+    size_t count = caller->settings.count;
+    struct health_checks *checks = calloc(1, sizeof *checks + count * sizeof checks->items[0]);
+    if (checks == NULL)
+        return NULL;
+    checks->caller = caller;
+    checks->count = checks->open = count;
+    for (size_t i = 0; i < count; i++) {
+        checks->items[i].checks = checks;
+        checks->items[i].index = i;
+        uv_timer_init(caller->loop, &checks->items[i].timer);
+    }
+    health_checks_reload(checks);
+    return checks;
+}
+
+static void on_closed(uv_handle_t *handle) {
+    struct health_check *check = CONTAINER_OF(handle, struct health_check, timer);
+    struct health_checks *checks = check->checks;
+    if (--checks->open == 0)
+        free(checks);
+}
+
+void health_checks_close(struct health_checks *checks) {
+    if (checks == NULL)
+        return;
+    size_t count = checks->count;
+    for (size_t i = 0; i < count; i++) {
+        stop_exchange(&checks->items[i]);
+        uv_close((uv_handle_t *)&checks->items[i].timer, on_closed);
+    }
+}

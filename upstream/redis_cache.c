@@ -1,0 +1,257 @@
+/* The cache that gateways share: see redis_cache.h. */
+#include "upstream/redis_cache.h"
+
+#include "upstream/redis_connection.h"
+#include "upstream/retry.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* All that is under way to be stored. */
+#define SET_BYTES_MAX (16 * 1024 * 1024)
+/* From here on the wait is the longest one. */
+#define ATTEMPT_MAX 16
+
+static const struct retry_settings backoff = {
+    .attempts_max = UINT64_MAX, .base_ms = 100, .max_ms = 5000, .total_ms = INT64_MAX};
+
+/* What is said first on a connection; the reply to the last one opens it. */
+enum greeting { GREETING_AUTH, GREETING_SELECT, GREETING_PING, GREETING_COUNT };
+
+struct redis_greeting {
+    struct redis_command command;
+    struct redis_cache *redis;
+    bool is_last;
+};
+
+struct redis_cache {
+    uv_loop_t *loop;
+    struct redis_shared *shared;
+    struct redis_connection *connection; /* NULL: there is none; the timer will make one */
+    struct redis_greeting greetings[GREETING_COUNT];
+    bool is_ready; /* greeted: commands may be sent */
+    bool is_closing;
+    uv_timer_t timer;
+    unsigned attempt; /* of connecting since it was ready last */
+    size_t set_bytes; /* under way */
+};
+
+/** A GET or a SET under way. */
+struct redis_job {
+    struct redis_command command;
+    struct redis_cache *redis;
+    struct breaker_pass pass;
+    struct redis_lookup *lookup; /* NULL: a SET, or nobody wants to know any more */
+    size_t set_bytes;
+};
+
+static void count_error(struct redis_cache *redis) {
+    atomic_fetch_add_explicit(&redis->shared->errors, 1, memory_order_relaxed);
+}
+
+/* ---- the connection ------------------------------------------------------------------------------ */
+
+static void on_timer(uv_timer_t *timer);
+
+static void on_lost(void *context) {
+    struct redis_cache *redis = context;
+    redis->connection = NULL;
+    if (redis->is_ready)
+        atomic_fetch_sub(&redis->shared->connections, 1);
+    redis->is_ready = false;
+    redis->attempt += redis->attempt < ATTEMPT_MAX;
+    int64_t delay_ms = retry_delay_ms(&backoff, redis->attempt, 0, 0);
+    uv_timer_start(&redis->timer, on_timer, delay_ms > 0 ? (uint64_t)delay_ms : 0, 0);
+}
+
+/** The server is of no use: it does not let us in, or says what it should not. */
+static void give_up(struct redis_cache *redis) {
+    count_error(redis);
+    redis_connection_close(redis->connection);
+    on_lost(redis);
+}
+
+static void on_greeted(struct redis_command *command, const redisReply *reply) {
+    struct redis_greeting *greeting = CONTAINER_OF(command, struct redis_greeting, command);
+    struct redis_cache *redis = greeting->redis;
+    if (reply == NULL)
+        return;
+    if (reply->type != REDIS_REPLY_STATUS || strcmp(reply->str, greeting->is_last ? "PONG" : "OK") != 0) {
+        give_up(redis);
+    } else if (greeting->is_last) {
+        redis->is_ready = true;
+        redis->attempt = 0;
+        atomic_fetch_add(&redis->shared->connections, 1);
+    }
+}
+
+static bool greet(struct redis_cache *redis, enum greeting which, const char *word, const char *argument) {
+    struct redis_greeting *greeting = &redis->greetings[which];
+    const char *arguments[] = {word, argument};
+    const size_t lengths[] = {strlen(word), argument != NULL ? strlen(argument) : 0};
+    *greeting = (struct redis_greeting){
+        .command.on_reply = on_greeted, .redis = redis, .is_last = which == GREETING_PING};
+    return redis_connection_send(redis->connection, &greeting->command, argument != NULL ? 2 : 1, arguments,
+                                 lengths);
+}
+
+static void on_open(void *context) {
+    struct redis_cache *redis = context;
+    const struct redis_shared *shared = redis->shared;
+    char database[16];
+    snprintf(database, sizeof(database), "%" PRIu32, shared->address.database);
+    if ((shared->password != NULL && !greet(redis, GREETING_AUTH, "AUTH", shared->password)) ||
+        (shared->address.database > 0 && !greet(redis, GREETING_SELECT, "SELECT", database)) ||
+        !greet(redis, GREETING_PING, "PING", NULL))
+        give_up(redis);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct redis_cache *redis = timer->data;
+    const struct redis_connection_settings settings = {.address = redis->shared->address,
+                                                       .timeout_ms = redis->shared->timeout_ms,
+                                                       .reply_bytes_max = redis->shared->value_bytes_max + 64,
+                                                       .on_open = on_open,
+                                                       .on_lost = on_lost,
+                                                       .context = redis};
+    redis->connection = redis_connection_open(redis->loop, &settings);
+    if (redis->connection == NULL)
+        on_lost(redis);
+}
+
+struct redis_cache *redis_cache_create(uv_loop_t *loop, struct redis_shared *shared) {
+    struct redis_cache *redis = calloc(1, sizeof(*redis));
+    if (redis == NULL)
+        return NULL;
+    redis->loop = loop;
+    redis->shared = shared;
+    uv_timer_init(loop, &redis->timer);
+    redis->timer.data = redis;
+    uv_timer_start(&redis->timer, on_timer, 0, 0);
+    return redis;
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
+
+void redis_cache_close(struct redis_cache *redis) {
+    if (redis == NULL)
+        return;
+    redis->is_closing = true;
+    if (redis->connection != NULL)
+        redis_connection_close(redis->connection);
+    if (redis->is_ready)
+        atomic_fetch_sub(&redis->shared->connections, 1);
+    uv_close((uv_handle_t *)&redis->timer, on_timer_closed);
+}
+
+/* ---- commands ------------------------------------------------------------------------------------ */
+
+static bool is_error_of_value(const redisReply *reply) {
+    static const char word[] = "WRONGTYPE";
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, word, strlen(word)) == 0;
+}
+
+/** What the reply says of the server, not of the value. */
+static enum breaker_outcome outcome_of(const struct redis_job *job, const redisReply *reply, int wanted) {
+    if (reply == NULL)
+        return job->redis->is_closing ? BREAKER_NEITHER : BREAKER_FAILURE;
+    return reply->type == wanted || is_error_of_value(reply) ? BREAKER_SUCCESS : BREAKER_FAILURE;
+}
+
+/** The end of each job: its pass and its memory are given back. */
+static void job_end(struct redis_job *job, const redisReply *reply, int wanted) {
+    struct redis_cache *redis = job->redis;
+    enum breaker_outcome outcome = outcome_of(job, reply, wanted);
+    if (outcome == BREAKER_FAILURE || (reply != NULL && is_error_of_value(reply)))
+        count_error(redis);
+    breaker_leave(redis->shared->breaker, &job->pass, outcome);
+    redis->set_bytes -= job->set_bytes;
+    free(job);
+}
+
+static void on_value(struct redis_command *command, const redisReply *reply) {
+    struct redis_job *job = CONTAINER_OF(command, struct redis_job, command);
+    struct redis_cache *redis = job->redis;
+    struct redis_lookup *lookup = redis->is_closing ? NULL : job->lookup;
+    bool came = reply != NULL && reply->type == REDIS_REPLY_STRING;
+    bool is_there = came && reply->len > 0 && reply->len <= redis->shared->value_bytes_max;
+    if (came && !is_there)
+        atomic_fetch_add_explicit(&redis->shared->misses, 1, memory_order_relaxed);
+    if (job->lookup != NULL)
+        job->lookup->job = NULL;
+    job_end(job, reply, REDIS_REPLY_STRING);
+    if (lookup != NULL)
+        lookup->on_value(lookup, is_there ? reply->str : NULL, is_there ? reply->len : 0);
+}
+
+static void on_stored(struct redis_command *command, const redisReply *reply) {
+    struct redis_job *job = CONTAINER_OF(command, struct redis_job, command);
+    if (reply != NULL && reply->type == REDIS_REPLY_STATUS)
+        atomic_fetch_add_explicit(&job->redis->shared->stored, 1, memory_order_relaxed);
+    job_end(job, reply, REDIS_REPLY_STATUS);
+}
+
+/** NULL: nothing can be sent now. */
+static struct redis_job *job_create(struct redis_cache *redis, void (*on_reply)(struct redis_command *command,
+                                                                                const redisReply *reply)) {
+    struct redis_job *job = redis->is_ready ? malloc(sizeof(*job)) : NULL;
+    if (job == NULL)
+        return NULL;
+    *job = (struct redis_job){.command.on_reply = on_reply, .redis = redis};
+    if (breaker_enter(redis->shared->breaker, &job->pass, NULL))
+        return job;
+    free(job);
+    return NULL;
+}
+
+/** False: it could not be sent; the job is gone. */
+static bool job_send(struct redis_job *job, int count, const char **arguments, const size_t *lengths) {
+    if (redis_connection_send(job->redis->connection, &job->command, count, arguments, lengths))
+        return true;
+    breaker_leave(job->redis->shared->breaker, &job->pass, BREAKER_NEITHER);
+    free(job);
+    return false;
+}
+
+bool redis_cache_get(struct redis_cache *redis, struct redis_lookup *lookup, const char *key) {
+    struct redis_job *job = job_create(redis, on_value);
+    if (job == NULL)
+        return false;
+    /* A part of the value, and one byte more than it may have: nobody can make us read any more. */
+    char end[32];
+    snprintf(end, sizeof(end), "%zu", redis->shared->value_bytes_max);
+    const char *arguments[] = {"GETRANGE", key, "0", end};
+    const size_t lengths[] = {strlen("GETRANGE"), strlen(key), 1, strlen(end)};
+    job->lookup = lookup;
+    if (!job_send(job, 4, arguments, lengths))
+        return false;
+    lookup->job = job;
+    return true;
+}
+
+void redis_cache_cancel(struct redis_lookup *lookup) {
+    if (lookup->job != NULL)
+        lookup->job->lookup = NULL;
+    lookup->job = NULL;
+}
+
+void redis_cache_set(struct redis_cache *redis, const char *key, const char *bytes, size_t length,
+                     int64_t ttl_ms) {
+    if (length > redis->shared->value_bytes_max || redis->set_bytes + length > SET_BYTES_MAX || ttl_ms <= 0)
+        return;
+    struct redis_job *job = job_create(redis, on_stored);
+    if (job == NULL)
+        return;
+    char ttl[32];
+    snprintf(ttl, sizeof(ttl), "%" PRId64, ttl_ms);
+    const char *arguments[] = {"SET", key, bytes, "PX", ttl};
+    const size_t lengths[] = {3, strlen(key), length, 2, strlen(ttl)};
+    if (!job_send(job, 5, arguments, lengths))
+        return;
+    job->set_bytes = length;
+    redis->set_bytes += length;
+}
