@@ -7,7 +7,7 @@
 
 /* What one read of a socket takes. A stream has 24 KB in all by this, most of them libcurl's; half of it
  * would make a flood of events of 2 KB cost 20 % more, twice of it saves nothing. */
-#define RECEIVE_BYTES 7168
+#define RECEIVE_BYTES 6656
 #define HEADER_BYTES_MAX (64 * 1024)
 /* Interim answers and trailers included, for curl keeps them all. */
 #define ANSWER_HEADER_BYTES_MAX (512 * 1024)
