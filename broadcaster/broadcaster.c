@@ -158,7 +158,7 @@ static size_t end_waiting_locked(struct session *session, enum task_reason reaso
         session_end_task_locked(session, task, TASK_CANCELLED, reason, effects);
         count++;
     }
-    if (session->current == NULL || session->current->status != TASK_PENDING)
+    if (!session_has_waiting_locked(session))
         return count;
     session_end_task_locked(session, session->current, TASK_CANCELLED, reason, effects);
     return count + 1;
@@ -207,7 +207,7 @@ static bool close_session(struct session *session, enum task_reason reason, int6
     struct frame *notice =
         frame_create(FRAME_SESSION_END, 0, "session.end", strlen("session.end"), data, strlen(data));
     lock_acquire(&session->lock);
-    bool unused = session->subscribers == 0 && TAILQ_EMPTY(&session->delayed) &&
+    bool unused = session->subscribers == 0 && !session_has_waiting_locked(session) &&
                   clock_mono_ms() - session->last_used_mono_ms >= unused_ms;
     bool closes = !atomic_load(&session->closed) && (unused_ms < 0 || unused);
     if (closes)
@@ -333,12 +333,13 @@ void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_s
         .tasks = task_table_count(broadcaster->tasks),
         .log_events = atomic_load(&counts->log_events),
         .log_bytes = atomic_load(&counts->log_bytes),
+        .request_bytes = atomic_load(&counts->request_bytes),
     };
 }
 
 uint64_t broadcaster_memory(const struct broadcaster_stats *stats) {
     /* A task that has not ended keeps its two lifecycle frames ready. */
-    return stats->log_bytes + stats->sessions * (sizeof(struct session) + SESSION_KEY_SIZE / 4) +
+    return stats->log_bytes + stats->request_bytes + stats->sessions * (sizeof(struct session) + SESSION_KEY_SIZE / 4) +
            stats->subscribers * SUBSCRIBER_MEMORY + stats->tasks * sizeof(struct task) +
            (stats->runs + stats->runs_queued) * 2 * TASK_END_DATA_MAX;
 }

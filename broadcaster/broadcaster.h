@@ -71,6 +71,11 @@ enum register_result {
 enum register_result broadcaster_register_task(struct broadcaster *broadcaster, struct task *task,
                                                struct idempotency_entry *entry, struct task **ret_task);
 
+/** Whether the Idempotency-Key was used before: REGISTER_REPLAYED or REGISTER_KEY_MISMATCH with that run, a
+ * reference, or REGISTER_OK. */
+enum register_result broadcaster_find_replay(struct session *session, const char *key, uint64_t body_hash,
+                                             struct task **ret_task);
+
 /** The session's current run, or else its newest, referenced, or NULL. `ret_current` tells which. */
 struct task *broadcaster_session_task(struct session *session, bool *ret_current);
 
@@ -108,6 +113,7 @@ struct broadcaster_stats {
     uint64_t tasks; /* tracked, ended ones included */
     uint64_t log_events;
     uint64_t log_bytes;
+    uint64_t request_bytes; /* what runs ask of their upstreams, kept until they have ended */
 };
 void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_stats *ret_stats);
 
@@ -125,6 +131,7 @@ struct broadcaster_counts {
     _Atomic uint64_t subscribers;
     _Atomic uint64_t log_events;
     _Atomic uint64_t log_bytes;
+    _Atomic uint64_t request_bytes; /* the driver's to count */
     _Atomic uint64_t ended[TASK_STATUS_COUNT][REASON_COUNT];
 };
 struct broadcaster_counts *broadcaster_counts(struct broadcaster *broadcaster);

@@ -35,16 +35,18 @@ struct idempotency_entry *idempotency_find(struct idempotency *table, const char
 struct idempotency_entry *idempotency_add(struct idempotency *table, struct idempotency_entry *entry,
                                           int64_t now_ms, uint32_t keys_max) {
     uint32_t count = 0;
-    struct idempotency_entry *other;
-    TAILQ_FOREACH(other, table, entry)
-    count++;
-    /* They stand in the order of their coming, which is that of their going. One leaves for each that comes
-     * once the first has expired, so the table shrinks back by itself only as far as it must. */
-    struct idempotency_entry *gone = TAILQ_FIRST(table);
-    if (gone != NULL && (gone->expires_mono_ms <= now_ms || count >= keys_max))
+    struct idempotency_entry *other, *gone = NULL;
+    TAILQ_FOREACH(other, table, entry) {
+        if (gone == NULL && other->expires_mono_ms <= now_ms)
+            gone = other;
+        count++;
+    }
+    /* One leaves for each that comes once one has expired, so the table shrinks back by itself only as far as
+     * it must. */
+    if (gone == NULL && count >= keys_max)
+        gone = TAILQ_FIRST(table);
+    if (gone != NULL)
         TAILQ_REMOVE(table, gone, entry);
-    else
-        gone = NULL;
     TAILQ_INSERT_TAIL(table, entry, entry);
     return gone;
 }

@@ -6,13 +6,13 @@
 
 #include <assert.h>
 
-static enum register_result replay_locked(struct session *session, const struct idempotency_entry *entry,
+static enum register_result replay_locked(struct session *session, const char *key, uint64_t body_hash,
                                           struct task **ret_task) {
-    struct idempotency_entry *used = idempotency_find(&session->idempotency, entry->key, clock_mono_ms());
+    struct idempotency_entry *used = idempotency_find(&session->idempotency, key, clock_mono_ms());
     if (used == NULL)
         return REGISTER_OK;
     *ret_task = task_ref(used->task);
-    return used->body_hash == entry->body_hash ? REGISTER_REPLAYED : REGISTER_KEY_MISMATCH;
+    return used->body_hash == body_hash ? REGISTER_REPLAYED : REGISTER_KEY_MISMATCH;
 }
 
 /* A run that waits in its session, behind others or for its time; one that waited before has a place. */
@@ -68,6 +68,7 @@ void task_become_due(struct task *task) {
     lock_acquire(&session->lock);
     bool is_placed = false;
     if (task->is_delayed && !task_status_is_end(task->status)) {
+        session_touch_locked(session);
         bool conflicts = session->current != NULL && task->options.on_conflict == ON_CONFLICT_REJECT;
         if (conflicts) {
             session_end_task_locked(session, task, TASK_CANCELLED, REASON_CONFLICT, &effects);
@@ -97,7 +98,9 @@ static enum register_result register_locked(struct broadcaster *broadcaster, str
     if (atomic_load(&session->closed))
         return REGISTER_CLOSED;
     session_touch_locked(session);
-    enum register_result result = *entry != NULL ? replay_locked(session, *entry, ret_task) : REGISTER_OK;
+    enum register_result result = REGISTER_OK;
+    if (*entry != NULL)
+        result = replay_locked(session, (*entry)->key, (*entry)->body_hash, ret_task);
     if (result == REGISTER_OK)
         result = accept_locked(session, task, ret_task, effects);
     if (result != REGISTER_OK)
@@ -107,12 +110,21 @@ static enum register_result register_locked(struct broadcaster *broadcaster, str
         struct broadcaster_limits *limits = broadcaster_limits(broadcaster);
         int64_t now_ms = clock_mono_ms();
         (*entry)->task = task_ref(task);
-        (*entry)->expires_mono_ms = now_ms + atomic_load(&limits->idempotency_ttl_ms);
+        (*entry)->expires_mono_ms = task->due_mono_ms + atomic_load(&limits->idempotency_ttl_ms);
         *ret_gone = idempotency_add(&session->idempotency, *entry, now_ms,
                                     (uint32_t)atomic_load(&limits->idempotency_keys_per_session_max));
         *entry = NULL;
     }
     return REGISTER_OK;
+}
+
+enum register_result broadcaster_find_replay(struct session *session, const char *key, uint64_t body_hash,
+                                             struct task **ret_task) {
+    *ret_task = NULL;
+    lock_acquire(&session->lock);
+    enum register_result result = replay_locked(session, key, body_hash, ret_task);
+    lock_release(&session->lock);
+    return result;
 }
 
 enum register_result broadcaster_register_task(struct broadcaster *broadcaster, struct task *task,

@@ -151,8 +151,30 @@ static struct waiting_list *list_of(struct scheduler *scheduler, const struct ta
     return &scheduler->waiting[task->options.priority];
 }
 
+/* How long a run holds its slot, over the last few runs. */
+static void note_held_locked(struct scheduler *scheduler, int64_t held_ms) {
+    lock_assert_held(&scheduler->lock);
+    int64_t *mean_ms = &scheduler->held_mean_ms;
+    *mean_ms = *mean_ms == 0 ? held_ms : *mean_ms + (held_ms - *mean_ms) / HELD_WEIGHT;
+}
+
+/* Into its list, behind those that began to wait before it. */
+static void link_waiting_locked(struct scheduler *scheduler, struct task *task) {
+    lock_assert_held(&scheduler->lock);
+    struct waiting_list *list = list_of(scheduler, task);
+    struct task *before = TAILQ_LAST(list, waiting_list);
+    while (before != NULL && before->admission.since_mono_ms > task->admission.since_mono_ms)
+        before = TAILQ_PREV(before, waiting_list, admission.link);
+    if (before != NULL)
+        TAILQ_INSERT_AFTER(list, before, task, admission.link);
+    else
+        TAILQ_INSERT_HEAD(list, task, admission.link);
+    scheduler->waiting_count++;
+}
+
 /* The one way from state to state: keeps all counts. */
-static void change_state_locked(struct scheduler *scheduler, struct task *task, enum admission_state state) {
+static void change_state_locked(struct scheduler *scheduler, struct task *task, enum admission_state state,
+                                int64_t since_mono_ms) {
     lock_assert_held(&scheduler->lock);
     struct admission *admission = &task->admission;
     if (admission->state == ADMISSION_WAITING) {
@@ -164,11 +186,9 @@ static void change_state_locked(struct scheduler *scheduler, struct task *task, 
     else if (admission->state == ADMISSION_GRANTED)
         count_running_locked(scheduler, task, -(uint64_t)1);
     admission->state = state;
-    admission->since_mono_ms = clock_mono_ms();
-    if (state == ADMISSION_WAITING) {
-        TAILQ_INSERT_TAIL(list_of(scheduler, task), task, admission.link);
-        scheduler->waiting_count++;
-    }
+    admission->since_mono_ms = since_mono_ms;
+    if (state == ADMISSION_WAITING)
+        link_waiting_locked(scheduler, task);
     if (state == ADMISSION_RESERVED || state == ADMISSION_WAITING)
         scheduler->queued++;
     else if (state == ADMISSION_GRANTED)
@@ -203,7 +223,7 @@ static struct task *grant_next_locked(struct scheduler *scheduler) {
     }
     if (best == NULL)
         return NULL;
-    change_state_locked(scheduler, best, ADMISSION_GRANTED);
+    change_state_locked(scheduler, best, ADMISSION_GRANTED, clock_mono_ms());
     return task_ref(best);
 }
 
@@ -215,18 +235,18 @@ bool scheduler_reserve(struct scheduler *scheduler, struct task *task) {
     lock_acquire(&scheduler->lock);
     bool reserved = task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler);
     if (reserved && task->admission.state == ADMISSION_NONE)
-        change_state_locked(scheduler, task, ADMISSION_RESERVED);
+        change_state_locked(scheduler, task, ADMISSION_RESERVED, clock_mono_ms());
     lock_release(&scheduler->lock);
     return reserved;
 }
 
-/* What the other one had is this one's now; both are of the same app and user. */
+/* What the other one had is this one's now, and since then; both are of the same app and user. */
 static enum admission_state take_over_locked(struct scheduler *scheduler, struct task *task,
                                              struct task *from) {
-    enum admission_state state = from->admission.state;
-    change_state_locked(scheduler, from, ADMISSION_NONE);
-    change_state_locked(scheduler, task, state);
-    return state;
+    struct admission had = from->admission;
+    change_state_locked(scheduler, from, ADMISSION_NONE, 0);
+    change_state_locked(scheduler, task, had.state, had.since_mono_ms);
+    return had.state;
 }
 
 enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *task, struct task *in_place_of) {
@@ -240,25 +260,20 @@ enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *tas
     else if (task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler))
         state = ADMISSION_WAITING;
     if (state != task->admission.state)
-        change_state_locked(scheduler, task, state);
+        change_state_locked(scheduler, task, state, clock_mono_ms());
     lock_release(&scheduler->lock);
     return state;
 }
 
 struct task *scheduler_leave(struct scheduler *scheduler, struct task *task) {
     lock_acquire(&scheduler->lock);
-    struct admission *admission = &task->admission;
-    if (admission->state == ADMISSION_GRANTED) {
-        int64_t held_ms = clock_mono_ms() - admission->since_mono_ms;
-        scheduler->held_mean_ms =
-            scheduler->held_mean_ms == 0
-                ? held_ms
-                : scheduler->held_mean_ms + (held_ms - scheduler->held_mean_ms) / HELD_WEIGHT;
-    }
-    if (admission->state != ADMISSION_NONE)
-        change_state_locked(scheduler, task, ADMISSION_NONE);
+    const struct admission had = task->admission;
+    if (had.state == ADMISSION_GRANTED)
+        note_held_locked(scheduler, clock_mono_ms() - had.since_mono_ms);
+    if (had.state != ADMISSION_NONE)
+        change_state_locked(scheduler, task, ADMISSION_NONE, 0);
     leave_groups_locked(scheduler, task);
-    struct task *next = grant_next_locked(scheduler);
+    struct task *next = had.state == ADMISSION_GRANTED ? grant_next_locked(scheduler) : NULL;
     lock_release(&scheduler->lock);
     return next;
 }
@@ -306,7 +321,8 @@ static int64_t oldest_wait_locked(struct scheduler *scheduler) {
 
 void scheduler_get_info(struct scheduler *scheduler, struct scheduler_info *ret_info) {
     lock_acquire(&scheduler->lock);
-    int64_t per_slot_ms = scheduler->running > 0 ? scheduler->held_mean_ms / (int64_t)scheduler->running : 0;
+    int64_t running = scheduler->running > 0 ? (int64_t)scheduler->running : 1;
+    int64_t per_slot_ms = scheduler->held_mean_ms / running;
     *ret_info = (struct scheduler_info){
         .running = scheduler->running,
         .queued = scheduler->queued,

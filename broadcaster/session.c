@@ -227,6 +227,32 @@ bool session_end_task_locked(struct session *session, struct task *task, enum ta
     return true;
 }
 
+static void end_if_disconnected_locked(struct session *session, struct task *task,
+                                       struct session_effects *effects) {
+    if (task->options.on_disconnect == ON_DISCONNECT_CANCEL)
+        session_end_task_locked(session, task, TASK_CANCELLED, REASON_DISCONNECTED, effects);
+}
+
+/* First those that wait, so that none of them starts. */
+static void end_disconnected_locked(struct session *session, struct session_effects *effects) {
+    struct task_queue *const queues[] = {&session->queue, &session->delayed};
+    for (size_t i = 0; i < 2; i++) {
+        for (struct task *task = TAILQ_FIRST(queues[i]), *next; task != NULL; task = next) {
+            next = TAILQ_NEXT(task, queue_entry);
+            end_if_disconnected_locked(session, task, effects);
+        }
+    }
+    if (session->current != NULL)
+        end_if_disconnected_locked(session, session->current, effects);
+    session_start_next_locked(session, effects);
+}
+
+bool session_has_waiting_locked(struct session *session) {
+    lock_assert_held(&session->lock);
+    return session->queue_length > 0 ||
+           (session->current != NULL && session->current->status == TASK_PENDING);
+}
+
 void session_remove_subscriber_locked(struct session *session, bool may_cancel,
                                       struct session_effects *effects) {
     lock_assert_held(&session->lock);
@@ -237,11 +263,8 @@ void session_remove_subscriber_locked(struct session *session, bool may_cancel,
     if (session->subscribers > 0)
         return;
     session->idle_since_mono_ms = clock_mono_ms();
-    struct task *current = session->current;
-    if (may_cancel && current != NULL && current->options.on_disconnect == ON_DISCONNECT_CANCEL) {
-        session_end_task_locked(session, current, TASK_CANCELLED, REASON_DISCONNECTED, effects);
-        session_start_next_locked(session, effects);
-    }
+    if (may_cancel)
+        end_disconnected_locked(session, effects);
     if (atomic_load(&session->closed))
         session_free_log_locked(session, effects);
 }

@@ -102,10 +102,13 @@ bool session_end_task_locked(struct session *session, struct task *task, enum ta
 /** If nothing is current and a run waits in the session, that one is current now, and asks for a slot. */
 void session_start_next_locked(struct session *session, struct session_effects *effects);
 
-/** One subscriber less. `may_cancel`: its client has left, and so ends the current run if that wanted to be
- * ended with the last of them. */
+/** One subscriber less. `may_cancel`: its client has left, and so ends the runs that wanted to be ended with
+ * the last of them, those that wait included. */
 void session_remove_subscriber_locked(struct session *session, bool may_cancel,
                                       struct session_effects *effects);
+
+/** Whether a run of the session waits: for its turn, its time, or a slot. */
+bool session_has_waiting_locked(struct session *session);
 
 /** Whether nothing will be appended any more: whoever has read all there is has reached the end. */
 bool session_is_over_locked(struct session *session);

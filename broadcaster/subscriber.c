@@ -132,7 +132,7 @@ static void destroy(struct subscriber *subscriber, bool left) {
     struct session *session = subscriber->session;
     struct session_effects effects = {0};
     lock_acquire(&session->lock);
-    bool was_reading = subscriber->run == NULL || subscriber->run == session->current;
+    bool was_reading = subscriber->run == NULL || !task_status_is_end(subscriber->run->status);
     session_remove_subscriber_locked(session, left && was_reading, &effects);
     lock_release(&session->lock);
     session_apply(&effects);

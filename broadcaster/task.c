@@ -110,7 +110,6 @@ struct task *task_create(struct session *session, const struct task_options *opt
     task->payload = payload;
     task->status = TASK_PENDING;
     atomic_init(&task->cached, options->cached);
-    atomic_init(&task->canned, options->canned);
     LIST_INIT(&task->waiters);
     if (make_id(task->id)) {
         task->start_frame = make_start_frame(task);

@@ -71,6 +71,20 @@ int request_query(const struct request *request, const char *name, char **ret_va
     return 0;
 }
 
+bool request_query_has_only(const struct request *request, const char *const *names) {
+    for (const char *at = request->query; *at != '\0';) {
+        size_t length = strcspn(at, "&"), name_length = strcspn(at, "=&");
+        const char *const *name = names;
+        while (*name != NULL && (strlen(*name) != name_length || memcmp(*name, at, name_length) != 0))
+            name++;
+        if (*name == NULL && length > 0)
+            return false;
+        at += length;
+        at += *at == '&';
+    }
+    return true;
+}
+
 int request_query_number(const struct request *request, const char *name, int64_t minimum, int64_t maximum,
                          int64_t *value) {
     char *text;

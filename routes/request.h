@@ -73,6 +73,9 @@ char *request_header_joined(const struct request *request, const char *name) MUS
  *  absent; -EINVAL: badly encoded or no UTF-8; -ENOMEM. */
 int request_query(const struct request *request, const char *name, char **ret_value) MUST_CHECK;
 
+/** Whether every parameter of the query is one of these names; a NULL ends them. */
+bool request_query_has_only(const struct request *request, const char *const *names);
+
 /** The whole number that a query parameter holds, if it is there; else *value stays as it was. 0; -EINVAL: it
  *  is none from `minimum` (not negative) to `maximum`; -ENOMEM. */
 int request_query_number(const struct request *request, const char *name, int64_t minimum, int64_t maximum,

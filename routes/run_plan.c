@@ -40,6 +40,13 @@ void run_plan_destroy(struct run_plan *plan) {
     free(plan);
 }
 
+size_t run_plan_bytes(const struct run_plan *plan) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < plan->count; i++)
+        bytes += plan->steps[i].request.body_length;
+    return bytes;
+}
+
 /* Whether what is asked cannot be needed a second time. */
 static bool is_asked_once(const struct run_plan *plan, const struct upstream_settings *settings) {
     return plan->count == 1 && settings->retry.attempts_max <= 1 && !settings->resumable;

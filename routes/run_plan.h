@@ -32,6 +32,9 @@ struct run_plan *run_plan_create(const struct upstream_caller *caller, struct se
                                  const struct trace *trace, size_t steps_max) MUST_CHECK;
 void run_plan_destroy(struct run_plan *plan); /* takes NULL */
 
+/** Bytes that it asks, of all its upstreams. */
+size_t run_plan_bytes(const struct run_plan *plan);
+
 /** Makes the request for one upstream, as build() of struct upstream_call_callbacks (upstream/call.h) has it.
  */
 bool run_plan_build(struct run_plan *plan, const struct upstream_settings *settings,

@@ -47,7 +47,7 @@ static bool set_input(struct request *request, struct run_request *run) {
     run->input.user = run->user;
     run->input.session = run->session;
     run->input.fields = run->body;
-    run->upstream = upstream_choose_for_run(request, run->app, run->session_key);
+    run->upstream = upstream_choose_for_run(request, run->app, run->session_key, &run->retry_after_ms);
     trace_read_request(&run->trace, request);
     return run->upstream != UPSTREAM_NONE;
 }
@@ -227,17 +227,18 @@ static void add_step(struct request *request, const struct run_request *run, siz
 }
 
 /* Whether others may share its answer, and whether it is at hand already. */
-static void look_into_cache(struct request *request, const struct run_request *run, struct run_plan *plan) {
+static void look_into_cache(struct request *request, const struct run_request *run, bool starts_at_once,
+                            struct run_plan *plan) {
     const struct upstream_settings *settings = upstream_at(request, run->upstream);
     const struct upstream_run *posted = &plan->steps[0].request;
     if (!settings->cache.on || request->context->cache == NULL)
         return;
     plan->cache_key = malloc(CACHE_KEY_SIZE);
-    if (plan->cache_key != NULL &&
-        cache_key_make(settings, run->app, run->user, posted->body, posted->body_length, plan->cache_key))
-        plan->found = cache_find(request->context->cache, plan->cache_key);
-    else
+    if (plan->cache_key == NULL ||
+        !cache_key_make(settings, run->app, run->user, posted->body, posted->body_length, plan->cache_key))
         reply_no_memory(request);
+    else if (starts_at_once)
+        plan->found = cache_find(request->context->cache, plan->cache_key);
 }
 
 static size_t chain_length(const struct upstreams_settings *settings, size_t first) {
@@ -248,7 +249,7 @@ static size_t chain_length(const struct upstreams_settings *settings, size_t fir
 }
 
 struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
-                                  struct session *session) {
+                                  struct session *session, bool starts_at_once) {
     const struct upstream_caller *caller = request->context->caller;
     const struct upstreams_settings *settings = &caller->settings;
     struct run_plan *plan =
@@ -263,7 +264,7 @@ struct run_plan *run_request_plan(struct request *request, const struct run_requ
             add_step(request, run, i, plan);
     }
     if (request->reply.kind == REPLY_NONE)
-        look_into_cache(request, run, plan);
+        look_into_cache(request, run, starts_at_once, plan);
     if (request->reply.kind == REPLY_NONE)
         return plan;
     run_plan_destroy(plan);

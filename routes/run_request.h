@@ -10,6 +10,7 @@ struct run_request {
     cJSON *body;                /* what is left of it for the upstream; owned */
     struct adapter_input input; /* points into the others, the HTTP request and its context */
     size_t upstream;            /* the one that was chosen for it */
+    int64_t retry_after_ms;     /* 0; else neither that one nor another takes a run now, but may then */
     struct trace trace;
     struct task_options options;
     const char *idempotency_key; /* NULL: none */
@@ -29,10 +30,11 @@ bool run_request_read(struct request *request, struct run_request *ret_run) MUST
 /** Reads POST /run_sse, whose body names the session. */
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) MUST_CHECK;
 
-/** Makes what is asked of the upstream that was chosen, and of those that it falls back to; the caller's. One
- * of the latter that the run cannot be made for is left out. NULL: the reply is decided. */
+/** Makes what is asked of the upstream that was chosen, and of those that it falls back to; the caller's. An
+ * answer that is at hand is only looked for if the run will start at once: else it could be too old by then.
+ * One of the latter that the run cannot be made for is left out. NULL: the reply is decided. */
 struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
-                                  struct session *session) MUST_CHECK;
+                                  struct session *session, bool starts_at_once) MUST_CHECK;
 
 void run_request_finish(struct run_request *run);
 

@@ -15,8 +15,19 @@
 static void set_retry_after(struct request *request, enum register_result result) {
     struct scheduler_info info;
     scheduler_get_info(broadcaster_scheduler(request->context->broadcaster), &info);
-    if (result == REGISTER_RUNS_FULL || result == REGISTER_QUEUE_FULL)
+    if (result == REGISTER_RUNS_FULL)
         reply_retry_after(request, info.retry_after_ms);
+    else if (result == REGISTER_QUEUE_FULL)
+        reply_retry_after(request, info.held_mean_ms);
+}
+
+/* Whether nothing that can be seen now will keep it waiting. */
+static bool will_start_at_once(const struct request *request, const struct task_options *options) {
+    struct broadcaster *broadcaster = request->context->broadcaster;
+    struct scheduler_info info;
+    scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
+    return options->delay_ms == 0 && options->on_conflict != ON_CONFLICT_ENQUEUE && info.waiting == 0 &&
+           info.running < atomic_load(&broadcaster_limits(broadcaster)->runs_max);
 }
 
 static void refuse(struct request *request, enum register_result result, const struct task *other) {
@@ -52,12 +63,13 @@ static void refuse(struct request *request, enum register_result result, const s
 /* A task for this session, made anew for each attempt. NULL: the reply is decided. */
 static struct task *make_task(struct request *request, const struct run_request *run,
                               struct session *session) {
-    struct run_plan *plan = run_request_plan(request, run, session);
+    struct task_options options = run->options;
+    bool at_once = will_start_at_once(request, &options);
+    struct run_plan *plan = run_request_plan(request, run, session, at_once);
     if (plan == NULL)
         return NULL;
-    struct task_options options = run->options;
     options.cached = plan->found != NULL;
-    options.canned = plan->found == NULL && upstream_is_canned_now(request, run->upstream);
+    options.canned = at_once && plan->found == NULL && upstream_is_canned_now(request, run->upstream);
     struct task *task = runner_create_task(request->context->runner, session, &options, plan);
     if (task == NULL)
         reply_no_memory(request);
@@ -109,9 +121,24 @@ static void finish(struct request *request, const struct run_request *run, enum 
     log_start(run, task, ret_started->replayed);
 }
 
+/* Whether the run's Idempotency-Key was used before: with *ret_task, and how in *ret_result. */
+static bool find_earlier(const struct request *request, const struct run_request *run,
+                         enum register_result *ret_result, struct task **ret_task) {
+    struct session *session = broadcaster_find_session(request->context->broadcaster, run->session_key);
+    *ret_result = REGISTER_OK;
+    if (session != NULL && run->idempotency_key != NULL)
+        *ret_result = broadcaster_find_replay(session, run->idempotency_key, run->body_hash, ret_task);
+    session_unref(session);
+    return *ret_result != REGISTER_OK;
+}
+
 bool run_start(struct request *request, const struct run_request *run, struct run_started *ret_started) {
     enum register_result result = REGISTER_CLOSED;
     struct task *task = NULL;
+    if (run->retry_after_ms > 0 && !find_earlier(request, run, &result, &task)) {
+        upstream_refuse_run(request, run->retry_after_ms);
+        return false;
+    }
     for (int attempt = 0; attempt < ATTEMPTS_MAX && result == REGISTER_CLOSED; attempt++) {
         struct session *session = session_open(request, run->session_key);
         if (session == NULL)

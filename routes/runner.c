@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BREATH_MS 1 /* how long a stream is held that is ahead of a worker */
+#define QUEUE_LOOK_MS 1000 /* a reload may change how long a run may wait */
+#define BREATH_MS 1        /* how long a stream is held that is ahead of a worker */
 
 static void on_timer(uv_timer_t *timer);
 
@@ -20,7 +21,12 @@ static struct run *run_of(struct task *task) {
     return task->payload;
 }
 
+static _Atomic uint64_t *request_bytes_of(struct runner *runner) {
+    return &broadcaster_counts(runner->context->broadcaster)->request_bytes;
+}
+
 static void run_free(struct run *run) {
+    atomic_fetch_sub(request_bytes_of(run->runner), run->request_bytes);
     run_plan_destroy(run->plan);
     task_unref(run->task);
     free(run);
@@ -44,7 +50,7 @@ static void watch_pending(struct run *run) {
         return;
     }
     task_become_due(run->task);
-    sleep_for(run, task_check_queue(run->task), 0);
+    sleep_for(run, task_check_queue(run->task), QUEUE_LOOK_MS);
 }
 
 /* Until the run's time is up, or it may have been idle for too long. */
@@ -202,6 +208,8 @@ struct task *runner_create_task(struct runner *runner, struct session *session,
         return NULL;
     }
     *run = (struct run){.runner = runner, .task = task_ref(task), .plan = plan};
+    run->request_bytes = run_plan_bytes(plan);
+    atomic_fetch_add(request_bytes_of(runner), run->request_bytes);
     atomic_init(&task->upstream, (uint32_t)plan->steps[0].upstream);
     memcpy(task->trace_id, plan->trace_id, sizeof(task->trace_id));
     task->start_item.handle = on_start;

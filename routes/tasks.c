@@ -179,20 +179,33 @@ void handle_task_list(struct request *request) {
 
 /* ---- cancelling many ----------------------------------------------------------------------------- */
 
-static enum task_status status_of(struct task *task) {
-    struct task_info info;
-    task_get_info(task, &info);
-    return info.status;
+/* Leaves those out that do not fit. Done once, before the first is cancelled: that gives its slot to another
+ * one, whose status is not what it was any more. */
+static size_t keep_matching(const struct filter *filter, struct task **tasks, size_t count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (matches(filter, tasks[i]))
+            tasks[kept++] = tasks[i];
+        else
+            task_unref(tasks[i]);
+    }
+    return kept;
 }
 
-/* Cancels those that fit, and counts them. */
-static size_t cancel_all(const struct filter *filter, struct task **tasks, size_t count, bool waiting_ones) {
+static bool is_pending(struct task *task) {
+    struct task_info info;
+    task_get_info(task, &info);
+    return info.status == TASK_PENDING;
+}
+
+/* Cancels them and says how many had not ended. Those that wait go first, or they would get the slots of the
+ * others. */
+static size_t cancel_all(struct task **tasks, size_t count) {
     size_t cancelled = 0;
-    for (size_t i = 0; i < count; i++) {
-        bool is_wanted = matches(filter, tasks[i]) && (!waiting_ones || status_of(tasks[i]) == TASK_PENDING);
-        if (is_wanted && task_cancel(tasks[i], REASON_REQUESTED))
-            cancelled++;
-    }
+    for (size_t i = 0; i < count; i++)
+        cancelled += is_pending(tasks[i]) && task_cancel(tasks[i], REASON_REQUESTED);
+    for (size_t i = 0; i < count; i++)
+        cancelled += task_cancel(tasks[i], REASON_REQUESTED);
     return cancelled;
 }
 
@@ -207,7 +220,7 @@ static void reply_cancelled(struct request *request, size_t cancelled) {
 }
 
 /* A run that is cancelled has ended when task_cancel() returns, with its run.end in the log: there is nothing
- * to wait for. Those that wait go first, or they would get the slots of the others. */
+ * to wait for. */
 static void cancel_and_answer(struct request *request, const struct filter *filter) {
     size_t count;
     struct task **tasks = task_table_under_way(broadcaster_tasks(request->context->broadcaster), &count);
@@ -215,8 +228,8 @@ static void cancel_and_answer(struct request *request, const struct filter *filt
         reply_no_memory(request);
         return;
     }
-    size_t cancelled = cancel_all(filter, tasks, count, true);
-    cancelled += cancel_all(filter, tasks, count, false);
+    count = keep_matching(filter, tasks, count);
+    size_t cancelled = cancel_all(tasks, count);
     for (size_t i = 0; i < count; i++)
         task_unref(tasks[i]);
     free(tasks);
@@ -224,9 +237,19 @@ static void cancel_and_answer(struct request *request, const struct filter *filt
     reply_cancelled(request, cancelled);
 }
 
+/* What is not understood must not cancel more than was meant. */
+static bool check_cancel_query(struct request *request) {
+    static const char *const known[] = {"app", "user", "session", "status", NULL};
+    if (request_query_has_only(request, known))
+        return true;
+    reply_error(request, 400, "invalid_query",
+                "Runs are cancelled by \"app\", \"user\", \"session\" and \"status\", and by nothing else.");
+    return false;
+}
+
 void handle_tasks_cancel(struct request *request) {
-    struct filter filter;
-    if (read_filter(request, &filter))
+    struct filter filter = {0};
+    if (check_cancel_query(request) && read_filter(request, &filter))
         cancel_and_answer(request, &filter);
     finish_filter(&filter);
 }

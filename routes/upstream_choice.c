@@ -13,23 +13,22 @@ static uint64_t affinity_of(const char *session_key) {
     return idempotency_hash(session_key, strlen(session_key));
 }
 
-size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key) {
+size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key,
+                               int64_t *ret_retry_after_ms) {
     const struct upstream_caller *caller = request->context->caller;
     bool can_take;
-    int64_t retry_after_ms;
     size_t index = upstreams_choose(caller->upstreams, &caller->settings, app, affinity_of(session_key),
-                                    &can_take, &retry_after_ms);
-    if (index == UPSTREAM_NONE) {
+                                    &can_take, ret_retry_after_ms);
+    if (index == UPSTREAM_NONE)
         reply_error(request, 404, "unknown_app", "No upstream serves this app.");
-        return UPSTREAM_NONE;
-    }
-    if (can_take)
-        return index;
+    return index;
+}
+
+void upstream_refuse_run(struct request *request, int64_t retry_after_ms) {
     metrics_add(METRIC_RUNS_REFUSED, 1);
     reply_retry_after(request, retry_after_ms);
     reply_error(request, 503, "circuit_open",
                 "The upstream has failed too often and is given time to recover.");
-    return UPSTREAM_NONE;
 }
 
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {

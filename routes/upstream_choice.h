@@ -7,9 +7,14 @@
 /** The settings of the upstream of that index. */
 const struct upstream_settings *upstream_at(const struct request *request, size_t index);
 
-/** The upstream for a run of this app in this session, which stays with it as long as it can. UPSTREAM_NONE:
- * the reply says why there is none, or why none takes a run now. */
-size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key);
+/** The upstream for a run of this app in this session, which stays with it as long as it can.
+ * UPSTREAM_NONE: there is none, says the reply. *ret_retry_after_ms: 0; else none takes a run now, but may
+ * then. */
+size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key,
+                               int64_t *ret_retry_after_ms);
+
+/** Answers that no upstream takes a run now. */
+void upstream_refuse_run(struct request *request, int64_t retry_after_ms);
 
 /** The upstream that keeps this app's sessions and answers other questions about it; "": the first of kind
  * adk. Whether it takes runs now does not matter. UPSTREAM_NONE: there is none; nothing is replied. */

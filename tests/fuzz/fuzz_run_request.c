@@ -166,7 +166,7 @@ static void check_request(struct request_stub *stub, const cJSON *body, bool is_
         check_session(&run);
         const char *key = stub_header(request, "Idempotency-Key");
         REQUIRE(key == NULL ? run.idempotency_key == NULL : strcmp(run.idempotency_key, key) == 0);
-        plan = run_request_plan(request, &run, session);
+        plan = run_request_plan(request, &run, session, true);
     }
     if (plan != NULL) {
         REQUIRE(request->reply.kind == REPLY_NONE && plan->count == 1);

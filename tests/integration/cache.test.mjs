@@ -107,6 +107,15 @@ test('what is too old is asked again', async (t) => {
   assert.equal(upstream.runs.length, 2);
 });
 
+test('a run for later is not answered by what is too old when its time comes', async (t) => {
+  const upstream = await startCounting(t);
+  const gateway = await startSluice(t, {upstream: upstream.url, cache: true, cache_ttl_ms: 300});
+  await ask(gateway);
+  const later = await ask(gateway, 'hello', {options: {delay_ms: 600}});
+  assert.equal(upstream.runs.length, 2);
+  assert.deepEqual([later.start.cached, later.end.cached], [undefined, undefined]);
+});
+
 test('runs that ask the same at the same time share one stream, on whatever worker, and each gets all of it', async (t) => {
   const upstream = await startUpstream(t, answerAsAsked(new Map()));
   const gateway = await startSluice(t, {upstream: upstream.url, cache: true, workers: 2});

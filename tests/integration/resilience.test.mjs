@@ -166,6 +166,20 @@ test('when all circuits are open the canned answer is marked in run.start alread
   assert.equal(upstream.runs.length, 2);
 });
 
+test('a run for later is not called canned by how things stood when it was accepted', async (t) => {
+  let broken = true;
+  const upstream = await startUpstream(t, (exchange) => (broken ? exchange.answer(500, '{}') : answerMarked(1)(exchange)));
+  const sluice = await withUpstreams(t, [{name: 'only', upstream: upstream.url, upstream_canned_answer: 'away',
+    breaker_failure_percent: 50, breaker_calls_min: 1, breaker_recovery_ms: 300}]);
+  await sluice.taskEnded((await sluice.run(sessionPath())).task_id);
+  broken = false;
+  const client = await sluice.runStream(sessionPath(), 'hello', {delay_ms: 600});
+  await client.ended();
+  assert.equal(client.json('run.start').canned, undefined);
+  assert.equal(client.json('run.end').canned, undefined);
+  assert.match(client.data[0], /hello/);
+});
+
 test('sessions are spread by weight and stay where they are; an upstream that is unhealthy gets none', async (t) => {
   let healthy = true;
   const script = (exchange) => (exchange.path === '/up' ? exchange.answer(healthy ? 200 : 500, '{}') : answerMarked(1)(exchange));

@@ -1,10 +1,11 @@
 // Which runs run now, which wait and in what order, which are for later; limits, budgets, and cancelling many.
 import assert from 'node:assert/strict';
+import {writeFileSync} from 'node:fs';
 import {test} from 'node:test';
 import {answerAsAsked, asked, assertError, checkRuns} from '../support/expect.mjs';
 import {pause, until} from '../support/limits.mjs';
 import {adkFrame, startUpstream} from '../support/scripted_upstream.mjs';
-import {sessionPath, startSluice} from '../support/sluice.mjs';
+import {sessionPath, startSluice, temporaryFile} from '../support/sluice.mjs';
 
 const start = async (t, flags, script = answerAsAsked(new Map())) => {
   const upstream = await startUpstream(t, script);
@@ -126,6 +127,42 @@ test('DELETE /tasks cancels all that fit the filter, and none that waits is star
   const stats = await sluice.stats();
   assert.deepEqual([stats.runs, stats.runs_queued], [0, 0]);
   assert.deepEqual(stats.runs_ended, {completed: 0, failed: 0, cancelled: 7, replaced: 0, timeout: 0});
+});
+
+test('DELETE /tasks takes those that fit when it comes, not those that follow, and no filter that it does not know', async (t) => {
+  const {sluice} = await start(t, {runs_max: 1});
+  const session = sessionPath();
+  await sluice.run(session, 'hold');
+  const next = await sluice.run(session, 'hold', {on_conflict: 'enqueue'});
+  const other = await sluice.run(sessionPath(), 'hold');
+  for (const query of ['limit=1', 'sesion=x', 'status=running&x=', 'x'])
+    assertError(await sluice.delete(`/tasks?${query}`), 400, /^invalid_query$/);
+  assert.deepEqual((await sluice.delete('/tasks?status=running')).json, {success: true, cancelled: 1});
+  const statuses = await Promise.all([next, other].map((each) => statusOf(sluice, each)));
+  assert.deepEqual(statuses.sort(), ['pending', 'running']);
+});
+
+test('a repeat of an idempotent request is answered by its run though no upstream takes runs now', async (t) => {
+  const {sluice} = await start(t, {breaker_failure_percent: 50, breaker_calls_min: 1, breaker_recovery_ms: 60000}, (exchange) => exchange.answer(500, '{}'));
+  const session = sessionPath();
+  const post = (message) => sluice.post(`${session}/run`, {message}, {headers: {'Idempotency-Key': 'key'}});
+  const {task_id} = (await post('a')).json;
+  await sluice.taskEnded(task_id);
+  const repeated = await post('a');
+  assert.deepEqual([repeated.status, repeated.json.task_id], [200, task_id]);
+  assertError(await post('b'), 409);
+  assertError(await sluice.post(`${session}/run`, {message: 'a'}), 503, /^circuit_open$/);
+});
+
+test('a reload of queue_timeout_ms reaches runs that wait already', async (t) => {
+  const upstream = await startUpstream(t, answerAsAsked(new Map()));
+  const path = temporaryFile(t, 'sluice.yaml', 'queue_timeout_ms: 0\n');
+  const sluice = await startSluice(t, {upstream: upstream.url, runs_max: 1, config: path});
+  await sluice.run(sessionPath(), 'hold');
+  const waiting = await sluice.run(sessionPath(), 'waits');
+  writeFileSync(path, 'queue_timeout_ms: 100\n');
+  sluice.program.signal('SIGHUP');
+  assert.equal((await sluice.taskEnded(waiting.task_id)).reason, 'queue_time');
 });
 
 test('a run that reaches its budget of events or bytes fails as limit, told in-band', async (t) => {

@@ -1,4 +1,5 @@
 /* broadcaster/scheduler: slots, the order of those that wait, limits of apps and users, runs for later. */
+#include "broadcaster/subscriber.h"
 #include "tests/support/unit_registering.h"
 
 #define SESSIONS 64
@@ -123,6 +124,25 @@ static void replacing_takes_over_the_place_even_if_the_queue_is_full(void **stat
     assert_int_equal(unit_register(tasks[2]), REGISTER_RUNS_FULL);
     assert_int_equal(stats_now().runs_queued, 1);
     assert_int_equal(unit_status(tasks[3]), TASK_PENDING);
+    release(tasks, 4);
+}
+
+static void replacing_keeps_the_place_in_the_line(void **state) {
+    (void)state;
+    struct task *tasks[4] = {run_in(0, "a/u", 5), run_in(1, "a/u", 5)};
+    clock_fake_advance(1000);
+    tasks[2] = run_in(2, "a/u", 5);
+    clock_fake_advance(1000);
+    tasks[3] = run_in(1, "a/u", 4);
+    clock_fake_advance(9500); /* one step of priority less, and two seconds more of waiting */
+    assert_order(tasks, 4, (int[]){0, 2, 3}, 3);
+    release(tasks, 4);
+    tasks[0] = run_in(0, "a/u", 5);
+    tasks[1] = run_in(1, "a/u", 5);
+    clock_fake_advance(1000);
+    tasks[2] = run_in(2, "a/u", 5);
+    tasks[3] = run_in(1, "a/u", 5);
+    assert_order(tasks, 4, (int[]){0, 3, 2}, 3);
     release(tasks, 4);
 }
 
@@ -348,6 +368,49 @@ static void delayed_runs_count_among_those_that_wait(void **state) {
     release(tasks, 2);
 }
 
+static void runs_that_wait_keep_their_session(void **state) {
+    (void)state;
+    struct task *tasks[] = {delay_in(1, ON_CONFLICT_REPLACE), run_in(0, "a/u", 5), run_in(2, "a/u", 5)};
+    clock_fake_advance(1799999);
+    task_become_due(tasks[0]); /* to wait for a slot */
+    clock_fake_advance(1);
+    unit_publish(tasks[1], "in use");
+    broadcaster_clean_up(broadcaster);
+    assert_int_equal(unit_status(tasks[0]), TASK_PENDING);
+    assert_int_equal(unit_status(tasks[2]), TASK_PENDING);
+    release(tasks, 3);
+}
+
+static void the_key_of_a_run_for_later_holds_from_its_time_on(void **state) {
+    (void)state;
+    struct task *tasks[3], *answer;
+    const enum register_result expected[] = {REGISTER_OK, REGISTER_REPLAYED, REGISTER_OK};
+    for (size_t i = 0; i < 3; i++) {
+        tasks[i] = make_in(0, "a/u", (struct task_options){.delay_ms = 3600000});
+        assert_int_equal(
+            broadcaster_register_task(broadcaster, tasks[i], idempotency_entry_create("key", 1), &answer),
+            expected[i]);
+        task_unref(answer);
+        clock_fake_advance(i == 0 ? 3600000 : 600000);
+    }
+    release(tasks, 3);
+}
+
+static void a_run_that_waits_ends_with_its_last_subscriber_if_it_wants(void **state) {
+    (void)state;
+    struct task *tasks[] = {
+        make_in(0, "a/u", (struct task_options){.delay_ms = 500, .on_disconnect = ON_DISCONNECT_CANCEL}),
+        delay_in(0, ON_CONFLICT_REPLACE)};
+    assert_int_equal(unit_register(tasks[0]), REGISTER_OK);
+    struct subscriber_spec spec = {.run = tasks[0]};
+    struct subscriber *subscriber;
+    assert_int_equal(subscriber_prepare(sessions[0], &spec, &subscriber), SUBSCRIBER_OK);
+    subscriber_destroy(subscriber);
+    assert_int_equal(unit_status(tasks[0]), TASK_CANCELLED);
+    assert_int_equal(unit_status(tasks[1]), TASK_PENDING);
+    release(tasks, 2);
+}
+
 /* ---- waiting for all ----------------------------------------------------------------------------- */
 
 static int idle_told;
@@ -391,6 +454,7 @@ int main(void) {
         TEST(a_run_that_waits_is_replaced_by_the_next_of_its_session),
         TEST(replacing_keeps_the_slot_though_others_wait),
         TEST(replacing_takes_over_the_place_even_if_the_queue_is_full),
+        TEST(replacing_keeps_the_place_in_the_line),
         TEST(a_session_gives_its_slot_away_between_its_own_runs),
         TEST(raised_limits_let_those_that_wait_start),
         TEST(nothing_that_waits_starts_when_all_is_cancelled),
@@ -407,6 +471,9 @@ int main(void) {
         TEST(a_delayed_run_can_wait_its_turn_and_for_a_slot),
         TEST(a_delayed_run_can_be_cancelled_and_keeps_its_session),
         TEST(delayed_runs_count_among_those_that_wait),
+        TEST(runs_that_wait_keep_their_session),
+        TEST(the_key_of_a_run_for_later_holds_from_its_time_on),
+        TEST(a_run_that_waits_ends_with_its_last_subscriber_if_it_wants),
         TEST(whoever_waits_for_all_is_told_when_the_last_run_has_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
