@@ -339,7 +339,8 @@ void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_s
 
 uint64_t broadcaster_memory(const struct broadcaster_stats *stats) {
     /* A task that has not ended keeps its two lifecycle frames ready. */
-    return stats->log_bytes + stats->request_bytes + stats->sessions * (sizeof(struct session) + SESSION_KEY_SIZE / 4) +
+    return stats->log_bytes + stats->request_bytes +
+           stats->sessions * (sizeof(struct session) + SESSION_KEY_SIZE / 4) +
            stats->subscribers * SUBSCRIBER_MEMORY + stats->tasks * sizeof(struct task) +
            (stats->runs + stats->runs_queued) * 2 * TASK_END_DATA_MAX;
 }
