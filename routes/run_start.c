@@ -21,13 +21,16 @@ static void set_retry_after(struct request *request, enum register_result result
         reply_retry_after(request, info.held_mean_ms);
 }
 
-/* Whether nothing that can be seen now will keep it waiting. */
+/* Whether it is certain, as far as can be told before it is registered, that nothing keeps it waiting. */
 static bool will_start_at_once(const struct request *request, const struct task_options *options) {
     struct broadcaster *broadcaster = request->context->broadcaster;
+    const struct broadcaster_limits *limits = broadcaster_limits(broadcaster);
     struct scheduler_info info;
     scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
+    if (atomic_load(&limits->runs_per_app_max) > 0 || atomic_load(&limits->runs_per_user_max) > 0)
+        return false;
     return options->delay_ms == 0 && options->on_conflict != ON_CONFLICT_ENQUEUE && info.waiting == 0 &&
-           info.running < atomic_load(&broadcaster_limits(broadcaster)->runs_max);
+           info.running < atomic_load(&limits->runs_max);
 }
 
 static void refuse(struct request *request, enum register_result result, const struct task *other) {
@@ -60,6 +63,16 @@ static void refuse(struct request *request, enum register_result result, const s
     }
 }
 
+static void log_refusal(const struct request *request, const struct run_request *run) {
+    log_info("run_refused", LOG_STR("session", run->session_key), LOG_INT("status", request->reply.status),
+             LOG_STR("trace_id", run->trace.id));
+}
+
+static void refuse_for_upstream(struct request *request, const struct run_request *run) {
+    upstream_refuse_run(request, run->upstream, run->retry_after_ms);
+    log_refusal(request, run);
+}
+
 /* A task for this session, made anew for each attempt. NULL: the reply is decided. */
 static struct task *make_task(struct request *request, const struct run_request *run,
                               struct session *session) {
@@ -68,8 +81,13 @@ static struct task *make_task(struct request *request, const struct run_request 
     struct run_plan *plan = run_request_plan(request, run, session, at_once);
     if (plan == NULL)
         return NULL;
+    if (run->retry_after_ms > 0 && plan->found == NULL) {
+        refuse_for_upstream(request, run);
+        run_plan_destroy(plan);
+        return NULL;
+    }
     options.cached = plan->found != NULL;
-    options.canned = at_once && plan->found == NULL && upstream_is_canned_now(request, run->upstream);
+    options.canned = at_once && plan->cache_key == NULL && upstream_is_canned_now(request, run->upstream);
     struct task *task = runner_create_task(request->context->runner, session, &options, plan);
     if (task == NULL)
         reply_no_memory(request);
@@ -107,8 +125,7 @@ static void finish(struct request *request, const struct run_request *run, enum 
                    struct task *task, struct run_started *ret_started) {
     if (result != REGISTER_OK && result != REGISTER_REPLAYED) {
         refuse(request, result, task);
-        log_info("run_refused", LOG_STR("session", run->session_key),
-                 LOG_INT("status", request->reply.status), LOG_STR("trace_id", run->trace.id));
+        log_refusal(request, run);
         task_unref(task);
         return;
     }
@@ -125,18 +142,21 @@ static void finish(struct request *request, const struct run_request *run, enum 
 static bool find_earlier(const struct request *request, const struct run_request *run,
                          enum register_result *ret_result, struct task **ret_task) {
     struct session *session = broadcaster_find_session(request->context->broadcaster, run->session_key);
-    *ret_result = REGISTER_OK;
+    enum register_result result = REGISTER_OK;
     if (session != NULL && run->idempotency_key != NULL)
-        *ret_result = broadcaster_find_replay(session, run->idempotency_key, run->body_hash, ret_task);
+        result = broadcaster_find_replay(session, run->idempotency_key, run->body_hash, ret_task);
     session_unref(session);
-    return *ret_result != REGISTER_OK;
+    if (result != REGISTER_OK)
+        *ret_result = result;
+    return result != REGISTER_OK;
 }
 
 bool run_start(struct request *request, const struct run_request *run, struct run_started *ret_started) {
     enum register_result result = REGISTER_CLOSED;
     struct task *task = NULL;
-    if (run->retry_after_ms > 0 && !find_earlier(request, run, &result, &task)) {
-        upstream_refuse_run(request, run->retry_after_ms);
+    bool is_refused = run->retry_after_ms > 0 && !find_earlier(request, run, &result, &task);
+    if (is_refused && !upstream_at(request, run->upstream)->cache.on) {
+        refuse_for_upstream(request, run);
         return false;
     }
     for (int attempt = 0; attempt < ATTEMPTS_MAX && result == REGISTER_CLOSED; attempt++) {

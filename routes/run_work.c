@@ -62,13 +62,17 @@ static bool fits_token_budget(struct run *run, const struct sse_event *event) {
     return is_within(run, run->tokens, settings->run_tokens_max, "The run has used up its budget of tokens.");
 }
 
-static void note_first_event(const struct run *run) {
-    struct task *task = run->task;
+static enum follower_source note_source(const struct run *run) {
     enum follower_source source =
         run->source == &from_follower ? follower_source(run->follower) : FOLLOWER_UPSTREAM;
     if (follower_source_is_cached(source))
-        atomic_store(&task->cached, true);
-    if (source == FOLLOWER_UPSTREAM &&
+        atomic_store(&run->task->cached, true);
+    return source;
+}
+
+static void note_first_event(const struct run *run) {
+    struct task *task = run->task;
+    if (note_source(run) == FOLLOWER_UPSTREAM &&
         !atomic_load(&task->canned)) /* else it heard of another session, or none */
         session_note_known_by(task->session, atomic_load(&task->upstream));
     metrics_observe_ms(HISTOGRAM_FIRST_EVENT_DELAY, clock_mono_ms() - task->due_mono_ms);
@@ -168,10 +172,12 @@ static void on_retry(void *context, const struct upstream_retry *retry) {
     if (frame != NULL)
         task_announce(task, frame);
     atomic_fetch_add(&task->retries, 1);
-    if (retry->upstream == NULL)
-        atomic_store(&task->canned, true);
-    else
+    if (retry->upstream != NULL) {
         note_upstream(run, retry->upstream);
+    } else {
+        atomic_store(&task->canned, true);
+        atomic_store(&task->upstream, run->first_upstream); /* it is said in the way of that one's kind */
+    }
     log_warn("run_retried", LOG_STR("task_id", task->id), LOG_STR("session", task->session->key),
              LOG_STR("trace_id", task->trace_id), LOG_INT("attempt", retry->attempt),
              LOG_INT("delay_ms", retry->delay_ms),
@@ -181,6 +187,7 @@ static void on_retry(void *context, const struct upstream_retry *retry) {
 
 static void on_end(void *context, const struct upstream_result *result) {
     struct run *run = context;
+    note_source(run);
     run->source = NULL;
     bool completed = result->end == UPSTREAM_COMPLETED;
     task_end(run->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end),

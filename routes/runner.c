@@ -210,7 +210,8 @@ struct task *runner_create_task(struct runner *runner, struct session *session,
     *run = (struct run){.runner = runner, .task = task_ref(task), .plan = plan};
     run->request_bytes = run_plan_bytes(plan);
     atomic_fetch_add(request_bytes_of(runner), run->request_bytes);
-    atomic_init(&task->upstream, (uint32_t)plan->steps[0].upstream);
+    run->first_upstream = (uint32_t)plan->steps[0].upstream;
+    atomic_init(&task->upstream, run->first_upstream);
     memcpy(task->trace_id, plan->trace_id, sizeof(task->trace_id));
     task->start_item.handle = on_start;
     task->ended_item.handle = on_ended;

@@ -29,6 +29,7 @@ struct run {
     bool ended;
     int64_t deadline_mono_ms; /* 0: it has not started */
     uint64_t events, bytes, tokens;
+    uint32_t first_upstream;
     size_t request_bytes; /* counted in the broadcaster's */
 };
 

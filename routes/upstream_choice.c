@@ -24,8 +24,11 @@ size_t upstream_choose_for_run(struct request *request, const char *app, const c
     return index;
 }
 
-void upstream_refuse_run(struct request *request, int64_t retry_after_ms) {
+void upstream_refuse_run(struct request *request, size_t index, int64_t retry_after_ms) {
+    struct breaker *breaker = request->context->caller->upstreams->items[index].breaker;
     metrics_add(METRIC_RUNS_REFUSED, 1);
+    if (breaker != NULL)
+        breaker_note_refused(breaker);
     reply_retry_after(request, retry_after_ms);
     reply_error(request, 503, "circuit_open",
                 "The upstream has failed too often and is given time to recover.");

@@ -13,8 +13,8 @@ const struct upstream_settings *upstream_at(const struct request *request, size_
 size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key,
                                int64_t *ret_retry_after_ms);
 
-/** Answers that no upstream takes a run now. */
-void upstream_refuse_run(struct request *request, int64_t retry_after_ms);
+/** Answers that this upstream takes no run now, nor does another in its place. */
+void upstream_refuse_run(struct request *request, size_t index, int64_t retry_after_ms);
 
 /** The upstream that keeps this app's sessions and answers other questions about it; "": the first of kind
  * adk. Whether it takes runs now does not matter. UPSTREAM_NONE: there is none; nothing is replied. */

@@ -298,12 +298,16 @@ static bool start_workers(struct process *process) {
         log_error("start_failed", LOG_STR("message", "no memory, descriptors or threads for the workers"));
         return false;
     }
+    /* Not its query, which may be a secret. */
+    const char *url = config->upstreams.items[0].base_url;
+    char shown[512];
+    snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(url, "?"), url);
     const struct log_field fields[] = {LOG_STR("address", config->listen.address),
                                        LOG_INT("port", port),
                                        LOG_STR("version", SLUICE_VERSION),
                                        LOG_INT("pid", getpid()),
                                        LOG_INT("workers", config->workers),
-                                       LOG_STR("upstream", config->upstreams.items[0].base_url),
+                                       LOG_STR("upstream", shown),
                                        LOG_STR("upstream_kind", config->upstreams.items[0].adapter->name),
                                        LOG_INT("upstreams", config->upstreams.count),
                                        {0}};

@@ -195,6 +195,12 @@ bool breaker_would_pass(struct breaker *breaker, int64_t *ret_retry_after_ms) {
     return ask(breaker, NULL, ret_retry_after_ms);
 }
 
+void breaker_note_refused(struct breaker *breaker) {
+    lock_acquire(&breaker->lock);
+    breaker->refused++;
+    lock_release(&breaker->lock);
+}
+
 void breaker_leave(struct breaker *breaker, const struct breaker_pass *pass, enum breaker_outcome outcome) {
     lock_acquire(&breaker->lock);
     leave_locked(breaker, pass, outcome);

@@ -77,6 +77,9 @@ bool breaker_enter(struct breaker *breaker, struct breaker_pass *ret_pass,
 /** Whether a call would pass now, without making one, or counting one that is refused. */
 bool breaker_would_pass(struct breaker *breaker, int64_t *ret_retry_after_ms);
 
+/** A call was not even asked for, since it would not pass: it counts as refused. */
+void breaker_note_refused(struct breaker *breaker);
+
 /** The end of a call that was let through, or the moment from which its outcome is certain. */
 void breaker_leave(struct breaker *breaker, const struct breaker_pass *pass, enum breaker_outcome outcome);
 

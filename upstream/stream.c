@@ -234,8 +234,10 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
         return TRANSFER_TAKEN;
     if (transfer->status != 200)
         return keep_answer(stream, bytes, length);
-    if (stream->callbacks.may_read != NULL && !stream->callbacks.may_read(stream->context))
+    if (stream->callbacks.may_read != NULL && !stream->callbacks.may_read(stream->context)) {
+        transfer_clear_deadline(transfer); /* it is we who hold it */
         return TRANSFER_PAUSE;
+    }
     return parse(stream, bytes, length);
 }
 
@@ -347,6 +349,7 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client,
 }
 
 void upstream_stream_resume(struct upstream_stream *stream) {
+    transfer_set_deadline(&stream->transfer, stream->idle_timeout_ms);
     transfer_resume(&stream->transfer);
 }
 

@@ -172,7 +172,8 @@ static void check_request(struct request_stub *stub, const cJSON *body, bool is_
         REQUIRE(request->reply.kind == REPLY_NONE && plan->count == 1);
         check_sent(stub, &run, body, &plan->steps[0].request);
     } else {
-        stub_require_error(stub, 400, 400);
+        bool is_of_another_kind = is_adks_own && stub->upstream.adapter != &adapter_adk;
+        stub_require_error(stub, 400, is_of_another_kind ? 404 : 400);
     }
     run_plan_destroy(plan);
     session_unref(session);

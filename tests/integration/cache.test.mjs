@@ -116,6 +116,16 @@ test('a run for later is not answered by what is too old when its time comes', a
   assert.deepEqual([later.start.cached, later.end.cached], [undefined, undefined]);
 });
 
+test('a run that waits for its user to have room is not answered by what is too old then', async (t) => {
+  const upstream = await startCounting(t, {delay: 600});
+  const gateway = await startSluice(t, {upstream: upstream.url, cache: true, cache_ttl_ms: 300, runs_per_user_max: 1});
+  await ask(gateway);
+  await gateway.run(sessionPath(), 'another');
+  const waited = await ask(gateway);
+  assert.equal(upstream.runs.length, 3);
+  assert.equal(waited.end.cached, undefined);
+});
+
 test('runs that ask the same at the same time share one stream, on whatever worker, and each gets all of it', async (t) => {
   const upstream = await startUpstream(t, answerAsAsked(new Map()));
   const gateway = await startSluice(t, {upstream: upstream.url, cache: true, workers: 2});

@@ -120,6 +120,8 @@ test('a breaker opens, refuses at once with 503, probes, and closes', async (t) 
   for (let i = 0; i < 4; i++) await sluice.taskEnded((await sluice.run(sessionPath())).task_id);
   const refused = await sluice.post(`${sessionPath()}/run`, {message: 'a'});
   assertError(refused, 503, /^circuit_open$/);
+  assert.equal((await sluice.logged({event: 'run_refused', status: 503})).level, 'info');
+  assert.equal((await sluice.stats()).upstreams[0].breaker.refused, 1);
   assert.ok(Number(refused.headers['retry-after']) >= 1);
   assert.equal(upstream.runs.length, 4, 'the upstream is left alone');
   assert.equal((await sluice.get('/health')).json.status, 'critical');
@@ -164,6 +166,30 @@ test('when all circuits are open the canned answer is marked in run.start alread
   await client.ended();
   assert.equal(client.json('run.start').canned, true);
   assert.equal(upstream.runs.length, 2);
+});
+
+test('a canned answer behind a fallback of another kind is told and read in the way of the first one', async (t) => {
+  const nowhere = await refusingAddress();
+  const sluice = await withUpstreams(t, [
+    {name: 'first', upstream: nowhere, upstream_fallback: 'second', upstream_canned_answer: 'away'},
+    {name: 'second', upstream: nowhere, upstream_kind: 'openai', upstream_model: 'm', upstream_weight: 0},
+  ]);
+  const {task_id} = await sluice.run(sessionPath());
+  await sluice.taskEnded(task_id);
+  const {json} = await sluice.get(`/tasks/${task_id}/result`);
+  assert.equal(json.text, 'away');
+});
+
+test('what is in the cache is answered though no upstream takes runs', async (t) => {
+  let broken = false;
+  const upstream = await startUpstream(t, (exchange) => (broken ? exchange.answer(500, '{}') : exchange.stream('data: {"a":1}\n\n')));
+  const sluice = await startSluice(t, {upstream: upstream.url, cache: true, breaker_failure_percent: 50, breaker_calls_min: 1, breaker_recovery_ms: 60000});
+  await sluice.taskEnded((await sluice.run(sessionPath(), 'known')).task_id);
+  broken = true;
+  for (const text of ['new', 'newer']) await sluice.post(`${sessionPath()}/run`, {message: text});
+  await until(async () => (await sluice.post(`${sessionPath()}/run`, {message: 'newest'})).status === 503, 'the breaker is open');
+  const task = await sluice.taskEnded((await sluice.run(sessionPath(), 'known')).task_id);
+  assert.deepEqual([task.status, task.cached], ['completed', true]);
 });
 
 test('a run for later is not called canned by how things stood when it was accepted', async (t) => {
