@@ -24,6 +24,10 @@ static void judge_upstream(struct health_report *report, const struct upstream_v
         add(report, HEALTH_DEGRADED,
             (struct health_reason){"upstream_unhealthy", "The last health check of the upstream failed.",
                                    name, 0, 0});
+    if (view->has_limiter && view->limiter.paused_ms > 0)
+        add(report, HEALTH_DEGRADED,
+            (struct health_reason){"upstream_paused", "The upstream asked for a pause: nobody calls it.",
+                                   name, 0, 0});
     if (view->has_breaker && view->breaker.state == BREAKER_OPEN)
         add(report, HEALTH_DEGRADED,
             (struct health_reason){"breaker_open", "The circuit breaker keeps calls away from the upstream.",

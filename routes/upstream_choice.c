@@ -26,12 +26,16 @@ size_t upstream_choose_for_run(struct request *request, const char *app, const c
 
 void upstream_refuse_run(struct request *request, size_t index, int64_t retry_after_ms) {
     struct breaker *breaker = request->context->caller->upstreams->items[index].breaker;
+    bool is_open = breaker != NULL && !breaker_would_pass(breaker, NULL);
     metrics_add(METRIC_RUNS_REFUSED, 1);
-    if (breaker != NULL)
-        breaker_note_refused(breaker);
     reply_retry_after(request, retry_after_ms);
-    reply_error(request, 503, "circuit_open",
-                "The upstream has failed too often and is given time to recover.");
+    if (is_open) {
+        breaker_note_refused(breaker);
+        reply_error(request, 503, "circuit_open",
+                    "The upstream has failed too often and is given time to recover.");
+    } else {
+        reply_error(request, 503, "upstream_paused", "The upstream has asked to be left alone for a while.");
+    }
 }
 
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {
@@ -48,12 +52,17 @@ size_t upstream_choose_for_app(const struct request *request, const char *app, c
     return UPSTREAM_NONE;
 }
 
+static bool takes_calls(const struct upstream *upstream) {
+    int64_t retry_after_ms;
+    return (upstream->breaker == NULL || breaker_would_pass(upstream->breaker, &retry_after_ms)) &&
+           (upstream->limiter == NULL || limiter_would_take(upstream->limiter, &retry_after_ms));
+}
+
 bool upstream_is_canned_now(const struct request *request, size_t index) {
     const struct upstream_caller *caller = request->context->caller;
     bool has_canned = false;
     for (size_t i = index; i != UPSTREAM_NONE; i = upstreams_fallback(&caller->settings, i)) {
-        struct breaker *breaker = caller->upstreams->items[i].breaker;
-        if (breaker == NULL || breaker_would_pass(breaker, NULL))
+        if (takes_calls(&caller->upstreams->items[i]))
             return false;
         has_canned = has_canned || caller->settings.items[i].canned_answer != NULL;
     }

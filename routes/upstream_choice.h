@@ -20,8 +20,8 @@ void upstream_refuse_run(struct request *request, size_t index, int64_t retry_af
  * adk. Whether it takes runs now does not matter. UPSTREAM_NONE: there is none; nothing is replied. */
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key);
 
-/** Whether a run that begins at this upstream would get the canned answer just now: the breaker of none in
- * its chain lets it pass. */
+/** Whether a run that begins at this upstream would get the canned answer just now: none in its chain takes
+ * calls. */
 bool upstream_is_canned_now(const struct request *request, size_t index);
 
 /** Whether one of the upstreams is of this kind. */

@@ -29,8 +29,11 @@ void upstream_view_get(const struct upstream_caller *caller, size_t index, struc
         view.can_take = view.is_healthy && view.breaker.state != BREAKER_OPEN;
         view.score = view.is_healthy ? view.breaker.score : 0;
     }
-    if (view.has_limiter)
+    if (view.has_limiter) {
+        int64_t retry_after_ms;
         limiter_get_info(upstream->limiter, &view.limiter);
+        view.can_take = view.can_take && limiter_would_take(upstream->limiter, &retry_after_ms);
+    }
     *ret_view = view;
 }
 

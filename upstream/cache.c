@@ -36,6 +36,7 @@ static void redis_shared_destroy(struct redis_shared *redis) {
     if (redis == NULL)
         return;
     breaker_destroy(redis->breaker);
+    redis_resolver_destroy(redis->resolver);
     free(redis->password);
     free(redis);
 }
@@ -47,10 +48,15 @@ static bool redis_shared_fill(struct redis_shared *redis, const struct cache_set
         if (redis->password == NULL)
             return false;
     }
+    struct redis_address address;
+    if (!redis_address_parse(settings->redis, &address))
+        return false;
+    redis->resolver = redis_resolver_create(&address);
+    redis->database = address.database;
     redis->timeout_ms = settings->redis_timeout_ms;
     redis->value_bytes_max = recording_code_bytes_max(settings->run_bytes_max);
     redis->breaker = breaker_create(&redis_breaker);
-    return redis->breaker != NULL && redis_address_parse(settings->redis, &redis->address);
+    return redis->resolver != NULL && redis->breaker != NULL;
 }
 
 struct cache *cache_create(const struct cache_settings *settings) {

@@ -45,11 +45,13 @@ static bool add_body(EVP_MD_CTX *digest, const struct upstream_settings *setting
 
 static bool add_all(EVP_MD_CTX *digest, const struct upstream_settings *settings, const char *app,
                     const char *user, const char *body, size_t length) {
-    /* The address too: gateways with other agents under the same name may share one Redis. */
+    /* The address too: gateways with other agents under the same name may share one Redis. And what they show
+     * to the agent, which may answer each of them as it is allowed to know. */
+    const char *authorization = settings->authorization != NULL ? settings->authorization : "";
     return EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 && add_text(digest, settings->name) &&
-           add_text(digest, settings->base_url) && add_text(digest, settings->adapter->name) &&
-           add_text(digest, ADAPTER_VERSION) && add_text(digest, app) &&
-           add_text(digest, settings->cache.per_user ? "user" : "anyone") &&
+           add_text(digest, settings->base_url) && add_text(digest, authorization) &&
+           add_text(digest, settings->adapter->name) && add_text(digest, ADAPTER_VERSION) &&
+           add_text(digest, app) && add_text(digest, settings->cache.per_user ? "user" : "anyone") &&
            add_text(digest, settings->cache.per_user ? user : "") && add_body(digest, settings, body, length);
 }
 

@@ -193,6 +193,10 @@ static void fail_refused(struct upstream_call *call, int64_t retry_after_ms) {
          retry_after_ms);
 }
 
+static void fail_crowded(struct upstream_call *call, const char *message) {
+    fail(call, UPSTREAM_CROWDED, message, limiter_retry_after_ms(call_upstream(call)->limiter));
+}
+
 /* ---- waiting for the limiter ------------------------------------------------------------------------- */
 
 static void on_poll(uv_timer_t *timer);
@@ -200,7 +204,7 @@ static void on_poll(uv_timer_t *timer);
 static void wait_for_limiter(struct upstream_call *call) {
     int64_t in_ms = limiter_poll_in_ms(call_upstream(call)->limiter);
     if (in_ms < 0)
-        in_ms = LIMITER_POLL_MAX_MS; /* granted in this moment: the item is on its way */
+        in_ms = LIMITER_POLL_MAX_MS; /* granted or refused in this moment: the item is on its way */
     uv_timer_start(&call->timer, on_poll, (uint64_t)in_ms, 0);
 }
 
@@ -210,17 +214,28 @@ static void on_poll(uv_timer_t *timer) {
     wait_for_limiter(call);
 }
 
+/** A retry whose time was over while it waited in the line. */
+static bool is_too_late(const struct upstream_call *call) {
+    bool is_again = call->tries > 1 || call->has_event;
+    return is_again && clock_mono_ms() - call->tries_mono_ms > call_settings(call)->retry.total_ms;
+}
+
 /** The breaker's pass was given back while the call waited, so that it was no other's loss. */
 static void on_granted(struct inbox_item *item) {
     struct upstream_call *call = call_of_ticket(item);
     int64_t retry_after_ms = 0;
     call->attempt.ticket_is_due = false;
-    if (!limiter_receive(call_upstream(call)->limiter, &call->attempt.ticket)) {
+    bool is_granted = limiter_receive(call_upstream(call)->limiter, &call->attempt.ticket);
+    if (!call->attempt.has_ticket) {
         call_free_if_unused(call);
         return;
     }
     uv_timer_stop(&call->timer);
-    if (take_pass(call, &retry_after_ms))
+    if (!is_granted)
+        fail_crowded(call, "The upstream asked for a pause that is longer than a run may wait.");
+    else if (is_too_late(call))
+        fail_crowded(call, "The time for another attempt was over before its turn came.");
+    else if (take_pass(call, &retry_after_ms))
         send_request(call);
     else
         fail_refused(call, retry_after_ms);
@@ -246,8 +261,7 @@ void attempt_begin(struct upstream_call *call) {
         break;
     case LIMITER_FULL:
         give_pass(call, BREAKER_NEITHER);
-        fail(call, UPSTREAM_CROWDED, "As many runs as may already wait for the upstream.",
-             limiter_retry_after_ms(call_upstream(call)->limiter));
+        fail_crowded(call, "As many runs as may wait for the upstream, or it asked for a long pause.");
         break;
     }
 }

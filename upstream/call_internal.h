@@ -11,7 +11,7 @@ struct attempt {
     struct breaker_pass pass;
     struct limiter_ticket ticket;
     bool has_pass;
-    bool has_ticket;    /* it waits, or was granted */
+    bool has_ticket;    /* it waits, or was granted or refused, and has not left */
     bool ticket_is_due; /* it waits, or was left while its item was on its way: that will still be received */
     bool was_made;      /* a stream was started */
     int64_t sent_mono_ms;   /* -1: it was not sent */

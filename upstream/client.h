@@ -93,7 +93,7 @@ enum upstream_end {
     UPSTREAM_IDLE,      /* no first byte, or no next event, in time */
     UPSTREAM_LIMIT,     /* an event over event_bytes_max */
     UPSTREAM_REFUSED,   /* a call (call.h): the breaker kept it from being made */
-    UPSTREAM_CROWDED,   /* a call: as many as may wait for the limiter already do */
+    UPSTREAM_CROWDED,   /* a call: as many as may wait for the limiter do, or a pause of it is too long */
     UPSTREAM_INTERNAL,  /* out of memory and the like, on our side */
 };
 

@@ -18,7 +18,7 @@ struct limiter {
     struct lock lock;
     struct ticket_line line; /* those that wait, the longest first */
     uint64_t waiting;        /* in the line */
-    uint64_t posted;         /* granted out of the line, not received yet */
+    uint64_t posted;         /* out of the line, not received yet */
     uint64_t slots;          /* that may be used now */
     uint64_t slots_used;     /* also counted if there is no limit */
     uint64_t good;           /* calls since the slots changed */
@@ -134,12 +134,26 @@ static void adapt_locked(struct limiter *limiter, int64_t granted_mono_ms,
     }
 }
 
+/* ---- the pause ----------------------------------------------------------------------------------- */
+
+static int64_t paused_ms_locked(struct limiter *limiter, int64_t now_ms) {
+    lock_assert_held(&limiter->lock);
+    return max_ms(limiter->pause_until_mono_ms - now_ms, 0);
+}
+
+/* Whether it lasts for longer than anybody may wait. */
+static bool is_shut_locked(struct limiter *limiter, int64_t now_ms) {
+    lock_assert_held(&limiter->lock);
+    int64_t wait_max_ms = limiter->settings.pause_wait_max_ms;
+    return wait_max_ms > 0 && paused_ms_locked(limiter, now_ms) > wait_max_ms;
+}
+
 /* ---- the line ------------------------------------------------------------------------------------ */
 
 static bool can_serve_locked(struct limiter *limiter, int64_t now_ms) {
     lock_assert_held(&limiter->lock);
     fill_locked(limiter, now_ms);
-    return now_ms >= limiter->pause_until_mono_ms &&
+    return paused_ms_locked(limiter, now_ms) == 0 &&
            (!has_slots(limiter) || limiter->slots_used < limiter->slots) && has_token_locked(limiter);
 }
 
@@ -157,25 +171,35 @@ static void leave_line_locked(struct limiter *limiter, struct limiter_ticket *ti
     limiter->waiting--;
 }
 
-/* Moves those that can be served to `granted`, which post_all() takes once the lock was released. */
-static void serve_locked(struct limiter *limiter, int64_t now_ms, struct ticket_line *granted) {
+static void refuse_locked(struct limiter *limiter, struct limiter_ticket *ticket) {
     lock_assert_held(&limiter->lock);
-    TAILQ_INIT(granted);
-    while (!TAILQ_EMPTY(&limiter->line) && can_serve_locked(limiter, now_ms)) {
+    limiter->refused++;
+    ticket->state = LIMITER_TICKET_REFUSED;
+}
+
+/* Moves those that need not wait any more to `settled`, which post_all() takes once the lock was released. */
+static void serve_locked(struct limiter *limiter, int64_t now_ms, struct ticket_line *settled) {
+    lock_assert_held(&limiter->lock);
+    bool is_shut = is_shut_locked(limiter, now_ms);
+    TAILQ_INIT(settled);
+    while (!TAILQ_EMPTY(&limiter->line) && (is_shut || can_serve_locked(limiter, now_ms))) {
         struct limiter_ticket *ticket = TAILQ_FIRST(&limiter->line);
         leave_line_locked(limiter, ticket);
-        grant_locked(limiter, ticket, now_ms);
+        if (is_shut)
+            refuse_locked(limiter, ticket);
+        else
+            grant_locked(limiter, ticket, now_ms);
         ticket->posted = true;
         limiter->posted++;
-        TAILQ_INSERT_TAIL(granted, ticket, link);
+        TAILQ_INSERT_TAIL(settled, ticket, link);
     }
 }
 
 /* Once a ticket is posted, its owner may free it. */
-static void post_all(struct ticket_line *granted) {
+static void post_all(struct ticket_line *settled) {
     struct limiter_ticket *ticket;
-    while ((ticket = TAILQ_FIRST(granted)) != NULL) {
-        TAILQ_REMOVE(granted, ticket, link);
+    while ((ticket = TAILQ_FIRST(settled)) != NULL) {
+        TAILQ_REMOVE(settled, ticket, link);
         inbox_post(ticket->inbox, &ticket->item);
     }
 }
@@ -188,7 +212,7 @@ static enum limiter_result enter_locked(struct limiter *limiter, struct limiter_
         grant_locked(limiter, ticket, now_ms);
         return LIMITER_GRANTED;
     }
-    if (limiter->waiting >= limiter->settings.waiting_max) {
+    if (limiter->waiting >= limiter->settings.waiting_max || is_shut_locked(limiter, now_ms)) {
         limiter->refused++;
         return LIMITER_FULL;
     }
@@ -200,13 +224,13 @@ static enum limiter_result enter_locked(struct limiter *limiter, struct limiter_
 }
 
 enum limiter_result limiter_enter(struct limiter *limiter, struct limiter_ticket *ticket) {
-    struct ticket_line granted;
+    struct ticket_line settled;
     lock_acquire(&limiter->lock);
     int64_t now_ms = clock_mono_ms();
-    serve_locked(limiter, now_ms, &granted); /* those before it: then it can be served only if none is left */
+    serve_locked(limiter, now_ms, &settled); /* those before it: then it can be served only if none is left */
     enum limiter_result result = enter_locked(limiter, ticket, now_ms);
     lock_release(&limiter->lock);
-    post_all(&granted);
+    post_all(&settled);
     return result;
 }
 
@@ -238,36 +262,31 @@ static void end_call_locked(struct limiter *limiter, const struct limiter_ticket
 
 bool limiter_leave(struct limiter *limiter, struct limiter_ticket *ticket,
                    const struct limiter_report *report) {
-    struct ticket_line granted;
+    struct ticket_line settled;
     lock_acquire(&limiter->lock);
     int64_t now_ms = clock_mono_ms();
     assert(ticket->state != LIMITER_TICKET_OUT);
     fill_locked(limiter, now_ms);
     if (ticket->state == LIMITER_TICKET_WAITING)
         leave_line_locked(limiter, ticket);
-    else
+    else if (ticket->state == LIMITER_TICKET_GRANTED)
         end_call_locked(limiter, ticket, report, now_ms);
     ticket->state = LIMITER_TICKET_OUT;
     bool is_free = !ticket->posted;
-    serve_locked(limiter, now_ms, &granted);
+    serve_locked(limiter, now_ms, &settled);
     lock_release(&limiter->lock);
-    post_all(&granted);
+    post_all(&settled);
     return is_free;
 }
 
 /* ---- time ---------------------------------------------------------------------------------------- */
 
 void limiter_poll(struct limiter *limiter) {
-    struct ticket_line granted;
+    struct ticket_line settled;
     lock_acquire(&limiter->lock);
-    serve_locked(limiter, clock_mono_ms(), &granted);
+    serve_locked(limiter, clock_mono_ms(), &settled);
     lock_release(&limiter->lock);
-    post_all(&granted);
-}
-
-static int64_t paused_ms_locked(struct limiter *limiter, int64_t now_ms) {
-    lock_assert_held(&limiter->lock);
-    return max_ms(limiter->pause_until_mono_ms - now_ms, 0);
+    post_all(&settled);
 }
 
 static int64_t poll_in_ms_locked(struct limiter *limiter, int64_t now_ms) {
@@ -304,6 +323,15 @@ int64_t limiter_retry_after_ms(struct limiter *limiter) {
     int64_t in_ms = max_ms(paused_ms_locked(limiter, now_ms), max_ms(bucket_ms, slots_in_ms_locked(limiter)));
     lock_release(&limiter->lock);
     return in_ms;
+}
+
+bool limiter_would_take(struct limiter *limiter, int64_t *ret_retry_after_ms) {
+    lock_acquire(&limiter->lock);
+    int64_t now_ms = clock_mono_ms();
+    bool is_shut = is_shut_locked(limiter, now_ms);
+    *ret_retry_after_ms = is_shut ? paused_ms_locked(limiter, now_ms) : 0;
+    lock_release(&limiter->lock);
+    return !is_shut;
 }
 
 /* ---- the rest ------------------------------------------------------------------------------------ */

@@ -9,7 +9,7 @@
  *     switch (limiter_enter(limiter, &ticket)) {
  *     case LIMITER_GRANTED: break;  // call now
  *     case LIMITER_WAITS: return;   // poll, see below; on_granted() will be called on the inbox's thread
- *     case LIMITER_FULL: return;    // as many wait as may; the ticket holds nothing
+ *     case LIMITER_FULL: return;    // too many wait, or the pause is too long; the ticket holds nothing
  *     }
  *     ...
  *     // exactly once for each ticket that was granted or waits:
@@ -20,7 +20,8 @@
  *         if (limiter_receive(limiter, ticket))
  *             ...;  // call now
  *         else
- *             ...;  // it had left, and limiter_leave() was false: now it may be freed, or enter again
+ *             ...;  // it had left, and limiter_leave() was false: now it may be freed, or enter again;
+ *                   // or it has not, and was refused, since a pause began that is too long
  *     }
  *
  * A ticket belongs to the thread of its inbox, which alone enters, receives and leaves with it; all else may
@@ -61,11 +62,17 @@ struct limiter_settings {
     int64_t latency_target_ms; /* adaptive: a first event that comes later cuts the slots; 0: none does */
     bool adaptive;             /* says nothing without slots: configuration refuses it then */
     uint64_t waiting_max;      /* 0: who cannot be served at once is refused */
+    int64_t pause_wait_max_ms; /* who would wait longer for the end of a pause is refused; 0: nobody is */
 };
 
 enum limiter_result { LIMITER_GRANTED, LIMITER_WAITS, LIMITER_FULL };
 
-enum limiter_ticket_state { LIMITER_TICKET_OUT, LIMITER_TICKET_WAITING, LIMITER_TICKET_GRANTED };
+enum limiter_ticket_state {
+    LIMITER_TICKET_OUT,
+    LIMITER_TICKET_WAITING,
+    LIMITER_TICKET_GRANTED,
+    LIMITER_TICKET_REFUSED /* out of the line; it has still to leave */
+};
 
 /** Zeroed before it first enters. */
 struct limiter_ticket {
@@ -106,7 +113,8 @@ void limiter_destroy(struct limiter *limiter);
 /** Asks for one call. */
 enum limiter_result limiter_enter(struct limiter *limiter, struct limiter_ticket *ticket) MUST_CHECK;
 
-/** The first thing that the item's handle() does. True: the ticket is granted. False: it had left before. */
+/** The first thing that the item's handle() does. True: the ticket is granted. False: it had left before, or
+ * was refused while it waited, and then it has still to leave. */
 bool limiter_receive(struct limiter *limiter, struct limiter_ticket *ticket) MUST_CHECK;
 
 /** Gives back what the ticket holds: its place in the line, or its slot. False: its item is on its way and
@@ -124,6 +132,10 @@ void limiter_poll(struct limiter *limiter);
 /** When one more call would have a chance, for Retry-After: by the pause, by the tokens that those before it
  *  need, and by how long calls have kept their slots. 0: now. */
 int64_t limiter_retry_after_ms(struct limiter *limiter);
+
+/** False: a pause holds that is longer than one may wait for; *ret_retry_after_ms says for how long. Also
+ * with a lock held. */
+bool limiter_would_take(struct limiter *limiter, int64_t *ret_retry_after_ms) MUST_CHECK;
 
 void limiter_get_info(struct limiter *limiter, struct limiter_info *ret_info);
 

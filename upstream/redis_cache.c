@@ -51,6 +51,16 @@ static void count_error(struct redis_cache *redis) {
     atomic_fetch_add_explicit(&redis->shared->errors, 1, memory_order_relaxed);
 }
 
+static bool is_error(const redisReply *reply, const char *word) {
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, word, strlen(word)) == 0;
+}
+
+/** It is full, a replica, or cannot write to its disk or its replicas: it can be read from all the same. */
+static bool refuses_to_store(const redisReply *reply) {
+    return is_error(reply, "OOM ") || is_error(reply, "READONLY ") || is_error(reply, "MISCONF ") ||
+           is_error(reply, "NOREPLICAS ");
+}
+
 /* ---- the connection ------------------------------------------------------------------------------ */
 
 static void on_timer(uv_timer_t *timer);
@@ -78,7 +88,10 @@ static void on_greeted(struct redis_command *command, const redisReply *reply) {
     struct redis_cache *redis = greeting->redis;
     if (reply == NULL)
         return;
-    if (reply->type != REDIS_REPLY_STATUS || strcmp(reply->str, greeting->is_last ? "PONG" : "OK") != 0) {
+    bool is_welcome =
+        reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, greeting->is_last ? "PONG" : "OK") == 0;
+    /* One that cannot save says so to a PING, too. */
+    if (!is_welcome && !(greeting->is_last && refuses_to_store(reply))) {
         give_up(redis);
     } else if (greeting->is_last) {
         redis->is_ready = true;
@@ -101,22 +114,22 @@ static void on_open(void *context) {
     struct redis_cache *redis = context;
     const struct redis_shared *shared = redis->shared;
     char database[16];
-    snprintf(database, sizeof(database), "%" PRIu32, shared->address.database);
+    snprintf(database, sizeof(database), "%" PRIu32, shared->database);
     if ((shared->password != NULL && !greet(redis, GREETING_AUTH, "AUTH", shared->password)) ||
-        (shared->address.database > 0 && !greet(redis, GREETING_SELECT, "SELECT", database)) ||
+        (shared->database > 0 && !greet(redis, GREETING_SELECT, "SELECT", database)) ||
         !greet(redis, GREETING_PING, "PING", NULL))
         give_up(redis);
 }
 
 static void on_timer(uv_timer_t *timer) {
     struct redis_cache *redis = timer->data;
-    const struct redis_connection_settings settings = {.address = redis->shared->address,
-                                                       .timeout_ms = redis->shared->timeout_ms,
-                                                       .reply_bytes_max = redis->shared->value_bytes_max + 64,
-                                                       .on_open = on_open,
-                                                       .on_lost = on_lost,
-                                                       .context = redis};
-    redis->connection = redis_connection_open(redis->loop, &settings);
+    struct redis_connection_settings settings = {.timeout_ms = redis->shared->timeout_ms,
+                                                 .reply_bytes_max = redis->shared->value_bytes_max + 64,
+                                                 .on_open = on_open,
+                                                 .on_lost = on_lost,
+                                                 .context = redis};
+    if (redis_resolver_get(redis->shared->resolver, &settings.place))
+        redis->connection = redis_connection_open(redis->loop, &settings);
     if (redis->connection == NULL)
         on_lost(redis);
 }
@@ -150,23 +163,23 @@ void redis_cache_close(struct redis_cache *redis) {
 
 /* ---- commands ------------------------------------------------------------------------------------ */
 
-static bool is_error_of_value(const redisReply *reply) {
-    static const char word[] = "WRONGTYPE";
-    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, word, strlen(word)) == 0;
+/** The error is one of the value, or of storing at all: the server is there. */
+static bool is_harmless_error(const redisReply *reply) {
+    return is_error(reply, "WRONGTYPE ") || refuses_to_store(reply);
 }
 
 /** What the reply says of the server, not of the value. */
 static enum breaker_outcome outcome_of(const struct redis_job *job, const redisReply *reply, int wanted) {
     if (reply == NULL)
         return job->redis->is_closing ? BREAKER_NEITHER : BREAKER_FAILURE;
-    return reply->type == wanted || is_error_of_value(reply) ? BREAKER_SUCCESS : BREAKER_FAILURE;
+    return reply->type == wanted || is_harmless_error(reply) ? BREAKER_SUCCESS : BREAKER_FAILURE;
 }
 
 /** The end of each job: its pass and its memory are given back. */
 static void job_end(struct redis_job *job, const redisReply *reply, int wanted) {
     struct redis_cache *redis = job->redis;
     enum breaker_outcome outcome = outcome_of(job, reply, wanted);
-    if (outcome == BREAKER_FAILURE || (reply != NULL && is_error_of_value(reply)))
+    if (outcome == BREAKER_FAILURE || (reply != NULL && is_harmless_error(reply)))
         count_error(redis);
     breaker_leave(redis->shared->breaker, &job->pass, outcome);
     redis->set_bytes -= job->set_bytes;

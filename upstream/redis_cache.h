@@ -6,7 +6,7 @@
 #define SLUICE_UPSTREAM_REDIS_CACHE_H
 
 #include "upstream/breaker.h"
-#include "upstream/redis_address.h"
+#include "upstream/redis_resolver.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -15,7 +15,8 @@
 
 /** What all workers share of it. */
 struct redis_shared {
-    struct redis_address address;
+    struct redis_resolver *resolver;
+    uint32_t database;
     char *password; /* NULL: none */
     int64_t timeout_ms;
     size_t value_bytes_max;  /* what is larger is neither read nor written */

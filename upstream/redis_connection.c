@@ -1,12 +1,11 @@
 /* One connection to a Redis server: see redis_connection.h. */
 #include "upstream/redis_connection.h"
 
-#include "base/attributes.h"
 #include "base/clock.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <sys/un.h>
 
 #define READ_BYTES (64 * 1024)
 
@@ -14,7 +13,6 @@
 STAILQ_HEAD(redis_command_list, redis_command);
 
 struct redis_connection {
-    uv_loop_t *loop;
     struct redis_connection_settings settings;
     union {
         uv_handle_t handle;
@@ -23,7 +21,6 @@ struct redis_connection {
         uv_pipe_t pipe;
     } socket;
     uv_timer_t timer;
-    uv_getaddrinfo_t resolve;
     uv_connect_t connect;
     redisReader *reader;
     redisReplyObjectFunctions functions;
@@ -57,7 +54,6 @@ void redis_connection_close(struct redis_connection *connection) {
     struct redis_command *command;
     assert(!connection->is_closing);
     connection->is_closing = true;
-    uv_cancel((uv_req_t *)&connection->resolve);
     uv_close(&connection->socket.handle, on_socket_closed);
     uv_close((uv_handle_t *)&connection->timer, on_socket_closed);
     while ((command = STAILQ_FIRST(&connection->commands)) != NULL) {
@@ -189,48 +185,20 @@ static void on_connected(uv_connect_t *request, int status) {
     forget_call(connection);
 }
 
-/** IPv4 first, as hiredis has it: a server that listens on one of two is more likely to be there. */
-static const struct sockaddr *pick_address(const struct addrinfo *addresses) {
-    const struct addrinfo *picked = addresses;
-    while (picked->ai_family != AF_INET && picked->ai_next != NULL)
-        picked = picked->ai_next;
-    return picked->ai_family == AF_INET ? picked->ai_addr : addresses->ai_addr;
-}
-
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses) {
-    struct redis_connection *connection = request->data;
+/** Begins to connect. False: it cannot. */
+static bool begin(struct redis_connection *connection) {
+    const struct sockaddr_storage *place = &connection->settings.place;
     uv_tcp_t *tcp = &connection->socket.tcp;
-    if (!connection->is_closing) {
-        if (status == 0 &&
-            uv_tcp_connect(&connection->connect, tcp, pick_address(addresses), on_connected) == 0) {
-            connection->pending++;
-            uv_tcp_nodelay(tcp, 1);
-        } else {
-            lose(connection);
-        }
-    }
-    uv_freeaddrinfo(addresses);
-    forget_call(connection);
-}
-
-/** Begins to connect, or the timer does to say that it cannot be. */
-static void begin(struct redis_connection *connection) {
-    const struct redis_address *address = &connection->settings.address;
-    const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM};
-    int64_t timeout_ms = connection->settings.timeout_ms;
-    if (address->path[0] != '\0') {
-        uv_pipe_connect(&connection->connect, &connection->socket.pipe, address->path, on_connected);
-        connection->pending++;
+    if (place->ss_family == AF_UNIX) {
+        const char *path = ((const struct sockaddr_un *)place)->sun_path;
+        uv_pipe_connect(&connection->connect, &connection->socket.pipe, path, on_connected);
+    } else if (uv_tcp_connect(&connection->connect, tcp, (const struct sockaddr *)place, on_connected) == 0) {
+        uv_tcp_nodelay(tcp, 1);
     } else {
-        char port[8];
-        snprintf(port, sizeof(port), "%u", (unsigned)address->port);
-        if (uv_getaddrinfo(connection->loop, &connection->resolve, on_resolved, address->host, port,
-                           &wanted) == 0)
-            connection->pending++;
-        else
-            timeout_ms = 0;
+        return false;
     }
-    uv_timer_start(&connection->timer, on_timer, (uint64_t)timeout_ms, 0);
+    connection->pending++;
+    return true;
 }
 
 struct redis_connection *redis_connection_open(uv_loop_t *loop,
@@ -246,17 +214,17 @@ struct redis_connection *redis_connection_open(uv_loop_t *loop,
     connection->functions = *connection->reader->fn;
     connection->functions.createArray = refuse_array;
     connection->reader->fn = &connection->functions;
-    connection->loop = loop;
     connection->settings = *settings;
     STAILQ_INIT(&connection->commands);
     uv_timer_init(loop, &connection->timer);
-    if (settings->address.path[0] != '\0')
+    if (settings->place.ss_family == AF_UNIX)
         uv_pipe_init(loop, &connection->socket.pipe, 0);
     else
         uv_tcp_init(loop, &connection->socket.tcp); /* without a family it makes no socket, and cannot fail */
     connection->pending = 2;
     connection->socket.handle.data = connection->timer.data = connection;
-    connection->resolve.data = connection->connect.data = connection;
-    begin(connection);
+    connection->connect.data = connection;
+    uint64_t timeout_ms = begin(connection) ? (uint64_t)settings->timeout_ms : 0;
+    uv_timer_start(&connection->timer, on_timer, timeout_ms, 0);
     return connection;
 }

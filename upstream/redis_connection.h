@@ -7,11 +7,14 @@
 #ifndef SLUICE_UPSTREAM_REDIS_CONNECTION_H
 #define SLUICE_UPSTREAM_REDIS_CONNECTION_H
 
-#include "upstream/redis_address.h"
+#include "base/attributes.h"
 
 #include <hiredis/hiredis.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <uv.h>
 
 struct redis_connection;
@@ -26,9 +29,9 @@ struct redis_command {
 };
 
 struct redis_connection_settings {
-    struct redis_address address;
-    int64_t timeout_ms;     /* to be connected, and for each reply */
-    size_t reply_bytes_max; /* a larger one breaks the connection */
+    struct sockaddr_storage place; /* a local socket, IPv4 or IPv6 */
+    int64_t timeout_ms;            /* to be connected, and for each reply */
+    size_t reply_bytes_max;        /* a larger one breaks the connection */
     /** Commands may be sent. Once. */
     void (*on_open)(void *context);
     /** It could not be made, it broke, or it is of no use: no reply in time, or none that is a reply. All

@@ -20,11 +20,13 @@ const char *resume_point_id(const struct resume_point *point) {
 
 void resume_point_begin(struct resume_point *point) {
     point->repeated = 0;
+    point->preface_left = point->preface;
     point->is_repeating = true;
+    point->began_without_id = false;
     point->was_resumed = true;
 }
 
-/* ---- one event --------------------------------------------------------------------------------------- */
+/* ---- behind the last id ------------------------------------------------------------------------------ */
 
 static bool has_id(const struct sse_event *event, const struct buffer *id) {
     return event->last_event_id_length > 0 && event->last_event_id_length == id->length &&
@@ -49,6 +51,36 @@ static bool is_repeated(struct resume_point *point, const struct sse_event *even
     return true;
 }
 
+/* ---- before the first id ----------------------------------------------------------------------------- */
+
+/** FNV-1a. */
+static uint64_t hash_of(const struct sse_event *event) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < event->data_length; i++)
+        hash = (hash ^ (unsigned char)event->data[i]) * 0x100000001b3u;
+    return hash;
+}
+
+static void note_preface(struct resume_point *point, const struct sse_event *event) {
+    if (point->preface++ == 0)
+        point->preface_hash = hash_of(event);
+}
+
+/** Whether it may be what came before the first id. That comes at once, or not at all. */
+static bool is_preface(struct resume_point *point, const struct sse_event *event) {
+    bool is_first = point->preface_left == point->preface;
+    if (point->preface_left == 0)
+        return false;
+    if (event->last_event_id_length > 0 || (is_first && hash_of(event) != point->preface_hash)) {
+        point->preface_left = 0;
+        return false;
+    }
+    point->preface_left--;
+    return true;
+}
+
+/* ---- one event --------------------------------------------------------------------------------------- */
+
 /** An id that does not fit, or for which there is no memory, is none: it cannot be resumed there. */
 static void copy_id(struct buffer *id, const struct sse_event *event) {
     buffer_clear(id);
@@ -65,16 +97,28 @@ static void note_id(struct resume_point *point, const struct sse_event *event) {
     point->was_resumed = false;
 }
 
+static bool is_anew(const struct resume_point *point, const struct sse_event *event) {
+    if (!point->was_resumed)
+        return false;
+    if (has_id(event, &point->id))
+        return point->began_without_id;
+    return has_id(event, &point->first);
+}
+
 enum resume_verdict resume_point_take(struct resume_point *point, const struct sse_event *event) {
-    if (point->is_repeating && is_repeated(point, event))
-        return RESUME_REPEATED;
-    bool goes_on_now = goes_on(point, event);
-    if (point->is_repeating && !goes_on_now && has_id(event, &point->first)) {
+    bool has_none = event->last_event_id_length == 0;
+    bool may_be_preface = is_preface(point, event);
+    if (is_anew(point, event)) {
         buffer_clear(&point->id);
         return RESUME_ANEW;
     }
+    point->began_without_id = point->was_resumed && has_none;
+    if ((point->is_repeating && is_repeated(point, event)) || may_be_preface)
+        return RESUME_REPEATED;
     point->is_repeating = false;
-    if (goes_on_now)
+    if (has_none && point->first.length == 0)
+        note_preface(point, event);
+    if (goes_on(point, event))
         point->delivered++;
     else
         note_id(point, event);

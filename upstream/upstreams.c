@@ -17,7 +17,9 @@ static bool init_one(struct upstream *upstream, size_t index, const struct upstr
             return false;
     }
     if (settings->limiter.rate_calls > 0 || settings->limiter.concurrency_max > 0) {
-        upstream->limiter = limiter_create(&settings->limiter);
+        struct limiter_settings limiter = settings->limiter;
+        limiter.pause_wait_max_ms = settings->retry.total_ms;
+        upstream->limiter = limiter_create(&limiter);
         if (upstream->limiter == NULL)
             return false;
     }
@@ -100,7 +102,7 @@ bool upstreams_app_fits(const char *patterns, const char *app) {
 
 /* What a run can hope for from an upstream, the better the greater. */
 enum prospect {
-    PROSPECT_NONE,     /* the breakers of its whole chain refuse */
+    PROSPECT_NONE,     /* its whole chain refuses: by breakers, or by long pauses of limiters */
     PROSPECT_DOUBTFUL, /* one of its chain would let it pass, but that one's last health check failed */
     PROSPECT_FALLBACK, /* not from itself, but one of its chain can take it, or it has a canned answer */
     PROSPECT_GOOD,
@@ -114,8 +116,11 @@ struct choice {
 
 /* What one can do by itself. If it refuses, *soonest_ms becomes when it will not, if that is sooner. */
 static enum prospect judge_one(struct upstream *upstream, int64_t *soonest_ms) {
-    int64_t wait_ms = 0;
-    if (upstream->breaker != NULL && !breaker_would_pass(upstream->breaker, &wait_ms)) {
+    int64_t open_ms = 0, paused_ms = 0;
+    bool would_pass = upstream->breaker == NULL || breaker_would_pass(upstream->breaker, &open_ms);
+    bool would_take = upstream->limiter == NULL || limiter_would_take(upstream->limiter, &paused_ms);
+    if (!would_pass || !would_take) {
+        int64_t wait_ms = open_ms > paused_ms ? open_ms : paused_ms;
         if (wait_ms < *soonest_ms)
             *soonest_ms = wait_ms;
         return PROSPECT_NONE;

@@ -54,15 +54,16 @@ bool upstreams_app_fits(const char *patterns, const char *app);
 #define UPSTREAM_NONE SIZE_MAX
 
 /** Which upstream a run of `app` gets, among those that have a weight and a pattern that fits. The best ones
- * are those that are healthy and whose breaker would let it pass; then those that are not, but one of their
+ * are those that are healthy and whose breaker would let it pass, and that have not asked for a pause which
+ * is longer than a call may wait (retry.total_ms); then those that are not, but one of their
  * chain of fallbacks is, or has a canned answer; then those for which only an unhealthy one would be asked
- * (its check may be wrong, and the run has nothing to lose); and last those whose breakers all refuse.
+ * (its check may be wrong, and the run has nothing to lose); and last those whose chains all refuse.
  *
  *  Among the best it goes by weight and `affinity`: the same affinity gives the same choice as long as the
  * same ones are the best, and if that changes only those move that must (weighted rendezvous hashing), so
  * that a session that an upstream keeps stays with it.
  *
- *  *ret_can_take is false if all breakers refuse; *ret_retry_after_ms says when one will not, and is 0 else.
+ *  *ret_can_take is false if all refuse; *ret_retry_after_ms says when one will not, and is 0 else.
  *  UPSTREAM_NONE: none is for this app, *ret_can_take is false. */
 size_t upstreams_choose(const struct upstreams *upstreams, const struct upstreams_settings *settings,
                         const char *app, uint64_t affinity, bool *ret_can_take, int64_t *ret_retry_after_ms);

@@ -180,6 +180,20 @@ test('a gateway that stops with a shared stream under way leaves it and ends', a
   assert.equal(upstream.runs.length, 1);
 });
 
+test('gateways that may not ask the same of the agent share no answers', async (t) => {
+  const redis = await startRedis(t);
+  const upstream = await startCounting(t);
+  const flags = {upstream: upstream.url, cache: true, redis: redis.address};
+  const one = await startSluice(t, {...flags, upstream_authorization: 'Bearer one'});
+  const other = await startSluice(t, {...flags, upstream_authorization: 'Bearer other'});
+  await redisIsUp(one, 2);
+  await redisIsUp(other, 2);
+  await ask(one);
+  await until(async () => (await cacheStats(one)).redis.stored === 1, 'the run is in Redis');
+  assert.equal((await ask(other)).end.cached, undefined);
+  assert.equal(upstream.runs.length, 2);
+});
+
 test('gateways share through Redis, do without it while it is away, and use it again', async (t) => {
   const redis = await startRedis(t);
   const upstream = await startCounting(t);

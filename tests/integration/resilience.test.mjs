@@ -253,14 +253,35 @@ test('runs above what may wait for the limiter fail as upstream_limited; one tha
     await exchange.gone;
   });
   const sluice = await startSluice(t, {upstream: upstream.url, limiter_concurrency_max: 1, limiter_waiting_max: 1});
-  const [first, second] = [await sluice.run(sessionPath()), await sluice.run(sessionPath())];
+  const waiting = (count) => until(async () => (await sluice.stats()).upstreams[0].limiter.waiting === count, `${count} wait for the limiter`);
+  const first = await sluice.run(sessionPath());
+  await upstream.run(0);
+  const second = await sluice.run(sessionPath());
+  await waiting(1);
   const third = await sluice.taskEnded((await sluice.run(sessionPath())).task_id);
   assert.deepEqual([third.status, third.reason], ['failed', 'upstream_limited']);
   await sluice.delete(`/tasks/${second.task_id}`);
+  await waiting(0);
   const fourth = await sluice.run(sessionPath());
+  await waiting(1);
   await sluice.delete(`/tasks/${first.task_id}`);
   await upstream.run(1);
   assert.equal((await sluice.task(fourth.task_id)).status, 'running');
+});
+
+test('an upstream that asks for a long pause is left alone, and nobody waits for it', async (t) => {
+  const upstream = await startUpstream(t, async (exchange) => {
+    await exchange.send('HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n');
+  });
+  const sluice = await startSluice(t, {upstream: upstream.url, limiter_concurrency_max: 2});
+  const {task_id} = await sluice.run(sessionPath());
+  assert.equal((await sluice.taskEnded(task_id)).reason, 'upstream_status');
+  const refused = await sluice.post(`${sessionPath()}/run`, {message: 'a'});
+  assertError(refused, 503, /^upstream_paused$/);
+  assert.ok(Number(refused.headers['retry-after']) > 590);
+  assert.equal(upstream.runs.length, 1);
+  const health = (await sluice.get('/health')).json;
+  assert.deepEqual([health.status, health.reasons.map(({code}) => code).sort()], ['critical', ['no_upstream', 'upstream_paused']]);
 });
 
 test('the trace of a request goes on at the upstream and stands in the log; without one a trace is begun', async (t) => {

@@ -11,8 +11,9 @@
 /* One that wants to call. */
 struct caller {
     struct limiter_ticket ticket;
-    int served_as; /* the how many-th its item was handled for; 0: not yet */
-    bool was_left; /* its item came after it had left */
+    int served_as;    /* the how many-th its item was handled for; 0: not yet */
+    bool was_left;    /* its item came after it had left */
+    bool was_refused; /* its item came and said no */
 };
 
 static const struct limiter_report good = {.completed = true, .latency_ms = 10};
@@ -54,6 +55,8 @@ static inline void on_item(struct inbox_item *item) {
     struct caller *caller = CONTAINER_OF(item, struct caller, ticket.item);
     if (limiter_receive(limiter, &caller->ticket))
         caller->served_as = ++served;
+    else if (caller->ticket.state == LIMITER_TICKET_REFUSED)
+        caller->was_refused = true;
     else
         caller->was_left = true;
 }

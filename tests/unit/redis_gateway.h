@@ -46,11 +46,9 @@ static inline void gateway_end(struct gateway *gateway) {
     cache_destroy(gateway->cache);
 }
 
-/* A run that asks the upstream, whose answer is two events. Whatever it was about to store in Redis is
- * stored. */
-static inline void ask_upstream(struct gateway *gateway, const char *key) {
+/* A run that asks the upstream, whose answer is two events. */
+static inline void run_through_upstream(struct gateway *gateway, const char *key) {
     struct fake_run run = {0};
-    uint64_t stored = info_of(gateway).redis_stored;
     size_t before = call_count;
     run_start(&run, &gateway->worker, key);
     while (call_count == before)
@@ -61,8 +59,23 @@ static inline void ask_upstream(struct gateway *gateway, const char *key) {
     call_end(before, UPSTREAM_COMPLETED);
     run_await_end(&run);
     assert_string_equal(run.told, "sent|one\ntwo||completed");
+}
+
+/* Whatever it was about to store in Redis is stored. */
+static inline void ask_upstream(struct gateway *gateway, const char *key) {
+    uint64_t stored = info_of(gateway).redis_stored;
+    run_through_upstream(gateway, key);
     while (info_of(gateway).redis_state == REDIS_UP && info_of(gateway).redis_stored == stored)
         worker_turn(&gateway->worker);
+}
+
+/* Redis does not take what it was told to store, which counts as an error and does not make it be away. */
+static inline void ask_upstream_in_vain(struct gateway *gateway, const char *key) {
+    uint64_t errors = info_of(gateway).redis_errors;
+    run_through_upstream(gateway, key);
+    while (info_of(gateway).redis_errors == errors)
+        worker_turn(&gateway->worker);
+    assert_int_equal(info_of(gateway).redis_state, REDIS_UP);
 }
 
 #endif

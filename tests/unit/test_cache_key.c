@@ -87,6 +87,17 @@ static void app_upstream_address_and_kind_count(void **state) {
     assert_same(before, key_of("app", "user", "{}"));
 }
 
+static void who_the_gateway_is_to_the_upstream_counts(void **state) {
+    (void)state;
+    char anonymous[CACHE_KEY_SIZE];
+    strcpy(anonymous, key_of("app", "user", "{}"));
+    settings.authorization = (char[]){"Bearer one"};
+    const char *one = key_of("app", "user", "{}");
+    assert_other(anonymous, one);
+    settings.authorization = (char[]){"Bearer other"};
+    assert_other(one, key_of("app", "user", "{}"));
+}
+
 static void parts_do_not_run_into_each_other(void **state) {
     (void)state;
     assert_other(key_of("ab", "c", "{}"), key_of("a", "bc", "{}"));
@@ -111,10 +122,11 @@ static void body_that_is_no_json_counts_as_it_is(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
     const struct CMUnitTest tests[] = {
-        TEST(key_has_a_version_and_a_digest),      TEST(order_and_white_space_do_not_count),
-        TEST(session_of_an_adk_body_never_counts), TEST(user_counts_if_the_cache_is_per_user),
-        TEST(app_upstream_address_and_kind_count), TEST(parts_do_not_run_into_each_other),
-        TEST(ignored_members_do_not_count),        TEST(body_that_is_no_json_counts_as_it_is),
+        TEST(key_has_a_version_and_a_digest),       TEST(order_and_white_space_do_not_count),
+        TEST(session_of_an_adk_body_never_counts),  TEST(user_counts_if_the_cache_is_per_user),
+        TEST(app_upstream_address_and_kind_count),  TEST(who_the_gateway_is_to_the_upstream_counts),
+        TEST(parts_do_not_run_into_each_other),     TEST(ignored_members_do_not_count),
+        TEST(body_that_is_no_json_counts_as_it_is),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);

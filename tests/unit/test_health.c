@@ -125,6 +125,19 @@ static void health_is_critical_while_no_upstream_can_take_a_run(void **state) {
     assert_report(HEALTH_DEGRADED, "breaker_half_open");
 }
 
+static void health_is_degraded_while_an_upstream_has_asked_for_a_pause(void **state) {
+    (void)state;
+    struct limiter_ticket ticket = {0};
+    const struct limiter_report report_429 = {.overloaded = true, .retry_after_ms = 5000};
+    begin(2);
+    assert_int_equal(limiter_enter(upstreams.items[1].limiter, &ticket), LIMITER_GRANTED);
+    assert_true(limiter_leave(upstreams.items[1].limiter, &ticket, &report_429));
+    assert_report(HEALTH_DEGRADED, "upstream_paused");
+    assert_string_equal(report.reasons[0].upstream, names[1]);
+    clock_fake_advance(5000);
+    assert_report(HEALTH_HEALTHY, "");
+}
+
 static void health_tells_a_bounded_number_of_reasons_and_the_worst_first(void **state) {
     (void)state;
     begin(UPSTREAMS_MAX);
@@ -335,6 +348,7 @@ int main(void) {
         TEST(health_is_good_if_nothing_is_wrong),
         TEST(health_is_degraded_while_one_breaker_is_open),
         TEST(health_is_critical_while_no_upstream_can_take_a_run),
+        TEST(health_is_degraded_while_an_upstream_has_asked_for_a_pause),
         TEST(health_tells_a_bounded_number_of_reasons_and_the_worst_first),
         TEST(health_is_degraded_while_the_queue_is_nearly_full),
         TEST(health_is_degraded_while_nearly_all_sessions_are_open),

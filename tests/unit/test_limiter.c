@@ -188,49 +188,6 @@ static void limiter_item_that_was_received_is_free_when_it_leaves(void **state) 
     }
 }
 
-/* ---- Retry-After --------------------------------------------------------------------------------- */
-
-static void limiter_pauses_for_as_long_as_the_upstream_asks(void **state) {
-    (void)state;
-    create((struct limiter_settings){.concurrency_max = 5, .waiting_max = 10});
-    call((struct limiter_report){.overloaded = true, .latency_ms = -1, .retry_after_ms = 5000});
-    assert_int_equal(info_of().paused_ms, 5000);
-    assert_int_equal(limiter_retry_after_ms(limiter), 5000);
-    assert_int_equal(enter(0), LIMITER_WAITS);
-    wait_ms(4999);
-    assert_int_equal(callers[0].served_as, 0);
-    assert_int_equal(limiter_poll_in_ms(limiter), 1);
-    wait_ms(1);
-    assert_int_equal(callers[0].served_as, 1);
-    assert_int_equal(info_of().paused_ms, 0);
-    leave_all();
-}
-
-static void limiter_pause_is_not_cut_short_by_a_shorter_one(void **state) {
-    (void)state;
-    create((struct limiter_settings){.concurrency_max = 5});
-    assert_int_equal(enter(0), LIMITER_GRANTED);
-    assert_int_equal(enter(1), LIMITER_GRANTED);
-    assert_true(leave(0, (struct limiter_report){.overloaded = true, .retry_after_ms = 5000}));
-    assert_true(leave(1, (struct limiter_report){.overloaded = true, .retry_after_ms = 100}));
-    assert_int_equal(info_of().paused_ms, 5000);
-}
-
-static void limiter_does_not_believe_in_endless_pauses(void **state) {
-    (void)state;
-    create((struct limiter_settings){.concurrency_max = 5});
-    call((struct limiter_report){.overloaded = true, .retry_after_ms = INT64_MAX});
-    assert_int_equal(info_of().paused_ms, LIMITER_PAUSE_MAX_MS);
-}
-
-static void limiter_does_not_pause_for_a_call_that_was_never_made(void **state) {
-    (void)state;
-    create((struct limiter_settings){.concurrency_max = 4, .adaptive = true});
-    call((struct limiter_report){.unused = true, .overloaded = true, .retry_after_ms = 5000});
-    assert_int_equal(info_of().paused_ms, 0);
-    assert_int_equal(info_of().slots, 4);
-}
-
 /* ---- polling ------------------------------------------------------------------------------------- */
 
 static void limiter_is_polled_only_while_somebody_waits(void **state) {
@@ -335,10 +292,6 @@ int main(void) {
         TEST(limiter_takes_out_of_the_line_who_leaves_it),
         TEST(limiter_gives_to_the_next_what_was_granted_to_one_who_left),
         TEST(limiter_item_that_was_received_is_free_when_it_leaves),
-        TEST(limiter_pauses_for_as_long_as_the_upstream_asks),
-        TEST(limiter_pause_is_not_cut_short_by_a_shorter_one),
-        TEST(limiter_does_not_believe_in_endless_pauses),
-        TEST(limiter_does_not_pause_for_a_call_that_was_never_made),
         TEST(limiter_is_polled_only_while_somebody_waits),
         TEST(limiter_is_polled_at_once_when_a_token_came_since_the_last_poll),
         TEST(limiter_forgets_nobody_when_a_leaving_call_brings_a_pause),

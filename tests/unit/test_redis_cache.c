@@ -79,7 +79,7 @@ static int say(struct gateway *gateway, const char *word, const char *key, const
     struct own_command own = {.command.on_reply = on_own_reply};
     const char *arguments[] = {word, key, value};
     const size_t lengths[] = {strlen(word), strlen(key), strlen(value)};
-    assert_true(redis_address_parse(server_address(server.port), &settings.address));
+    assert_int_equal(uv_ip4_addr("127.0.0.1", server.port, (struct sockaddr_in *)&settings.place), 0);
     struct redis_connection *connection = redis_connection_open(&gateway->worker.loop, &settings);
     assert_non_null(connection);
     while (!is_open)
@@ -144,6 +144,28 @@ static void flight_that_all_have_left_while_redis_is_asked_makes_no_call(void **
         worker_turn(&gateway.worker);
     assert_int_equal(call_count, 0);
     gateway_end(&gateway);
+}
+
+static void answer_without_an_event_is_known_to_come_from_redis(void **state) {
+    (void)state;
+    struct gateway one, other;
+    struct fake_run first = {0}, second = {0};
+    gateway_begin(&one);
+    gateway_begin(&other);
+    run_start(&first, &one.worker, "key");
+    while (call_count == 0)
+        worker_turn(&one.worker);
+    call_sent(0);
+    call_end(0, UPSTREAM_COMPLETED);
+    run_await_end(&first);
+    while (info_of(&one).redis_stored == 0)
+        worker_turn(&one.worker);
+    run_start(&second, &other.worker, "key");
+    run_await_end(&second);
+    assert_string_equal(second.told, "completed");
+    assert_int_equal(second.source, FOLLOWER_REDIS);
+    gateway_end(&one);
+    gateway_end(&other);
 }
 
 static void what_is_stored_has_a_time_to_live(void **state) {
@@ -228,6 +250,21 @@ static void gateway_does_without_redis_while_it_is_away_and_uses_it_again(void *
     await_state(&other, REDIS_UP);
     ask_upstream(&one, "another key");
     assert_from_redis(&other, "another key");
+    gateway_end(&one);
+    gateway_end(&other);
+}
+
+static void redis_that_takes_nothing_any_more_is_still_read_from(void **state) {
+    (void)state;
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    struct gateway one, other;
+    gateway_begin(&one);
+    gateway_begin(&other);
+    ask_upstream(&one, "known");
+    assert_int_equal(say(&one, "REPLICAOF", "127.0.0.1", "1"), REDIS_REPLY_STATUS);
+    for (size_t i = 0; i < 4; i++)
+        ask_upstream_in_vain(&other, keys[i]);
+    assert_from_redis(&other, "known");
     gateway_end(&one);
     gateway_end(&other);
 }
@@ -334,10 +371,12 @@ int main(void) {
         TEST(gateways_share_what_one_of_them_has_asked),
         TEST(runs_may_join_while_redis_is_asked),
         TEST(flight_that_all_have_left_while_redis_is_asked_makes_no_call),
+        TEST(answer_without_an_event_is_known_to_come_from_redis),
         TEST(what_is_stored_has_a_time_to_live),
         TEST(value_that_is_too_old_by_our_clock_is_asked_again),
         TEST(redis_may_be_a_socket_of_this_machine_and_another_database),
         TEST(gateway_does_without_redis_while_it_is_away_and_uses_it_again),
+        TEST(redis_that_takes_nothing_any_more_is_still_read_from),
         TEST(run_goes_on_when_redis_dies_while_it_is_asked),
         TEST(silent_redis_costs_no_more_than_the_timeout),
         cmocka_unit_test_setup_teardown(redis_that_lets_nobody_in_is_away, set_up_with_password, tear_down),

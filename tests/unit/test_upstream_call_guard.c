@@ -194,6 +194,66 @@ static void limiter_hears_of_overload(void **state) {
     call_fixture_end(&fixture);
 }
 
+#define LONG_PAUSE "HTTP/1.1 503 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n"
+
+static void limiter_that_pauses_for_longer_than_a_call_may_wait_sends_the_call_on(void **state) {
+    (void)state;
+    static const char *const texts[] = {LONG_PAUSE, WHOLE_STREAM, WHOLE_STREAM, NULL};
+    struct call_fixture fixture;
+    struct call_recorder refused = {0};
+    answers = texts;
+    call_fixture_begin(&fixture, serve_answers);
+    guard_by_limiter(&fixture, 8, 8);
+    fixture.settings[UPSTREAM_A].fallback = fixture.names[UPSTREAM_B];
+    call_fixture_open(&fixture);
+    check_call(&fixture, "sent|next:b|a|end|", UPSTREAM_COMPLETED);
+    check_call(&fixture, "next:b|sent|a|end|", UPSTREAM_COMPLETED);
+    assert_string_equal(asked(&fixture), "abb");
+    fixture.settings[UPSTREAM_A].fallback = NULL;
+    call_do(&refused, &fixture);
+    assert_string_equal(refused.told, "end|");
+    assert_int_equal(refused.result.end, UPSTREAM_CROWDED);
+    assert_in_range(refused.result.retry_after_ms, 50000, 60000);
+    call_fixture_end(&fixture);
+}
+
+/* Both start in one turn of the loop: the second waits for the slot of the first. */
+static void limiter_lets_a_waiting_call_go_when_a_long_pause_begins(void **state) {
+    (void)state;
+    static const char *const texts[] = {LONG_PAUSE, WHOLE_STREAM, WHOLE_STREAM, NULL};
+    struct call_fixture fixture;
+    struct call_recorder first = {0}, second = {0};
+    answers = texts;
+    call_fixture_begin(&fixture, serve_answers);
+    guard_by_limiter(&fixture, 1, 1);
+    fixture.settings[UPSTREAM_A].fallback = fixture.names[UPSTREAM_B];
+    call_fixture_open(&fixture);
+    call_start(&first, &fixture);
+    call_start(&second, &fixture);
+    call_await_end(&first);
+    call_await_end(&second);
+    assert_string_equal(first.told, "sent|next:b|a|end|");
+    assert_string_equal(second.told, "next:b|sent|a|end|");
+    assert_int_equal(limiter_now(&fixture, UPSTREAM_A).waited, 1);
+    call_fixture_end(&fixture);
+}
+
+static void limiter_that_grants_after_the_time_for_retries_is_too_late(void **state) {
+    (void)state;
+    static const char *const texts[] = {REFUSAL(502), WHOLE_STREAM, NULL};
+    struct call_fixture fixture;
+    answers = texts;
+    call_fixture_begin(&fixture, serve_answers);
+    fixture.settings[UPSTREAM_A].limiter =
+        (struct limiter_settings){.rate_calls = 1, .rate_per_ms = 400, .waiting_max = 1};
+    fixture.settings[UPSTREAM_A].retry =
+        (struct retry_settings){.attempts_max = 2, .max_ms = 1, .total_ms = 100};
+    call_fixture_open(&fixture);
+    check_call(&fixture, "sent|again:a|end|", UPSTREAM_STATUS);
+    assert_string_equal(asked(&fixture), "a");
+    call_fixture_end(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(breaker_refuses_and_the_call_goes_on_at_once),
@@ -205,6 +265,9 @@ int main(void) {
         cmocka_unit_test(limiter_that_is_full_sends_the_call_on),
         cmocka_unit_test(limiter_is_polled_until_there_is_a_token),
         cmocka_unit_test(limiter_hears_of_overload),
+        cmocka_unit_test(limiter_that_pauses_for_longer_than_a_call_may_wait_sends_the_call_on),
+        cmocka_unit_test(limiter_lets_a_waiting_call_go_when_a_long_pause_begins),
+        cmocka_unit_test(limiter_that_grants_after_the_time_for_retries_is_too_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

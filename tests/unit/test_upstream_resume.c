@@ -5,78 +5,6 @@
 
 #include <stdatomic.h>
 
-/* ---- the point --------------------------------------------------------------------------------------- */
-
-static enum resume_verdict take(struct resume_point *point, const char *id) {
-    const struct sse_event event = {.type = "message",
-                                    .type_length = 7,
-                                    .data = "",
-                                    .last_event_id = id,
-                                    .last_event_id_length = strlen(id)};
-    return resume_point_take(point, &event);
-}
-
-static void resume_point_is_where_the_last_id_was(void **state) {
-    (void)state;
-    struct resume_point point;
-    char long_id[RESUME_ID_BYTES_MAX + 2] = "";
-    memset(long_id, 'x', sizeof long_id - 1);
-    resume_point_init(&point);
-    assert_null(resume_point_id(&point));
-    assert_int_equal(take(&point, ""), RESUME_NEW);
-    assert_null(resume_point_id(&point));
-    assert_int_equal(take(&point, "1"), RESUME_NEW);
-    assert_int_equal(take(&point, "2"), RESUME_NEW);
-    assert_string_equal(resume_point_id(&point), "2");
-    assert_int_equal(take(&point, long_id), RESUME_NEW); /* no header takes it */
-    assert_null(resume_point_id(&point));
-    assert_int_equal(take(&point, "3"), RESUME_NEW);
-    assert_int_equal(take(&point, ""), RESUME_NEW); /* the stream took its id back */
-    assert_null(resume_point_id(&point));
-    resume_point_finish(&point);
-}
-
-static void resume_point_skips_what_came_again_and_nothing_else(void **state) {
-    (void)state;
-    struct resume_point point;
-    resume_point_init(&point);
-    assert_int_equal(take(&point, "7"), RESUME_NEW); /* A */
-    assert_int_equal(take(&point, "7"), RESUME_NEW); /* B, without an id of its own */
-    resume_point_begin(&point);
-    assert_int_equal(take(&point, ""), RESUME_REPEATED); /* B */
-    resume_point_begin(&point);                          /* it broke off again */
-    assert_int_equal(take(&point, ""), RESUME_REPEATED); /* B */
-    assert_int_equal(take(&point, ""), RESUME_NEW);      /* C */
-    resume_point_begin(&point);
-    assert_int_equal(take(&point, "7"),
-                     RESUME_REPEATED); /* A: this one begins with the event that has the id */
-    assert_int_equal(take(&point, "7"), RESUME_REPEATED); /* B */
-    assert_int_equal(take(&point, "7"), RESUME_REPEATED); /* C */
-    assert_int_equal(take(&point, "7"), RESUME_NEW);      /* D */
-    resume_point_begin(&point);
-    assert_int_equal(take(&point, "8"), RESUME_NEW);
-    assert_string_equal(resume_point_id(&point), "8");
-    assert_int_equal(take(&point, "8"), RESUME_NEW);
-    resume_point_finish(&point);
-}
-
-static void resume_point_knows_an_upstream_that_begins_anew(void **state) {
-    (void)state;
-    struct resume_point point;
-    resume_point_init(&point);
-    assert_int_equal(take(&point, ""), RESUME_NEW);
-    assert_int_equal(take(&point, "1"), RESUME_NEW);
-    resume_point_begin(&point);
-    assert_int_equal(take(&point, "1"), RESUME_REPEATED); /* that may be either */
-    assert_int_equal(take(&point, "2"), RESUME_NEW);
-    assert_int_equal(take(&point, "1"), RESUME_NEW); /* it was not asked to go on here */
-    assert_int_equal(take(&point, "2"), RESUME_NEW);
-    resume_point_begin(&point);
-    assert_int_equal(take(&point, "1"), RESUME_ANEW);
-    assert_null(resume_point_id(&point));
-    resume_point_finish(&point);
-}
-
 /* ---- a server that resumes ---------------------------------------------------------------------------- */
 
 static const struct {
@@ -288,6 +216,11 @@ static void stream_is_not_resumed_when_the_upstream_begins_anew(void **state) {
     fixture.settings[UPSTREAM_A].retry.attempts_max = 5;
     cut_at = length_of_whole() - strlen(LAST_CHUNK);
     check_end(&fixture, "sent|" ALL_TOLD "resume:a|end|", UPSTREAM_TRUNCATED);
+    resume_begin(&fixture, serve_cut);
+    is_forgetful = true;
+    preface = "data: x\n\n";
+    cut_at = length_of_whole() - strlen(LAST_CHUNK);
+    check_end(&fixture, "sent|x|" ALL_TOLD "resume:a|end|", UPSTREAM_TRUNCATED);
 }
 
 static void serve_first_event_only(struct raw_server *server, int fd, size_t connection) {
@@ -357,9 +290,6 @@ static void stream_says_when_it_wants_to_be_resumed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resume_point_is_where_the_last_id_was),
-        cmocka_unit_test(resume_point_skips_what_came_again_and_nothing_else),
-        cmocka_unit_test(resume_point_knows_an_upstream_that_begins_anew),
         cmocka_unit_test(stream_cut_at_any_byte_is_resumed_without_loss_or_doubling),
         cmocka_unit_test(stream_resumed_with_the_event_of_the_id_is_not_told_twice),
         cmocka_unit_test(stream_that_breaks_again_and_again_is_resumed_as_long_as_it_gets_on),

@@ -44,6 +44,18 @@ static void open_breaker(size_t i) {
     breaker_leave(upstreams.items[i].breaker, &pass, BREAKER_FAILURE);
 }
 
+/* Gives the first one a limiter, and it has asked for such a pause. */
+static void pause_first(int64_t pause_ms) {
+    struct limiter_ticket ticket = {0};
+    const struct limiter_report report = {.overloaded = true, .retry_after_ms = pause_ms};
+    upstreams_finish(&upstreams);
+    items[0].limiter = (struct limiter_settings){.concurrency_max = 4, .waiting_max = 10};
+    items[0].retry.total_ms = 30000;
+    assert_true(upstreams_init(&upstreams, &settings));
+    assert_int_equal(limiter_enter(upstreams.items[0].limiter, &ticket), LIMITER_GRANTED);
+    assert_true(limiter_leave(upstreams.items[0].limiter, &ticket, &report));
+}
+
 static int64_t open_ms(size_t i) {
     struct breaker_info info;
     breaker_get_info(upstreams.items[i].breaker, &info);
@@ -75,54 +87,6 @@ static void share_out(size_t shares[UPSTREAMS]) {
     memset(shares, 0, UPSTREAMS * sizeof(*shares));
     for (uint64_t affinity = 0; affinity < RUNS; affinity++)
         shares[choose(affinity)]++;
-}
-
-/* ---- patterns ------------------------------------------------------------------------------------ */
-
-static void upstreams_pattern_without_star_is_a_name(void **state) {
-    (void)state;
-    assert_true(upstreams_app_fits("chat", "chat"));
-    assert_false(upstreams_app_fits("chat", "chats"));
-    assert_false(upstreams_app_fits("chat", "cha"));
-    assert_false(upstreams_app_fits("chat", "Chat"));
-    assert_false(upstreams_app_fits("", "chat"));
-    assert_false(upstreams_app_fits("chat", ""));
-}
-
-static void upstreams_pattern_star_is_any_text(void **state) {
-    (void)state;
-    assert_true(upstreams_app_fits("*", "chat"));
-    assert_true(upstreams_app_fits("*", ""));
-    assert_true(upstreams_app_fits("chat*", "chat"));
-    assert_true(upstreams_app_fits("chat*", "chat-2"));
-    assert_true(upstreams_app_fits("*-eu", "chat-eu"));
-    assert_false(upstreams_app_fits("*-eu", "chat-eu-2"));
-    assert_true(upstreams_app_fits("a*b*c", "a-b-b-c"));
-    assert_true(upstreams_app_fits("*ab", "aab"));
-    assert_true(upstreams_app_fits("*a*ab*", "xaxaaby"));
-    assert_false(upstreams_app_fits("a*b*c", "a-c-b"));
-    assert_true(upstreams_app_fits("a**c", "ac"));
-    assert_false(upstreams_app_fits("a*a", "a"));
-    assert_true(upstreams_app_fits("a.c", "a.c"));
-    assert_false(upstreams_app_fits("a.c", "abc"));
-}
-
-static void upstreams_patterns_fit_if_one_does(void **state) {
-    (void)state;
-    assert_true(upstreams_app_fits("chat,search", "search"));
-    assert_true(upstreams_app_fits(" chat , search* ", "search-2"));
-    assert_true(upstreams_app_fits("chat,,*x", "box"));
-    assert_false(upstreams_app_fits("chat,search", "chat,search"));
-    assert_false(upstreams_app_fits("chat,search", "chatsearch"));
-    assert_false(upstreams_app_fits(",", ""));
-}
-
-static void upstreams_pattern_of_many_stars_is_quick(void **state) {
-    (void)state;
-    char name[129];
-    memset(name, 'a', sizeof(name) - 1);
-    name[128] = '\0';
-    assert_false(upstreams_app_fits("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", name));
 }
 
 /* ---- by name ------------------------------------------------------------------------------------- */
@@ -325,6 +289,33 @@ static void upstreams_that_all_refuse_say_when_the_first_will_not(void **state) 
     assert_int_equal(retry_after_ms, open_ms(1)); /* "c" is not in that chain */
 }
 
+static void upstreams_take_a_long_pause_for_a_refusal(void **state) {
+    (void)state;
+    int64_t retry_after_ms = -1;
+    pause_first(60000);
+    items[0].weight = 1000;
+    for (uint64_t affinity = 0; affinity < 100; affinity++)
+        assert_int_not_equal(choose(affinity), 0);
+    items[1].weight = items[2].weight = 0;
+    assert_int_equal(choose_though_none_can(&retry_after_ms), 0);
+    assert_int_equal(retry_after_ms, 60000);
+    open_breaker(0); /* for less: both must let it pass */
+    assert_int_equal(choose_though_none_can(&retry_after_ms), 0);
+    assert_int_equal(retry_after_ms, 60000);
+    items[0].fallback = "b";
+    assert_int_equal(choose(1), 0);
+}
+
+static void upstreams_can_take_what_may_wait_for_the_end_of_a_pause(void **state) {
+    (void)state;
+    int64_t retry_after_ms = -1;
+    pause_first(30001);
+    items[1].weight = items[2].weight = 0;
+    assert_int_equal(choose_though_none_can(&retry_after_ms), 0);
+    clock_fake_advance(1);
+    assert_int_equal(choose(1), 0);
+}
+
 static void upstreams_chain_that_goes_in_a_circle_has_an_end(void **state) {
     (void)state;
     int64_t retry_after_ms = -1;
@@ -356,10 +347,6 @@ static void upstreams_without_breakers_always_can(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(upstreams_pattern_without_star_is_a_name),
-        TEST(upstreams_pattern_star_is_any_text),
-        TEST(upstreams_patterns_fit_if_one_does),
-        TEST(upstreams_pattern_of_many_stars_is_quick),
         TEST(upstreams_are_found_by_name),
         TEST(upstreams_fallback_is_the_one_that_is_named),
         TEST(upstreams_name_their_phases),
@@ -376,6 +363,8 @@ int main(void) {
         TEST(upstreams_can_take_what_the_end_of_a_chain_can),
         TEST(upstreams_can_take_what_a_canned_answer_answers),
         TEST(upstreams_that_all_refuse_say_when_the_first_will_not),
+        TEST(upstreams_take_a_long_pause_for_a_refusal),
+        TEST(upstreams_can_take_what_may_wait_for_the_end_of_a_pause),
         TEST(upstreams_chain_that_goes_in_a_circle_has_an_end),
         TEST(upstreams_without_breakers_always_can),
     };
