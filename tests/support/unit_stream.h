@@ -22,7 +22,7 @@ struct stream_event {
 
 struct stream {
     struct stream_event *events;
-    size_t count;
+    size_t count, capacity;
     size_t comments;
     size_t retries;
     bool ended; /* the last chunk was there */
@@ -57,6 +57,11 @@ static inline void stream_add_block(struct stream *stream, char *block) {
         return;
     }
     assert_true(stream->count < STREAM_EVENTS_MAX);
+    if (stream->count == stream->capacity) {
+        stream->capacity = stream->capacity > 0 ? 2 * stream->capacity : 16;
+        stream->events = realloc(stream->events, stream->capacity * sizeof(*stream->events));
+        assert_non_null(stream->events);
+    }
     struct stream_event *event = &stream->events[stream->count++];
     *event = (struct stream_event){.type = "message"};
     for (char *line = block, *next; line != NULL; line = next) {
@@ -79,8 +84,7 @@ static inline void stream_add_text(struct stream *stream, char *text) {
 
 /* `bytes` is NUL-terminated. Ids must grow. */
 static inline void stream_read(struct stream *stream, const char *bytes, bool chunked) {
-    *stream = (struct stream){.events = calloc(STREAM_EVENTS_MAX, sizeof(struct stream_event))};
-    assert_non_null(stream->events);
+    *stream = (struct stream){0};
     while (chunked && *bytes != '\0') {
         assert_false(stream->ended);
         char *rest;
@@ -145,7 +149,7 @@ static inline void stream_cut_to_whole_chunks(char *text) {
 
 /* What was seen of runs so far. */
 struct stream_runs {
-    char ended[STREAM_EVENTS_MAX][STREAM_TASK_ID_SIZE];
+    char (*ended)[STREAM_TASK_ID_SIZE];
     size_t ended_count;
     char last[STREAM_TASK_ID_SIZE]; /* the run of the last event, and that event's number */
     long number;
@@ -177,18 +181,20 @@ static inline void stream_check_event(struct stream_runs *runs, const struct str
  * nothing of it is lost without a gap, or comes twice. */
 static inline void stream_check_runs(const char *bytes, bool cut) {
     struct stream stream;
-    struct stream_runs *runs = calloc(1, sizeof(*runs));
+    struct stream_runs runs = {0};
     char *text = strdup(bytes);
-    assert_true(runs != NULL && text != NULL);
+    assert_non_null(text);
     if (cut)
         stream_cut_to_whole_chunks(text);
     stream_read(&stream, text, true);
     assert_true(cut || stream.ended);
+    runs.ended = calloc(stream.count + 1, sizeof(*runs.ended));
+    assert_non_null(runs.ended);
     for (size_t i = 0; i < stream.count; i++)
-        stream_check_event(runs, &stream.events[i]);
+        stream_check_event(&runs, &stream.events[i]);
     stream_finish(&stream);
     free(text);
-    free(runs);
+    free(runs.ended);
 }
 
 #endif

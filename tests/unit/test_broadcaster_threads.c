@@ -307,7 +307,7 @@ static void threads_that_share_too_few_slots_use_them_all_and_no_more(void **sta
     step_function *const steps[WORKERS] = {step_for_a_slot, step_for_a_slot, step_for_a_slot};
     slots = 2;
     with_delays = true;
-    hammer_all(steps, 500);
+    hammer_all(steps, 2500);
     slots = 100;
     with_delays = false;
     assert_true(release_all() > 100);
