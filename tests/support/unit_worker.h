@@ -156,7 +156,7 @@ static inline size_t count_descriptors(void) {
 static inline void wait_for_descriptors(size_t count) {
     int64_t until_ms = clock_mono_ms() + WAIT_MS;
     while (count_descriptors() != count && clock_mono_ms() < until_ms)
-        usleep(500);
+        usleep(20000);
     assert_int_equal(count_descriptors(), count);
 }
 

@@ -66,7 +66,7 @@ static void wait_for_subscribers(uint64_t count) {
     struct broadcaster_stats stats;
     int64_t until_ms = clock_mono_ms() + WAIT_MS;
     do {
-        usleep(500);
+        usleep(20000);
         broadcaster_get_stats(broadcaster, &stats);
     } while (stats.subscribers != count && clock_mono_ms() < until_ms);
     assert_int_equal(stats.subscribers, count);
