@@ -14,6 +14,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* A run that waits is looked after this often at least. */
+#define QUEUE_LOOK_MS 1000
+
 static const char *const status_names[TASK_STATUS_COUNT] = {
     [TASK_PENDING] = "pending", [TASK_RUNNING] = "running",     [TASK_COMPLETED] = "completed",
     [TASK_FAILED] = "failed",   [TASK_CANCELLED] = "cancelled", [TASK_REPLACED] = "replaced",
@@ -274,18 +277,17 @@ int64_t task_check_queue(struct task *task) {
     int64_t limit_ms = atomic_load(&broadcaster_limits(session->broadcaster)->queue_timeout_ms);
     struct session_effects effects = {0};
     lock_acquire(&session->lock);
-    int64_t again_ms = 0;
-    if (limit_ms > 0 && task->status == TASK_PENDING) {
-        again_ms = task->due_mono_ms + limit_ms - clock_mono_ms();
-        if (again_ms <= 0) {
-            again_ms = 0;
-            session_end_task_locked(session, task, TASK_TIMEOUT, REASON_QUEUE_TIME, &effects);
-            session_start_next_locked(session, &effects);
-        }
+    bool waits = task->status == TASK_PENDING;
+    int64_t left_ms = limit_ms > 0 ? task->due_mono_ms + limit_ms - clock_mono_ms() : QUEUE_LOOK_MS;
+    if (waits && left_ms <= 0) {
+        session_end_task_locked(session, task, TASK_TIMEOUT, REASON_QUEUE_TIME, &effects);
+        session_start_next_locked(session, &effects);
     }
     lock_release(&session->lock);
     session_apply(&effects);
-    return again_ms;
+    if (!waits || left_ms <= 0)
+        return 0;
+    return left_ms < QUEUE_LOOK_MS ? left_ms : QUEUE_LOOK_MS;
 }
 
 static int64_t since(int64_t from_ms, int64_t to_ms) {

@@ -214,8 +214,8 @@ int64_t task_check_idle(struct task *task);
  * was registered. Nothing happens if it has ended, or is not delayed any more. Any thread, no lock held. */
 void task_become_due(struct task *task);
 
-/** Ends the run if it is due and has waited for longer than the limit says. Returns in how many ms to ask
- * again, 0: never again. Any thread, no lock held. */
+/** Ends the run if it is due and has waited for longer than the limit of now says. Returns in how many ms to
+ * ask again, since a reload may change that limit; 0: it waits no more. Any thread, no lock held. */
 int64_t task_check_queue(struct task *task);
 
 /** Room for the data of any run.end. */

@@ -22,8 +22,7 @@ static bool build(void *context, const struct upstream_settings *settings, struc
     return run_plan_build(run->plan, settings, ret_run, ret_message);
 }
 
-/* ---- what comes of it: the callbacks of calls and followers
- * ------------------------------------------------------------------------ */
+/* ---- what comes of it: the callbacks of a call or a follower -------------------------------------- */
 
 static void on_sent(void *context) {
     struct run *run = context;
@@ -203,11 +202,11 @@ static const struct upstream_call_callbacks callbacks = {.build = build,
 
 /* ---- where it comes from ------------------------------------------------------------------------- */
 
-static void call_resume(struct run *run) {
+static void resume_call(struct run *run) {
     upstream_call_resume(run->call);
 }
 
-static void call_cancel(struct run *run) {
+static void cancel_call(struct run *run) {
     upstream_call_cancel(run->call);
 }
 
@@ -219,7 +218,7 @@ static void cancel_follower(struct run *run) {
     follower_cancel(run->follower);
 }
 
-static const struct run_source from_call = {.resume = call_resume, .cancel = call_cancel};
+static const struct run_source from_call = {.resume = resume_call, .cancel = cancel_call};
 static const struct run_source from_follower = {.resume = resume_follower, .cancel = cancel_follower};
 
 static bool start_call(struct run *run) {

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_LOOK_MS 1000 /* a reload may change how long a run may wait */
-#define BREATH_MS 1        /* how long a stream is held that is ahead of a worker */
+#define BREATH_MS 1 /* how long a stream is held that is ahead of a worker */
 
 static void on_timer(uv_timer_t *timer);
 
@@ -50,7 +49,7 @@ static void watch_pending(struct run *run) {
         return;
     }
     task_become_due(run->task);
-    sleep_for(run, task_check_queue(run->task), QUEUE_LOOK_MS);
+    sleep_for(run, task_check_queue(run->task), 0);
 }
 
 /* Until the run's time is up, or it may have been idle for too long. */
