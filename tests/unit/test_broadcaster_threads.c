@@ -363,10 +363,13 @@ static void cancel_while_a_subscriber_of_the_same_session_is_being_removed(void 
     assert_true(release_all() > 500);
 }
 
+/* In the session of the others, or in one where nobody comes: there it always finds something in the end. */
 static void step_clean_up(struct hammer *hammer) {
-    struct session *session = open_session(hammer, 1);
+    struct session *session = open_session(hammer, 2);
     register_run(hammer, session);
     session_unref(session);
+    if (draw(hammer, 2) == 0)
+        unit_complete(any_task(hammer));
     atomic_store(&broadcaster_limits(broadcaster)->session_ttl_ms, 0); /* whatever has no subscriber now */
     broadcaster_clean_up(broadcaster);
 }
@@ -375,9 +378,10 @@ static void step_clean_up(struct hammer *hammer) {
 static void clean_up_while_a_subscriber_of_the_same_session_is_being_removed(void **state) {
     (void)state;
     step_function *const steps[WORKERS] = {step_clean_up, step_connect_and_leave, step_connect_and_leave};
+    uint64_t expired_before = metrics_get(METRIC_SESSIONS_EXPIRED);
     hammer_all(steps, 2000);
     assert_true(release_all() > 500);
-    assert_true(metrics_get(METRIC_SESSIONS_EXPIRED) > 0);
+    assert_true(metrics_get(METRIC_SESSIONS_EXPIRED) > expired_before);
 }
 
 int main(void) {
