@@ -155,9 +155,10 @@ static inline size_t count_descriptors(void) {
 
 static inline void wait_for_descriptors(size_t count) {
     int64_t until_ms = clock_mono_ms() + WAIT_MS;
-    while (count_descriptors() != count && clock_mono_ms() < until_ms)
+    size_t now;
+    while ((now = count_descriptors()) != count && clock_mono_ms() < until_ms)
         usleep(20000);
-    assert_int_equal(count_descriptors(), count);
+    assert_int_equal(now, count);
 }
 
 /* The worker answers on the connection. */

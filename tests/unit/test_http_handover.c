@@ -141,6 +141,9 @@ static void handover_leaves_nothing_of_clients_that_leave_in_between(void **stat
         else
             close(fd);
     }
+    int last = client_connect();
+    assert_served(last); /* so all those before it were accepted */
+    close(last);
     wait_for_subscribers(0);
     wait_for_descriptors(descriptors);
 }
