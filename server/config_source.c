@@ -75,15 +75,19 @@ void config_source_blame(const struct config *config, size_t upstream, size_t in
 void config_source_refuse(const struct config *config, size_t upstream, size_t index, const char *text,
                           struct config_error *error) {
     const struct config_key *key = &config_keys[index];
+    const char *shown = strrchr(text, '@'); /* what stands in front of it may be a password */
     struct buffer allowed;
 
+    if (shown == NULL)
+        shown = text;
     buffer_init(&allowed, sizeof(error->text));
     if (!key->type->allow(key, &allowed))
         config_error_set(error, "out of memory");
     else if (key->secret)
         config_source_blame(config, upstream, index, error, "the value is not %s", allowed.bytes);
     else
-        config_source_blame(config, upstream, index, error, "\"%.80s%s\" is not %s", text,
-                            strlen(text) > 80 ? "..." : "", allowed.bytes);
+        config_source_blame(config, upstream, index, error, "\"%s%.80s%s\" is not %s",
+                            shown != text ? "..." : "", shown, strlen(shown) > 80 ? "..." : "",
+                            allowed.bytes);
     buffer_finish(&allowed);
 }
