@@ -21,6 +21,8 @@
       "Events of runs that were no longer current, not appended")                                            \
     X(EVENTS_TRIMMED, "sluice_events_trimmed_total", "Events that left a full log")                          \
     X(SUBSCRIBERS_OPENED, "sluice_subscribers_opened_total", "Subscribers that were connected")              \
+    X(SUBSCRIBERS_GATHERED, "sluice_subscribers_gathered_total",                                             \
+      "Subscribers whose connection came to another worker than their session's, and was given to it")       \
     X(SUBSCRIBERS_REFUSED, "sluice_subscribers_refused_total", "Subscribers refused by a limit")             \
     X(SUBSCRIBERS_STALLED, "sluice_subscribers_stalled_total",                                               \
       "Subscribers closed because they took no byte")                                                        \

@@ -31,6 +31,7 @@ static void copy_limits(struct broadcaster_limits *to, const struct broadcaster_
     atomic_init(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
     atomic_init(&to->subscribers_max, from->subscribers_max);
     atomic_init(&to->subscribers_per_session_max, from->subscribers_per_session_max);
+    atomic_init(&to->subscribers_gathered_max, from->subscribers_gathered_max);
     atomic_init(&to->sessions_max, from->sessions_max);
     atomic_init(&to->log_events_max, from->log_events_max);
     atomic_init(&to->log_bytes_max, from->log_bytes_max);

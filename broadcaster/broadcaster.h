@@ -19,6 +19,7 @@ struct broadcaster_limits {
     _Atomic uint64_t runs_queued_per_session_max;
     _Atomic uint64_t subscribers_max;
     _Atomic uint64_t subscribers_per_session_max;
+    _Atomic uint64_t subscribers_gathered_max; /* see subscriber_is_gathered() */
     _Atomic uint64_t sessions_max;
     _Atomic uint64_t log_events_max;
     _Atomic uint64_t log_bytes_max;

@@ -44,8 +44,25 @@ size_t fanout_count(const struct fanout *fanout) {
     return fanout->subscribers;
 }
 
+/* Either this sees that it is shut, or whoever shuts it sees what is expected. */
+bool fanout_expect(struct fanout *fanout) {
+    atomic_fetch_add(&fanout->expected, 1);
+    if (!atomic_load(&fanout->shut))
+        return true;
+    atomic_fetch_sub(&fanout->expected, 1);
+    return false;
+}
+
+void fanout_received(struct fanout *fanout) {
+    atomic_fetch_sub(&fanout->expected, 1);
+}
+
+void fanout_shut(struct fanout *fanout) {
+    atomic_store(&fanout->shut, true);
+}
+
 bool fanout_is_idle(const struct fanout *fanout) {
-    return fanout->watches == 0; /* each subscriber has one */
+    return fanout->watches == 0 && atomic_load(&fanout->expected) == 0; /* each subscriber has a watch */
 }
 
 void fanout_flush(struct fanout *fanout) {

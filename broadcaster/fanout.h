@@ -3,7 +3,7 @@
  *     fanout_flush(fanout);  // at the end of each turn of the loop
  *     fanout_tick(fanout);   // every fanout_tick_ms()
  *
- * All functions are called on the worker's thread, with no lock held.
+ * All functions are called on the worker's thread, with no lock held, unless said otherwise.
  */
 #ifndef SLUICE_BROADCASTER_FANOUT_H
 #define SLUICE_BROADCASTER_FANOUT_H
@@ -54,8 +54,18 @@ size_t fanout_count(const struct fanout *fanout);
  * which is at each tick. Any thread. */
 uint64_t fanout_lag_events(void);
 
+/** Somebody is about to send a subscriber to be connected here, through the inbox: the fan-out stays until
+ * fanout_received(). False: it takes none any more. Any thread. */
+bool fanout_expect(struct fanout *fanout) MUST_CHECK;
+
+/** What was expected has come, whatever became of it. */
+void fanout_received(struct fanout *fanout);
+
+/** From now on none is expected. */
+void fanout_shut(struct fanout *fanout);
+
 /** Whether there are no subscribers and no other thread has anything on its way here: only then may the inbox
- * be closed. Without subscribers it comes about by itself within a few turns of the loop. */
+ * be closed. Without subscribers, once shut, it comes about by itself within a few turns of the loop. */
 bool fanout_is_idle(const struct fanout *fanout);
 
 #endif

@@ -18,6 +18,8 @@ struct fanout {
     struct subscriber_list blocked; /* the one that took no byte for the longest time first */
     size_t subscribers;
     size_t watches;
+    atomic_size_t expected; /* subscribers that are on their way here */
+    atomic_bool shut;
     uint64_t lag_events; /* the lock of fanout_lag.c, as the entry */
     LIST_ENTRY(fanout) lag_entry;
 };

@@ -24,7 +24,7 @@ LIST_HEAD(watch_list, watch);
 struct session {
     atomic_uint references;
     struct broadcaster *broadcaster;
-    UT_hash_handle hh;  /* shard lock */
+    UT_hash_handle hh;  /* shard lock; but the hash itself stays as it is */
     uint64_t number;    /* shard lock: grows with each session of the table; 0: not in the table */
     atomic_bool closed; /* set under the lock, once */
     _Atomic uint32_t
@@ -47,6 +47,11 @@ struct session {
 
     char key[]; /* "app/user/session" */
 };
+
+/** What its key gives; sessions are spread by it. Any thread. */
+static inline uint32_t session_hash(const struct session *session) {
+    return session->hh.hashv;
+}
 
 /** Whether the upstream of that number was the last one seen to know the session. Any thread, as the next. */
 static inline bool session_is_known_by(const struct session *session, uint32_t upstream) {

@@ -67,6 +67,7 @@ static enum subscriber_result prepare_locked(struct subscriber *subscriber,
         return SUBSCRIBER_FULL;
     }
     session->subscribers++;
+    subscriber->gathered = session->subscribers <= atomic_load(&limits->subscribers_gathered_max);
     session_touch_locked(session);
     place_locked(subscriber, spec);
     return SUBSCRIBER_OK;
@@ -94,6 +95,14 @@ enum subscriber_result subscriber_prepare(struct session *session, const struct 
     subscriber->run = spec->run != NULL ? task_ref(spec->run) : NULL;
     *ret_subscriber = subscriber;
     return SUBSCRIBER_OK;
+}
+
+struct session *subscriber_session(const struct subscriber *subscriber) {
+    return subscriber->session;
+}
+
+bool subscriber_is_gathered(const struct subscriber *subscriber) {
+    return subscriber->gathered;
 }
 
 /* ---- the live ones ------------------------------------------------------------------------------- */

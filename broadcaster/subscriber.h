@@ -1,5 +1,6 @@
-/* A subscriber: a cursor into a session's log, and the sink that it writes to. It belongs to one worker: all
- * functions but subscriber_prepare() are called on that worker's thread, with no lock held.
+/* A subscriber: a cursor into a session's log, and the sink that it writes to. While it is prepared it
+ * belongs to whoever prepared it, from subscriber_connect() on to the worker of its fan-out: all functions
+ * are called on its owner's thread, with no lock held.
  *
  *            subscriber_connect()               caught up
  *   PREPARED --------------------> CATCHING_UP <----------> LIVE (plain ones)
@@ -62,6 +63,13 @@ enum subscriber_result {
 /** Decides where the subscriber begins, and counts it. It must be connected or destroyed. */
 enum subscriber_result subscriber_prepare(struct session *session, const struct subscriber_spec *spec,
                                           struct subscriber **ret_subscriber);
+
+/** Whose events it is to be told. */
+struct session *subscriber_session(const struct subscriber *subscriber);
+
+/** Whether it is among the first `subscribers_gathered_max` of its session, which are to be connected to the
+ * fan-out of one worker. The others may be connected to any. */
+bool subscriber_is_gathered(const struct subscriber *subscriber);
 
 /** A prepared subscriber whose client has gone. */
 void subscriber_destroy(struct subscriber *subscriber);

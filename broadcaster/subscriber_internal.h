@@ -39,6 +39,7 @@ struct subscriber {
     uint16_t jitter; /* per mille */
     uint8_t wheel_slot;
     bool chunked, until_run, agent_framing;
+    bool gathered;  /* see subscriber_is_gathered() */
     bool live;      /* else in others */
     bool blocked;   /* the sink takes no more; `rest` is what it did not take */
     bool gap_due;   /* a gap must be told before the next event */

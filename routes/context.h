@@ -1,4 +1,5 @@
-/* What the handlers of one worker work with. One a worker; used on its thread only. */
+/* What the handlers of one worker work with. One a worker; used on its thread only, but for what other
+ * workers send there: see context_home(). */
 #ifndef SLUICE_ROUTES_CONTEXT_H
 #define SLUICE_ROUTES_CONTEXT_H
 
@@ -35,9 +36,18 @@ struct routes_context {
     struct inbox *inbox;
     uv_loop_t *loop;
     const char *version;
+    struct routes_context *const *peers; /* of all workers, this one's among them */
     size_t workers;
     int64_t started_unix_ms;
     uint64_t (*connections)(void); /* HTTP connections of all workers; any thread */
 };
+
+/** The worker where the session's runs and its subscribers are gathered, so that an event need not go from
+ * one thread to another. Each worker finds the same one. Of another worker's context only the pointers
+ * `runner`, `caller`, `fanout`, `inbox` and `loop` may be looked at. */
+static inline struct routes_context *context_home(const struct routes_context *context,
+                                                  const struct session *session) {
+    return context->peers[session_hash(session) % context->workers];
+}
 
 #endif

@@ -1,5 +1,6 @@
 /* What a run asks of the upstreams: of the one that was chosen for it, and of those that it falls back to. It
- * may outlive its run: what others wait for as well goes on (upstream/follower.h). On one worker's thread. */
+ * may outlive its run: what others wait for as well goes on (upstream/follower.h). Made on any worker; then
+ * on the thread of the run's own. */
 #ifndef SLUICE_ROUTES_RUN_PLAN_H
 #define SLUICE_ROUTES_RUN_PLAN_H
 
@@ -15,9 +16,9 @@ struct run_step {
 };
 
 struct run_plan {
-    struct flight_request flight; /* whoever shares the answer asks by it */
-    const struct upstream_caller *caller;
-    struct session *session; /* a reference */
+    struct flight_request flight;         /* whoever shares the answer asks by it */
+    const struct upstream_caller *caller; /* of the worker where the run is */
+    struct session *session;              /* a reference */
     char trace_id[TRACE_ID_SIZE];
     bool is_sampled;
     char *tracestate;        /* NULL: none */

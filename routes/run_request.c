@@ -250,8 +250,8 @@ static size_t chain_length(const struct upstreams_settings *settings, size_t fir
 
 struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
                                   struct session *session, bool starts_at_once) {
-    const struct upstream_caller *caller = request->context->caller;
-    const struct upstreams_settings *settings = &caller->settings;
+    const struct upstream_caller *caller = context_home(request->context, session)->caller;
+    const struct upstreams_settings *settings = &request->context->caller->settings;
     struct run_plan *plan =
         run_plan_create(caller, session, &run->trace, chain_length(settings, run->upstream));
     if (plan == NULL) {

@@ -15,6 +15,7 @@
 #define BREATH_MS 1 /* how long a stream is held that is ahead of a worker */
 
 static void on_timer(uv_timer_t *timer);
+static void consider_letting_go(struct run *run);
 
 static struct run *run_of(struct task *task) {
     return task->payload;
@@ -79,12 +80,42 @@ static void on_timer(uv_timer_t *timer) {
         watch_started(run);
 }
 
-void runner_watch_task(struct runner *runner, struct task *task) {
-    struct run *run = run_of(task);
-    uv_timer_init(runner->context->loop, &run->timer);
+/* At its start, or when it is to be watched, if that comes first. */
+static void open_timer(struct run *run) {
+    if (run->timer_open)
+        return;
+    uv_timer_init(run->runner->context->loop, &run->timer);
     run->timer.data = run;
     run->timer_open = true;
-    watch_pending(run);
+}
+
+static void begin_watching(struct run *run) {
+    run->awaits_watch = false;
+    if (run->ended) {
+        consider_letting_go(run);
+        return;
+    }
+    open_timer(run);
+    if (run->deadline_mono_ms == 0)
+        watch_pending(run);
+}
+
+static void on_watch(struct inbox_item *item) {
+    struct run *run = CONTAINER_OF(item, struct run, watch_item);
+    struct task *task = run->task;
+    begin_watching(run);
+    task_unref(task); /* the item's */
+}
+
+void runner_watch_task(struct task *task) {
+    struct run *run = run_of(task);
+    struct inbox *inbox = run->runner->context->inbox;
+    if (inbox_is_home(inbox)) {
+        begin_watching(run);
+        return;
+    }
+    task_ref(task);
+    inbox_post(inbox, &run->watch_item);
 }
 
 /* ---- start and end ------------------------------------------------------------------------------- */
@@ -92,6 +123,7 @@ void runner_watch_task(struct runner *runner, struct task *task) {
 static void start_work(struct run *run) {
     struct task *task = run->task;
     int64_t now_ms = clock_mono_ms();
+    open_timer(run);
     metrics_observe_ms(HISTOGRAM_QUEUE_WAIT, now_ms - task->due_mono_ms);
     run->deadline_mono_ms = now_ms + task->options.timeout_ms;
     sleep_for(run, task->options.timeout_ms, task->options.cancel_after_idle_ms);
@@ -116,12 +148,12 @@ static void log_end(const struct task *task, const struct task_info *info) {
     log_write(level, "run_ended", fields);
 }
 
-/* A run that was started is told so: if that is still on its way, the run, and with it the worker, is kept
- * until it came. */
+/* A run that is watched or was started is told so: if that is still on its way, the run, and with it the
+ * worker, is kept until it came. */
 static void consider_letting_go(struct run *run) {
-    if (!run->ended || run->timer_open || run->awaits_start)
+    if (!run->ended || run->timer_open || run->awaits_start || run->awaits_watch)
         return;
-    run->runner->active--;
+    atomic_fetch_sub(&run->runner->active, 1);
     run->task->payload = NULL;
     run_free(run);
 }
@@ -189,12 +221,12 @@ struct runner *runner_create(struct routes_context *context) {
 void runner_destroy(struct runner *runner) {
     if (runner == NULL)
         return;
-    assert(runner->active == 0);
+    assert(runner_active(runner) == 0);
     free(runner);
 }
 
 size_t runner_active(const struct runner *runner) {
-    return runner->active;
+    return atomic_load(&runner->active);
 }
 
 struct task *runner_create_task(struct runner *runner, struct session *session,
@@ -206,7 +238,7 @@ struct task *runner_create_task(struct runner *runner, struct session *session,
         run_plan_destroy(plan);
         return NULL;
     }
-    *run = (struct run){.runner = runner, .task = task_ref(task), .plan = plan};
+    *run = (struct run){.runner = runner, .task = task_ref(task), .plan = plan, .awaits_watch = true};
     run->request_bytes = run_plan_bytes(plan);
     atomic_fetch_add(request_bytes_of(runner), run->request_bytes);
     run->first_upstream = (uint32_t)plan->steps[0].upstream;
@@ -214,14 +246,15 @@ struct task *runner_create_task(struct runner *runner, struct session *session,
     memcpy(task->trace_id, plan->trace_id, sizeof(task->trace_id));
     task->start_item.handle = on_start;
     task->ended_item.handle = on_ended;
-    runner->active++;
+    run->watch_item.handle = on_watch;
+    atomic_fetch_add(&runner->active, 1); /* before it is registered: then the worker stays for it */
     return task;
 }
 
-void runner_discard_task(struct runner *runner, struct task *task) {
+void runner_discard_task(struct task *task) {
     struct run *run = run_of(task);
-    (void)runner;
     run->ended = true;
+    run->awaits_watch = false;
     consider_letting_go(run);
     task_unref(task);
 }

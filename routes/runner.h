@@ -13,18 +13,18 @@ struct runner *runner_create(struct routes_context *context) MUST_CHECK;
 /** All its runs have ended and were let go. */
 void runner_destroy(struct runner *runner);
 
-/** Runs that it has not let go of yet. */
+/** Runs that it has not let go of yet. Any thread. */
 size_t runner_active(const struct runner *runner);
 
 /** Makes a task of this session whose work is to do as `plan` says, which is taken over in any case. NULL:
- * out of memory. */
+ * out of memory. Any thread; it must be watched or discarded there. */
 struct task *runner_create_task(struct runner *runner, struct session *session,
                                 const struct task_options *options, struct run_plan *plan) MUST_CHECK;
 
-/** The task was registered: from now on its times are watched. On the worker's thread, at once after that. */
-void runner_watch_task(struct runner *runner, struct task *task);
+/** The task was registered: from now on its runner watches its times. Any thread, at once after that. */
+void runner_watch_task(struct task *task);
 
 /** Lets go of a task that was not registered; its reference is given back. */
-void runner_discard_task(struct runner *runner, struct task *task);
+void runner_discard_task(struct task *task);
 
 #endif

@@ -8,10 +8,10 @@
 struct runner {
     struct task_driver driver;
     struct routes_context *context;
-    size_t active;
+    atomic_size_t active;
 };
 
-/* The payload of a task. */
+/* The payload of a task. Until its task was registered it is on the thread that made it. */
 struct run {
     struct runner *runner;
     struct task *task;               /* a reference */
@@ -21,8 +21,10 @@ struct run {
         struct upstream_call *call;
         struct follower *follower;
     };
+    struct inbox_item watch_item;
     uv_timer_t timer;
     bool timer_open;
+    bool awaits_watch; /* it will still be told that its times are to be watched */
     bool held;         /* may_read() said no: the timer lets it go on */
     bool start_came;   /* on_start() was called */
     bool awaits_start; /* it has ended, and on_start() will still be called */

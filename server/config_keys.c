@@ -208,6 +208,11 @@ const struct config_key config_keys[] = {
      .reloadable = true, .meaning = "Subscribers at once; one more is refused."},
     {SUBSCRIBERS, COUNT("subscribers_per_session_max", limits.subscribers_per_session_max, "10000", 1, 10000000),
      .reloadable = true, .meaning = "Subscribers of one session; one more is refused."},
+    {SUBSCRIBERS, COUNT("subscribers_gathered_max", limits.subscribers_gathered_max, "10000", 0, 10000000),
+     .reloadable = true,
+     .meaning = "So many subscribers of one session are written to by one worker, where its runs are, too: each event "
+                "then stays on one core. Those who come beyond are left to the worker that took their connection, "
+                "so that a large crowd has all cores."},
     {SUBSCRIBERS, MS("heartbeat_ms", fanout.heartbeat_ms, "15000", 10, HOUR), .reloadable = true,
      .meaning = "A comment is sent to a subscriber after this much silence."},
     {SUBSCRIBERS, MS("retry_ms", fanout.retry_ms, "2000", 1, HOUR), .reloadable = true,

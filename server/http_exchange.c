@@ -4,8 +4,8 @@
 #include "base/metrics.h"
 #include "routes/cors.h"
 #include "routes/router.h"
+#include "server/handover.h"
 #include "server/http_head.h"
-#include "server/socket_sink.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -112,7 +112,6 @@ static void set_arrived(struct http_exchange *exchange) {
 /* The connection of an answered event stream goes to its subscriber, if it got that far. */
 static void settle_subscriber(struct http_exchange *exchange) {
     struct reply *reply = &exchange->request.reply;
-    struct routes_context *context = exchange->listener->context;
     if (reply->kind != REPLY_SUBSCRIBER)
         return;
     /* The library closes its own descriptor the next time it runs, which nothing else would make it do; until
@@ -120,16 +119,16 @@ static void settle_subscriber(struct http_exchange *exchange) {
     exchange->listener->ready = true;
     if (reply->subscriber == NULL || exchange->handed_fd < 0)
         return; /* what is left of it is given back with the reply */
-    struct sink *sink = socket_sink_create(
-        context->loop, exchange->handed_fd, exchange->listener->settings.send_buffer_bytes,
-        fanout_peer_timeout_ms(context->fanout), exchange->listener->limits, exchange->connection->address);
-    if (sink == NULL)
-        return;
-    exchange->connection->address = NULL;
-    exchange->handed_fd = -1;
-    struct subscriber *subscriber = reply->subscriber;
+    const struct handover handover = {.subscriber = reply->subscriber,
+                                      .fd = exchange->handed_fd,
+                                      .chunked = !exchange->request.http_1_0,
+                                      .send_buffer_bytes = exchange->listener->settings.send_buffer_bytes,
+                                      .limits = exchange->listener->limits,
+                                      .address = exchange->connection->address};
     reply->subscriber = NULL;
-    subscriber_connect(subscriber, context->fanout, sink, !exchange->request.http_1_0);
+    exchange->handed_fd = -1;
+    exchange->connection->address = NULL;
+    hand_over(exchange->listener->context, &handover);
 }
 
 static void call_abandoned(struct request *request) {

@@ -13,8 +13,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define WORKERS_MAX 256
-
 struct process {
     uv_loop_t loop;
     struct inbox inbox;
@@ -130,6 +128,7 @@ static void apply_limits(struct broadcaster_limits *to, const struct broadcaster
     atomic_store(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
     atomic_store(&to->subscribers_max, from->subscribers_max);
     atomic_store(&to->subscribers_per_session_max, from->subscribers_per_session_max);
+    atomic_store(&to->subscribers_gathered_max, from->subscribers_gathered_max);
     atomic_store(&to->sessions_max, from->sessions_max);
     atomic_store(&to->log_events_max, from->log_events_max);
     atomic_store(&to->log_bytes_max, from->log_bytes_max);

@@ -127,6 +127,7 @@ static void on_stop_timer(uv_timer_t *timer) {
 static void on_stop(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, stop_item);
     worker->stopping = true;
+    fanout_shut(worker->fanout);
     uv_timer_start(&worker->stop_timer, on_stop_timer, STOP_MS, 0);
 }
 
@@ -193,6 +194,7 @@ static void init_context(struct worker *worker, const struct config *config) {
         .inbox = &worker->inbox,
         .loop = &worker->loop,
         .version = SLUICE_VERSION,
+        .peers = worker->shared->contexts,
         .workers = config->workers,
         .started_unix_ms = worker->shared->started_unix_ms,
         .connections = http_listener_connections,
@@ -248,10 +250,12 @@ struct worker *worker_create(struct worker_shared *shared, const struct config *
     if (inbox_init(&worker->inbox, &worker->loop) < 0)
         goto no_inbox;
     init_handles(worker);
-    if (build(worker, config, socket))
-        return worker;
-    worker_destroy(worker);
-    return NULL;
+    if (!build(worker, config, socket)) {
+        worker_destroy(worker);
+        return NULL;
+    }
+    shared->contexts[shared->context_count++] = &worker->context;
+    return worker;
 no_inbox:
     uv_loop_close(&worker->loop);
 no_loop:

@@ -15,14 +15,18 @@
 #include "server/config.h"
 #include "upstream/cache.h"
 
+#define WORKERS_MAX 256
+
 /** What all workers share. Outlives them. */
 struct worker_shared {
     struct broadcaster *broadcaster;
     struct fanout_settings *fanout;
     struct address_limits *address_limits;
     struct upstreams *upstreams;
-    struct cache *cache;    /* NULL: no upstream caches */
-    bool has_health_checks; /* a worker has them: the first one */
+    struct cache *cache;                          /* NULL: no upstream caches */
+    bool has_health_checks;                       /* a worker has them: the first one */
+    struct routes_context *contexts[WORKERS_MAX]; /* of the workers that have been created */
+    size_t context_count;
     struct inbox *main_inbox;
     int64_t started_unix_ms;
     void (*on_stopped)(struct worker_shared *shared);  /* main thread: a worker's thread is about to end */

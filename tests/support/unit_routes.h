@@ -22,6 +22,7 @@ struct routes_fixture {
     struct inbox inbox;
     struct routes_settings settings;
     struct routes_context context;
+    struct routes_context *peer;
 };
 
 /* A request being asked: its headers, and whether its answer was given later. */
@@ -94,10 +95,12 @@ static inline void routes_begin(struct routes_fixture *fixture,
         .inbox = &fixture->inbox,
         .loop = &fixture->upstream.loop,
         .version = "1.2.3",
+        .peers = &fixture->peer,
         .workers = 1,
         .started_unix_ms = 1700000000000,
         .connections = no_connections,
     };
+    fixture->peer = &fixture->context;
     fixture->context.runner = runner_create(&fixture->context);
     assert_non_null(fixture->context.runner);
 }

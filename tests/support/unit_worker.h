@@ -1,5 +1,5 @@
-/* A real worker on its thread, raw sockets as its clients. The upstream is a port that refuses, unless the
- * flags name another one. */
+/* A real worker on its thread, or several, each with a port of its own; raw sockets as its clients. The
+ * upstream is a port that refuses, unless the flags name another one. */
 #ifndef SLUICE_TESTS_UNIT_WORKER_H
 #define SLUICE_TESTS_UNIT_WORKER_H
 
@@ -20,6 +20,7 @@
 
 #define WAIT_MS 60000 /* valgrind takes its time */
 #define FLAGS_MAX 32
+#define TEST_WORKERS_MAX 2
 
 static struct config *config;
 static struct inbox main_inbox;
@@ -28,23 +29,24 @@ static struct broadcaster *broadcaster;
 static struct address_limits *address_limits;
 static struct upstreams upstreams;
 static struct worker_shared shared;
-static struct worker *worker;
-static uint16_t port;
-static bool stopped;
+static struct worker *workers[TEST_WORKERS_MAX];
+static uint16_t ports[TEST_WORKERS_MAX];
+static size_t worker_count, stopped;
+static uint16_t port; /* the first one's; a client connects there unless it was set to another one */
 
 static inline void on_stopped(struct worker_shared *unused) {
     (void)unused;
-    stopped = true;
+    stopped++;
 }
 
-/* A worker that does not run yet. `flags`: as on the command line, the last one NULL. */
+/* Workers that do not run yet. `flags`: as on the command line, the last one NULL. */
 static inline void worker_prepare(const char *const *flags) {
     char *arguments[FLAGS_MAX] = {"sluice", "--listen",   "127.0.0.1:0",       "--workers",
                                   "1",      "--upstream", "http://127.0.0.1:1"};
-    int count = 7, sock;
+    int count = 7;
     for (; *flags != NULL; flags++)
         arguments[count++] = (char *)(uintptr_t)*flags;
-    stopped = false;
+    stopped = 0;
     log_init(LOG_LEVEL_ERROR, LOG_FORMAT_JSON);
     assert_int_equal(config_load(count, arguments, &config), CONFIG_LOADED);
     assert_int_equal(uv_loop_init(&main_loop), 0);
@@ -58,19 +60,26 @@ static inline void worker_prepare(const char *const *flags) {
                                     .upstreams = &upstreams,
                                     .main_inbox = &main_inbox,
                                     .on_stopped = on_stopped};
-    assert_int_equal(listen_sockets_open(&config->listen, 1, &sock, &port), 0);
-    worker = worker_create(&shared, config, sock);
-    assert_non_null(worker);
+    worker_count = config->workers;
+    for (size_t i = 0; i < worker_count; i++) {
+        int sock;
+        assert_int_equal(listen_sockets_open(&config->listen, 1, &sock, &ports[i]), 0);
+        workers[i] = worker_create(&shared, config, sock);
+        assert_non_null(workers[i]);
+    }
+    port = ports[0];
 }
 
 static inline int worker_set_up(const char *const *flags) {
     worker_prepare(flags);
-    assert_int_equal(worker_start(worker), 0);
+    for (size_t i = 0; i < worker_count; i++)
+        assert_int_equal(worker_start(workers[i]), 0);
     return 0;
 }
 
 static inline void worker_dispose(void) {
-    worker_destroy(worker);
+    for (size_t i = 0; i < worker_count; i++)
+        worker_destroy(workers[i]);
     address_limits_destroy(address_limits);
     upstreams_finish(&upstreams);
     broadcaster_destroy(broadcaster);
@@ -83,11 +92,13 @@ static inline void worker_dispose(void) {
 
 static inline int worker_tear_down(void **state) {
     (void)state;
-    worker_drain(worker);
+    for (size_t i = 0; i < worker_count; i++)
+        worker_drain(workers[i]);
     broadcaster_drain(broadcaster);
     broadcaster_cancel_all(broadcaster, REASON_SHUTDOWN);
-    worker_stop(worker);
-    while (!stopped)
+    for (size_t i = 0; i < worker_count; i++)
+        worker_stop(workers[i]);
+    while (stopped < worker_count)
         uv_run(&main_loop, UV_RUN_ONCE);
     worker_dispose();
     return 0;

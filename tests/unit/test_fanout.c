@@ -268,6 +268,22 @@ static void fanout_abort_ends_everybody(void **state) {
     }
 }
 
+/* ---- what comes from elsewhere --------------------------------------------------------------------- */
+
+static void fanout_is_not_idle_while_a_subscriber_is_on_its_way(void **state) {
+    (void)state;
+    assert_true(fanout_expect(bench.fanout));
+    assert_true(fanout_expect(bench.fanout));
+    fanout_received(bench.fanout);
+    fanout_shut(bench.fanout);
+    assert_false(fanout_is_idle(bench.fanout));
+    assert_false(fanout_expect(bench.fanout));
+    fanout_received(bench.fanout);
+    assert_true(fanout_is_idle(bench.fanout));
+    assert_false(fanout_expect(bench.fanout));
+    assert_true(fanout_is_idle(bench.fanout));
+}
+
 int main(void) {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -287,6 +303,7 @@ int main(void) {
         TEST(fanout_keeps_those_together_that_got_a_heartbeat),
         TEST(fanout_drain_tells_when_to_come_again_but_not_inside_an_event),
         TEST(fanout_abort_ends_everybody),
+        TEST(fanout_is_not_idle_while_a_subscriber_is_on_its_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,10 @@
-/* A run whose end overtakes its start: two threads post the two, in either order. */
+/* A run whose end overtakes its start, or what its times are watched by: several threads post these, in any
+ * order. */
 #include "base/log.h"
 #include "routes/runner.h"
 #include "tests/support/unit.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 /* Stands between the broadcaster and the runner, and holds back what it is told. */
@@ -85,11 +87,13 @@ static void tell(void (*what)(struct task_driver *driver, struct task *task), st
     task_unref(*task);
     *task = NULL;
     inbox_drain(&inbox);
+    uv_run(&loop, UV_RUN_NOWAIT); /* its timer may be closed */
 }
 
 static void runner_keeps_an_ended_run_until_its_start_came(void **state) {
     (void)state;
     struct task *task = register_run(ON_CONFLICT_REPLACE);
+    runner_watch_task(task);
     assert_true(task_cancel(task, REASON_REQUESTED));
     tell(behind->ended, &to_end);
     assert_int_equal(runner_active(context.runner), 1); /* or the inbox would be closed before it comes */
@@ -104,6 +108,8 @@ static void runner_expects_no_start_of_a_run_that_only_waited(void **state) {
     struct task *first_start = to_start;
     to_start = NULL;
     struct task *second = register_run(ON_CONFLICT_ENQUEUE);
+    runner_watch_task(first);
+    runner_watch_task(second);
     assert_true(task_cancel(second, REASON_REQUESTED));
     assert_null(to_start);
     tell(behind->ended, &to_end);
@@ -116,10 +122,72 @@ static void runner_expects_no_start_of_a_run_that_only_waited(void **state) {
     task_unref(second);
 }
 
+/* ---- a run that was accepted on another worker ---------------------------------------------------- */
+
+static void *watch_elsewhere(void *task) {
+    runner_watch_task(task);
+    return NULL;
+}
+
+/* Its worker is told, but has not looked yet. */
+static void send_to_be_watched(struct task *task) {
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, watch_elsewhere, task), 0);
+    pthread_join(thread, NULL);
+}
+
+static void end_of(struct task *task) {
+    assert_true(task_cancel(task, REASON_REQUESTED));
+    tell(behind->ended, &to_end);
+}
+
+static void runner_watches_the_times_of_a_run_of_another_thread(void **state) {
+    (void)state;
+    struct task *first = register_run(ON_CONFLICT_REPLACE);
+    struct task *first_start = to_start;
+    send_to_be_watched(first);
+    atomic_store(&broadcaster_limits(broadcaster)->queue_timeout_ms, 1);
+    struct task *second = register_run(ON_CONFLICT_ENQUEUE);
+    send_to_be_watched(second);
+    assert_int_equal(runner_active(context.runner), 2);
+    while (to_end == NULL) /* it has waited for too long: nothing but its timer tells */
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_ptr_equal(to_end, second);
+    tell(behind->ended, &to_end);
+    assert_int_equal(runner_active(context.runner), 1);
+    end_of(first);
+    tell(behind->start, &first_start);
+    assert_int_equal(runner_active(context.runner), 0);
+    task_unref(first);
+    task_unref(second);
+}
+
+static void runner_keeps_an_ended_run_until_it_was_told_to_watch_it(void **state) {
+    (void)state;
+    struct task *first = register_run(ON_CONFLICT_REPLACE);
+    struct task *first_start = to_start;
+    struct task *second = register_run(ON_CONFLICT_ENQUEUE);
+    end_of(second);
+    assert_int_equal(runner_active(context.runner), 2); /* or its worker might have ended when it comes */
+    send_to_be_watched(second);
+    inbox_drain(&inbox);
+    assert_int_equal(runner_active(context.runner), 1);
+    send_to_be_watched(first);
+    end_of(first);
+    tell(behind->start, &first_start);
+    assert_int_equal(runner_active(context.runner), 0);
+    task_unref(first);
+    task_unref(second);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(runner_keeps_an_ended_run_until_its_start_came, set_up, tear_down),
         cmocka_unit_test_setup_teardown(runner_expects_no_start_of_a_run_that_only_waited, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(runner_watches_the_times_of_a_run_of_another_thread, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(runner_keeps_an_ended_run_until_it_was_told_to_watch_it, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests_name("runner", tests, NULL, NULL);
 }
