@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "routes/runner.h"
+#include "routes/upstream_log.h"
 #include "server/http_listener.h"
 #include "upstream/health_check.h"
 
@@ -186,8 +187,10 @@ static void init_handles(struct worker *worker) {
 }
 
 static void init_context(struct worker *worker, const struct config *config) {
-    worker->caller = (struct upstream_caller){
-        .inbox = &worker->inbox, .loop = &worker->loop, .upstreams = worker->shared->upstreams};
+    worker->caller = (struct upstream_caller){.inbox = &worker->inbox,
+                                              .loop = &worker->loop,
+                                              .upstreams = worker->shared->upstreams,
+                                              .notify = upstream_log};
     worker->context = (struct routes_context){
         .broadcaster = worker->shared->broadcaster,
         .caller = &worker->caller,

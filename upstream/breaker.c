@@ -201,10 +201,16 @@ void breaker_note_refused(struct breaker *breaker) {
     lock_release(&breaker->lock);
 }
 
-void breaker_leave(struct breaker *breaker, const struct breaker_pass *pass, enum breaker_outcome outcome) {
+enum breaker_change breaker_leave(struct breaker *breaker, const struct breaker_pass *pass,
+                                  enum breaker_outcome outcome) {
     lock_acquire(&breaker->lock);
+    uint64_t epoch = breaker->epoch;
     leave_locked(breaker, pass, outcome);
+    bool has_changed = breaker->epoch != epoch, is_open = breaker->state == BREAKER_OPEN;
     lock_release(&breaker->lock);
+    if (!has_changed)
+        return BREAKER_UNCHANGED;
+    return is_open ? BREAKER_HAS_OPENED : BREAKER_HAS_CLOSED;
 }
 
 static int score_of(enum breaker_state state, const struct bucket *sum) {

@@ -46,6 +46,9 @@ enum breaker_outcome {
     BREAKER_NEITHER, /* cancelled, or failed for a reason that says nothing of the upstream: not counted */
 };
 
+/** What the end of a call has done to the breaker. */
+enum breaker_change { BREAKER_UNCHANGED, BREAKER_HAS_OPENED, BREAKER_HAS_CLOSED };
+
 /** The permission of one call. */
 struct breaker_pass {
     uint64_t epoch; /* of the state that it was given in: what belongs to an earlier one is not counted */
@@ -81,7 +84,8 @@ bool breaker_would_pass(struct breaker *breaker, int64_t *ret_retry_after_ms);
 void breaker_note_refused(struct breaker *breaker);
 
 /** The end of a call that was let through, or the moment from which its outcome is certain. */
-void breaker_leave(struct breaker *breaker, const struct breaker_pass *pass, enum breaker_outcome outcome);
+enum breaker_change breaker_leave(struct breaker *breaker, const struct breaker_pass *pass,
+                                  enum breaker_outcome outcome);
 
 void breaker_get_info(struct breaker *breaker, struct breaker_info *ret_info);
 

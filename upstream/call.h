@@ -31,6 +31,7 @@
 #ifndef SLUICE_UPSTREAM_CALL_H
 #define SLUICE_UPSTREAM_CALL_H
 
+#include "upstream/notice.h"
 #include "upstream/upstreams.h"
 
 struct upstream_call;
@@ -69,6 +70,7 @@ struct upstream_caller {
     uv_loop_t *loop;
     struct upstreams *upstreams;
     struct upstreams_settings settings;
+    upstream_notify *notify;
     size_t calls; /* whose memory is not freed yet: loop and inbox go on until it is 0 */
 };
 

@@ -23,10 +23,26 @@ static bool take_pass(struct upstream_call *call, int64_t *ret_retry_after_ms) {
     return call->attempt.has_pass;
 }
 
+static void tell_change(struct upstream_call *call, enum breaker_change change) {
+    struct breaker_info info;
+    if (change == BREAKER_UNCHANGED || call->caller->notify == NULL)
+        return;
+    breaker_get_info(call_upstream(call)->breaker, &info);
+    const struct upstream_notice notice = {
+        .kind = change == BREAKER_HAS_OPENED ? NOTICE_BREAKER_OPENED : NOTICE_BREAKER_CLOSED,
+        .upstream = call_settings(call)->name,
+        .calls = info.calls,
+        .failures = info.failures,
+        .retry_after_ms = info.retry_after_ms,
+    };
+    call->caller->notify(&notice);
+}
+
 static void give_pass(struct upstream_call *call, enum breaker_outcome outcome) {
-    if (call->attempt.has_pass)
-        breaker_leave(call_upstream(call)->breaker, &call->attempt.pass, outcome);
+    if (!call->attempt.has_pass)
+        return;
     call->attempt.has_pass = false;
+    tell_change(call, breaker_leave(call_upstream(call)->breaker, &call->attempt.pass, outcome));
 }
 
 static void on_granted(struct inbox_item *item);

@@ -249,7 +249,7 @@ struct cache_worker *cache_worker_create(struct cache *cache, struct upstream_ca
     worker->cache = cache;
     worker->caller = caller;
     if (cache->redis != NULL) {
-        worker->redis = redis_cache_create(caller->loop, cache->redis);
+        worker->redis = redis_cache_create(caller->loop, cache->redis, caller->notify);
         if (worker->redis == NULL) {
             free(worker);
             return NULL;

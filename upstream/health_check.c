@@ -19,8 +19,16 @@ struct health_checks {
     struct health_check items[];
 };
 
-static void set_unhealthy(struct health_check *check, bool is_unhealthy) {
-    atomic_store(&check->checks->caller->upstreams->items[check->index].is_unhealthy, is_unhealthy);
+/* `message`: why, if it is unhealthy. */
+static void set_unhealthy(struct health_check *check, bool is_unhealthy, const char *message) {
+    const struct upstream_caller *caller = check->checks->caller;
+    atomic_bool *is_known = &caller->upstreams->items[check->index].is_unhealthy;
+    const struct upstream_notice notice = {.kind = is_unhealthy ? NOTICE_UNHEALTHY : NOTICE_HEALTHY,
+                                           .upstream = caller->settings.items[check->index].name,
+                                           .status = check->status,
+                                           .message = message};
+    if (atomic_exchange(is_known, is_unhealthy) != is_unhealthy && caller->notify != NULL)
+        caller->notify(&notice);
 }
 
 static void stop_exchange(struct health_check *check) {
@@ -47,7 +55,7 @@ static void on_end(void *context, const struct upstream_result *result) {
     struct health_check *check = context;
     bool is_healthy = result->end == UPSTREAM_COMPLETED && check->status >= 200 && check->status < 300;
     check->exchange = NULL;
-    set_unhealthy(check, !is_healthy);
+    set_unhealthy(check, !is_healthy, result->message != NULL ? result->message : "");
 }
 
 /** Scheme and authority of a URL, malloc'd; NULL: out of memory. */
@@ -79,7 +87,7 @@ static void on_due(uv_timer_t *timer) {
     struct health_check *check = CONTAINER_OF(timer, struct health_check, timer);
     const struct upstream_settings *settings = &check->checks->caller->settings.items[check->index];
     if (check->exchange != NULL)
-        set_unhealthy(check, true);
+        set_unhealthy(check, true, "The check was still under way when the next one was due.");
     stop_exchange(check);
     ask(check, settings);
     uv_timer_start(timer, on_due, jittered(settings->health_interval_ms), 0);
@@ -95,7 +103,7 @@ void health_checks_reload(struct health_checks *checks) {
             uv_timer_start(&check->timer, on_due, 0, 0);
         } else {
             uv_timer_stop(&check->timer);
-            set_unhealthy(check, false);
+            set_unhealthy(check, false, NULL);
         }
     }
 }

@@ -13,6 +13,8 @@
 #define SET_BYTES_MAX (16 * 1024 * 1024)
 /* From here on the wait is the longest one. */
 #define ATTEMPT_MAX 16
+/* So many attempts are made before it is said that Redis is away: the first ones may wait for its address. */
+#define ATTEMPTS_UNTOLD 2
 
 static const struct retry_settings backoff = {
     .attempts_max = UINT64_MAX, .base_ms = 100, .max_ms = 5000, .total_ms = INT64_MAX};
@@ -29,6 +31,7 @@ struct redis_greeting {
 struct redis_cache {
     uv_loop_t *loop;
     struct redis_shared *shared;
+    upstream_notify *notify;
     struct redis_connection *connection; /* NULL: there is none; the timer will make one */
     struct redis_greeting greetings[GREETING_COUNT];
     bool is_ready; /* greeted: commands may be sent */
@@ -65,22 +68,38 @@ static bool refuses_to_store(const redisReply *reply) {
 
 static void on_timer(uv_timer_t *timer);
 
-static void on_lost(void *context) {
-    struct redis_cache *redis = context;
+/* Once, whichever worker finds it first, and once when it is back. */
+static void tell(const struct redis_cache *redis, bool is_away, const char *message) {
+    const struct upstream_notice notice = {.kind = is_away ? NOTICE_REDIS_AWAY : NOTICE_REDIS_BACK,
+                                           .message = message};
+    if (atomic_exchange(&redis->shared->is_away, is_away) != is_away && redis->notify != NULL)
+        redis->notify(&notice);
+}
+
+static void lose(struct redis_cache *redis, const char *message) {
     redis->connection = NULL;
     if (redis->is_ready)
         atomic_fetch_sub(&redis->shared->connections, 1);
-    redis->is_ready = false;
     redis->attempt += redis->attempt < ATTEMPT_MAX;
+    bool is_certain = redis->is_ready || redis->attempt > ATTEMPTS_UNTOLD;
+    if (is_certain && atomic_load(&redis->shared->connections) == 0)
+        tell(redis, true, message);
+    redis->is_ready = false;
     int64_t delay_ms = retry_delay_ms(&backoff, redis->attempt, 0, 0);
     uv_timer_start(&redis->timer, on_timer, delay_ms > 0 ? (uint64_t)delay_ms : 0, 0);
 }
 
+static void on_lost(void *context) {
+    struct redis_cache *redis = context;
+    lose(redis, redis->is_ready ? "The connection was lost, or no answer came in time."
+                                : "There is nobody to connect to.");
+}
+
 /** The server is of no use: it does not let us in, or says what it should not. */
-static void give_up(struct redis_cache *redis) {
+static void give_up(struct redis_cache *redis, const char *message) {
     count_error(redis);
     redis_connection_close(redis->connection);
-    on_lost(redis);
+    lose(redis, message);
 }
 
 static void on_greeted(struct redis_command *command, const redisReply *reply) {
@@ -92,11 +111,12 @@ static void on_greeted(struct redis_command *command, const redisReply *reply) {
         reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, greeting->is_last ? "PONG" : "OK") == 0;
     /* One that cannot save says so to a PING, too. */
     if (!is_welcome && !(greeting->is_last && refuses_to_store(reply))) {
-        give_up(redis);
+        give_up(redis, reply->type == REDIS_REPLY_ERROR ? reply->str : "It does not speak as Redis does.");
     } else if (greeting->is_last) {
         redis->is_ready = true;
         redis->attempt = 0;
         atomic_fetch_add(&redis->shared->connections, 1);
+        tell(redis, false, NULL);
     }
 }
 
@@ -118,7 +138,7 @@ static void on_open(void *context) {
     if ((shared->password != NULL && !greet(redis, GREETING_AUTH, "AUTH", shared->password)) ||
         (shared->database > 0 && !greet(redis, GREETING_SELECT, "SELECT", database)) ||
         !greet(redis, GREETING_PING, "PING", NULL))
-        give_up(redis);
+        give_up(redis, "There is no memory for a command.");
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -131,15 +151,17 @@ static void on_timer(uv_timer_t *timer) {
     if (redis_resolver_get(redis->shared->resolver, &settings.place))
         redis->connection = redis_connection_open(redis->loop, &settings);
     if (redis->connection == NULL)
-        on_lost(redis);
+        lose(redis, "Its address is not known, or there is no memory for a connection.");
 }
 
-struct redis_cache *redis_cache_create(uv_loop_t *loop, struct redis_shared *shared) {
+struct redis_cache *redis_cache_create(uv_loop_t *loop, struct redis_shared *shared,
+                                       upstream_notify *notify) {
     struct redis_cache *redis = calloc(1, sizeof(*redis));
     if (redis == NULL)
         return NULL;
     redis->loop = loop;
     redis->shared = shared;
+    redis->notify = notify;
     uv_timer_init(loop, &redis->timer);
     redis->timer.data = redis;
     uv_timer_start(&redis->timer, on_timer, 0, 0);
@@ -164,22 +186,23 @@ void redis_cache_close(struct redis_cache *redis) {
 /* ---- commands ------------------------------------------------------------------------------------ */
 
 /** The error is one of the value, or of storing at all: the server is there. */
-static bool is_harmless_error(const redisReply *reply) {
-    return is_error(reply, "WRONGTYPE ") || refuses_to_store(reply);
+static bool is_harmless_error(const struct redis_job *job, const redisReply *reply) {
+    return is_error(reply, "WRONGTYPE ") || refuses_to_store(reply) ||
+           (job->set_bytes > 0 && is_error(reply, "NOPERM "));
 }
 
 /** What the reply says of the server, not of the value. */
 static enum breaker_outcome outcome_of(const struct redis_job *job, const redisReply *reply, int wanted) {
     if (reply == NULL)
         return job->redis->is_closing ? BREAKER_NEITHER : BREAKER_FAILURE;
-    return reply->type == wanted || is_harmless_error(reply) ? BREAKER_SUCCESS : BREAKER_FAILURE;
+    return reply->type == wanted || is_harmless_error(job, reply) ? BREAKER_SUCCESS : BREAKER_FAILURE;
 }
 
 /** The end of each job: its pass and its memory are given back. */
 static void job_end(struct redis_job *job, const redisReply *reply, int wanted) {
     struct redis_cache *redis = job->redis;
     enum breaker_outcome outcome = outcome_of(job, reply, wanted);
-    if (outcome == BREAKER_FAILURE || (reply != NULL && is_harmless_error(reply)))
+    if (outcome == BREAKER_FAILURE || (reply != NULL && is_harmless_error(job, reply)))
         count_error(redis);
     breaker_leave(redis->shared->breaker, &job->pass, outcome);
     redis->set_bytes -= job->set_bytes;

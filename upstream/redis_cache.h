@@ -6,6 +6,7 @@
 #define SLUICE_UPSTREAM_REDIS_CACHE_H
 
 #include "upstream/breaker.h"
+#include "upstream/notice.h"
 #include "upstream/redis_resolver.h"
 
 #include <stdatomic.h>
@@ -22,6 +23,7 @@ struct redis_shared {
     size_t value_bytes_max;  /* what is larger is neither read nor written */
     struct breaker *breaker; /* around the commands */
     _Atomic uint64_t connections;
+    atomic_bool is_away;                           /* and that was told */
     _Atomic uint64_t hits, misses, stored, errors; /* ever; hits are counted by who can read the value */
 };
 
@@ -35,7 +37,8 @@ struct redis_lookup {
 };
 
 /** `shared` outlives it. NULL: out of memory. */
-struct redis_cache *redis_cache_create(uv_loop_t *loop, struct redis_shared *shared) MUST_CHECK;
+struct redis_cache *redis_cache_create(uv_loop_t *loop, struct redis_shared *shared,
+                                       upstream_notify *notify) MUST_CHECK;
 
 /** Asks; an answer comes within the timeout, not before this returns. False: there will be none. */
 bool redis_cache_get(struct redis_cache *redis, struct redis_lookup *lookup, const char *key) MUST_CHECK;

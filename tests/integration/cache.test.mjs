@@ -214,6 +214,7 @@ test('gateways share through Redis, do without it while it is away, and use it a
   await redisIs(other, 'away');
   const health = (await one.get('/health')).json;
   assert.match(JSON.stringify(health), /redis_away/);
+  await one.logged({level: 'warn', event: 'redis_away'});
   assert.equal((await ask(one)).end.cached, true, 'memory still has it');
   assert.equal((await ask(one, 'while it is away')).end.status, 'completed');
   assert.equal((await ask(one, 'while it is away')).end.cached, true);
@@ -222,10 +223,20 @@ test('gateways share through Redis, do without it while it is away, and use it a
   await redis.start();
   await redisIsUp(one, 2);
   await redisIsUp(other, 2);
+  await one.logged({level: 'info', event: 'redis_back'});
+  assert.equal(one.logs.filter((line) => line.event === 'redis_away').length, 1, 'it is told once');
   await ask(one, 'when it is back');
   await until(async () => (await cacheStats(one)).redis.stored === 2, 'the run is in Redis');
   assert.equal((await ask(other, 'when it is back')).end.cached, true);
   assert.doesNotMatch(JSON.stringify((await one.get('/health')).json), /redis_away/);
+});
+
+test('what Redis says to a password that it does not want is told', async (t) => {
+  const redis = await startRedis(t);
+  const upstream = await startCounting(t);
+  const gateway = await startSluice(t, {upstream: upstream.url, cache: true, redis: redis.address, redis_password: 'not asked for'});
+  const {message} = await gateway.logged({level: 'warn', event: 'redis_away'});
+  assert.match(message, /^(ERR|WRONGPASS).* password/);
 });
 
 test('a Redis that hangs delays a run by no more than its timeout, and the next ones not at all', async (t) => {

@@ -122,12 +122,16 @@ test('a breaker opens, refuses at once with 503, probes, and closes', async (t) 
   assertError(refused, 503, /^circuit_open$/);
   assert.equal((await sluice.logged({event: 'run_refused', status: 503})).level, 'info');
   assert.equal((await sluice.stats()).upstreams[0].breaker.refused, 1);
+  const opened = await sluice.logged({level: 'warn', event: 'breaker_opened'});
+  assert.deepEqual([opened.calls, opened.failures], [4, 4]);
+  assert.equal(opened.upstream, (await sluice.stats()).upstreams[0].name);
   assert.ok(Number(refused.headers['retry-after']) >= 1);
   assert.equal(upstream.runs.length, 4, 'the upstream is left alone');
   assert.equal((await sluice.get('/health')).json.status, 'critical');
   broken = false;
   await until(async () => (await sluice.post(`${sessionPath()}/run`, {message: 'a'})).status === 200, 'the recovery time is over');
   await until(async () => (await sluice.get('/health')).json.status === 'healthy', 'the probe has closed it');
+  await sluice.logged({level: 'info', event: 'breaker_closed', upstream: opened.upstream});
 });
 
 test('an upstream that fails is replaced by its chain of fallbacks, the last of which is a canned answer', async (t) => {
@@ -227,7 +231,10 @@ test('sessions are spread by weight and stay where they are; an upstream that is
   assert.deepEqual(await served(), first, 'each stays with its upstream');
   healthy = false;
   await until(async () => (await sluice.get('/health')).json.status !== 'healthy', 'the check has failed');
+  await sluice.logged({level: 'warn', event: 'upstream_unhealthy', upstream: 'a', status: 500});
   assert.deepEqual(new Set(await served()), new Set(['b']));
+  healthy = true;
+  await sluice.logged({level: 'info', event: 'upstream_healthy', upstream: 'a'});
 });
 
 test('the limiter holds runs back and lets them through as slots become free', async (t) => {

@@ -60,8 +60,8 @@ static int64_t refused(void) {
     return retry_after_ms;
 }
 
-static void leave(struct breaker_pass pass, enum breaker_outcome outcome) {
-    breaker_leave(breaker, &pass, outcome);
+static enum breaker_change leave(struct breaker_pass pass, enum breaker_outcome outcome) {
+    return breaker_leave(breaker, &pass, outcome);
 }
 
 static void call(enum breaker_outcome outcome, int count) {
@@ -321,6 +321,20 @@ static void breaker_does_not_count_calls_of_an_earlier_state(void **state) {
 
 /* ---- what it shows ------------------------------------------------------------------------------- */
 
+static void breaker_tells_the_call_that_changed_it(void **state) {
+    (void)state;
+    call(BREAKER_FAILURE, 3);
+    assert_int_equal(leave(enter(), BREAKER_NEITHER), BREAKER_UNCHANGED);
+    struct breaker_pass late = enter();
+    assert_int_equal(leave(enter(), BREAKER_FAILURE), BREAKER_HAS_OPENED);
+    assert_int_equal(leave(late, BREAKER_FAILURE), BREAKER_UNCHANGED);
+    wait_until_half_open();
+    assert_int_equal(leave(enter(), BREAKER_FAILURE), BREAKER_HAS_OPENED);
+    wait_until_half_open();
+    assert_int_equal(leave(enter(), BREAKER_SUCCESS), BREAKER_UNCHANGED);
+    assert_int_equal(leave(enter(), BREAKER_SUCCESS), BREAKER_HAS_CLOSED);
+}
+
 static void breaker_scores_by_the_share_that_did_not_fail(void **state) {
     (void)state;
     assert_int_equal(info_of().score, 100);
@@ -368,6 +382,7 @@ int main(void) {
         TEST(breaker_counts_what_a_probe_tells_late),
         TEST(breaker_gives_no_place_back_for_a_probe_that_it_gave_up),
         TEST(breaker_does_not_count_calls_of_an_earlier_state),
+        TEST(breaker_tells_the_call_that_changed_it),
         TEST(breaker_scores_by_the_share_that_did_not_fail),
         TEST(breaker_names_its_states),
     };

@@ -105,7 +105,8 @@ static void server_that_stores_nothing_is_still_asked(void **state) {
         "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
         "-READONLY You can't write against a read only replica.\r\n",
         "-MISCONF Redis is configured to save RDB snapshots, but it's unable to.\r\n",
-        "-NOREPLICAS Not enough good replicas to write.\r\n"};
+        "-NOREPLICAS Not enough good replicas to write.\r\n",
+        "-NOPERM this user has no permissions to run the 'set' command\r\n"};
     static const char *const keys[] = {"a", "b", "c", "d"};
     for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
         struct raw_server raw;
