@@ -139,12 +139,15 @@ static void finish(struct request *request, const struct run_request *run, enum 
     log_start(run, task, ret_started->replayed);
 }
 
-/* Whether the run's Idempotency-Key was used before: with *ret_task, and how in *ret_result. */
+/* Whether the run's Idempotency-Key was used before: with *ret_task, and how in *ret_result. Then no upstream
+ * and no cache need be asked; one that is used by two requests at once is found when they are registered. */
 static bool find_earlier(const struct request *request, const struct run_request *run,
                          enum register_result *ret_result, struct task **ret_task) {
-    struct session *session = broadcaster_find_session(request->context->broadcaster, run->session_key);
+    struct session *session = run->idempotency_key != NULL
+                                  ? broadcaster_find_session(request->context->broadcaster, run->session_key)
+                                  : NULL;
     enum register_result result = REGISTER_OK;
-    if (session != NULL && run->idempotency_key != NULL)
+    if (session != NULL)
         result = broadcaster_find_replay(session, run->idempotency_key, run->body_hash, ret_task);
     session_unref(session);
     if (result != REGISTER_OK)
@@ -155,8 +158,8 @@ static bool find_earlier(const struct request *request, const struct run_request
 bool run_start(struct request *request, const struct run_request *run, struct run_started *ret_started) {
     enum register_result result = REGISTER_CLOSED;
     struct task *task = NULL;
-    bool is_refused = run->retry_after_ms > 0 && !find_earlier(request, run, &result, &task);
-    if (is_refused && !upstream_at(request, run->upstream)->cache.on) {
+    bool is_found = find_earlier(request, run, &result, &task);
+    if (!is_found && run->retry_after_ms > 0 && !upstream_at(request, run->upstream)->cache.on) {
         refuse_for_upstream(request, run);
         return false;
     }

@@ -55,6 +55,18 @@ test('the same question is answered from memory, marked as such, by the same eve
   assert.deepEqual({hits, misses, stored, entries}, {hits: 1, misses: 1, stored: 1, entries: 1});
 });
 
+test('who asks again by an idempotency key gets his run, which is no hit', async (t) => {
+  const upstream = await startCounting(t);
+  const gateway = await startSluice(t, {upstream: upstream.url, cache: true});
+  const session = sessionPath();
+  const headers = {'Idempotency-Key': 'one'};
+  const {task_id: task} = await gateway.run(session, 'hello', undefined, {headers});
+  await gateway.taskEnded(task);
+  assert.equal((await gateway.run(session, 'hello', undefined, {headers})).task_id, task);
+  const {hits, misses} = await cacheStats(gateway);
+  assert.deepEqual({hits, misses}, {hits: 0, misses: 1});
+});
+
 test('another question, app or user is another one; the order of members is not', async (t) => {
   const upstream = await startCounting(t);
   const gateway = await startSluice(t, {upstream: upstream.url, cache: true, cache_ignore: 'stamp'});
