@@ -88,12 +88,13 @@ bool run_plan_build(struct run_plan *plan, const struct upstream_settings *setti
                     struct upstream_run *ret_run, const char **ret_message) {
     size_t upstream = (size_t)(settings - plan->caller->settings.items);
     struct run_step *step = find_step(plan, upstream);
-    if (step == NULL || step->request.url == NULL) { /* or asked once, before a reload allowed retries */
+    if (step == NULL || step->request.url == NULL) {
         *ret_message = "The run cannot be made for this upstream.";
         return false;
     }
     if (is_asked_once(plan, settings)) {
         *ret_run = step->request;
+        ret_run->is_last = true;
         step->request = (struct upstream_run){.adapter = step->request.adapter};
     } else if (!copy_request(&step->request, ret_run)) {
         upstream_run_finish(ret_run);

@@ -140,6 +140,8 @@ static int64_t again_in_ms(const struct upstream_call *call, const struct upstre
 static bool may_ask_again(const struct upstream_call *call, const struct upstream_result *result,
                           bool was_made) {
     const struct upstream_settings *settings = call_settings(call);
+    if (call->is_last)
+        return false;
     if (!call->has_event)
         return was_made && retry_may_pass(result);
     bool is_resumable = settings->resumable && settings->adapter == &adapter_sse;
@@ -174,6 +176,7 @@ static bool fall_back(struct upstream_call *call, const struct upstream_result *
         call_count(&call_upstream(call)->fallbacks);
     call->hops++;
     call->tries = 0;
+    call->is_last = false;
     call_set_phase(call, next, is_canned ? UPSTREAM_PHASE_COUNT : UPSTREAM_PHASE_RETRY);
     try_later(call, &retry, is_canned ? on_canned_due : on_attempt_due);
     return true;

@@ -191,6 +191,7 @@ static void send_request(struct upstream_call *call) {
         fail(call, UPSTREAM_INTERNAL, message, 0);
         return;
     }
+    call->is_last = run.is_last;
     if (!ask_to_resume(call, &run)) {
         upstream_run_finish(&run);
         fail(call, UPSTREAM_INTERNAL, "Memory ran out.", 0);

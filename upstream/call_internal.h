@@ -27,6 +27,7 @@ struct upstream_call {
     size_t index;              /* the one that serves it; UPSTREAM_NONE: the canned answer */
     enum upstream_phase phase; /* at `index`; UPSTREAM_PHASE_COUNT: in none */
     struct attempt attempt;
+    bool is_last;          /* attempt at this upstream: the run cannot be built for it again */
     unsigned attempts;     /* begun, over all upstreams */
     unsigned tries;        /* of those, at this upstream and since the last event */
     int64_t tries_mono_ms; /* when the first of them was made, or the stream to be resumed broke off */

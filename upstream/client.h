@@ -129,6 +129,7 @@ struct upstream_run {
     char *last_event_id; /* taken over; sent as Last-Event-ID; NULL: none */
     char *traceparent;   /* taken over; sent as headers of these names (W3C Trace Context); NULL: none */
     char *tracestate;
+    bool is_last; /* it cannot be made again for this upstream */
 };
 
 struct upstream_stream;
