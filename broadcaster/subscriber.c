@@ -67,7 +67,8 @@ static enum subscriber_result prepare_locked(struct subscriber *subscriber,
         return SUBSCRIBER_FULL;
     }
     session->subscribers++;
-    subscriber->gathered = session->subscribers <= atomic_load(&limits->subscribers_gathered_max);
+    subscriber->gathered =
+        !spec->stays && session->subscribers <= atomic_load(&limits->subscribers_gathered_max);
     session_touch_locked(session);
     place_locked(subscriber, spec);
     return SUBSCRIBER_OK;

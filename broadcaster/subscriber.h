@@ -47,6 +47,7 @@ struct subscriber_spec {
     struct event_id last_id;
     bool until_run;     /* end after the newest run's run.end */
     struct task *run;   /* only this run's events, and end after its run.end; NULL: the session's */
+    bool stays;         /* it is not to be gathered: see subscriber_is_gathered() */
     bool agent_framing; /* only the agent's own events; a bad end is told as {"error":...} (needs `run`) */
 };
 
@@ -67,8 +68,8 @@ enum subscriber_result subscriber_prepare(struct session *session, const struct 
 /** Whose events it is to be told. */
 struct session *subscriber_session(const struct subscriber *subscriber);
 
-/** Whether it is among the first `subscribers_gathered_max` of its session, which are to be connected to the
- * fan-out of one worker. The others may be connected to any. */
+/** Whether it is to be connected to the fan-out of its session's worker: so are the first
+ * `subscribers_gathered_max` of a session, but for those that stay where they are. */
 bool subscriber_is_gathered(const struct subscriber *subscriber);
 
 /** A prepared subscriber whose client has gone. */

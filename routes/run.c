@@ -1,7 +1,6 @@
 /* Starting and cancelling runs: POST and DELETE S/run, and POST /run_sse. */
 #include "routes/cancel.h"
 #include "routes/handlers.h"
-#include "routes/header_value.h"
 #include "routes/json_writer.h"
 #include "routes/run_start.h"
 #include "routes/session_access.h"
@@ -55,7 +54,7 @@ void handle_run_post(struct request *request) {
     struct run_request run;
     struct run_started started;
     if (run_request_read(request, &run) && run_start(request, &run, &started)) {
-        if (header_accepts(request_header(request, "Accept"), "text/event-stream"))
+        if (run.has_stream)
             reply_run_stream(request, &started, started.replayed ? STREAM_RESUMED : STREAM_FROM_START);
         else
             reply_started(request, &run, &started);

@@ -1,6 +1,7 @@
 /* What a client asks for when it starts a run: see run_request.h. */
 #include "routes/run_request.h"
 
+#include "routes/header_value.h"
 #include "routes/json_input.h"
 #include "routes/path.h"
 #include "routes/run_options.h"
@@ -103,7 +104,8 @@ static bool read_options(struct request *request, struct run_request *run) {
 }
 
 bool run_request_read(struct request *request, struct run_request *ret_run) {
-    *ret_run = (struct run_request){0};
+    *ret_run = (struct run_request){
+        .has_stream = header_accepts(request_header(request, "Accept"), "text/event-stream")};
     memcpy(ret_run->app, request->app, sizeof(ret_run->app));
     memcpy(ret_run->user, request->user, sizeof(ret_run->user));
     memcpy(ret_run->session, request->session, sizeof(ret_run->session));
@@ -131,8 +133,10 @@ static bool read_name(struct request *request, const struct run_request *run, co
 }
 
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) {
-    *ret_run = (struct run_request){
-        .unchanged = true, .options = run_options_default(request->context->settings->run_timeout_ms)};
+    *ret_run =
+        (struct run_request){.unchanged = true,
+                             .has_stream = true,
+                             .options = run_options_default(request->context->settings->run_timeout_ms)};
     if (!read_body(request, ret_run) || !read_idempotency_key(request, ret_run) ||
         !read_name(request, ret_run, "appName", "app_name", ret_run->app) ||
         !read_name(request, ret_run, "userId", "user_id", ret_run->user) ||
@@ -248,9 +252,14 @@ static size_t chain_length(const struct upstreams_settings *settings, size_t fir
     return length;
 }
 
+struct routes_context *run_request_home(const struct request *request, const struct run_request *run,
+                                        const struct session *session) {
+    return run->has_stream ? request->context : context_home(request->context, session);
+}
+
 struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
                                   struct session *session, bool starts_at_once) {
-    const struct upstream_caller *caller = context_home(request->context, session)->caller;
+    const struct upstream_caller *caller = run_request_home(request, run, session)->caller;
     const struct upstreams_settings *settings = &request->context->caller->settings;
     struct run_plan *plan =
         run_plan_create(caller, session, &run->trace, chain_length(settings, run->upstream));

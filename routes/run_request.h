@@ -15,7 +15,8 @@ struct run_request {
     struct task_options options;
     const char *idempotency_key; /* NULL: none */
     uint64_t body_hash;
-    bool unchanged; /* the body is passed on byte for byte */
+    bool unchanged;  /* the body is passed on byte for byte */
+    bool has_stream; /* it is answered by its own stream */
     char app[SESSION_PART_MAX + 1];
     char user[SESSION_PART_MAX + 1];
     char session[SESSION_PART_MAX + 1];
@@ -29,6 +30,11 @@ bool run_request_read(struct request *request, struct run_request *ret_run) MUST
 
 /** Reads POST /run_sse, whose body names the session. */
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) MUST_CHECK;
+
+/** The worker where the run is to be. Its session's; but a run that is answered by its own stream stays where
+ * its connection is, and so does that stream: else the run could be ahead of it before it is there. */
+struct routes_context *run_request_home(const struct request *request, const struct run_request *run,
+                                        const struct session *session);
 
 /** Makes what is asked of the upstream that was chosen, and of those that it falls back to; the caller's. An
  * answer that is at hand is only looked for if the run will start at once: else it could be too old by then.

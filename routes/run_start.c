@@ -88,7 +88,7 @@ static struct task *make_task(struct request *request, const struct run_request 
     }
     options.cached = plan->found != NULL;
     options.canned = at_once && plan->cache_key == NULL && upstream_is_canned_now(request, run->upstream);
-    struct runner *runner = context_home(request->context, session)->runner;
+    struct runner *runner = run_request_home(request, run, session)->runner;
     struct task *task = runner_create_task(runner, session, &options, plan);
     if (task == NULL)
         reply_no_memory(request);
@@ -108,7 +108,7 @@ static enum register_result register_once(struct request *request, const struct 
     if (entry != NULL || run->idempotency_key == NULL)
         result = broadcaster_register_task(request->context->broadcaster, task, entry, ret_task);
     if (result == REGISTER_OK) {
-        runner_watch_task(task);
+        runner_watch_task(request->context->runner, task);
         task_unref(task);
     } else {
         runner_discard_task(task);

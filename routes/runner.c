@@ -107,15 +107,14 @@ static void on_watch(struct inbox_item *item) {
     task_unref(task); /* the item's */
 }
 
-void runner_watch_task(struct task *task) {
+void runner_watch_task(const struct runner *here, struct task *task) {
     struct run *run = run_of(task);
-    struct inbox *inbox = run->runner->context->inbox;
-    if (inbox_is_home(inbox)) {
+    if (run->runner == here) {
         begin_watching(run);
         return;
     }
     task_ref(task);
-    inbox_post(inbox, &run->watch_item);
+    inbox_post(run->runner->context->inbox, &run->watch_item);
 }
 
 /* ---- start and end ------------------------------------------------------------------------------- */

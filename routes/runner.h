@@ -21,8 +21,9 @@ size_t runner_active(const struct runner *runner);
 struct task *runner_create_task(struct runner *runner, struct session *session,
                                 const struct task_options *options, struct run_plan *plan) MUST_CHECK;
 
-/** The task was registered: from now on its runner watches its times. Any thread, at once after that. */
-void runner_watch_task(struct task *task);
+/** The task was registered: from now on its runner watches its times. At once after that, on the thread that
+ * made it; `here` is the runner of that thread. */
+void runner_watch_task(const struct runner *here, struct task *task);
 
 /** Lets go of a task that was not registered; its reference is given back. */
 void runner_discard_task(struct task *task);

@@ -101,7 +101,8 @@ static bool refuse_draining(struct request *request) {
 }
 
 bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind) {
-    struct subscriber_spec spec = {.run = task, .agent_framing = kind == STREAM_OF_AGENT};
+    struct subscriber_spec spec = {
+        .run = task, .agent_framing = kind == STREAM_OF_AGENT, .stays = kind != STREAM_RESUMED};
     struct subscriber *subscriber;
     if (kind == STREAM_RESUMED && !read_last_id(request, &spec))
         return false;

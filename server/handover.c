@@ -7,6 +7,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static _Atomic uint64_t on_their_way;
+
+uint64_t handed_over_open(void) {
+    return atomic_load(&on_their_way) + socket_sinks_open();
+}
+
 /* One that is on its way to another worker. */
 struct parcel {
     struct inbox_item item;
@@ -30,6 +36,7 @@ static void connect_subscriber(struct routes_context *context, const struct hand
 static void on_parcel(struct inbox_item *item) {
     struct parcel *parcel = CONTAINER_OF(item, struct parcel, item);
     connect_subscriber(parcel->to, &parcel->handover);
+    atomic_fetch_sub(&on_their_way, 1);
     fanout_received(parcel->to->fanout);
     free(parcel);
 }
@@ -43,6 +50,7 @@ static bool send_to(struct routes_context *to, const struct handover *handover) 
     }
     *parcel = (struct parcel){.item.handle = on_parcel, .to = to, .handover = *handover};
     metrics_add(METRIC_SUBSCRIBERS_GATHERED, 1);
+    atomic_fetch_add(&on_their_way, 1);
     inbox_post(to->inbox, &parcel->item);
     return true;
 }

@@ -21,4 +21,7 @@ struct handover {
  * thread of `context`. */
 void hand_over(struct routes_context *context, const struct handover *handover);
 
+/** Connections that were handed over and are open still, those that are on their way included. Any thread. */
+uint64_t handed_over_open(void);
+
 #endif

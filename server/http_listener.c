@@ -3,8 +3,8 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "server/handover.h"
 #include "server/http_exchange.h"
-#include "server/socket_sink.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -116,7 +116,7 @@ static void refuse_connection(struct http_listener *listener, int fd, const char
 
 static void take_connection(void *context, int fd, const struct sockaddr *peer, socklen_t length) {
     struct http_listener *listener = context;
-    if (http_listener_connections() + socket_sinks_open() >= listener->settings.connections_max) {
+    if (http_listener_connections() + handed_over_open() >= listener->settings.connections_max) {
         metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
         refuse_connection(listener, fd, "503 Service Unavailable", "too_many_connections",
                           "There are as many connections as may be.");

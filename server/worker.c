@@ -15,6 +15,9 @@
 
 /* How long clients have at the end to take their last bytes. */
 #define STOP_MS 1000
+/* How often it is looked then whether all is done: another worker that gives up what it was about to send
+ * here wakes nobody. */
+#define STOP_LOOK_MS 20
 /* Turns of the listener and the fan-out in one turn of the loop, when each makes work for the other. */
 #define ROUNDS_MAX 16
 
@@ -36,6 +39,7 @@ struct worker {
     struct http_listener *listener;
     struct routes_context context;
     bool stopping, stop_now, closed;
+    int64_t stop_mono_ms; /* when stop_now is due */
 
     struct inbox_item drain_item, stop_item, reload_item;
     const struct config *next_config;
@@ -122,14 +126,15 @@ static void on_drain(struct inbox_item *item) {
 
 static void on_stop_timer(uv_timer_t *timer) {
     struct worker *worker = timer->data;
-    worker->stop_now = true;
+    worker->stop_now = clock_mono_ms() >= worker->stop_mono_ms;
 }
 
 static void on_stop(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, stop_item);
     worker->stopping = true;
     fanout_shut(worker->fanout);
-    uv_timer_start(&worker->stop_timer, on_stop_timer, STOP_MS, 0);
+    worker->stop_mono_ms = clock_mono_ms() + STOP_MS;
+    uv_timer_start(&worker->stop_timer, on_stop_timer, STOP_LOOK_MS, STOP_LOOK_MS);
 }
 
 static void take_settings(struct worker *worker, const struct config *config) {

@@ -12,6 +12,7 @@
 struct request_stub {
     struct request request;
     struct routes_context context;
+    struct routes_context *peer;
     struct routes_settings settings;
     struct upstream_settings upstream;
     struct upstream shared;
@@ -64,6 +65,9 @@ static inline void stub_init(struct request_stub *stub, const struct adapter *ad
     stub->upstreams.items = &stub->shared;
     stub->caller.upstreams = &stub->upstreams;
     stub->caller.settings.items = &stub->upstream;
+    stub->peer = &stub->context;
+    stub->context.peers = &stub->peer;
+    stub->context.workers = 1;
     stub->context.settings = &stub->settings;
     stub->context.caller = &stub->caller;
     stub->request.context = &stub->context;

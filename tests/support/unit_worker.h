@@ -90,14 +90,18 @@ static inline void worker_dispose(void) {
     config_destroy(config);
 }
 
-static inline int worker_tear_down(void **state) {
-    (void)state;
+static inline void stop_workers(void) {
     for (size_t i = 0; i < worker_count; i++)
         worker_drain(workers[i]);
     broadcaster_drain(broadcaster);
     broadcaster_cancel_all(broadcaster, REASON_SHUTDOWN);
     for (size_t i = 0; i < worker_count; i++)
         worker_stop(workers[i]);
+}
+
+static inline int worker_tear_down(void **state) {
+    (void)state;
+    stop_workers();
     while (stopped < worker_count)
         uv_run(&main_loop, UV_RUN_ONCE);
     worker_dispose();

@@ -2,23 +2,26 @@
  * runs are there, wherever their requests came. */
 #include "base/metrics.h"
 #include "broadcaster/watch.h"
+#include "routes/runner.h"
 #include "tests/support/unit_worker.h"
 
 #define SESSIONS 8 /* either worker is the home of some of them */
-#define MOST 3     /* subscribers of one of them */
+#define EVENTS "text/event-stream"
+#define MESSAGE "{\"message\":\"x\"}"
+#define MOST 3 /* subscribers of one of them */
 
 static int set_up(void **state) {
     (void)state;
-    static const char *const flags[] = {"--workers", "2", "--drain-ms", "0", NULL};
+    static const char *const flags[] = {"--workers", "2", "--heartbeat-ms", "3600000", NULL};
     return worker_set_up(flags);
 }
 
-static int ask_worker(size_t worker, const char *method, int session, const char *body) {
+static int ask_worker(size_t worker, const char *method, const char *accept, int session, const char *body) {
     char text[512];
     snprintf(text, sizeof(text),
-             "%s /apps/a/users/u/sessions/%d/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-             "Content-Length: %zu\r\n\r\n%s",
-             method, session, strlen(body), body);
+             "%s /apps/a/users/u/sessions/%d/run HTTP/1.1\r\nHost: x\r\nAccept: %s\r\n"
+             "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+             method, session, accept, strlen(body), body);
     port = ports[worker];
     return client_request(text);
 }
@@ -27,7 +30,7 @@ static int ask_worker(size_t worker, const char *method, int session, const char
 static int subscribe(size_t worker, int session) {
     struct buffer greeting;
     buffer_init(&greeting, 4096);
-    int fd = ask_worker(worker, "GET", session, "");
+    int fd = ask_worker(worker, "GET", EVENTS, session, "");
     assert_true(client_read_until(fd, &greeting, "retry:"));
     buffer_finish(&greeting);
     return fd;
@@ -63,7 +66,7 @@ static size_t count_workers(int number) {
 
 /* A run whose upstream refuses: it ends by itself, and everybody hears of it. */
 static void run_once(size_t worker, int session) {
-    int fd = ask_worker(worker, "POST", session, "{\"message\":\"x\"}");
+    int fd = ask_worker(worker, "POST", "*/*", session, MESSAGE);
     assert_told(fd, "\"success\":true");
     close(fd);
 }
@@ -124,12 +127,52 @@ static void none_is_gathered_if_none_may_be(void **state) {
     assert_int_equal(metrics_get(METRIC_SUBSCRIBERS_GATHERED), gathered);
 }
 
+/* Else the run could be ahead of its own stream before that is there, and its first events be gone. */
+static void run_that_is_answered_by_its_stream_stays_with_it(void **state) {
+    (void)state;
+    uint64_t gathered = metrics_get(METRIC_SUBSCRIBERS_GATHERED);
+    for (int i = 0; i < SESSIONS; i++) {
+        int fds[2];
+        for (size_t worker = 0; worker < 2; worker++) {
+            fds[worker] = ask_worker(worker, "POST", EVENTS, i, MESSAGE);
+            assert_told(fds[worker], "event: run.end");
+        }
+        close(fds[0]);
+        close(fds[1]);
+    }
+    assert_int_equal(metrics_get(METRIC_SUBSCRIBERS_GATHERED), gathered);
+}
+
+/* Somebody else was about to give it a run, and thinks better of it when it has looked for the last time. */
+static void worker_that_stops_notices_that_nothing_comes_any_more(void **state) {
+    (void)state;
+    static const struct task_options options = {.timeout_ms = 60000, .priority = 5};
+    static const struct trace no_trace;
+    struct session *session;
+    assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
+    struct run_plan *plan = run_plan_create(shared.contexts[1]->caller, session, &no_trace, 1);
+    assert_non_null(plan);
+    plan->count = 1;
+    struct task *task = runner_create_task(shared.contexts[1]->runner, session, &options, plan);
+    assert_non_null(task);
+    session_unref(session);
+    stop_workers();
+    while (stopped < 1)
+        uv_run(&main_loop, UV_RUN_ONCE);
+    usleep(1100 * 1000); /* longer than a worker waits for its clients */
+    runner_discard_task(task);
+    while (stopped < 2)
+        uv_run(&main_loop, UV_RUN_ONCE);
+    worker_dispose();
+    assert_int_equal(set_up(state), 0);
+}
+
 /* Some of them are on their way from one worker to the other when these are told to stop. */
 static void workers_stop_while_subscribers_are_being_gathered(void **state) {
     (void)state;
     int fds[64];
     for (int i = 0; i < 64; i++)
-        fds[i] = ask_worker((size_t)i % 2, i % 4 == 3 ? "POST" : "GET", i / 8, "{\"message\":\"x\"}");
+        fds[i] = ask_worker((size_t)i % 2, i % 4 == 3 ? "POST" : "GET", EVENTS, i / 8, MESSAGE);
     worker_tear_down(state);
     for (int i = 0; i < 64; i++)
         close(fds[i]);
@@ -142,6 +185,8 @@ int main(void) {
         TEST(subscribers_of_a_session_are_gathered_on_one_worker),
         TEST(those_of_a_large_crowd_stay_where_they_came),
         TEST(none_is_gathered_if_none_may_be),
+        TEST(run_that_is_answered_by_its_stream_stays_with_it),
+        TEST(worker_that_stops_notices_that_nothing_comes_any_more),
         TEST(workers_stop_while_subscribers_are_being_gathered),
     };
     return cmocka_run_group_tests_name("http_gathering", tests, NULL, NULL);

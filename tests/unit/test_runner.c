@@ -93,7 +93,7 @@ static void tell(void (*what)(struct task_driver *driver, struct task *task), st
 static void runner_keeps_an_ended_run_until_its_start_came(void **state) {
     (void)state;
     struct task *task = register_run(ON_CONFLICT_REPLACE);
-    runner_watch_task(task);
+    runner_watch_task(context.runner, task);
     assert_true(task_cancel(task, REASON_REQUESTED));
     tell(behind->ended, &to_end);
     assert_int_equal(runner_active(context.runner), 1); /* or the inbox would be closed before it comes */
@@ -108,8 +108,8 @@ static void runner_expects_no_start_of_a_run_that_only_waited(void **state) {
     struct task *first_start = to_start;
     to_start = NULL;
     struct task *second = register_run(ON_CONFLICT_ENQUEUE);
-    runner_watch_task(first);
-    runner_watch_task(second);
+    runner_watch_task(context.runner, first);
+    runner_watch_task(context.runner, second);
     assert_true(task_cancel(second, REASON_REQUESTED));
     assert_null(to_start);
     tell(behind->ended, &to_end);
@@ -125,7 +125,7 @@ static void runner_expects_no_start_of_a_run_that_only_waited(void **state) {
 /* ---- a run that was accepted on another worker ---------------------------------------------------- */
 
 static void *watch_elsewhere(void *task) {
-    runner_watch_task(task);
+    runner_watch_task(NULL, task);
     return NULL;
 }
 
