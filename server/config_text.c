@@ -58,28 +58,36 @@ const struct config_type config_text = {.placeholder = "TEXT",
 
 /* ---- url ---------------------------------------------------------------------------------------- */
 
-static bool url_has(CURLU *url, CURLUPart part) {
+/* 0: it has no such part; or -EINVAL, -ENOMEM. */
+static int url_refuse_part(CURLU *url, CURLUPart part) {
     char *text = NULL;
-    bool has = curl_url_get(url, part, &text, 0) == CURLUE_OK;
+    CURLUcode code = curl_url_get(url, part, &text, 0);
 
     curl_free(text);
-    return has;
+    return code == CURLUE_OUT_OF_MEMORY ? -ENOMEM : code == CURLUE_OK ? -EINVAL : 0;
 }
 
-/* Credentials in a URL would end up in logs; a fragment is never sent. */
-static int url_parse(const struct config_key *key, const char *text, void *field) {
-    CURLU *url = curl_url();
-    int result = -EINVAL;
+/* Credentials in a URL would end up in logs; a fragment is never sent. 0, -EINVAL or -ENOMEM. */
+static int url_check(CURLU *url, const char *text) {
+    static const CURLUPart refused[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_FRAGMENT};
+    CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
+    int result = code == CURLUE_OUT_OF_MEMORY ? -ENOMEM : code != CURLUE_OK ? -EINVAL : 0;
 
+    for (size_t i = 0; result == 0 && i < sizeof(refused) / sizeof(refused[0]); i++)
+        result = url_refuse_part(url, refused[i]);
+    return result;
+}
+
+static int url_parse(const struct config_key *key, const char *text, void *field) {
     (void)key;
+    if (strncmp(text, "http://", 7) != 0 && strncmp(text, "https://", 8) != 0)
+        return -EINVAL;
+    CURLU *url = curl_url();
     if (url == NULL)
         return -ENOMEM;
-    if ((strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0) &&
-        curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK && !url_has(url, CURLUPART_USER) &&
-        !url_has(url, CURLUPART_PASSWORD) && !url_has(url, CURLUPART_FRAGMENT))
-        result = replace_text(field, text);
+    int result = url_check(url, text);
     curl_url_cleanup(url);
-    return result;
+    return result == 0 ? replace_text(field, text) : result;
 }
 
 static bool url_allow(const struct config_key *key, struct buffer *out) {
