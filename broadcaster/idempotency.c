@@ -50,10 +50,3 @@ struct idempotency_entry *idempotency_add(struct idempotency *table, struct idem
     TAILQ_INSERT_TAIL(table, entry, entry);
     return gone;
 }
-
-uint64_t idempotency_hash(const char *bytes, size_t length) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3u;
-    return hash;
-}

@@ -36,7 +36,4 @@ struct idempotency_entry *idempotency_find(struct idempotency *table, const char
 struct idempotency_entry *idempotency_add(struct idempotency *table, struct idempotency_entry *entry,
                                           int64_t now_ms, uint32_t keys_max);
 
-/** Hash of a request body: two different bodies of one key are told apart by it. FNV-1a. */
-uint64_t idempotency_hash(const char *bytes, size_t length);
-
 #endif

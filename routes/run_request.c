@@ -1,6 +1,7 @@
 /* What a client asks for when it starts a run: see run_request.h. */
 #include "routes/run_request.h"
 
+#include "base/hash.h"
 #include "routes/header_value.h"
 #include "routes/json_input.h"
 #include "routes/path.h"
@@ -37,7 +38,7 @@ static bool read_idempotency_key(struct request *request, struct run_request *ru
         return false;
     }
     run->idempotency_key = key;
-    run->body_hash = idempotency_hash(request->body, request->body_length);
+    run->body_hash = hash_bytes(request->body, request->body_length);
     return true;
 }
 

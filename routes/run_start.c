@@ -143,9 +143,9 @@ static void finish(struct request *request, const struct run_request *run, enum 
  * and no cache need be asked; one that is used by two requests at once is found when they are registered. */
 static bool find_earlier(const struct request *request, const struct run_request *run,
                          enum register_result *ret_result, struct task **ret_task) {
-    struct session *session = run->idempotency_key != NULL
-                                  ? broadcaster_find_session(request->context->broadcaster, run->session_key)
-                                  : NULL;
+    if (run->idempotency_key == NULL)
+        return false;
+    struct session *session = broadcaster_find_session(request->context->broadcaster, run->session_key);
     enum register_result result = REGISTER_OK;
     if (session != NULL)
         result = broadcaster_find_replay(session, run->idempotency_key, run->body_hash, ret_task);

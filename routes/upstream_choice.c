@@ -1,6 +1,7 @@
 /* Which upstream a request is for: see upstream_choice.h. */
 #include "routes/upstream_choice.h"
 
+#include "base/hash.h"
 #include "base/metrics.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@ const struct upstream_settings *upstream_at(const struct request *request, size_
 }
 
 static uint64_t affinity_of(const char *session_key) {
-    return idempotency_hash(session_key, strlen(session_key));
+    return hash_bytes(session_key, strlen(session_key));
 }
 
 size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key,

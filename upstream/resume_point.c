@@ -1,6 +1,8 @@
 /* Where a stream broke off: see resume_point.h. */
 #include "upstream/resume_point.h"
 
+#include "base/hash.h"
+
 #include <string.h>
 
 void resume_point_init(struct resume_point *point) {
@@ -53,17 +55,9 @@ static bool is_repeated(struct resume_point *point, const struct sse_event *even
 
 /* ---- before the first id ----------------------------------------------------------------------------- */
 
-/** FNV-1a. */
-static uint64_t hash_of(const struct sse_event *event) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < event->data_length; i++)
-        hash = (hash ^ (unsigned char)event->data[i]) * 0x100000001b3u;
-    return hash;
-}
-
 static void note_preface(struct resume_point *point, const struct sse_event *event) {
     if (point->preface++ == 0)
-        point->preface_hash = hash_of(event);
+        point->preface_hash = hash_bytes(event->data, event->data_length);
 }
 
 /** Whether it may be what came before the first id. That comes at once, or not at all. */
@@ -71,7 +65,8 @@ static bool is_preface(struct resume_point *point, const struct sse_event *event
     bool is_first = point->preface_left == point->preface;
     if (point->preface_left == 0)
         return false;
-    if (event->last_event_id_length > 0 || (is_first && hash_of(event) != point->preface_hash)) {
+    if (event->last_event_id_length > 0 ||
+        (is_first && hash_bytes(event->data, event->data_length) != point->preface_hash)) {
         point->preface_left = 0;
         return false;
     }

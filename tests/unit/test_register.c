@@ -1,4 +1,5 @@
 /* broadcaster/register: the swap, queues, limits, and idempotency keys. */
+#include "base/hash.h"
 #include "tests/support/unit_registering.h"
 
 #include <errno.h>
@@ -230,7 +231,7 @@ static void broadcaster_remembers_no_more_ended_runs_than_may(void **state) {
 static struct task *add_with_key(const char *key, const char *body, enum register_result expected,
                                  struct task **ret_answer) {
     struct task *task = make(ON_CONFLICT_REPLACE);
-    struct idempotency_entry *entry = idempotency_entry_create(key, idempotency_hash(body, strlen(body)));
+    struct idempotency_entry *entry = idempotency_entry_create(key, hash_bytes(body, strlen(body)));
     assert_int_equal(broadcaster_register_task(broadcaster, task, entry, ret_answer), expected);
     task_unref(*ret_answer);
     return task;
