@@ -1,6 +1,4 @@
 /* Admission: see scheduler.h. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) (out_of_memory = true)
 #include "broadcaster/scheduler.h"
 
 #include "base/clock.h"

@@ -1,8 +1,4 @@
 /* The table of sessions by key: see session_table.h. */
-/* Adding to a hash table must be allowed to fail without taking the process along. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) (out_of_memory = true)
-
 #include "broadcaster/session_table.h"
 
 #include "base/helgrind.h"
@@ -56,29 +52,38 @@ uint64_t session_table_count(const struct session_table *table) {
     return atomic_load(&table->count);
 }
 
-static struct shard *shard_of(struct session_table *table, const char *key) {
+/* What is looked for, and where. */
+struct place {
+    struct shard *shard;
+    const char *key;
+    size_t length;
     unsigned hash;
-    HASH_VALUE(key, strlen(key), hash);
+};
+
+static struct place place_of(struct session_table *table, const char *key) {
+    struct place place = {.key = key, .length = strlen(key)};
+    HASH_VALUE(key, place.length, place.hash);
     /* The high bits: the shard's own table goes by the low ones, which must not be the same for all of it. */
-    return &table->shards[hash >> (32 - SHARD_BITS)];
+    place.shard = &table->shards[place.hash >> (32 - SHARD_BITS)];
+    return place;
 }
 
-static struct session *find_locked(struct shard *shard, const char *key) {
-    lock_assert_held(&shard->lock);
+static struct session *find_locked(const struct place *place) {
+    lock_assert_held(&place->shard->lock);
     struct session *session;
-    HASH_FIND_STR(shard->sessions, key, session);
+    HASH_FIND_BYHASHVALUE(hh, place->shard->sessions, place->key, place->length, place->hash, session);
     return session;
 }
 
 struct session *session_table_find(struct session_table *table, const char *key) {
-    struct shard *shard = shard_of(table, key);
-    lock_acquire(&shard->lock);
-    struct session *session = find_locked(shard, key);
+    const struct place place = place_of(table, key);
+    lock_acquire(&place.shard->lock);
+    struct session *session = find_locked(&place);
     if (session != NULL && !atomic_load(&session->closed))
         session_ref(session);
     else
         session = NULL;
-    lock_release(&shard->lock);
+    lock_release(&place.shard->lock);
     return session;
 }
 
@@ -95,7 +100,7 @@ static void take_out_locked(struct session_table *table, struct shard *shard, st
 }
 
 void session_table_remove(struct session_table *table, struct session *session) {
-    struct shard *shard = shard_of(table, session->key);
+    struct shard *shard = place_of(table, session->key).shard;
     lock_acquire(&shard->lock);
     bool is_there = session->number != 0;
     if (is_there)
@@ -105,15 +110,16 @@ void session_table_remove(struct session_table *table, struct session *session) 
         session_unref(session);
 }
 
-static int add_locked(struct session_table *table, struct shard *shard, struct session *session,
+static int add_locked(struct session_table *table, const struct place *place, struct session *session,
                       uint64_t sessions_max) {
+    struct shard *shard = place->shard;
     lock_assert_held(&shard->lock);
     if (atomic_fetch_add(&table->count, 1) >= sessions_max) {
         atomic_fetch_sub(&table->count, 1);
         return -ENOSPC;
     }
     bool out_of_memory = false;
-    HASH_ADD_KEYPTR(hh, shard->sessions, session->key, strlen(session->key), session);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, shard->sessions, session->key, place->length, place->hash, session);
     if (out_of_memory) {
         atomic_fetch_sub(&table->count, 1);
         return -ENOMEM;
@@ -125,20 +131,20 @@ static int add_locked(struct session_table *table, struct shard *shard, struct s
 }
 
 int session_table_insert(struct session_table *table, struct session *session, uint64_t sessions_max) {
-    struct shard *shard = shard_of(table, session->key);
-    lock_acquire(&shard->lock);
-    struct session *other = find_locked(shard, session->key);
+    const struct place place = place_of(table, session->key);
+    lock_acquire(&place.shard->lock);
+    struct session *other = find_locked(&place);
     bool is_stale = other != NULL && atomic_load(&other->closed);
     if (is_stale) /* whoever closed it has not come round to removing it */
-        take_out_locked(table, shard, other);
+        take_out_locked(table, place.shard, other);
     int result;
     if (atomic_load(&table->shut))
         result = -ESHUTDOWN;
     else if (other != NULL && !is_stale)
         result = -EEXIST;
     else
-        result = add_locked(table, shard, session, sessions_max);
-    lock_release(&shard->lock);
+        result = add_locked(table, &place, session, sessions_max);
+    lock_release(&place.shard->lock);
     if (is_stale)
         session_unref(other);
     return result;

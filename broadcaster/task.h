@@ -3,6 +3,7 @@
 #define SLUICE_BROADCASTER_TASK_H
 
 #include "base/inbox.h"
+#include "base/table.h"
 #include "broadcaster/event_id.h"
 #include "broadcaster/frame.h"
 #include "broadcaster/scheduler.h"
@@ -11,7 +12,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 struct session;
 struct broadcaster;

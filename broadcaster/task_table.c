@@ -1,8 +1,4 @@
 /* All tracked runs: see task_table.h. */
-/* Adding to a hash table must be allowed to fail without taking the process along. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) (out_of_memory = true)
-
 #include "broadcaster/task_table.h"
 
 #include "base/lock.h"

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Holds the rooms to their layers: includes go one way, base <- upstream, broadcaster <- routes <- server.
+# Holds the rooms to their layers: includes go one way, base <- upstream, broadcaster <- routes <- server. Hash tables
+# come from base/table.h alone.
 #
 #   scripts/check-layers.sh [DIRECTORY]    prints each include that breaks a rule; the status is then 1
 #   scripts/check-layers.sh --self-test    proves that it finds what it should
@@ -26,6 +27,9 @@ find_breaches() {
                 breach(room " may not include " other)
             else if (header == "base/log.h" && room != "routes" && room != "server" && FILENAME != "base/log.c")
                 breach("only routes and server log")
+        }
+        /^[ \t]*#[ \t]*include[ \t]*<uthash\.h>/ && FILENAME != "base/table.h" {
+            breach("tables come from base/table.h, which seeds their hash")
         }
         /^[ \t]*#[ \t]*include[ \t]*<(microhttpd\.h|curl\/|cjson\/|cJSON)/ && FILENAME ~ /^broadcaster\// {
             breach("broadcaster knows no HTTP, no upstream and no JSON bodies")
@@ -62,6 +66,9 @@ self_test() {
     expect routes/a.c '#include "broadcaster/b.h"' no
     expect routes/a.c '#include "tests/b.h"' yes
     expect server/a.c '#include "routes/b.h"' no
+    expect base/a.h '#include <uthash.h>' yes
+    expect upstream/a.c '# include <uthash.h>' yes
+    expect base/table.h '#include <uthash.h>' no
     rm -rf "$tree"
 }
 

@@ -1,18 +1,15 @@
 /* What one address may have: see address_limits.h. */
 
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) (out_of_memory = true)
-
 #include "server/address_limits.h"
 
 #include "base/clock.h"
 #include "base/lock.h"
+#include "base/table.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 /* A request costs so much; a millisecond gives back as many of these as there may be requests a second. */
 #define REQUEST_COST 1000

@@ -1,5 +1,6 @@
 /* The process: compose, wait for signals, tear down in reverse. */
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "server/config.h"
 #include "server/listen_socket.h"
@@ -342,6 +343,11 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     srandom((unsigned)(clock_unix_ms() ^ getpid()));
+    if (!hash_seed()) {
+        log_error("start_failed",
+                  LOG_STR("message", "the system has no random bytes to seed the tables with"));
+        return 1;
+    }
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !init_main(&process)) {
         log_error("start_failed", LOG_STR("message", "no memory or descriptors to begin with"));
         return 1;

@@ -1,8 +1,4 @@
 /* The cache of completed runs: see cache.h. */
-/* Adding to a hash table must be allowed to fail without taking the process along. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) (out_of_memory = true)
-
 #include "upstream/cache_internal.h"
 
 #include "base/clock.h"

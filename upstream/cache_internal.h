@@ -2,11 +2,10 @@
 #ifndef SLUICE_UPSTREAM_CACHE_INTERNAL_H
 #define SLUICE_UPSTREAM_CACHE_INTERNAL_H
 
+#include "base/table.h"
 #include "upstream/cache_key.h"
 #include "upstream/follower.h"
 #include "upstream/redis_cache.h"
-
-#include <uthash.h>
 
 struct cache_entry;
 struct flight;

@@ -1,10 +1,6 @@
 /* A flight: see flight.h. What happens to it happens on its worker's thread, but for the members under the
  * cache's lock.
  */
-/* Adding to a hash table must be allowed to fail without taking the process along. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) (out_of_memory = true)
-
 #include "upstream/flight.h"
 
 #include "base/clock.h"
