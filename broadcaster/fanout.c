@@ -5,7 +5,6 @@
 #include "broadcaster/subscriber_internal.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define TICK_MS_MIN 10
@@ -142,7 +141,7 @@ static void consider_heartbeat(struct fanout *fanout, struct subscriber *subscri
     if (!due)
         return;
     metrics_add(METRIC_HEARTBEATS, 1);
-    subscriber_say(subscriber, subscriber->chunked ? "3\r\n:\n\n\r\n" : ":\n\n");
+    subscriber_say(subscriber, NOTICE_HEARTBEAT);
 }
 
 static void turn_wheel(struct fanout *fanout, int64_t now_ms) {
@@ -209,16 +208,9 @@ int64_t fanout_retry_ms(const struct fanout *fanout) {
 }
 
 static void tell_retry(struct fanout *fanout, struct subscriber *subscriber) {
-    if (subscriber->blocked || subscriber->agent_framing)
-        return;
-    long retry_ms = (long)atomic_load(&fanout->settings->retry_ms);
-    char line[32];
-    int length = snprintf(line, sizeof(line), "retry: %ld\n\n", retry_ms + random() % (2 * retry_ms + 1));
-    if (subscriber->chunked)
-        snprintf(subscriber->text, sizeof(subscriber->text), "%x\r\n%s\r\n", (unsigned)length, line);
-    else
-        snprintf(subscriber->text, sizeof(subscriber->text), "%s", line);
-    subscriber_say(subscriber, subscriber->text);
+    (void)fanout;
+    if (!subscriber->agent_framing)
+        subscriber_say(subscriber, NOTICE_RETRY);
 }
 
 void fanout_drain(struct fanout *fanout) {

@@ -13,7 +13,14 @@
 #define SEND_FRAMES_MAX 64
 #define SEND_ROUNDS_MAX 16
 
-/** What must be written before anything else: the rest of a frame, or a text of the gateway's own. */
+/** What is said to a subscriber that is no event, as bits: at most one of each kind is due at a time. */
+enum subscriber_notice {
+    NOTICE_HEARTBEAT = 1 << 0, /* a comment, where it was silent */
+    NOTICE_RETRY = 1 << 1,     /* when to come again, at a drain */
+};
+
+/** What must be written before anything else: the rest of a frame, or a text of the gateway's own. The pump
+ *  alone sets it, when it has written the one before. */
 struct subscriber_rest {
     const char *bytes;
     size_t length;
@@ -38,6 +45,7 @@ struct subscriber {
     int64_t blocked_since_ms;
     uint16_t jitter; /* per mille */
     uint8_t wheel_slot;
+    uint8_t notices; /* of enum subscriber_notice: due once `rest` is through */
     bool chunked, until_run, agent_framing;
     bool gathered;  /* see subscriber_is_gathered() */
     bool live;      /* else in others */
@@ -45,7 +53,7 @@ struct subscriber {
     bool gap_due;   /* a gap must be told before the next event */
     bool end_told;  /* in the agent's framing: how the run ended was told */
     bool finishing; /* nothing comes behind `rest` any more */
-    char text[40];  /* a short text of its own that `rest` points to */
+    char text[40];  /* the notice that `rest` points to */
 };
 
 /* ---- subscriber.c -------------------------------------------------------------------------------- */
@@ -69,9 +77,10 @@ void subscriber_end(struct subscriber *subscriber, bool abort);
  *  live then), has had its share of this turn, or has ended (it is freed then). */
 void subscriber_pump(struct subscriber *subscriber);
 
-/** Writes a text that is no event, before anything else. It must not be blocked; `text` must last. It may be
- *  freed when this returns. */
-void subscriber_say(struct subscriber *subscriber, const char *text);
+/** Says it as soon as what was begun is through: at once, or when the sink has room again; never inside an
+ *  event or after the last chunk. The same notice is not due twice. The subscriber may be freed when this
+ *  returns. */
+void subscriber_say(struct subscriber *subscriber, enum subscriber_notice notice);
 
 /** Notes that `written` bytes of these frames went out and the rest did not. Returns how many frames were
  * begun: the cursor must be moved behind these. */
@@ -82,6 +91,9 @@ size_t subscriber_keep_rest(struct subscriber *subscriber, struct frame *const *
 
 /** The gap up to `gap_to`, with that id. NULL: out of memory. */
 struct frame *subscriber_make_gap(const struct subscriber *subscriber) MUST_CHECK;
+
+/** Takes one of the notices that are due, and writes it to `text`. */
+struct frame_span subscriber_take_notice(struct subscriber *subscriber);
 
 /** In the agent's framing: how the run ended if badly, unless the agent has told it itself. *ret_frame is
  * NULL if there is nothing to say. False: out of memory. */

@@ -1,10 +1,16 @@
-/* What is said to one subscriber alone: a gap, and in the agent's framing how a run ended. */
+/* What is said to one subscriber alone: a gap, in the agent's framing how a run ended, and what is no event.
+ */
 #include "broadcaster/subscriber_internal.h"
 
 #include "base/json_text.h"
+#include "broadcaster/fanout_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* A notice without the chunk around it. */
+#define NOTICE_SIZE 32
 
 /* What went wrong, as the agent would tell it. */
 static struct frame *make_agent_error(const char *message, struct event_id id) {
@@ -50,4 +56,25 @@ bool subscriber_make_end(const struct subscriber *subscriber, struct frame **ret
              info.message);
     *ret_frame = make_agent_error(message, info.end_id);
     return *ret_frame != NULL;
+}
+
+static const char *format_notice(const struct subscriber *subscriber, enum subscriber_notice notice,
+                                 char line[NOTICE_SIZE]) {
+    if (notice == NOTICE_HEARTBEAT)
+        return ":\n\n";
+    long retry_ms = (long)atomic_load(&subscriber->watch->fanout->settings->retry_ms);
+    snprintf(line, NOTICE_SIZE, "retry: %ld\n\n", retry_ms + random() % (2 * retry_ms + 1));
+    return line;
+}
+
+struct frame_span subscriber_take_notice(struct subscriber *subscriber) {
+    bool beats = (subscriber->notices & NOTICE_HEARTBEAT) != 0;
+    enum subscriber_notice notice = beats ? NOTICE_HEARTBEAT : NOTICE_RETRY;
+    subscriber->notices &= (uint8_t)~notice;
+    char line[NOTICE_SIZE];
+    const char *said = format_notice(subscriber, notice, line);
+    int length = subscriber->chunked ? snprintf(subscriber->text, sizeof(subscriber->text), "%zx\r\n%s\r\n",
+                                                strlen(said), said)
+                                     : snprintf(subscriber->text, sizeof(subscriber->text), "%s", said);
+    return (struct frame_span){subscriber->text, (size_t)length};
 }

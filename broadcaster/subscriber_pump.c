@@ -198,12 +198,20 @@ static enum pump_result begin_finish(struct subscriber *subscriber) {
     return PUMP_MORE;
 }
 
+static enum pump_result tell_notice(struct subscriber *subscriber) {
+    set_rest(subscriber, subscriber_take_notice(subscriber), NULL);
+    return PUMP_MORE;
+}
+
+/* Each step begins with the rest of the one before, so that nothing else is said before that is through. */
 static enum pump_result pump_once(struct subscriber *subscriber) {
     int result = write_rest(subscriber);
     if (result != 0)
         return result == -EAGAIN ? PUMP_BLOCKED : PUMP_FAILED;
     if (subscriber->finishing)
         return PUMP_ENDED;
+    if (subscriber->notices != 0)
+        return tell_notice(subscriber);
     struct find find;
     lock_acquire(&subscriber->session->lock);
     find_locked(subscriber, &find);
@@ -243,9 +251,10 @@ void subscriber_pump(struct subscriber *subscriber) {
     }
 }
 
-void subscriber_say(struct subscriber *subscriber, const char *text) {
-    assert(!subscriber->blocked);
+void subscriber_say(struct subscriber *subscriber, enum subscriber_notice notice) {
+    subscriber->notices |= (uint8_t)notice;
+    if (subscriber->blocked)
+        return;
     subscriber_demote(subscriber);
-    set_rest(subscriber, (struct frame_span){text, strlen(text)}, NULL);
     subscriber_pump(subscriber);
 }

@@ -4,14 +4,16 @@ import {writeFileSync} from 'node:fs';
 import net from 'node:net';
 import {after, test} from 'node:test';
 import {asked, answerMarked, checkRuns, holdAfterOne, marked} from '../support/expect.mjs';
-import {pause, stretched, until, within} from '../support/limits.mjs';
+import {pause, slow, stretched, until, within} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, sluiceSays, startSluice, temporaryFile} from '../support/sluice.mjs';
+import {SseClient} from '../support/sse_client.mjs';
 
 
 const upstream = await startUpstream({after}, async (exchange) => {
   if (/hold/.test(asked(exchange))) return holdAfterOne(exchange);
-  if (!/slow/.test(asked(exchange))) return answerMarked(3)(exchange);
+  const count = /^count=(\d+)$/.exec(asked(exchange))?.[1];
+  if (!/slow/.test(asked(exchange))) return answerMarked(Number(count ?? 3))(exchange);
   await exchange.head();
   for (let number = 1; number <= 10; number++) {
     await exchange.chunk(marked(asked(exchange), number));
@@ -136,6 +138,65 @@ test('a second signal ends it at once with status 1', async (t) => {
   const {code, ms} = await endsAfter(sluice);
   assert.equal(code, 1);
   assert.ok(ms < stretched(1000), `${ms} ms`);
+});
+
+/** Clients that read the whole run of `session` over and over until they are stopped, and the events of each stream that
+ *  came to its proper end. */
+function readInALoop(context, sluice, session, clients) {
+  const wholes = [];
+  let isOver = false;
+  const loops = Array.from({length: clients}, async () => {
+    while (!isOver) {
+      const client = new SseClient(sluice.url, `${session}/run?until=run`);
+      const end = await client.ended().catch(() => null);
+      assert.ifError(client.failure);
+      if (end === 'last-chunk') wholes.push(client.events);
+      client.leave();
+    }
+  });
+  const stop = () => { isOver = true; return Promise.all(loops); };
+  context.after(stop);
+  return {wholes, stop};
+}
+
+// The pump of a subscriber rests after 16 times 64 frames: with 961 to 1024 of them, before the last chunk.
+for (const clients of [1, 12])
+  test(`SIGTERM while ${clients} clients read a log of 980 events over and over`, async (t) => {
+    for (let attempt = 0; attempt < (slow ? 2 : 4); attempt++) {
+      const sluice = await startSluice(t, {upstream: upstream.url});
+      const session = sessionPath();
+      await sluice.taskEnded((await sluice.run(session, 'count=978')).task_id);
+      const readers = readInALoop(t, sluice, session, clients);
+      await until(() => readers.wholes.length >= 3 * clients, 'some have read all of it');
+      const {code} = await endsAfter(sluice);
+      await readers.stop();
+      assert.equal(code, 0);
+      for (const events of readers.wholes) {
+        const ours = events.filter(({type}) => type !== 'server.drain');
+        assert.equal(ours.length, 980);
+        checkRuns(ours);
+      }
+    }
+  });
+
+test('heartbeats and reloads while clients read a log of 980 events over and over', async (t) => {
+  const text = (heartbeat) => `upstream: ${upstream.url}\nheartbeat_ms: ${heartbeat}\n`;
+  const path = temporaryFile(t, 'sluice.yaml', text(10));
+  const sluice = await startSluice(t, {}, {args: ['--config', path]});
+  const session = sessionPath();
+  await sluice.taskEnded((await sluice.run(session, 'count=978')).task_id);
+  const readers = readInALoop(t, sluice, session, 12);
+  for (let reload = 1; reload <= 20; reload++) {
+    writeFileSync(path, text(reload % 2 ? 20 : 10));
+    sluice.program.signal('SIGHUP');
+    const before = readers.wholes.length;
+    await until(() => readers.wholes.length >= before + 5, 'they go on');
+  }
+  await readers.stop();
+  for (const events of readers.wholes) {
+    assert.equal(events.length, 980);
+    checkRuns(events);
+  }
 });
 
 test('a client that reads nothing does not hold up the end', async (t) => {
