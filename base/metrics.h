@@ -19,6 +19,8 @@
     X(EVENT_BYTES_IN, "sluice_event_bytes_in_total", "Bytes of data of those events")                        \
     X(EVENTS_FENCED, "sluice_events_fenced_total",                                                           \
       "Events of runs that were no longer current, not appended")                                            \
+    X(EVENTS_RENAMED, "sluice_events_renamed_total",                                                         \
+      "Events of agents with a name of the gateway's, delivered as upstream.<name>")                         \
     X(EVENTS_TRIMMED, "sluice_events_trimmed_total", "Events that left a full log")                          \
     X(SUBSCRIBERS_OPENED, "sluice_subscribers_opened_total", "Subscribers that were connected")              \
     X(SUBSCRIBERS_GATHERED, "sluice_subscribers_gathered_total",                                             \

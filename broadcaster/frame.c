@@ -2,6 +2,7 @@
 #include "broadcaster/frame.h"
 
 #include "base/refcount.h"
+#include "broadcaster/lifecycle.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -71,10 +72,23 @@ static char *put_data_lines(char *out, const char *data, size_t length) {
     return out;
 }
 
+/* A type as it is to be written: what stands before it, and the type itself. */
+struct event_name {
+    struct frame_span prefix, type;
+};
+
+static struct event_name name_of(enum frame_kind kind, const char *type, size_t length) {
+    struct event_name name = {.type = {type, length}};
+    if (kind == FRAME_EVENT && lifecycle_owns_type(type, length))
+        name.prefix = (struct frame_span){LIFECYCLE_AGENT_PREFIX, strlen(LIFECYCLE_AGENT_PREFIX)};
+    return name;
+}
+
 /* A frame with its event line written, and room for `lines` data lines of together `data_max` bytes. Its
  * positions are 32 bits wide. */
-static struct frame *create_room(enum frame_kind kind, uint64_t run, const char *type, size_t type_length,
-                                 size_t lines, size_t data_max) {
+static struct frame *create_room(enum frame_kind kind, uint64_t run, struct event_name name, size_t lines,
+                                 size_t data_max) {
+    size_t type_length = name.prefix.length + name.type.length;
     size_t room = SLACK + 8 + type_length + 7 * lines + data_max + 1 + 2;
     struct frame *frame = room <= UINT32_MAX ? malloc(sizeof(*frame) + room) : NULL;
     if (frame == NULL)
@@ -84,11 +98,13 @@ static struct frame *create_room(enum frame_kind kind, uint64_t run, const char 
                             .type_length = (uint32_t)type_length,
                             .chunk_start = SLACK,
                             .text_start = SLACK,
-                            .text_end = SLACK};
+                            .text_end = SLACK,
+                            .is_renamed = name.prefix.length > 0};
     atomic_init(&frame->references, 1);
     if (type_length > 0) {
         char *out = put(frame->bytes + SLACK, "event: ", 7);
-        out = put(out, type, type_length);
+        out = put(out, name.prefix.bytes, name.prefix.length);
+        out = put(out, name.type.bytes, name.type.length);
         *out++ = '\n';
         frame->text_end = (uint32_t)(out - frame->bytes);
     }
@@ -96,7 +112,7 @@ static struct frame *create_room(enum frame_kind kind, uint64_t run, const char 
 }
 
 struct frame *frame_reserve(enum frame_kind kind, uint64_t run, const char *type, size_t data_max) {
-    return create_room(kind, run, type, strlen(type), 1, data_max);
+    return create_room(kind, run, name_of(kind, type, strlen(type)), 1, data_max);
 }
 
 void frame_fill(struct frame *frame, const char *data, size_t length) {
@@ -116,10 +132,32 @@ struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type,
     if (data_length == 0)
         data = "";
     struct frame *frame =
-        create_room(kind, run, type, type_length, count_lines(data, data_length), data_length);
+        create_room(kind, run, name_of(kind, type, type_length), count_lines(data, data_length), data_length);
     if (frame != NULL)
         frame_fill(frame, data, data_length);
     return frame;
+}
+
+/* Where the data lines begin. */
+static const char *lines_begin(const struct frame *frame) {
+    return frame->bytes + SLACK + (frame->type_length > 0 ? frame->type_length + 8 : 0);
+}
+
+struct frame *frame_create_as_sent(const struct frame *frame) {
+    assert(frame->is_renamed);
+    size_t prefix_length = strlen(LIFECYCLE_AGENT_PREFIX);
+    const char *type = frame->bytes + SLACK + 7 + prefix_length;
+    struct event_name sent = {.type = {type, frame->type_length - prefix_length}};
+    const char *lines = lines_begin(frame);
+    size_t length = (size_t)(frame->bytes + frame->text_end + 2 - lines); /* the last CRLF included */
+    struct frame *copy = create_room(frame->kind, frame->run, sent, 0, length);
+    if (copy == NULL)
+        return NULL;
+    put(copy->bytes + copy->text_end, lines, length);
+    copy->text_end += (uint32_t)(length - 2);
+    copy->data_length = frame->data_length;
+    frame_stamp(copy, frame->id);
+    return copy;
 }
 
 static size_t put_hex_backwards(char *end, size_t number) {
@@ -178,7 +216,7 @@ struct frame_span frame_type(const struct frame *frame) {
 }
 
 bool frame_append_data(const struct frame *frame, struct buffer *buffer) {
-    const char *line = frame->bytes + SLACK + (frame->type_length > 0 ? frame->type_length + 8 : 0);
+    const char *line = lines_begin(frame);
     const char *end = frame->bytes + frame->text_end - 1;
     for (bool first = true; line < end; first = false) {
         line += strlen("data: ");

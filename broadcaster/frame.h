@@ -40,6 +40,7 @@ struct frame {
     uint32_t chunk_start;
     uint32_t text_start;
     uint32_t text_end; /* behind the empty line */
+    bool is_renamed;   /* the agent had given it a name of the gateway's (lifecycle.h) */
     char bytes[];
 };
 
@@ -57,9 +58,16 @@ void frame_fill(struct frame *frame, const char *data, size_t length);
 
 /** Encodes an event (WHATWG HTML, "Server-sent events": a line a field). `type` must hold no line end; NULL
  * or "message" is the default type. Line ends in `data` (LF, CR, CRLF) part its lines. `data` may be NULL
- * if it is empty. The caller owns the one reference. NULL: out of memory, or over 4 GiB. Any thread. */
+ * if it is empty. An event of the agent whose type belongs to the gateway is renamed to upstream.<type>. The
+ * caller owns the one reference. NULL: out of memory, or over 4 GiB. Any thread. */
 struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type, size_t type_length,
                            const char *data, size_t data_length) MUST_CHECK;
+
+/** A copy of a stamped frame that was renamed, with the type that the agent had given it, and the same id:
+ * for a stream that holds no event of the gateway. The caller owns the one reference. NULL: out of memory.
+ * Any thread.
+ */
+struct frame *frame_create_as_sent(const struct frame *frame) MUST_CHECK;
 
 /** Gives the frame its id: once, before anybody else sees it. */
 void frame_stamp(struct frame *frame, struct event_id id);
@@ -74,7 +82,7 @@ void frame_unref_list(struct frame *first);
 struct frame_span frame_chunked(const struct frame *frame);
 struct frame_span frame_plain(const struct frame *frame);
 
-/** The event's type, "message" if it has none. Not NUL-terminated. */
+/** The event's type as it is delivered, "message" if it has none. Not NUL-terminated. */
 struct frame_span frame_type(const struct frame *frame);
 
 /** Appends the data, its lines joined by LF. False: the buffer is full. */

@@ -154,9 +154,26 @@ static int write_found(struct subscriber *subscriber, const struct find *find) {
     return (size_t)written == total ? 0 : -EAGAIN;
 }
 
+/* A stream in the agent's framing holds nothing of the gateway's, so there the agent's events have the names
+ * that the agent gave them. */
+static bool restore_names(struct find *find) {
+    for (size_t i = 0; i < find->count; i++) {
+        if (!find->frames[i]->is_renamed)
+            continue;
+        struct frame *sent = frame_create_as_sent(find->frames[i]);
+        if (sent == NULL)
+            return false;
+        frame_unref(find->frames[i]);
+        find->frames[i] = sent;
+    }
+    return true;
+}
+
 static int write_all(struct subscriber *subscriber, struct find *find) {
     int result = 0;
-    if (find->count > 0)
+    if (subscriber->agent_framing && !restore_names(find))
+        result = -ENOMEM;
+    else if (find->count > 0)
         result = write_found(subscriber, find);
     else
         subscriber->cursor = find->cursor;

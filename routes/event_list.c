@@ -46,7 +46,7 @@ size_t event_list_json_max(const struct event_list *list) {
     return size;
 }
 
-static void write_event(const struct frame *frame, struct json_writer *json) {
+static void write_event(const struct frame *frame, bool with_source, struct json_writer *json) {
     char id[EVENT_ID_SIZE];
     struct frame_span type = frame_type(frame);
     struct buffer data;
@@ -55,6 +55,8 @@ static void write_event(const struct frame *frame, struct json_writer *json) {
     json_begin_object(json, NULL);
     json_add_string(json, "id", id);
     json_add_text(json, "type", type.bytes, type.length);
+    if (with_source)
+        json_add_string(json, "source", frame->kind == FRAME_EVENT ? "agent" : "gateway");
     if (frame_append_data(frame, &data) && buffer_append_text(&data, ""))
         json_add_text(json, "data", data.length > 0 ? data.bytes : "", data.length);
     else
@@ -63,9 +65,10 @@ static void write_event(const struct frame *frame, struct json_writer *json) {
     buffer_finish(&data);
 }
 
-void event_list_write(const struct event_list *list, struct json_writer *json, const char *name) {
+void event_list_write(const struct event_list *list, bool with_source, struct json_writer *json,
+                      const char *name) {
     json_begin_array(json, name);
     for (size_t i = 0; i < list->count && !json->failed; i++)
-        write_event(list->frames[i], json);
+        write_event(list->frames[i], with_source, json);
     json_end_array(json);
 }

@@ -23,7 +23,9 @@ void event_list_finish(struct event_list *list);
 /** Bytes that the list takes as JSON at most. */
 size_t event_list_json_max(const struct event_list *list);
 
-/** Writes [{"id","type","data"},...]; data is a string as it came. */
-void event_list_write(const struct event_list *list, struct json_writer *json, const char *name);
+/** Writes [{"id","type","data"},...]; data is a string as it came. `with_source` adds "source", "agent" or
+ * "gateway": which of the two made the event. */
+void event_list_write(const struct event_list *list, bool with_source, struct json_writer *json,
+                      const char *name);
 
 #endif

@@ -19,7 +19,7 @@ static void reply_history(struct request *request, struct session *session, size
     json_writer_init(&json, HEAD_BYTES_MAX + event_list_json_max(&events));
     json_begin_object(&json, NULL);
     json_add_string(&json, "session_id", request->session);
-    event_list_write(&events, &json, "events");
+    event_list_write(&events, true, &json, "events");
     json_end_object(&json);
     event_list_finish(&events);
     reply_json(request, 200, &json);

@@ -5,10 +5,12 @@
 #include "routes/json_writer.h"
 #include "routes/runner_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define RETRY_DATA_MAX 4096
+#define NAME_LOGGED_MAX 64
 
 static const struct run_source from_follower;
 
@@ -77,19 +79,38 @@ static void note_first_event(const struct run *run) {
     metrics_observe_ms(HISTOGRAM_FIRST_EVENT_DELAY, clock_mono_ms() - task->due_mono_ms);
 }
 
-static bool publish(struct task *task, const struct sse_event *event) {
+/* Counts each, and logs the first one of a run: an agent may send any number of them. */
+static void note_renaming(struct run *run, const struct sse_event *event) {
+    const struct task *task = run->task;
+    char type[NAME_LOGGED_MAX + 1];
+    metrics_add(METRIC_EVENTS_RENAMED, 1);
+    if (run->logged_renaming)
+        return;
+    run->logged_renaming = true;
+    snprintf(type, sizeof(type), "%.*s", (int)event->type_length, event->type);
+    log_warn("event_renamed", LOG_STR("task_id", task->id), LOG_STR("session", task->session->key),
+             LOG_STR("trace_id", task->trace_id), LOG_STR("upstream", settings_of(run)->name),
+             LOG_STR("type", type));
+}
+
+static bool publish(struct run *run, const struct sse_event *event) {
+    struct task *task = run->task;
     struct frame *frame = frame_create(FRAME_EVENT, task->serial, event->type, event->type_length,
                                        event->data, event->data_length);
+    bool is_renamed = frame != NULL && frame->is_renamed;
     if (frame == NULL)
         task_end(task, TASK_FAILED, REASON_INTERNAL, 0, "out of memory");
-    return frame != NULL && task_publish(task, frame);
+    bool is_published = frame != NULL && task_publish(task, frame);
+    if (is_renamed && is_published)
+        note_renaming(run, event);
+    return is_published;
 }
 
 static bool on_event(void *context, const struct sse_event *event) {
     struct run *run = context;
     if (run->events == 0)
         note_first_event(run);
-    bool goes_on = fits_budgets(run, event) && publish(run->task, event) && fits_token_budget(run, event);
+    bool goes_on = fits_budgets(run, event) && publish(run, event) && fits_token_budget(run, event);
     if (!goes_on)
         run->source = NULL;
     return goes_on;

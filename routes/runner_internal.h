@@ -29,6 +29,7 @@ struct run {
     bool start_came;   /* on_start() was called */
     bool awaits_start; /* it has ended, and on_start() will still be called */
     bool ended;
+    bool logged_renaming;     /* of an event, the first of the run */
     int64_t deadline_mono_ms; /* 0: it has not started */
     uint64_t events, bytes, tokens;
     uint32_t first_upstream;

@@ -48,7 +48,7 @@ static void reply_events(struct request *request, const struct task *task, const
         json_add_text(&json, "text", text.length > 0 ? text.bytes : "", text.length);
     else
         json.failed = true;
-    event_list_write(events, &json, "output");
+    event_list_write(events, false, &json, "output");
     json_end_object(&json);
     buffer_finish(&text);
     reply_json(request, 200, &json);

@@ -14,6 +14,8 @@
 struct original {
     struct utf8_reference type, data;
     struct event_id id;
+    char delivered[3 * 255 + 16]; /* the type that viewers see */
+    size_t delivered_length;
 };
 
 struct reading {
@@ -29,6 +31,33 @@ static struct utf8_reference take_valid(struct fuzz_input *input, size_t length)
     return text;
 }
 
+/* The names of the gateway's own events, written down a second time. */
+static bool is_reserved(const struct utf8_reference *type) {
+    static const char *const names[] = {"run.start", "run.end",  "run.retry", "gap",
+                                        "session.*", "server.*", "auth.*"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t length = strcspn(names[i], "*");
+        bool fits = names[i][length] == '*' ? type->length >= length : type->length == length;
+        if (fits && memcmp(type->bytes, names[i], length) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void set_delivered(struct original *original) {
+    static const char prefix[] = "upstream.";
+    if (is_reserved(&original->type)) {
+        memcpy(original->delivered, prefix, strlen(prefix));
+        original->delivered_length = strlen(prefix);
+    }
+    memcpy(original->delivered + original->delivered_length, original->type.bytes, original->type.length);
+    original->delivered_length += original->type.length;
+    if (original->delivered_length == 0) {
+        memcpy(original->delivered, "message", 7);
+        original->delivered_length = 7;
+    }
+}
+
 static struct original take_original(struct fuzz_input *input) {
     struct original original = {0};
     uint64_t ms = fuzz_take_pair(input), n = fuzz_take_pair(input);
@@ -40,6 +69,7 @@ static struct original take_original(struct fuzz_input *input) {
         if (original.type.bytes[i] == '\n' || original.type.bytes[i] == '\r')
             original.type.bytes[i] = '.';
     }
+    set_delivered(&original);
     return original;
 }
 
@@ -65,9 +95,7 @@ static int on_event(void *context, const struct sse_event *event) {
     struct sse_text data = with_lf(&original->data);
     char id[EVENT_ID_SIZE];
     size_t id_length = event_id_format(original->id, id);
-    bool has_type = original->type.length > 0;
-    REQUIRE(is_text(event->type, event->type_length, has_type ? original->type.bytes : "message",
-                    has_type ? original->type.length : 7));
+    REQUIRE(is_text(event->type, event->type_length, original->delivered, original->delivered_length));
     REQUIRE(is_text(event->data, event->data_length, data.bytes, data.length));
     REQUIRE(is_text(event->last_event_id, event->last_event_id_length, id, id_length));
     free(data.bytes);
@@ -93,8 +121,8 @@ static void check_accessors(const struct frame *frame, const struct original *or
     buffer_init(&out, data.length);
     REQUIRE(frame_append_data(frame, &out));
     REQUIRE(is_text(out.bytes, out.length, data.bytes, data.length));
-    REQUIRE(is_text(type.bytes, type.length, original->type.length > 0 ? original->type.bytes : "message",
-                    original->type.length > 0 ? original->type.length : 7));
+    REQUIRE(is_text(type.bytes, type.length, original->delivered, original->delivered_length));
+    REQUIRE(frame->is_renamed == is_reserved(&original->type));
     REQUIRE(frame->data_length == original->data.length);
     REQUIRE(event_id_compare(frame->id, original->id) == 0);
     buffer_finish(&out);
@@ -106,7 +134,8 @@ static void check_reserved(const struct frame *frame, const struct original *ori
     const struct utf8_reference *type = &original->type, *data = &original->data;
     bool one_line =
         memchr(data->bytes, '\n', data->length) == NULL && memchr(data->bytes, '\r', data->length) == NULL;
-    if (!one_line || memchr(type->bytes, '\0', type->length) != NULL || frame->type_length == 0)
+    if (!one_line || memchr(type->bytes, '\0', type->length) != NULL || frame->type_length == 0 ||
+        frame->is_renamed)
         return;
     char name[3 * 255 + 1];
     memcpy(name, type->bytes, type->length);
@@ -118,6 +147,22 @@ static void check_reserved(const struct frame *frame, const struct original *ori
     struct frame_span one = frame_chunked(frame), other = frame_chunked(reserved);
     REQUIRE(is_text(one.bytes, one.length, other.bytes, other.length));
     frame_unref(reserved);
+}
+
+/* A frame that was renamed holds all that the agent had sent. */
+static void check_as_sent(const struct frame *frame, const struct original *original) {
+    if (!frame->is_renamed)
+        return;
+    struct frame *sent = frame_create_as_sent(frame);
+    REQUIRE(sent != NULL && sent->data_length == frame->data_length && sent->run == frame->run);
+    check_chunk(sent);
+    struct frame_span type = frame_type(sent), one = frame_plain(sent), other = frame_plain(frame);
+    REQUIRE(is_text(type.bytes, type.length, original->type.bytes, original->type.length));
+    size_t lines = (size_t)(frame_type(frame).bytes + frame->type_length - other.bytes);
+    size_t sent_lines = (size_t)(type.bytes + type.length - one.bytes);
+    REQUIRE(
+        is_text(one.bytes + sent_lines, one.length - sent_lines, other.bytes + lines, other.length - lines));
+    frame_unref(sent);
 }
 
 static void feed(struct sse_parser *parser, struct fuzz_cuts cuts, struct frame_span text) {
@@ -140,6 +185,7 @@ static void check_frame(const struct original *original, struct sse_parser *pars
     check_chunk(frame);
     check_accessors(frame, original);
     check_reserved(frame, original);
+    check_as_sent(frame, original);
     feed(parser, cuts, frame_plain(frame));
     frame_unref(frame);
 }

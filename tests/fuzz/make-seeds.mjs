@@ -46,6 +46,8 @@ for (const stream of streams) {
 seed('sse_parser', [0, 0, 0, 0], 'retry: 9223372036854775808\nretry:10\r\nid: a\0b\nid\ndata\n\n');
 seed('utf8', [0, 9], [0x61, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x98, 0x80, 0xed, 0xa0, 0x80, 0xf0, 0x80, 0xff, 0xe2]);
 seed('frame', [0, 0, 0, 1, 0, 1, 0, 0, 6], 'a\r\nb\rc', [0, 0, 0, 1, 0, 2, 4, 0, 2], 'type\r\n');
+for (const type of ['run.start', 'run.end', 'run.retry', 'gap', 'session.end', 'server.', 'auth.x', 'run.endx', 'gap\0'])
+    seed('frame', [3, 1, 0, 1, 0, 1, type.length, 0, 3], `${type}a\nb`);
 
 for (const id of ['0-0', '1000-0', '1000-3', '1001-0', '18446744073709551615-18446744073709551615', '01-1', '-1',
     '18446744073709551616-0', '1000-', '1000-1 ', 'garbage', '']) {

@@ -110,6 +110,87 @@ static void frame_of_a_million_lines_is_made_in_no_time(void **state) {
     }
 }
 
+/* ---- the agent's words and the gateway's ---------------------------------------------------------- */
+
+static const char *const names_of_the_gateway[] = {
+    "run.start",   "run.end",       "run.retry",     "gap",
+    "session.end", "session.state", "session.",      "session.xy",
+    "server.",     "server.drain",  "auth.expiring", "auth.expired",
+    "auth.",       "auth.x.y",      "session. x",    "server.\xC3\xA9"};
+
+static void frame_of_the_agent_cannot_bear_a_name_of_the_gateway(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof(names_of_the_gateway) / sizeof(names_of_the_gateway[0]); i++) {
+        const char *name = names_of_the_gateway[i];
+        char line[128], type[64];
+        snprintf(type, sizeof(type), "upstream.%s", name);
+        snprintf(line, sizeof(line), "event: %s\ndata: x\ndata: y\n", type);
+        assert_encoded(name, TEXT_AND_LENGTH("x\ny"), line, "x\ny");
+        struct frame *frame = frame_create(FRAME_EVENT, 1, name, strlen(name), "x", 1);
+        assert_true(frame->is_renamed);
+        assert_span(frame_type(frame), type);
+        frame_unref(frame);
+    }
+}
+
+static void frame_of_the_agent_keeps_any_other_name(void **state) {
+    (void)state;
+    static const char *const names[] = {"run",         "run.",
+                                        "run.star",    "run.started",
+                                        "run.end ",    "run.retry2",
+                                        "run.ends",    "Run.end",
+                                        "ga",          "gaps",
+                                        "gap.",        "Gap",
+                                        "session",     "sessions.x",
+                                        "Session.end", "server",
+                                        "auth",        "authx",
+                                        "ping",        "tool",
+                                        "r",           "s",
+                                        "g",           "message",
+                                        "a",           "upstream.run.end",
+                                        "upstream.x",  " gap",
+                                        "author.x"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct frame *frame = frame_create(FRAME_EVENT, 1, names[i], strlen(names[i]), "x", 1);
+        assert_false(frame->is_renamed);
+        assert_span(frame_type(frame), names[i]);
+        frame_unref(frame);
+    }
+}
+
+static void frame_of_the_gateway_keeps_its_name(void **state) {
+    (void)state;
+    struct frame *frame = frame_create(FRAME_RUN_RETRY, 1, "run.retry", strlen("run.retry"), "x", 1);
+    assert_false(frame->is_renamed);
+    assert_span(frame_type(frame), "run.retry");
+    frame_unref(frame);
+}
+
+/* Whatever the names and the data are: no byte of the one may be taken for one of the other. */
+static void frame_that_was_renamed_can_be_had_as_the_agent_sent_it(void **state) {
+    (void)state;
+    static const char *const datas[] = {"", "x", "a\nb", "\n", "event: upstream.gap"};
+    for (size_t i = 0; i < sizeof(datas) / sizeof(datas[0]); i++) {
+        struct frame *frame = frame_create(FRAME_EVENT, 7, "gap", 3, datas[i], strlen(datas[i]));
+        struct frame *twin = frame_create(FRAME_EVENT, 7, "tap", 3, datas[i], strlen(datas[i]));
+        frame_stamp(frame, id);
+        frame_stamp(twin, id);
+        struct frame *sent = frame_create_as_sent(frame);
+        assert_span(frame_type(sent), "gap");
+        assert_int_equal(sent->run, 7);
+        assert_int_equal(sent->data_length, frame->data_length);
+        assert_int_equal(event_id_compare(sent->id, id), 0);
+        *(char *)(uintptr_t)frame_type(twin).bytes = 'g';
+        struct frame_span chunk = frame_chunked(twin), plain = frame_plain(sent);
+        assert_int_equal(frame_chunked(sent).length, chunk.length);
+        assert_memory_equal(frame_chunked(sent).bytes, chunk.bytes, chunk.length);
+        assert_int_equal(plain.length, frame_plain(twin).length);
+        frame_unref(sent);
+        frame_unref(twin);
+        frame_unref(frame);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frame_has_an_id_a_type_and_its_data),
@@ -119,6 +200,10 @@ int main(void) {
         cmocka_unit_test(frame_that_was_reserved_takes_as_much_data_as_was_said),
         cmocka_unit_test(frame_chunk_says_the_length_of_every_size),
         cmocka_unit_test(frame_of_a_million_lines_is_made_in_no_time),
+        cmocka_unit_test(frame_of_the_agent_cannot_bear_a_name_of_the_gateway),
+        cmocka_unit_test(frame_of_the_agent_keeps_any_other_name),
+        cmocka_unit_test(frame_of_the_gateway_keeps_its_name),
+        cmocka_unit_test(frame_that_was_renamed_can_be_had_as_the_agent_sent_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,6 +192,50 @@ static void subscriber_in_the_agents_framing_is_told_a_loss_as_an_error(void **s
     finish(task);
 }
 
+static void publish_named(struct task *task, const char *type, const char *data) {
+    struct frame *frame = frame_create(FRAME_EVENT, task->serial, type, strlen(type), data, strlen(data));
+    assert_true(task_publish(task, frame));
+}
+
+static size_t count_of(const char *text, const char *word) {
+    size_t count = 0;
+    for (; (text = strstr(text, word)) != NULL; text += strlen(word))
+        count++;
+    return count;
+}
+
+/* Nothing of the gateway's is in that stream, so nothing can be taken for it. */
+static void
+subscriber_in_the_agents_framing_gets_each_event_under_the_name_that_the_agent_gave_it(void **state) {
+    (void)state;
+    for (size_t step = 1; step < 200; step += 7) {
+        struct task *task = run();
+        struct fake_sink *agents = subscribe((struct subscriber_spec){.run = task, .agent_framing = true});
+        struct fake_sink *native = subscribe((struct subscriber_spec){.run = task});
+        agents->room = native->room = step;
+        publish_named(task, "tool", "1");
+        publish_named(task, "run.end", "2\n3");
+        publish_named(task, "gap", "4");
+        unit_complete(task);
+        bench_turn(&bench);
+        while (!agents->closed)
+            fake_sink_open(agents, step);
+        while (!native->closed)
+            fake_sink_open(native, step);
+        ASSERT_SINK_SAYS(agents, "tool run.end gap");
+        assert_int_equal(count_of(fake_sink_text(agents), "event: gap\ndata: 4\n\n"), 1);
+        assert_int_equal(count_of(fake_sink_text(agents), "event: run.end\ndata: 2\ndata: 3\n\n"), 1);
+        assert_int_equal(count_of(fake_sink_text(agents), "upstream."), 0);
+        assert_int_equal(count_of(fake_sink_text(native), "event: upstream.gap\ndata: 4\n\n"), 1);
+        assert_int_equal(count_of(fake_sink_text(native), "event: run.end\n"), 1);
+        assert_ended(agents);
+        assert_ended(native);
+        bench_release(agents);
+        bench_release(native);
+        unit_task_release(task);
+    }
+}
+
 /* ---- HTTP/1.0 ------------------------------------------------------------------------------------ */
 
 static void subscriber_of_http_1_0_gets_bare_text(void **state) {
@@ -230,6 +274,7 @@ int main(void) {
         TEST(subscriber_in_the_agents_framing_is_told_a_bad_end_as_an_error),
         TEST(subscriber_in_the_agents_framing_is_told_that_it_was_replaced),
         TEST(subscriber_in_the_agents_framing_is_told_a_loss_as_an_error),
+        TEST(subscriber_in_the_agents_framing_gets_each_event_under_the_name_that_the_agent_gave_it),
         TEST(subscriber_of_http_1_0_gets_bare_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
