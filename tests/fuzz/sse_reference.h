@@ -20,7 +20,8 @@ struct sse_reference {
     struct sse_reference_event *events;
     size_t count;
     int64_t retry_ms; /* the reconnection time as the stream set it last; -1: never */
-    size_t longest;   /* of the lines that are no comments, and of the data buffer */
+    size_t
+        longest; /* of the lines that are no comments, and of the data buffer, an unfinished line included */
     struct sse_text data, type, last_event_id; /* the standard's three buffers */
 };
 
@@ -113,6 +114,23 @@ static inline void sse_reference_line(struct sse_reference *reference, struct ss
                           (struct sse_text){line.bytes + value, line.length - value});
 }
 
+/** What a parser holds of a last line that has no end. A data line's value stands after the data before it.
+ */
+static inline void sse_reference_note_rest(struct sse_reference *reference, struct sse_text rest) {
+    static const char name[] = "data:";
+    size_t length = rest.length, skipped = strlen(name);
+    if (length == 0 || rest.bytes[0] == ':')
+        return;
+    if (length > skipped && memcmp(rest.bytes, name, skipped) == 0) {
+        skipped += rest.bytes[skipped] == ' ';
+        length += reference->data.length - skipped;
+    }
+    if (reference->longest < length)
+        reference->longest = length;
+    if (reference->longest < rest.length)
+        reference->longest = rest.length;
+}
+
 /** Reads a whole stream. "Once the end of the file is reached, any pending data must be discarded": so is a
  * last line without its end. */
 static inline void sse_reference_init(struct sse_reference *reference, const char *bytes, size_t length) {
@@ -136,9 +154,7 @@ static inline void sse_reference_init(struct sse_reference *reference, const cha
             at++;
         }
     }
-    size_t rest = stream.length - start;
-    if (rest > reference->longest && stream.bytes[start] != ':')
-        reference->longest = rest;
+    sse_reference_note_rest(reference, (struct sse_text){stream.bytes + start, stream.length - start});
     free(stream.bytes);
 }
 
