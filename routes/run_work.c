@@ -41,11 +41,19 @@ static bool is_within(struct run *run, uint64_t used, uint64_t used_max, const c
     return false;
 }
 
+/* The default type is never written. */
+static uint64_t bytes_of(const struct sse_event *event) {
+    static const char default_type[] = "message";
+    bool has_type = event->type_length != strlen(default_type) ||
+                    memcmp(event->type, default_type, event->type_length) != 0;
+    return event->data_length + (has_type ? event->type_length : 0);
+}
+
 /* Whether the event may be published. */
 static bool fits_budgets(struct run *run, const struct sse_event *event) {
     const struct routes_settings *settings = run->runner->context->settings;
     run->events++;
-    run->bytes += event->data_length;
+    run->bytes += bytes_of(event);
     return is_within(run, run->events, settings->run_events_max,
                      "The run has used up its budget of events.") &&
            is_within(run, run->bytes, settings->run_bytes_max, "The run has used up its budget of bytes.");

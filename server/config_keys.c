@@ -181,7 +181,7 @@ const struct config_key config_keys[] = {
     {RUNS, COUNT("run_events_max", routes.run_events_max, "0", 0, 1000000000), .reloadable = true,
      .meaning = "Events of one run; one that has more fails as limit. 0 is no limit."},
     {RUNS, BYTES("run_bytes_max", routes.run_bytes_max, "0", 0, 1024 * GIB), .reloadable = true,
-     .meaning = "Bytes of one run's events; one that has more fails as limit. 0 is no limit."},
+     .meaning = "Bytes of one run's events, their types included; a run that has more fails as limit. 0 disables the limit."},
     {RUNS, COUNT("run_tokens_max", routes.run_tokens_max, "0", 0, 1000000000), .reloadable = true,
      .meaning = "Tokens of one run, where the upstream tells them; one that takes more fails as limit. 0 is no limit."},
     {RUNS, COUNT("tasks_kept", limits.tasks_kept, "10000", 0, 10000000), .reloadable = true,
@@ -201,6 +201,8 @@ const struct config_key config_keys[] = {
      .meaning = "Bytes of events kept in a session; the oldest leave first."},
     {SESSIONS, BYTES("event_bytes_max", upstream.event_bytes_max, "1MiB", 256, GIB), .reloadable = true,
      .meaning = "Size of one event; a run with a larger one fails as limit. Never more than log_bytes_max."},
+    {SESSIONS, BYTES("event_type_bytes_max", upstream.event_type_bytes_max, "1KiB", 16, MIB), .reloadable = true,
+     .meaning = "Size of one event's type; a run with a longer one fails as limit."},
     {SESSIONS, MS("cleanup_interval_ms", cleanup_interval_ms, "60000", 10, DAY), .reloadable = true,
      .meaning = "How often expired sessions and old runs are looked for."},
 

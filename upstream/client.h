@@ -48,6 +48,7 @@ struct upstream_settings {
     int64_t idle_timeout_ms;       /* between events */
     int64_t keepalive_ms;          /* an idle connection older than this is not used again */
     uint64_t event_bytes_max;
+    uint64_t event_type_bytes_max;
     uint64_t connections_max; /* a worker's; an idle one above it is closed */
 
     char *apps;          /* comma-separated patterns of app names, * is any text; which runs it may get */
@@ -91,7 +92,7 @@ enum upstream_end {
     UPSTREAM_TRUNCATED, /* it broke off without the end that its framing promises */
     UPSTREAM_PROTOCOL,  /* not an event stream, or not HTTP */
     UPSTREAM_IDLE,      /* no first byte, or no next event, in time */
-    UPSTREAM_LIMIT,     /* an event over event_bytes_max */
+    UPSTREAM_LIMIT,     /* an event over event_bytes_max, or with too long a type or too many lines */
     UPSTREAM_REFUSED,   /* a call (call.h): the breaker kept it from being made */
     UPSTREAM_CROWDED,   /* a call: as many as may wait for the limiter do, or a pause of it is too long */
     UPSTREAM_INTERNAL,  /* out of memory and the like, on our side */

@@ -6,6 +6,7 @@
 #include "upstream/recording_code.h"
 
 #include "base/utf8.h"
+#include "upstream/sse_parser.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -120,12 +121,24 @@ static bool take_64(struct source *source, int64_t *ret_number) {
     return true;
 }
 
-/** Whether the parser could have made such an event: nothing in it may end a line of a frame too early. */
+static size_t count_lines(const char *data, size_t length) {
+    size_t lines = 1;
+    const char *end = data + length, *at = data;
+    while (at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+        lines++;
+        at++;
+    }
+    return lines;
+}
+
+/** Whether the parser could have made such an event: nothing in it may end a line of a frame too early, or
+ * make a frame far larger than its data. */
 static bool is_event(const struct sse_event *event) {
     return event->type_length > 0 && memchr(event->type, '\n', event->type_length) == NULL &&
            memchr(event->type, '\r', event->type_length) == NULL &&
            memchr(event->data, '\r', event->data_length) == NULL &&
-           utf8_is_valid(event->type, event->type_length) && utf8_is_valid(event->data, event->data_length);
+           utf8_is_valid(event->type, event->type_length) && utf8_is_valid(event->data, event->data_length) &&
+           sse_lines_are_in_proportion(count_lines(event->data, event->data_length), event->data_length);
 }
 
 static int take_event(struct source *source, int64_t *last_ms, struct recording *recording) {

@@ -29,6 +29,7 @@ struct sse_parser {
     void *context;
     struct buffer line;          /* the line whose end has not been seen yet */
     struct buffer data;          /* the data buffer: each line with an LF behind it */
+    size_t data_lines;           /* in it */
     struct buffer type;          /* the event type buffer */
     struct buffer last_event_id; /* the last event ID buffer */
     int64_t retry_ms;
@@ -48,7 +49,7 @@ struct feed {
     const char *cr;
 };
 
-struct sse_parser *sse_parser_create(size_t event_bytes_max,
+struct sse_parser *sse_parser_create(size_t event_bytes_max, size_t type_bytes_max,
                                      int (*on_event)(void *context, const struct sse_event *event),
                                      void *context) {
     struct sse_parser *parser = malloc(sizeof *parser);
@@ -57,7 +58,7 @@ struct sse_parser *sse_parser_create(size_t event_bytes_max,
     *parser = (struct sse_parser){.on_event = on_event, .context = context, .retry_ms = -1};
     buffer_init(&parser->line, event_bytes_max + FIELD_NAME_ROOM);
     buffer_init(&parser->data, event_bytes_max + 1); /* with the LF that dispatching takes away */
-    buffer_init(&parser->type, event_bytes_max);
+    buffer_init(&parser->type, type_bytes_max);
     buffer_init(&parser->last_event_id, event_bytes_max);
     return parser;
 }
@@ -115,8 +116,11 @@ static int dispatch(struct sse_parser *parser) {
             .last_event_id = has_id ? parser->last_event_id.bytes : "",
             .last_event_id_length = parser->last_event_id.length,
         };
-        result = parser->on_event(parser->context, &event);
+        result = sse_lines_are_in_proportion(parser->data_lines, event.data_length)
+                     ? parser->on_event(parser->context, &event)
+                     : -E2BIG;
     }
+    parser->data_lines = 0;
     clear_and_shrink(&parser->data);
     clear_and_shrink(&parser->type);
     return result;
@@ -127,11 +131,20 @@ static int replace_value(struct buffer *buffer, const char *value, size_t length
     return append_value(buffer, value, length);
 }
 
+/** Ends a line of the data. */
+static int end_data_line(struct sse_parser *parser) {
+    parser->data_lines++;
+    return buffer_append(&parser->data, "\n", 1) ? 0 : append_error(&parser->data, 1);
+}
+
 static int append_data(struct sse_parser *parser, const char *value, size_t length) {
     int result = append_value(&parser->data, value, length);
-    if (result != 0)
-        return result;
-    return buffer_append(&parser->data, "\n", 1) ? 0 : append_error(&parser->data, 1);
+    return result == 0 ? end_data_line(parser) : result;
+}
+
+static int set_type(struct sse_parser *parser, const char *value, size_t length) {
+    int result = replace_value(&parser->type, value, length);
+    return result == -EMSGSIZE ? -ENAMETOOLONG : result;
 }
 
 static void set_retry(struct sse_parser *parser, const char *value, size_t length) {
@@ -157,7 +170,7 @@ static int process_field(struct sse_parser *parser, const char *name, size_t nam
     if (name_is(name, name_length, "data"))
         return append_data(parser, value, length);
     if (name_is(name, name_length, "event"))
-        return replace_value(&parser->type, value, length);
+        return set_type(parser, value, length);
     if (name_is(name, name_length, "id") && memchr(value, '\0', length) == NULL)
         return replace_value(&parser->last_event_id, value, length);
     if (name_is(name, name_length, "retry"))
@@ -191,7 +204,7 @@ static int finish_data(struct sse_parser *parser) {
     size_t length = data->length - parser->value_start;
     parser->in_data = false;
     if (utf8_is_valid(data->bytes + parser->value_start, length))
-        return append_raw(data, "\n", 1);
+        return end_data_line(parser);
     struct buffer raw;
     buffer_init(&raw, length);
     int result = append_raw(&raw, data->bytes + parser->value_start, length);

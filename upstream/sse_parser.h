@@ -14,6 +14,7 @@
 
 #include "base/attributes.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,18 +29,29 @@ struct sse_event {
     size_t last_event_id_length;
 };
 
+/** Whoever writes an event repeats "data: " for each line of its data: six bytes more than what parts two
+ * lines. A million empty lines, 1 MB of data, would be written as 7 MB. So the lines of an event may cost
+ * three times its data, and what is written is at most four times the data and these bytes. */
+#define SSE_LINES_BYTES_FREE 4096
+
+static inline bool sse_lines_are_in_proportion(size_t lines, size_t data_length) {
+    return 6 * lines <= SSE_LINES_BYTES_FREE + 3 * data_length;
+}
+
 struct sse_parser;
 
 /** `on_event` returns 0 to go on; anything else stops the feed, which returns it. `event_bytes_max` bounds
- *  the data of one event and the length of one line. NULL: out of memory. */
-struct sse_parser *sse_parser_create(size_t event_bytes_max,
+ *  the data of one event and the length of one line, `type_bytes_max` an event's type. NULL: out of memory.
+ */
+struct sse_parser *sse_parser_create(size_t event_bytes_max, size_t type_bytes_max,
                                      int (*on_event)(void *context, const struct sse_event *event),
                                      void *context) MUST_CHECK;
 
 void sse_parser_destroy(struct sse_parser *parser);
 
 /** Parses the next bytes and calls on_event() for each event that they complete. 0; -EMSGSIZE: an event or a
- *  line over the limit; -ENOMEM; or what on_event() returned. After anything but 0 the parser may only be
+ *  line over the limit; -ENAMETOOLONG: a type over its limit; -E2BIG: an event with too many lines for its
+ *  data; -ENOMEM; or what on_event() returned. After anything but 0 the parser may only be
  *  destroyed. One thread at a time. */
 int sse_parser_feed(struct sse_parser *parser, const char *bytes, size_t length) MUST_CHECK;
 

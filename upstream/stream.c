@@ -166,6 +166,11 @@ static enum transfer_taken parse(struct upstream_stream *stream, const char *byt
     int result = sse_parser_feed(stream->parser, bytes, length);
     if (result == -EMSGSIZE)
         set_fault(stream, UPSTREAM_LIMIT, "An event of the upstream is larger than the limit.");
+    else if (result == -ENAMETOOLONG)
+        set_fault(stream, UPSTREAM_LIMIT,
+                  "The type of an event of the upstream is longer than event_type_bytes_max.");
+    else if (result == -E2BIG)
+        set_fault(stream, UPSTREAM_LIMIT, "An event of the upstream has too many lines for its data.");
     else if (result == -ENOMEM)
         set_fault(stream, UPSTREAM_INTERNAL, "Memory ran out.");
     return result < 0 ? TRANSFER_ABORT : TRANSFER_TAKEN;
@@ -315,7 +320,8 @@ static bool add_headers(struct upstream_stream *stream, const char *authorizatio
 
 static bool stream_begin(struct upstream_stream *stream, const struct upstream_settings *settings) {
     bool create = stream->run.session_url != NULL && !stream->run.session_exists;
-    stream->parser = sse_parser_create((size_t)settings->event_bytes_max, on_event, stream);
+    stream->parser = sse_parser_create((size_t)settings->event_bytes_max,
+                                       (size_t)settings->event_type_bytes_max, on_event, stream);
     return stream->parser != NULL && add_headers(stream, settings->authorization) &&
            send_request(stream, create ? STREAM_CREATE : STREAM_RUN);
 }

@@ -86,7 +86,7 @@ static int on_event(void *context, const struct sse_event *event) {
 }
 
 static void pass_parser(struct stream *stream) {
-    struct sse_parser *parser = sse_parser_create(EVENT_BYTES_MAX, on_event, stream);
+    struct sse_parser *parser = sse_parser_create(EVENT_BYTES_MAX, EVENT_BYTES_MAX, on_event, stream);
     if (parser == NULL)
         die("out of memory");
     stream->events_seen = 0;

@@ -41,7 +41,7 @@ static __attribute__((noinline)) void perf_parse(struct sse_parser *parser) {
 }
 
 int main(void) {
-    struct sse_parser *parser = sse_parser_create(1 << 20, on_event, NULL);
+    struct sse_parser *parser = sse_parser_create(1 << 20, 1 << 20, on_event, NULL);
     if (parser == NULL)
         errx(1, "out of memory");
     fill();

@@ -9,6 +9,8 @@
 
 #include "base/utf8.h"
 
+#include <errno.h>
+
 static const struct adapter *const adapters[] = {&adapter_adk, &adapter_sse, &adapter_openai};
 
 #define ROOM_MAX (1 << 20)
@@ -139,13 +141,15 @@ static unsigned read_stream(const struct adapter *adapter, struct fuzz_cuts cuts
     buffer_init(&run.text, room);
     sse_text_set(&run.settled, "", 0);
     sse_text_set(&run.pieces, "", 0);
-    struct sse_parser *parser = sse_parser_create(ROOM_MAX, on_event, &run);
+    struct sse_parser *parser = sse_parser_create(ROOM_MAX, ROOM_MAX, on_event, &run);
     REQUIRE(parser != NULL);
-    for (size_t at = 0; at < stream->length;) {
+    int result = 0;
+    for (size_t at = 0; at < stream->length && result == 0;) {
         size_t count = fuzz_next_cut(&cuts, stream->length - at);
-        REQUIRE(sse_parser_feed(parser, (const char *)stream->bytes + at, count) == 0);
+        result = sse_parser_feed(parser, (const char *)stream->bytes + at, count);
         at += count;
     }
+    REQUIRE(result == 0 || result == -E2BIG);
     sse_parser_destroy(parser);
     buffer_finish(&run.text);
     free(run.settled.bytes);

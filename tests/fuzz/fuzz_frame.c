@@ -8,6 +8,7 @@
 #include "upstream/sse_parser.h"
 
 #define FRAMES_MAX 8
+#define FRAME_FIELDS_MAX 128 /* the chunk's line, the id, and the names of the other fields */
 
 /* One event to be encoded; the type without line ends, and all of it valid UTF-8: so it comes from a parser.
  */
@@ -58,6 +59,21 @@ static void set_delivered(struct original *original) {
     }
 }
 
+static void replace_line_ends(struct utf8_reference *text) {
+    for (size_t i = 0; i < text->length; i++) {
+        if (text->bytes[i] == '\n' || text->bytes[i] == '\r')
+            text->bytes[i] = '.';
+    }
+}
+
+static size_t count_line_ends(const struct utf8_reference *text) {
+    size_t count = 0;
+    for (size_t i = 0; i < text->length; i++)
+        count += text->bytes[i] == '\n' || text->bytes[i] == '\r';
+    return count;
+}
+
+/* The parser refuses an event of too many lines, so none is made of one. */
 static struct original take_original(struct fuzz_input *input) {
     struct original original = {0};
     uint64_t ms = fuzz_take_pair(input), n = fuzz_take_pair(input);
@@ -65,10 +81,9 @@ static struct original take_original(struct fuzz_input *input) {
     size_t type_length = fuzz_take_byte(input), data_length = fuzz_take_pair(input);
     original.type = take_valid(input, type_length);
     original.data = take_valid(input, data_length);
-    for (size_t i = 0; i < original.type.length; i++) {
-        if (original.type.bytes[i] == '\n' || original.type.bytes[i] == '\r')
-            original.type.bytes[i] = '.';
-    }
+    replace_line_ends(&original.type);
+    if (!sse_lines_are_in_proportion(count_line_ends(&original.data) + 1, original.data.length / 2))
+        replace_line_ends(&original.data);
     set_delivered(&original);
     return original;
 }
@@ -112,6 +127,8 @@ static void check_chunk(const struct frame *frame) {
     REQUIRE(memcmp(chunk.bytes + length, plain.bytes, plain.length) == 0);
     REQUIRE(memcmp(chunk.bytes + length + plain.length, "\r\n", 2) == 0);
     REQUIRE(frame_memory(frame) >= chunk.length);
+    size_t lines_max = SSE_LINES_BYTES_FREE + 4 * (size_t)frame->data_length;
+    REQUIRE(chunk.length <= lines_max + frame->type_length + FRAME_FIELDS_MAX);
 }
 
 static void check_accessors(const struct frame *frame, const struct original *original) {
@@ -194,7 +211,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct fuzz_input input = {data, size};
     struct original originals[FRAMES_MAX];
     struct reading reading = {.originals = originals};
-    struct sse_parser *parser = sse_parser_create(1 << 20, on_event, &reading);
+    struct sse_parser *parser = sse_parser_create(1 << 20, 1 << 20, on_event, &reading);
     REQUIRE(parser != NULL);
     while (input.length > 0 && reading.count < FRAMES_MAX) {
         struct fuzz_cuts cuts = fuzz_take_cuts(&input);

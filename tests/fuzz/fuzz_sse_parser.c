@@ -14,7 +14,7 @@ struct comparison {
     const struct sse_reference *expected;
     size_t seen;
     size_t stop_at; /* the event at which the parser is told to stop; 0: none */
-    size_t limit;
+    size_t limit, type_limit;
 };
 
 static bool same(const char *bytes, size_t length, const struct sse_text *expected) {
@@ -30,6 +30,7 @@ static int on_event(void *context, const struct sse_event *event) {
     REQUIRE(same(event->data, event->data_length, &expected->data));
     REQUIRE(same(event->last_event_id, event->last_event_id_length, &expected->last_event_id));
     REQUIRE(event->data_length <= comparison->limit);
+    REQUIRE(event->type_length <= comparison->type_limit || event->type_length == strlen("message"));
     return comparison->seen == comparison->stop_at ? STOPPED : 0;
 }
 
@@ -53,9 +54,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *stream = (const char *)input.bytes;
     struct sse_reference expected;
     sse_reference_init(&expected, stream, input.length);
-    struct comparison comparison = {
-        .expected = &expected, .stop_at = stop_at, .limit = limit == 0 ? 1 << 20 : limit};
-    struct sse_parser *parser = sse_parser_create(comparison.limit, on_event, &comparison);
+    struct comparison comparison = {.expected = &expected,
+                                    .stop_at = stop_at,
+                                    .limit = limit == 0 ? 1 << 20 : limit,
+                                    .type_limit = limit == 0 ? 1 << 20 : limit / 2};
+    struct sse_parser *parser =
+        sse_parser_create(comparison.limit, comparison.type_limit, on_event, &comparison);
     REQUIRE(parser != NULL);
     int result = feed_all(parser, cuts, stream, input.length);
 
@@ -63,8 +67,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         REQUIRE(comparison.seen == stop_at);
     else if (result == -EMSGSIZE)
         REQUIRE(expected.longest > comparison.limit);
+    else if (result == -ENAMETOOLONG)
+        REQUIRE(expected.longest_type > comparison.type_limit);
+    else if (result == -E2BIG)
+        REQUIRE(expected.lines_too_many > 0);
     else
-        REQUIRE(result == 0 && comparison.seen == expected.count &&
+        REQUIRE(result == 0 && comparison.seen == expected.count && expected.lines_too_many == 0 &&
+                expected.longest_type <= comparison.type_limit &&
                 sse_parser_retry_ms(parser) == expected.retry_ms);
     sse_parser_destroy(parser);
     sse_reference_finish(&expected);

@@ -46,6 +46,7 @@ for (const stream of streams) {
 seed('sse_parser', [0, 0, 0, 0], 'retry: 9223372036854775808\nretry:10\r\nid: a\0b\nid\ndata\n\n');
 // The last data line has no end, and is over the limit together with the lines before it.
 seed('sse_parser', [0, 0, 40, 0], `data: ${'x'.repeat(30)}\ndata: ${'y'.repeat(20)}`);
+seed('sse_parser', [0, 0, 0, 0], `${'data\n'.repeat(1500)}\n`);
 seed('utf8', [0, 9], [0x61, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x98, 0x80, 0xed, 0xa0, 0x80, 0xf0, 0x80, 0xff, 0xe2]);
 seed('frame', [0, 0, 0, 1, 0, 1, 0, 0, 6], 'a\r\nb\rc', [0, 0, 0, 1, 0, 2, 4, 0, 2], 'type\r\n');
 for (const type of ['run.start', 'run.end', 'run.retry', 'gap', 'session.end', 'server.', 'auth.x', 'run.endx', 'gap\0'])

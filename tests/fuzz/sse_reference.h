@@ -22,6 +22,9 @@ struct sse_reference {
     int64_t retry_ms; /* the reconnection time as the stream set it last; -1: never */
     size_t
         longest; /* of the lines that are no comments, and of the data buffer, an unfinished line included */
+    size_t longest_type;
+    size_t lines_too_many;                     /* events whose lines are out of proportion */
+    size_t lines;                              /* in the data buffer */
     struct sse_text data, type, last_event_id; /* the standard's three buffers */
 };
 
@@ -40,6 +43,9 @@ static inline void sse_text_set(struct sse_text *text, const char *bytes, size_t
 
 /** "Dispatch the event". */
 static inline void sse_reference_dispatch(struct sse_reference *reference) {
+    size_t written = 6 * reference->lines, data = reference->data.length > 0 ? reference->data.length - 1 : 0;
+    reference->lines_too_many += written > 4096 + 3 * data;
+    reference->lines = 0;
     if (reference->data.length == 0) {
         sse_text_set(&reference->type, "", 0);
         return;
@@ -81,11 +87,14 @@ static inline void sse_reference_process(struct sse_reference *reference, struct
         return;
     if (strcmp(field.bytes, "event") == 0) {
         sse_text_set(&reference->type, value.bytes, value.length);
+        if (reference->longest_type < value.length)
+            reference->longest_type = value.length;
     } else if (strcmp(field.bytes, "data") == 0) {
         sse_text_append(&reference->data, value.bytes, value.length);
         if (reference->longest < reference->data.length)
             reference->longest = reference->data.length;
         sse_text_append(&reference->data, "\n", 1);
+        reference->lines++;
     } else if (strcmp(field.bytes, "id") == 0) {
         if (strnlen(value.bytes, value.length) == value.length)
             sse_text_set(&reference->last_event_id, value.bytes, value.length);

@@ -168,13 +168,15 @@ test('a reload of queue_timeout_ms reaches runs that wait already', async (t) =>
 test('a run that reaches its budget of events or bytes fails as limit, told in-band', async (t) => {
   const {sluice, upstream} = await start(t, {run_events_max: 3, run_bytes_max: 4096}, async (exchange) => {
     await exchange.head();
-    for (let i = 0; i < 20 && exchange.open; i++) await exchange.chunk(adkFrame(asked(exchange) === 'large' ? 'x'.repeat(1500) : `${i}`));
+    const type = asked(exchange) === 'typed' ? `event: ${'t'.repeat(1024)}\n` : '';
+    const size = {large: 1500, typed: 700}[asked(exchange)] ?? 1;
+    for (let i = 0; i < 20 && exchange.open; i++) await exchange.chunk(type + adkFrame('x'.repeat(size)));
     await exchange.gone;
   });
-  for (const [text, whole] of [['many', 3], ['large', 2]]) {
+  for (const [text, whole] of [['many', 3], ['large', 2], ['typed', 2]]) {
     const client = await sluice.runStream(sessionPath(), text);
     assert.equal(await client.ended(), 'last-chunk');
-    assert.equal(client.data.length, whole);
+    assert.equal(client.events.filter(({type}) => !type.startsWith('run.')).length, whole);
     const end = client.json('run.end');
     assert.deepEqual([end.status, end.reason, end.events], ['failed', 'limit', whole]);
     assert.match(end.message, text === 'many' ? /budget of events/ : /budget of bytes/);

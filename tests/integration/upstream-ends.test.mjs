@@ -208,6 +208,26 @@ test('an event over the limit is limit, and what came before it is told', async 
   }, {events: 0});
 });
 
+test('an event of empty lines is limit, for it would be sent as seven times its data', async () => {
+  const {end} = await failed('limit', async (exchange) => {
+    await exchange.head();
+    await frames(exchange, 1);
+    await exchange.chunk(`${'data\n'.repeat(40000)}\n`);
+    await exchange.lastChunk();
+  }, {events: 1});
+  assert.match(end.message, /too many lines/);
+});
+
+test('a type over event_type_bytes_max is limit', async () => {
+  const {end} = await failed('limit', async (exchange) => {
+    await exchange.head();
+    await frames(exchange, 1);
+    await exchange.chunk(`event: ${'t'.repeat(1025)}\ndata: x\n\n`);
+    await exchange.lastChunk();
+  }, {events: 1});
+  assert.match(end.message, /event_type_bytes_max/);
+});
+
 test('an event just below the limit is passed on', () => completed((exchange) => exchange.stream(`data: ${'x'.repeat(49000)}\n\n`), {events: 1}));
 
 test('timeout_ms ends the run as timeout, however lively it is', async () => {

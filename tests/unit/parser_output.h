@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #define EVENT_BYTES_MAX (1 << 20)
+#define TYPE_BYTES_MAX 1024
 #define TEXT_BYTES_MAX (64 << 20)
 
 /* cJSON's strings end at a NUL, so in what is compared a NUL is written as this private character. */
@@ -48,7 +49,7 @@ static inline int on_event(void *context, const struct sse_event *event) {
 static inline struct sse_parser *parser_begin(struct output *output, size_t event_bytes_max) {
     *output = (struct output){0};
     buffer_init(&output->text, TEXT_BYTES_MAX);
-    struct sse_parser *parser = sse_parser_create(event_bytes_max, on_event, output);
+    struct sse_parser *parser = sse_parser_create(event_bytes_max, TYPE_BYTES_MAX, on_event, output);
     assert_non_null(parser);
     return parser;
 }

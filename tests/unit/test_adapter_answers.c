@@ -39,7 +39,7 @@ static int count_event(void *context, const struct sse_event *event) {
 /** What the recorded stream, without its HTTP head if it has one, tells of. */
 static struct counting count_recorded(const struct adapter *adapter, const char *name) {
     struct counting counting = {.adapter = adapter};
-    struct sse_parser *parser = sse_parser_create(1 << 20, count_event, &counting);
+    struct sse_parser *parser = sse_parser_create(1 << 20, 1 << 20, count_event, &counting);
     const char *directory = getenv("SLUICE_TESTS_DIR");
     char path[1024], piece[4096];
     snprintf(path, sizeof path, "%s/data/%s", directory != NULL ? directory : TESTS_DIR, name);

@@ -34,6 +34,7 @@ static void begin(size_t count) {
             .apps = (char *)(uintptr_t) "*",
             .weight = 1,
             .event_bytes_max = 1 << 20,
+            .event_type_bytes_max = 1024,
             .health_path = (char *)(uintptr_t) "/health",
             .breaker = {.failure_percent = 50,
                         .calls_min = 2,

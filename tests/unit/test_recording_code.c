@@ -188,6 +188,17 @@ static void an_event_that_no_stream_could_have_brought_is_none(void **state) {
     assert_int_equal(decode_event(TEXT_AND_LENGTH("t"), TEXT_AND_LENGTH("a"), INT64_MAX), -EBADMSG);
 }
 
+static void an_event_that_is_mostly_line_ends_is_none(void **state) {
+    (void)state;
+    char lines[10000];
+    memset(lines, '\n', sizeof(lines));
+    assert_int_equal(decode_event(TEXT_AND_LENGTH("t"), lines, sizeof(lines), 0), -EBADMSG);
+    assert_int_equal(decode_event(TEXT_AND_LENGTH("t"), lines, 600, 0), 0);
+    for (size_t i = 0; i < sizeof(lines); i += 2)
+        lines[i] = 'x';
+    assert_int_equal(decode_event(TEXT_AND_LENGTH("t"), lines, sizeof(lines), 0), 0);
+}
+
 static void too_much_of_it_is_refused(void **state) {
     (void)state;
     char *large = malloc(BYTES_MAX);
@@ -207,6 +218,7 @@ int main(void) {
         cmocka_unit_test(any_byte_may_be_wrong),
         cmocka_unit_test(garbage_is_none),
         cmocka_unit_test(an_event_that_no_stream_could_have_brought_is_none),
+        cmocka_unit_test(an_event_that_is_mostly_line_ends_is_none),
         cmocka_unit_test(too_much_of_it_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,7 +125,7 @@ static void sse_parser_refuses_a_line_that_does_not_end(void **state) {
     check_limit(5000, "unknown: ", 6000, "", -EMSGSIZE);
     check_limit(5000, "", 6000, "\ndata:y\n\n", -EMSGSIZE);
     check_limit(5000, "id:", 5001, "\ndata:y\n\n", -EMSGSIZE);
-    check_limit(5000, "event:", 5001, "\ndata:y\n\n", -EMSGSIZE);
+    check_limit(5000, "event:", 6000, "\ndata:y\n\n", -EMSGSIZE);
 }
 
 static void sse_parser_refuses_an_event_of_endless_lines(void **state) {
@@ -138,6 +138,52 @@ static void sse_parser_refuses_an_event_of_endless_lines(void **state) {
         result = feed(parser, "data\n", 5);
     assert_int_equal(result, 0); /* 1000 line feeds between 1001 empty lines */
     assert_int_equal(feed(parser, "data\n", 5), -EMSGSIZE);
+    parser_end(parser, &output);
+}
+
+static void sse_parser_bounds_the_type_by_itself(void **state) {
+    (void)state;
+    check_limit(5000, "event:", TYPE_BYTES_MAX, "\ndata:y\n\n", 0);
+    check_limit(5000, "event:", TYPE_BYTES_MAX + 1, "\ndata:y\n\n", -ENAMETOOLONG);
+    check_limit(5000, "event:y\nevent: ", TYPE_BYTES_MAX + 1, "\nevent:z\ndata:y\n\n", -ENAMETOOLONG);
+}
+
+/* Feeds `count` data lines of `length` bytes each, and the blank line; returns what came of it. */
+static int feed_lines(size_t count, size_t length) {
+    struct output output;
+    struct buffer text;
+    struct sse_parser *parser = parser_begin(&output, EVENT_BYTES_MAX);
+    buffer_init(&text, TEXT_BYTES_MAX);
+    for (size_t i = 0; i < count; i++)
+        assert_true(buffer_append_text(&text, "data: ") && buffer_append(&text, "xxxxxxxx", length) &&
+                    buffer_append_text(&text, "\n"));
+    assert_true(buffer_append_text(&text, "\n"));
+    int result = feed(parser, text.bytes, text.length);
+    assert_int_equal(output.count, result == 0 ? 1 : 0);
+    buffer_finish(&text);
+    parser_end(parser, &output);
+    return result;
+}
+
+static void sse_parser_refuses_an_event_that_is_mostly_line_ends(void **state) {
+    (void)state;
+    assert_int_equal(feed_lines(1000000, 0), -E2BIG);
+    assert_int_equal(feed_lines(10000, 0), -E2BIG);
+    assert_int_equal(feed_lines(1000, 0), 0); /* 6 KB more than its data: that is left to it */
+    assert_int_equal(feed_lines(500000, 1), 0);
+    assert_int_equal(feed_lines(1, 0), 0);
+}
+
+static void sse_parser_counts_the_lines_of_each_event_anew(void **state) {
+    (void)state;
+    struct output output;
+    struct sse_parser *parser = parser_begin(&output, EVENT_BYTES_MAX);
+    for (size_t event = 0; event < 20; event++) {
+        for (size_t line = 0; line < 500; line++)
+            assert_int_equal(feed(parser, "data\n", 5), 0);
+        assert_int_equal(feed(parser, "\n", 1), 0);
+    }
+    assert_int_equal(output.count, 20);
     parser_end(parser, &output);
 }
 
@@ -172,6 +218,9 @@ int main(void) {
         cmocka_unit_test(sse_parser_counts_replaced_bytes),
         cmocka_unit_test(sse_parser_refuses_a_line_that_does_not_end),
         cmocka_unit_test(sse_parser_refuses_an_event_of_endless_lines),
+        cmocka_unit_test(sse_parser_bounds_the_type_by_itself),
+        cmocka_unit_test(sse_parser_refuses_an_event_that_is_mostly_line_ends),
+        cmocka_unit_test(sse_parser_counts_the_lines_of_each_event_anew),
         cmocka_unit_test(sse_parser_skips_a_comment_far_over_the_limit),
         cmocka_unit_test(sse_parser_reads_lines_of_many_megabytes),
     };

@@ -110,7 +110,7 @@ static void check_stream(const cJSON *entry, size_t piece) {
     snprintf(name, sizeof name, "provider-streams/%s", entry->string);
     char *bytes = read_data(name, &length);
     cJSON *types = cJSON_CreateObject();
-    struct sse_parser *parser = sse_parser_create(EVENT_BYTES_MAX, count_type, types);
+    struct sse_parser *parser = sse_parser_create(EVENT_BYTES_MAX, EVENT_BYTES_MAX, count_type, types);
     assert_non_null(parser);
     for (size_t at = 0; at < length; at += piece)
         assert_int_equal(feed(parser, bytes + at, length - at < piece ? length - at : piece), 0);

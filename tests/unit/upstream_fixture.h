@@ -50,6 +50,7 @@ static inline void fixture_begin(struct fixture *fixture,
         .idle_timeout_ms = 5000,
         .keepalive_ms = 4000,
         .event_bytes_max = 1 << 20,
+        .event_type_bytes_max = 1024,
         .connections_max = 4,
     };
     assert_int_equal(uv_loop_init(&fixture->loop), 0);
