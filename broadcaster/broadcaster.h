@@ -127,6 +127,12 @@ uint64_t broadcaster_ended_count(struct broadcaster *broadcaster, enum task_stat
 
 /* ---- for the rest of this room ------------------------------------------------------------------- */
 
+struct session_table;
+struct session_table *broadcaster_sessions(struct broadcaster *broadcaster);
+
+/** From now on no session is opened and no run is accepted. */
+void broadcaster_shut(struct broadcaster *broadcaster);
+
 /** Counts kept without a lock. */
 struct broadcaster_counts {
     _Atomic uint64_t subscribers;
