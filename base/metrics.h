@@ -35,6 +35,8 @@
     X(SESSIONS_OPENED, "sluice_sessions_opened_total", "Sessions that were opened")                          \
     X(SESSIONS_REFUSED, "sluice_sessions_refused_total", "Sessions refused by the limit")                    \
     X(SESSIONS_EXPIRED, "sluice_sessions_expired_total", "Sessions ended because nobody used them")          \
+    X(SESSIONS_EVICTED, "sluice_sessions_evicted_total",                                                     \
+      "Sessions without a run or a subscriber that ended to make room for others")                           \
     X(CONNECTIONS_REFUSED, "sluice_connections_refused_total", "Connections closed by the limit")            \
     X(CONNECTIONS_OF_ADDRESS_REFUSED, "sluice_connections_of_address_refused_total",                         \
       "Connections refused because their address had as many as it may")                                     \

@@ -12,10 +12,14 @@
  */
 #define SUBSCRIBER_MEMORY 1200
 
+/* How often somebody else may be faster, or the place that was made be taken, before a session is refused. */
+#define OPEN_ATTEMPTS_MAX 32
+
 struct broadcaster {
     struct broadcaster_limits limits;
     struct broadcaster_counts counts;
     struct session_table *sessions;
+    struct idle_sessions idle;
     struct task_table *tasks;
     struct scheduler *scheduler;
     atomic_bool draining;
@@ -37,6 +41,7 @@ static void copy_limits(struct broadcaster_limits *to, const struct broadcaster_
     atomic_init(&to->idempotency_keys_per_session_max, from->idempotency_keys_per_session_max);
     atomic_init(&to->idempotency_ttl_ms, from->idempotency_ttl_ms);
     atomic_init(&to->session_ttl_ms, from->session_ttl_ms);
+    atomic_init(&to->session_empty_ttl_ms, from->session_empty_ttl_ms);
     atomic_init(&to->queue_timeout_ms, from->queue_timeout_ms);
     atomic_init(&to->queue_aging_ms, from->queue_aging_ms);
 }
@@ -55,6 +60,7 @@ struct broadcaster *broadcaster_create(const struct broadcaster_limits *limits) 
         free(broadcaster);
         return NULL;
     }
+    idle_sessions_init(&broadcaster->idle);
     copy_limits(&broadcaster->limits, limits);
     return broadcaster;
 }
@@ -77,6 +83,7 @@ void broadcaster_destroy(struct broadcaster *broadcaster) {
     broadcaster_for_each_session(broadcaster, close_visited, NULL);
     task_table_destroy(broadcaster->tasks);
     session_table_destroy(broadcaster->sessions);
+    idle_sessions_finish(&broadcaster->idle);
     scheduler_destroy(broadcaster->scheduler);
     free(broadcaster);
 }
@@ -101,6 +108,10 @@ struct session_table *broadcaster_sessions(struct broadcaster *broadcaster) {
     return broadcaster->sessions;
 }
 
+struct idle_sessions *broadcaster_idle_sessions(struct broadcaster *broadcaster) {
+    return &broadcaster->idle;
+}
+
 bool broadcaster_is_draining(const struct broadcaster *broadcaster) {
     return atomic_load(&broadcaster->draining);
 }
@@ -111,29 +122,52 @@ struct session *broadcaster_find_session(struct broadcaster *broadcaster, const 
     return session_table_find(broadcaster->sessions, key);
 }
 
-int broadcaster_open_session(struct broadcaster *broadcaster, const char *key, struct session **ret_session) {
-    for (;;) {
-        struct session *session = broadcaster_find_session(broadcaster, key);
-        if (session != NULL) {
-            *ret_session = session;
-            return 0;
-        }
-        session = session_create(broadcaster, key);
-        if (session == NULL)
-            return -ENOMEM;
-        int result = session_table_insert(broadcaster->sessions, session,
-                                          atomic_load(&broadcaster->limits.sessions_max));
-        if (result == 0) {
-            metrics_add(METRIC_SESSIONS_OPENED, 1);
-            *ret_session = session;
-            return 0;
-        }
+/* A new session in the table. 0 and a reference; what session_table_insert() says. */
+static int add_session(struct broadcaster *broadcaster, const char *key, struct session **ret_session) {
+    struct session *session = session_create(broadcaster, key);
+    if (session == NULL)
+        return -ENOMEM;
+    int result =
+        session_table_insert(broadcaster->sessions, session, atomic_load(&broadcaster->limits.sessions_max));
+    if (result < 0) {
         session_unref(session);
-        if (result != -EEXIST) {
-            metrics_add(METRIC_SESSIONS_REFUSED, 1);
-            return result;
-        } /* else somebody else has just opened it: find that one */
+        return result;
     }
+    metrics_add(METRIC_SESSIONS_OPENED, 1);
+    *ret_session = session;
+    return 0;
+}
+
+/* Notes that the session is used, if it is open still. */
+static bool use_session(struct session *session) {
+    lock_acquire(&session->lock);
+    bool is_open = !atomic_load(&session->closed);
+    if (is_open) {
+        session_touch_locked(session);
+        session_settle_locked(session);
+    }
+    lock_release(&session->lock);
+    return is_open;
+}
+
+int broadcaster_open_session(struct broadcaster *broadcaster, const char *key, struct session **ret_session) {
+    int result = -ENOSPC;
+    for (int attempt = 0; attempt < OPEN_ATTEMPTS_MAX; attempt++) {
+        struct session *session = broadcaster_find_session(broadcaster, key);
+        result = session != NULL ? 0 : add_session(broadcaster, key, &session);
+        if (result == 0 && use_session(session)) {
+            *ret_session = session;
+            return 0;
+        }
+        if (result == 0)
+            session_unref(session); /* it was closed in between */
+        else if (result == -ENOSPC && !broadcaster_make_room(broadcaster))
+            break;
+        else if (result != -ENOSPC && result != -EEXIST)
+            break;
+    }
+    metrics_add(METRIC_SESSIONS_REFUSED, 1);
+    return result == -ESHUTDOWN || result == -ENOMEM ? result : -ENOSPC;
 }
 
 void broadcaster_for_each_session(struct broadcaster *broadcaster,
@@ -163,6 +197,7 @@ size_t broadcaster_history(struct session *session, struct frame **frames, size_
     size_t found = 0;
     lock_acquire(&session->lock);
     session_touch_locked(session);
+    session_settle_locked(session);
     const struct event_log *log = &session->log;
     uint64_t retained = log->next_sequence - log->first_sequence;
     uint64_t from = retained > count ? log->next_sequence - count : log->first_sequence;

@@ -26,9 +26,10 @@ struct broadcaster_limits {
     _Atomic uint64_t tasks_kept;
     _Atomic uint64_t idempotency_keys_per_session_max;
     _Atomic int64_t idempotency_ttl_ms;
-    _Atomic int64_t session_ttl_ms;
-    _Atomic int64_t queue_timeout_ms; /* 0: runs wait for as long as it takes */
-    _Atomic int64_t queue_aging_ms;   /* waiting this long counts as one step of priority */
+    _Atomic int64_t session_ttl_ms;       /* of a session that had a run */
+    _Atomic int64_t session_empty_ttl_ms; /* of one that never had one, if it is shorter */
+    _Atomic int64_t queue_timeout_ms;     /* 0: runs wait for as long as it takes */
+    _Atomic int64_t queue_aging_ms;       /* waiting this long counts as one step of priority */
 };
 
 struct broadcaster;
@@ -48,8 +49,10 @@ struct task_table *broadcaster_tasks(struct broadcaster *broadcaster);
 /** The open session of that key, referenced, or NULL. */
 struct session *broadcaster_find_session(struct broadcaster *broadcaster, const char *key);
 
-/** The session of that key, opened if need be, referenced. 0; -ENOSPC: as many sessions as may be;
- * -ESHUTDOWN: the program is about to stop; -ENOMEM. */
+/** The session of that key, opened if need be, referenced. If there are as many sessions as may be, the empty
+ * one that was not used for the longest time ends. 0; -ENOSPC: none is empty; -ESHUTDOWN: the program is
+ * about to stop; -ENOMEM.
+ */
 int broadcaster_open_session(struct broadcaster *broadcaster, const char *key,
                              struct session **ret_session) MUST_CHECK;
 
@@ -84,7 +87,7 @@ struct task *broadcaster_session_task(struct session *session, bool *ret_current
  * log is freed. False: it was closed already. */
 bool broadcaster_close_session(struct session *session, enum task_reason reason);
 
-/** Ends the sessions that nobody has used for session_ttl_ms. Returns how many. */
+/** Ends the sessions that nobody has used for session_ttl_ms, or session_empty_ttl_ms. Returns how many. */
 size_t broadcaster_clean_up(struct broadcaster *broadcaster);
 
 /** From now on no run is accepted. Runs that wait are cancelled, every subscriber gets server.drain. Once. */
@@ -129,6 +132,13 @@ uint64_t broadcaster_ended_count(struct broadcaster *broadcaster, enum task_stat
 
 struct session_table;
 struct session_table *broadcaster_sessions(struct broadcaster *broadcaster);
+
+/** Where sessions stand that are not in use. */
+struct idle_sessions *broadcaster_idle_sessions(struct broadcaster *broadcaster);
+
+/** Ends the empty session (one without a run so far, and without subscribers) that was not used for the
+ * longest time. False: there is none. */
+bool broadcaster_make_room(struct broadcaster *broadcaster) MUST_CHECK;
 
 /** From now on no session is opened and no run is accepted. */
 void broadcaster_shut(struct broadcaster *broadcaster);

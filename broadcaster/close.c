@@ -54,21 +54,44 @@ static void close_locked(struct session *session, enum task_reason reason, struc
     atomic_store(&session->closed, true);
     if (session->subscribers == 0)
         session_free_log_locked(session, effects);
+    session_settle_locked(session);
 }
 
-/* Closes the session if it is open and, with `unused_ms` >= 0, has not been used for that long. */
-static bool close_session(struct session *session, enum task_reason reason, int64_t unused_ms) {
+/* Which sessions are to be closed. */
+enum close_rule { CLOSE_ANY, CLOSE_EXPIRED, CLOSE_EMPTY };
+
+static bool is_expired_locked(struct session *session) {
+    const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
+    int64_t ttl_ms = atomic_load(&limits->session_ttl_ms);
+    int64_t empty_ttl_ms = atomic_load(&limits->session_empty_ttl_ms);
+    if (!session->had_run && empty_ttl_ms < ttl_ms)
+        ttl_ms = empty_ttl_ms;
+    return session->subscribers == 0 && !session_has_waiting_locked(session) &&
+           clock_mono_ms() - session->last_used_mono_ms >= ttl_ms;
+}
+
+static bool closes_locked(struct session *session, enum close_rule rule) {
+    lock_assert_held(&session->lock);
+    if (atomic_load(&session->closed))
+        return false;
+    return rule == CLOSE_ANY || (rule == CLOSE_EXPIRED && is_expired_locked(session)) ||
+           (rule == CLOSE_EMPTY && session->idleness == SESSION_EMPTY);
+}
+
+static struct frame *make_session_end(enum task_reason reason) {
+    const char *data =
+        reason == REASON_SESSION_DELETED ? "{\"reason\":\"deleted\"}" : "{\"reason\":\"shutdown\"}";
+    return frame_create(FRAME_SESSION_END, 0, "session.end", strlen("session.end"), data, strlen(data));
+}
+
+/* Closes the session if it is open and the rule says so. */
+static bool close_session(struct session *session, enum task_reason reason, enum close_rule rule) {
     struct session_effects effects = {0};
     struct idempotency keys = TAILQ_HEAD_INITIALIZER(keys);
-    const char *data = reason == REASON_SESSION_EXPIRED   ? "{\"reason\":\"expired\"}"
-                       : reason == REASON_SESSION_DELETED ? "{\"reason\":\"deleted\"}"
-                                                          : "{\"reason\":\"shutdown\"}";
-    struct frame *notice =
-        frame_create(FRAME_SESSION_END, 0, "session.end", strlen("session.end"), data, strlen(data));
+    /* By the other rules only a session without subscribers is closed: nobody would read it. */
+    struct frame *notice = rule == CLOSE_ANY ? make_session_end(reason) : NULL;
     lock_acquire(&session->lock);
-    bool unused = session->subscribers == 0 && !session_has_waiting_locked(session) &&
-                  clock_mono_ms() - session->last_used_mono_ms >= unused_ms;
-    bool closes = !atomic_load(&session->closed) && (unused_ms < 0 || unused);
+    bool closes = closes_locked(session, rule);
     if (closes)
         close_locked(session, reason, notice, &effects, &keys);
     lock_release(&session->lock);
@@ -86,26 +109,33 @@ static bool close_session(struct session *session, enum task_reason reason, int6
 }
 
 bool broadcaster_close_session(struct session *session, enum task_reason reason) {
-    return close_session(session, reason, -1);
+    return close_session(session, reason, CLOSE_ANY);
 }
 
-struct clean_up {
-    int64_t ttl_ms;
-    size_t ended;
-};
+bool broadcaster_make_room(struct broadcaster *broadcaster) {
+    struct session *oldest;
+    bool closed = false;
+    /* One that is in use again has left the list, so this comes to an end. */
+    while (!closed &&
+           (oldest = idle_sessions_oldest(broadcaster_idle_sessions(broadcaster), SESSION_EMPTY)) != NULL) {
+        closed = close_session(oldest, REASON_SESSION_EXPIRED, CLOSE_EMPTY);
+        session_unref(oldest);
+    }
+    metrics_add(METRIC_SESSIONS_EVICTED, closed);
+    return closed;
+}
 
 static bool clean_up_visited(void *context, struct session *session) {
-    struct clean_up *clean_up = context;
-    if (close_session(session, REASON_SESSION_EXPIRED, clean_up->ttl_ms))
-        clean_up->ended++;
+    size_t *ended = context;
+    *ended += close_session(session, REASON_SESSION_EXPIRED, CLOSE_EXPIRED);
     return true;
 }
 
 size_t broadcaster_clean_up(struct broadcaster *broadcaster) {
-    struct clean_up clean_up = {.ttl_ms = atomic_load(&broadcaster_limits(broadcaster)->session_ttl_ms)};
-    broadcaster_for_each_session(broadcaster, clean_up_visited, &clean_up);
-    metrics_add(METRIC_SESSIONS_EXPIRED, clean_up.ended);
-    return clean_up.ended;
+    size_t ended = 0;
+    broadcaster_for_each_session(broadcaster, clean_up_visited, &ended);
+    metrics_add(METRIC_SESSIONS_EXPIRED, ended);
+    return ended;
 }
 
 static bool drain_visited(void *context, struct session *session) {
@@ -121,6 +151,7 @@ static bool drain_visited(void *context, struct session *session) {
         append_notice_locked(session, notice, &effects);
         notice = NULL;
     }
+    session_settle_locked(session);
     lock_release(&session->lock);
     session_apply(&effects);
     frame_unref(notice);
@@ -143,6 +174,7 @@ static bool cancel_visited(void *context, struct session *session) {
     struct session_effects effects = {0};
     lock_acquire(&session->lock);
     cancel->cancelled += cancel->end_locked(session, cancel->reason, &effects);
+    session_settle_locked(session);
     lock_release(&session->lock);
     session_apply(&effects);
     return true;

@@ -106,6 +106,7 @@ static enum register_result register_locked(struct broadcaster *broadcaster, str
     if (result != REGISTER_OK)
         return result;
     *ret_task = task_ref(task);
+    session->had_run = true;
     if (*entry != NULL) {
         struct broadcaster_limits *limits = broadcaster_limits(broadcaster);
         int64_t now_ms = clock_mono_ms();
@@ -140,6 +141,7 @@ enum register_result broadcaster_register_task(struct broadcaster *broadcaster, 
     }
     lock_acquire(&task->session->lock);
     enum register_result result = register_locked(broadcaster, task, &entry, ret_task, &gone, &effects);
+    session_settle_locked(task->session);
     lock_release(&task->session->lock);
     session_apply(&effects);
     idempotency_entry_destroy(entry);

@@ -42,7 +42,7 @@ void session_unref(struct session *session) {
     if (session == NULL || !refcount_drop(&session->references))
         return;
     assert(session->newest == NULL && TAILQ_EMPTY(&session->queue) && TAILQ_EMPTY(&session->delayed));
-    assert(LIST_EMPTY(&session->watches));
+    assert(LIST_EMPTY(&session->watches) && session->idleness == SESSION_IN_USE);
     event_log_finish(&session->log);
     lock_finish(&session->lock);
     free(session);
@@ -62,6 +62,22 @@ struct session_parts session_parts(const struct session *session) {
 void session_touch_locked(struct session *session) {
     lock_assert_held(&session->lock);
     session->last_used_mono_ms = clock_mono_ms();
+}
+
+static enum idleness idleness_locked(const struct session *session) {
+    if (atomic_load(&session->closed) || session->current != NULL || session->queue_length > 0 ||
+        session->subscribers > 0)
+        return SESSION_IN_USE;
+    if (!session->had_run)
+        return SESSION_EMPTY;
+    return session->log.first_sequence == session->log.next_sequence ? SESSION_TRIMMED : SESSION_IDLE;
+}
+
+void session_settle_locked(struct session *session) {
+    lock_assert_held(&session->lock);
+    enum idleness idleness = idleness_locked(session);
+    if (idleness != SESSION_IN_USE || session->idleness != SESSION_IN_USE)
+        idle_sessions_place_locked(broadcaster_idle_sessions(session->broadcaster), session, idleness);
 }
 
 void session_wake_locked(struct session *session, struct session_effects *effects) {
@@ -267,6 +283,7 @@ void session_remove_subscriber_locked(struct session *session, bool may_cancel,
         end_disconnected_locked(session, effects);
     if (atomic_load(&session->closed))
         session_free_log_locked(session, effects);
+    session_settle_locked(session);
 }
 
 bool session_is_over_locked(struct session *session) {

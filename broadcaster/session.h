@@ -10,6 +10,7 @@
 #include "base/lock.h"
 #include "broadcaster/event_log.h"
 #include "broadcaster/idempotency.h"
+#include "broadcaster/idle_sessions.h"
 #include "broadcaster/task.h"
 
 struct watch;
@@ -44,6 +45,10 @@ struct session {
     int64_t last_used_mono_ms;
     int64_t idle_since_mono_ms; /* when the last subscriber left, or the session was opened */
     struct idempotency idempotency;
+    bool had_run; /* a run was registered */
+
+    enum idleness idleness;          /* the lock of the idle sessions, as the next; written under both */
+    TAILQ_ENTRY(session) idle_entry; /* in the list of that idleness */
 
     char key[]; /* "app/user/session" */
 };
@@ -129,5 +134,9 @@ void session_apply(struct session_effects *effects);
 
 /** Somebody used the session just now. */
 void session_touch_locked(struct session *session);
+
+/** Puts the session where it belongs among the idle ones, as the one that was used last. To be called before
+ * the lock is released by everybody who uses it, or changes whether it has runs, subscribers or events. */
+void session_settle_locked(struct session *session);
 
 #endif

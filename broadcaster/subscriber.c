@@ -70,6 +70,7 @@ static enum subscriber_result prepare_locked(struct subscriber *subscriber,
     subscriber->gathered =
         !spec->stays && session->subscribers <= atomic_load(&limits->subscribers_gathered_max);
     session_touch_locked(session);
+    session_settle_locked(session);
     place_locked(subscriber, spec);
     return SUBSCRIBER_OK;
 }

@@ -220,6 +220,7 @@ bool task_end(struct task *task, enum task_status status, enum task_reason reaso
         copy_message(task->message, message != NULL ? message : "");
         session_end_task_locked(session, task, status, reason, &effects);
         session_start_next_locked(session, &effects);
+        session_settle_locked(session);
     }
     lock_release(&session->lock);
     session_apply(&effects);
@@ -282,6 +283,7 @@ int64_t task_check_queue(struct task *task) {
     if (waits && left_ms <= 0) {
         session_end_task_locked(session, task, TASK_TIMEOUT, REASON_QUEUE_TIME, &effects);
         session_start_next_locked(session, &effects);
+        session_settle_locked(session);
     }
     lock_release(&session->lock);
     session_apply(&effects);

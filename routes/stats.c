@@ -144,6 +144,7 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     json_add_count(json, "idempotency_keys_per_session_max", limits->idempotency_keys_per_session_max);
     json_add_number(json, "idempotency_ttl_ms", limits->idempotency_ttl_ms);
     json_add_number(json, "session_ttl_ms", limits->session_ttl_ms);
+    json_add_number(json, "session_empty_ttl_ms", limits->session_empty_ttl_ms);
     json_add_number(json, "queue_timeout_ms", limits->queue_timeout_ms);
     json_add_number(json, "queue_aging_ms", limits->queue_aging_ms);
     json_add_count(json, "request_body_bytes_max", settings->request_body_bytes_max);

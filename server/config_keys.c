@@ -192,9 +192,12 @@ const struct config_key config_keys[] = {
      .reloadable = true, .meaning = "Idempotency keys remembered in a session; the oldest are forgotten first."},
 
     {SESSIONS, COUNT("sessions_max", limits.sessions_max, "100000", 1, 10000000), .reloadable = true,
-     .meaning = "Sessions at once; one more is refused."},
+     .meaning = "Sessions at once. For one more, a session ends that never had a run and has no subscribers; if there "
+                "is none, it is refused."},
     {SESSIONS, MS("session_ttl_ms", limits.session_ttl_ms, "1800000", 10, 365 * DAY), .reloadable = true,
      .meaning = "How long a session is kept after its last use."},
+    {SESSIONS, MS("session_empty_ttl_ms", limits.session_empty_ttl_ms, "60000", 10, 365 * DAY), .reloadable = true,
+     .meaning = "The same for a session that never had a run, while nobody listens to it."},
     {SESSIONS, COUNT("log_events_max", limits.log_events_max, "1000", 1, 10000000), .reloadable = true,
      .meaning = "Events kept in a session for those who come late; the oldest leave first."},
     {SESSIONS, BYTES("log_bytes_max", limits.log_bytes_max, "4MiB", KIB, 4 * GIB), .reloadable = true,
@@ -203,7 +206,7 @@ const struct config_key config_keys[] = {
      .meaning = "Size of one event; a run with a larger one fails as limit. Never more than log_bytes_max."},
     {SESSIONS, BYTES("event_type_bytes_max", upstream.event_type_bytes_max, "1KiB", 16, MIB), .reloadable = true,
      .meaning = "Size of one event's type; a run with a longer one fails as limit."},
-    {SESSIONS, MS("cleanup_interval_ms", cleanup_interval_ms, "60000", 10, DAY), .reloadable = true,
+    {SESSIONS, MS("cleanup_interval_ms", cleanup_interval_ms, "15000", 10, DAY), .reloadable = true,
      .meaning = "How often expired sessions and old runs are looked for."},
 
     {SUBSCRIBERS, COUNT("subscribers_max", limits.subscribers_max, "100000", 1, 10000000),

@@ -137,6 +137,7 @@ static void apply_limits(struct broadcaster_limits *to, const struct broadcaster
     atomic_store(&to->idempotency_keys_per_session_max, from->idempotency_keys_per_session_max);
     atomic_store(&to->idempotency_ttl_ms, from->idempotency_ttl_ms);
     atomic_store(&to->session_ttl_ms, from->session_ttl_ms);
+    atomic_store(&to->session_empty_ttl_ms, from->session_empty_ttl_ms);
 }
 
 static void apply_fanout(struct fanout_settings *to, const struct fanout_settings *from) {

@@ -55,7 +55,8 @@ static inline void fake_driver_ended(struct task_driver *base, struct task *task
                                  .tasks_kept = 1000,                                                         \
                                  .idempotency_keys_per_session_max = 10,                                     \
                                  .idempotency_ttl_ms = 600000,                                               \
-                                 .session_ttl_ms = 1800000})
+                                 .session_ttl_ms = 1800000,                                                  \
+                                 .session_empty_ttl_ms = 60000})
 
 static inline struct broadcaster *unit_broadcaster(void) {
     const struct broadcaster_limits limits = UNIT_LIMITS;

@@ -37,6 +37,7 @@ static struct hammer hammers[WORKERS];
 static atomic_int at_work; /* threads that still take steps */
 static atomic_bool may_close;
 static uint64_t slots = 100; /* runs_max */
+static uint64_t sessions_max = 100;
 static bool with_delays;
 static pthread_barrier_t meeting;
 
@@ -191,6 +192,8 @@ static void hammer_all(step_function *const steps[WORKERS], int count) {
     broadcaster = unit_broadcaster();
     atomic_store(&broadcaster_limits(broadcaster)->log_events_max, 50);
     atomic_store(&broadcaster_limits(broadcaster)->runs_max, slots);
+    atomic_store(&broadcaster_limits(broadcaster)->sessions_max, sessions_max);
+    atomic_store(&broadcaster_limits(broadcaster)->session_ttl_ms, 50);
     atomic_store(&broadcaster_limits(broadcaster)->tasks_kept, 100);
     assert_int_equal(pthread_barrier_init(&meeting, NULL, WORKERS), 0);
     atomic_store(&may_close, false);
@@ -240,6 +243,16 @@ static int release_all(void) {
 
 /* ---- tests --------------------------------------------------------------------------------------- */
 
+/* Whenever its lock is free, a session stands among the idle ones if it is idle, and only then. */
+static void check_idleness(struct session *session) {
+    lock_acquire(&session->lock);
+    bool is_idle = !atomic_load(&session->closed) && session->current == NULL && session->queue_length == 0 &&
+                   session->subscribers == 0;
+    assert_int_equal(session->idleness != SESSION_IN_USE, is_idle);
+    assert_true(session->idleness != SESSION_EMPTY || session->newest == NULL);
+    lock_release(&session->lock);
+}
+
 /* Anything at all, in one session or a few. */
 static void step_anything(struct hammer *hammer) {
     struct session *session = open_session(hammer, 3);
@@ -278,7 +291,42 @@ static void step_anything(struct hammer *hammer) {
         broadcaster_clean_up(broadcaster);
         break;
     }
+    check_idleness(session);
     session_unref(session);
+}
+
+/* The same in more sessions than there may be: empty ones make room, all the time. */
+static void step_in_a_crowd(struct hammer *hammer) {
+    struct session *session = NULL;
+    char key[32];
+    snprintf(key, sizeof(key), "app/crowd/%u", draw(hammer, 50));
+    int result = broadcaster_open_session(broadcaster, key, &session);
+    if (result == 0) {
+        if (draw(hammer, 3) == 0)
+            register_run(hammer, session);
+        if (draw(hammer, 3) == 0)
+            connect_sink(hammer, session, draw(hammer, SINKS_MAX));
+        check_idleness(session);
+        session_unref(session);
+    }
+    if (any_task(hammer) != NULL)
+        unit_complete(any_task(hammer));
+    drop_sink(hammer, draw(hammer, SINKS_MAX));
+    struct broadcaster_stats stats;
+    broadcaster_get_stats(broadcaster, &stats);
+    assert_in_range(stats.sessions, 0, sessions_max + WORKERS); /* each may be about to find out */
+    broadcaster_clean_up(broadcaster);
+}
+
+static void threads_that_open_too_many_sessions_end_empty_ones(void **state) {
+    (void)state;
+    step_function *const steps[WORKERS] = {step_in_a_crowd, step_in_a_crowd, step_in_a_crowd};
+    uint64_t evicted_before = metrics_get(METRIC_SESSIONS_EVICTED);
+    sessions_max = 8;
+    hammer_all(steps, 2500);
+    sessions_max = 100;
+    assert_true(release_all() > 100);
+    assert_true(metrics_get(METRIC_SESSIONS_EVICTED) > evicted_before);
 }
 
 static void threads_that_do_anything_at_once_leave_nothing_behind(void **state) {
@@ -388,6 +436,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_that_share_too_few_slots_use_them_all_and_no_more),
         cmocka_unit_test(threads_that_do_anything_at_once_leave_nothing_behind),
+        cmocka_unit_test(threads_that_open_too_many_sessions_end_empty_ones),
         cmocka_unit_test(threads_that_swap_in_one_session_end_each_run_once),
         cmocka_unit_test(cancel_while_a_subscriber_of_the_same_session_is_being_removed),
         cmocka_unit_test(clean_up_while_a_subscriber_of_the_same_session_is_being_removed),

@@ -196,6 +196,8 @@ static void broadcaster_opens_no_more_sessions_than_may(void **state) {
     (void)state;
     atomic_store(&broadcaster_limits(broadcaster)->sessions_max, 2);
     struct session *second = unit_session(broadcaster, "app/user/2"), *third = NULL;
+    struct task *tasks[] = {unit_run(&driver, session),
+                            unit_run(&driver, second)}; /* or they would make room */
     assert_int_equal(broadcaster_open_session(broadcaster, "app/user/3", &third), -ENOSPC);
     assert_null(third);
     struct session *again = unit_session(broadcaster, KEY); /* it is there */
@@ -206,6 +208,9 @@ static void broadcaster_opens_no_more_sessions_than_may(void **state) {
     third = unit_session(broadcaster, "app/user/3");
     broadcaster_close_session(third, REASON_SESSION_DELETED);
     session_unref(third);
+    unit_complete(tasks[0]);
+    unit_task_release(tasks[0]);
+    unit_task_release(tasks[1]);
 }
 
 static void broadcaster_remembers_no_more_ended_runs_than_may(void **state) {
