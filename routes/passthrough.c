@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/log.h"
 #include "routes/handlers.h"
+#include "routes/identity.h"
 #include "routes/path.h"
 #include "routes/upstream_choice.h"
 
@@ -194,12 +195,25 @@ static const struct upstream_settings *agent_for(const struct request *request, 
     return upstream != NULL && upstream->adapter == &adapter_adk ? upstream : NULL;
 }
 
+/* Whose it is, is said by the path alone. */
+static bool refuse_identity(struct request *request) {
+    int names_identity = identity_is_in_query(request->query);
+    if (names_identity < 0)
+        reply_no_memory(request);
+    else if (names_identity > 0)
+        reply_error(request, 400, "identity_in_query",
+                    "The query may not have a parameter that could name another app, user or session.");
+    return names_identity != 0;
+}
+
 void handle_passthrough(struct request *request) {
     struct path path;
     if (!path_split(request->path, &path) || !path_is_safe(&path) || !path_query_is_safe(request->query)) {
         reply_error(request, 400, "invalid_path", "This path cannot be passed on to the upstream.");
         return;
     }
+    if (refuse_identity(request))
+        return;
     const struct upstream_settings *upstream = agent_for(request, &path);
     if (upstream == NULL) {
         reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");

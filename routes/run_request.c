@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "routes/header_value.h"
+#include "routes/identity.h"
 #include "routes/json_input.h"
 #include "routes/path.h"
 #include "routes/run_options.h"
@@ -23,6 +24,17 @@ static bool read_body(struct request *request, struct run_request *run) {
     else if (result < 0)
         reply_no_memory(request);
     return result == 0;
+}
+
+/* Whose run it is, is decided here: the upstream may not find another answer in the body, however it reads
+ * names. `but` names those that may be there. */
+static bool refuse_identity(struct request *request, const struct run_request *run, const char *const *but) {
+    const char *name = identity_find(run->body, but);
+    if (name != NULL)
+        reply_error(request, 400, "identity_in_body",
+                    "The body may not have the member \"%.64s\": it could name another app, user or session.",
+                    name);
+    return name != NULL;
 }
 
 static bool read_idempotency_key(struct request *request, struct run_request *run) {
@@ -110,7 +122,8 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     memcpy(ret_run->app, request->app, sizeof(ret_run->app));
     memcpy(ret_run->user, request->user, sizeof(ret_run->user));
     memcpy(ret_run->session, request->session, sizeof(ret_run->session));
-    if (!read_body(request, ret_run) || !read_idempotency_key(request, ret_run))
+    if (!read_body(request, ret_run) || refuse_identity(request, ret_run, NULL) ||
+        !read_idempotency_key(request, ret_run))
         return false;
     return set_input(request, ret_run) && read_options(request, ret_run) && read_text(request, ret_run);
 }
@@ -134,11 +147,14 @@ static bool read_name(struct request *request, const struct run_request *run, co
 }
 
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) {
+    static const char *const spellings[] = {"appName",   "app_name",   "userId", "user_id",
+                                            "sessionId", "session_id", NULL};
     *ret_run =
         (struct run_request){.unchanged = true,
                              .has_stream = true,
                              .options = run_options_default(request->context->settings->run_timeout_ms)};
-    if (!read_body(request, ret_run) || !read_idempotency_key(request, ret_run) ||
+    if (!read_body(request, ret_run) || refuse_identity(request, ret_run, spellings) ||
+        !read_idempotency_key(request, ret_run) ||
         !read_name(request, ret_run, "appName", "app_name", ret_run->app) ||
         !read_name(request, ret_run, "userId", "user_id", ret_run->user) ||
         !read_name(request, ret_run, "sessionId", "session_id", ret_run->session))

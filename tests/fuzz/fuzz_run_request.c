@@ -10,6 +10,8 @@
 #include "tests/fuzz/json_reference.h"
 #include "tests/fuzz/request_stub.h"
 
+#include <ctype.h>
+
 static const struct adapter *const adapters[] = {&adapter_adk, &adapter_sse, &adapter_openai};
 
 /* ---- the body ------------------------------------------------------------------------------------- */
@@ -46,6 +48,10 @@ static cJSON *check_reading(const char *body, size_t length) {
     return NULL;
 }
 
+static const cJSON *member(const cJSON *object, const char *name) {
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
 /* ---- what was read -------------------------------------------------------------------------------- */
 
 static void check_options(const struct task_options *options) {
@@ -67,11 +73,61 @@ static void check_session(const struct run_request *run) {
     REQUIRE(strcmp(key, run->session_key) == 0);
 }
 
-/* ---- what is sent --------------------------------------------------------------------------------- */
-
-static const cJSON *member(const cJSON *object, const char *name) {
-    return cJSON_GetObjectItemCaseSensitive(object, name);
+/* What servers of several languages do to a name before they compare it, a code point at a time. NULL: no
+ * name of those that count has such a character. */
+static const char *folded(unsigned long code, char own[2]) {
+    switch (code) {
+    case '_':
+        return "";
+    case 0x17F: /* Go, Python: long s */
+        return "s";
+    case 0xDF: /* Python: sharp s */
+    case 0x1E9E:
+        return "ss";
+    case 0x130: /* Java, and whoever lives in Turkey */
+    case 0x131:
+        return "i";
+    default:
+        own[0] = (char)(code < 0x80 && isalpha((int)code) ? tolower((int)code) : '?');
+        return own;
+    }
 }
+
+/* Whether some server could take the name for one that says whose the run is. */
+static bool could_be_identity(const char *name) {
+    char text[64] = "";
+    size_t length = 0;
+    while (*name != '\0') {
+        unsigned long code = (unsigned char)*name++;
+        int more = code >= 0xF0 ? 3 : code >= 0xE0 ? 2 : code >= 0xC0 ? 1 : 0;
+        code = more > 0 ? code & (0x3Fu >> more) : code;
+        for (; more > 0; more--)
+            code = code << 6 | ((unsigned char)*name++ & 0x3F);
+        if (code == 0x307 && length > 0 && text[length - 1] == 'i')
+            continue; /* in full folding, what is left of an I with a dot */
+        char own[2] = "";
+        const char *letters = folded(code, own);
+        if (length + strlen(letters) >= sizeof(text))
+            return false;
+        strcpy(text + length, letters);
+        length += strlen(letters);
+    }
+    return strcmp(text, "appname") == 0 || strcmp(text, "userid") == 0 || strcmp(text, "sessionid") == 0;
+}
+
+/* A body that was taken says nowhere whose the run is, or as ADK itself does, once. */
+static void check_identity(const cJSON *body, bool is_adks_own) {
+    static const char *const adks[][2] = {
+        {"appName", "app_name"}, {"userId", "user_id"}, {"sessionId", "session_id"}};
+    size_t count = 0;
+    for (const cJSON *item = body->child; item != NULL; item = item->next)
+        count += could_be_identity(item->string);
+    REQUIRE(count == (is_adks_own ? 3 : 0));
+    for (size_t i = 0; i < 3 && is_adks_own; i++)
+        REQUIRE(member(body, adks[i][0]) != NULL || member(body, adks[i][1]) != NULL);
+}
+
+/* ---- what is sent --------------------------------------------------------------------------------- */
 
 static bool is_one_of(const char *name, const char *const *names) {
     while (*names != NULL && strcmp(*names, name) != 0)
@@ -91,11 +147,9 @@ static bool prints_same(const cJSON *one, const cJSON *other) {
 /* Each member of the client's body is in what is sent, as it was, but for those that the gateway takes. */
 static void check_members(const cJSON *body, const cJSON *sent, const struct adapter *adapter) {
     static const char *const taken[] = {"message", "query", "gateway", NULL};
-    static const char *const adks[] = {"appName",   "app_name",   "userId", "user_id",
-                                       "sessionId", "session_id", NULL};
     static const char *const none[] = {NULL};
     static const char *const openais[] = {"stream", NULL};
-    const char *const *own = adapter == &adapter_adk ? adks : adapter == &adapter_openai ? openais : none;
+    const char *const *own = adapter == &adapter_openai ? openais : none;
     for (const cJSON *item = body->child; item != NULL; item = item->next) {
         if (!is_one_of(item->string, taken) && !is_one_of(item->string, own))
             REQUIRE(prints_same(item, member(sent, item->string)));
@@ -144,6 +198,7 @@ static void check_sent(const struct request_stub *stub, const struct run_request
     cJSON *json = cJSON_ParseWithLength(sent->body, sent->body_length);
     REQUIRE(json != NULL);
     check_members(body, json, adapter);
+    check_identity(json, adapter == &adapter_adk);
     if (adapter == &adapter_adk)
         check_adk(json, run);
     if (adapter == &adapter_openai)
@@ -164,6 +219,7 @@ static void check_request(struct request_stub *stub, const cJSON *body, bool is_
         REQUIRE(body != NULL && request->reply.kind == REPLY_NONE);
         check_options(&run.options);
         check_session(&run);
+        check_identity(body, is_adks_own);
         const char *key = stub_header(request, "Idempotency-Key");
         REQUIRE(key == NULL ? run.idempotency_key == NULL : strcmp(run.idempotency_key, key) == 0);
         plan = run_request_plan(request, &run, session, true);

@@ -67,7 +67,10 @@ const bodies = [
     '{"message":"x","gateway":{"no":1}}', '{"a":1,"a":2}', '{"message":"x","n":9007199254740993}',
     '{"message":"x","n":[1e999,0.1,1E-2]}', '{"appName":"a","userId":"u","sessionId":"s","newMessage":{"parts":[]}}',
     '{"app_name":"a","user_id":"u","session_id":"s","newMessage":{"parts":[{"text":"t"}]},"streaming":true}',
-    '{"messages":[{"role":"user","content":"x"}],"stream":false,"model":"m"}', '{"message":"\\u0000"}', '{"message":"x"} x',
+    '{"messages":[{"role":"user","content":"x"}],"stream":false,"model":"m"}', '{"message":"\\u0000"}',
+    '{"message":"x","USERID":"v"}', '{"message":"x","u\\u017ferId":"v"}', '{"message":"x","se\u00dfion_id":"v"}', '{"message":"x","user\\u0130d":"v"}',
+    '{"message":"x","app__name":"v"}', '{"message":"x","useri\\u0307d":"v"}',
+    '{"appName":"a","userId":"u","USER_ID":"v","sessionId":"s","newMessage":{"parts":[]}}', '{"message":"x"} x',
 ];
 for (const body of bodies) {
     for (const what of [0, 1, 2, 0x80, 0x81])

@@ -192,6 +192,19 @@ static bool is_open(const char *key) {
     return session != NULL;
 }
 
+static void passthrough_of_a_query_that_says_whose_it_is_is_refused(void **state) {
+    (void)state;
+    answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]";
+    static const char *const bad[] = {"?userId=victim", "?limit=1&USER_ID=victim", "?u%C5%BFerId=v",
+                                      "?session%5Fid=x", "?app_name"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char target[128];
+        snprintf(target, sizeof(target), "/apps/a/users/b/sessions%s", bad[i]);
+        expect(&fixture, METHOD_GET, target, NULL, 400, "identity_in_query");
+    }
+    expect(&fixture, METHOD_GET, "/apps/a/users/b/sessions?user=x&q=userId", NULL, 200, NULL);
+}
+
 static void session_is_created_upstream_and_opened_here(void **state) {
     (void)state;
     answer =
@@ -302,6 +315,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(passthrough_that_is_abandoned_leaves_the_upstream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(passthrough_whose_client_goes_in_the_middle_leaves_the_upstream,
                                         set_up_flood, tear_down),
+        cmocka_unit_test_setup_teardown(passthrough_of_a_query_that_says_whose_it_is_is_refused, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(session_is_created_upstream_and_opened_here, set_up, tear_down),
         cmocka_unit_test_setup_teardown(session_that_the_upstream_refuses_is_not_opened, set_up, tear_down),
         cmocka_unit_test_setup_teardown(session_that_was_created_without_a_word_is_answered_so, set_up,
