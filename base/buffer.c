@@ -11,8 +11,12 @@
 #define CAPACITY_MIN 64
 
 void buffer_init(struct buffer *buffer, size_t bytes_max) {
+    buffer_init_counted(buffer, bytes_max, MEMORY_UNCOUNTED);
+}
+
+void buffer_init_counted(struct buffer *buffer, size_t bytes_max, enum memory_kind kind) {
     assert(bytes_max < SIZE_MAX); /* the NUL needs one more */
-    *buffer = (struct buffer){.bytes_max = bytes_max};
+    *buffer = (struct buffer){.bytes_max = bytes_max, .kind = kind};
 }
 
 void buffer_init_fixed(struct buffer *buffer, char *storage, size_t size) {
@@ -21,15 +25,30 @@ void buffer_init_fixed(struct buffer *buffer, char *storage, size_t size) {
     *buffer = (struct buffer){.bytes = storage, .capacity = size, .bytes_max = size - 1};
 }
 
+/* It has no memory any more. */
+static void let_go(struct buffer *buffer) {
+    if (buffer->kind != MEMORY_UNCOUNTED && buffer->bytes != NULL)
+        memory_release(buffer->kind, buffer->capacity);
+    *buffer = (struct buffer){.bytes_max = buffer->bytes_max, .kind = buffer->kind};
+}
+
 void buffer_finish(struct buffer *buffer) {
     free(buffer->bytes);
-    *buffer = (struct buffer){.bytes_max = buffer->bytes_max};
+    let_go(buffer);
 }
 
 void buffer_clear(struct buffer *buffer) {
     buffer->length = 0;
     if (buffer->bytes != NULL)
         buffer->bytes[0] = '\0';
+}
+
+static void note_growth(const struct buffer *buffer, size_t capacity) {
+    if (buffer->kind == MEMORY_UNCOUNTED)
+        return;
+    memory_charge(buffer->kind, capacity);
+    if (buffer->bytes != NULL)
+        memory_release(buffer->kind, buffer->capacity);
 }
 
 bool buffer_reserve(struct buffer *buffer, size_t extra) {
@@ -48,6 +67,7 @@ bool buffer_reserve(struct buffer *buffer, size_t extra) {
     char *bytes = realloc(buffer->bytes, capacity);
     if (bytes == NULL)
         return false;
+    note_growth(buffer, capacity);
     buffer->bytes = bytes;
     buffer->capacity = capacity;
     return true;
@@ -96,6 +116,9 @@ char *buffer_detach(struct buffer *buffer) {
         return NULL;
     char *bytes = buffer->bytes;
     bytes[buffer->length] = '\0';
-    *buffer = (struct buffer){.bytes_max = buffer->bytes_max};
+    char *shrunk = realloc(bytes, buffer->length + 1);
+    if (shrunk != NULL)
+        bytes = shrunk;
+    let_go(buffer);
     return bytes;
 }

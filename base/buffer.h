@@ -10,6 +10,7 @@
 #define SLUICE_BASE_BUFFER_H
 
 #include "base/attributes.h"
+#include "base/memory_budget.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,10 +20,14 @@ struct buffer {
     size_t length;
     size_t capacity;
     size_t bytes_max;
+    enum memory_kind kind; /* what its memory is charged as */
 };
 
 /** An empty buffer that never holds more than `bytes_max` bytes. Allocates nothing. */
 void buffer_init(struct buffer *buffer, size_t bytes_max);
+
+/** The same; its memory is charged as `kind` as long as the buffer has it. */
+void buffer_init_counted(struct buffer *buffer, size_t bytes_max, enum memory_kind kind);
 
 /** An empty buffer in the caller's `storage`: it holds `size` - 1 bytes at most and never allocates. It is
  *  neither finished nor detached. */
@@ -49,8 +54,8 @@ bool buffer_printf(struct buffer *buffer, const char *format, ...) MUST_CHECK PR
 /** Removes the first `count` bytes; `count` is at most the length. */
 void buffer_consume(struct buffer *buffer, size_t count);
 
-/** Hands over the bytes, NUL-terminated, for the caller to free(); the buffer is empty then.
- *  NULL: out of memory (an empty buffer gives an empty string). */
+/** Hands over the bytes, NUL-terminated, for the caller to free(); the buffer is empty then, and the bytes
+ * are charged no more. NULL: out of memory (an empty buffer gives an empty string). */
 char *buffer_detach(struct buffer *buffer) MUST_CHECK;
 
 #endif

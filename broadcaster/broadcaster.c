@@ -8,10 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a subscriber and its sink take: 1.0 to 1.3 KiB of resident memory each, measured with 5 000 idle ones.
- */
-#define SUBSCRIBER_MEMORY 1200
-
 /* How often somebody else may be faster, or the place that was made be taken, before a session is refused. */
 #define OPEN_ATTEMPTS_MAX 32
 
@@ -219,16 +215,7 @@ void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_s
         .tasks = task_table_count(broadcaster->tasks),
         .log_events = atomic_load(&counts->log_events),
         .log_bytes = atomic_load(&counts->log_bytes),
-        .request_bytes = atomic_load(&counts->request_bytes),
     };
-}
-
-uint64_t broadcaster_memory(const struct broadcaster_stats *stats) {
-    /* A task that has not ended keeps its two lifecycle frames ready. */
-    return stats->log_bytes + stats->request_bytes +
-           stats->sessions * (sizeof(struct session) + SESSION_KEY_SIZE / 4) +
-           stats->subscribers * SUBSCRIBER_MEMORY + stats->tasks * sizeof(struct task) +
-           (stats->runs + stats->runs_queued) * 2 * TASK_END_DATA_MAX;
 }
 
 uint64_t broadcaster_ended_count(struct broadcaster *broadcaster, enum task_status status,

@@ -117,12 +117,8 @@ struct broadcaster_stats {
     uint64_t tasks; /* tracked, ended ones included */
     uint64_t log_events;
     uint64_t log_bytes;
-    uint64_t request_bytes; /* what runs ask of their upstreams, kept until they have ended */
 };
 void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_stats *ret_stats);
-
-/** Memory that all of this takes, in bytes: the logs exactly, the rest by what one of each takes. */
-uint64_t broadcaster_memory(const struct broadcaster_stats *stats);
 
 /** Runs that ended with this status since the start. */
 uint64_t broadcaster_ended_count(struct broadcaster *broadcaster, enum task_status status,
@@ -148,7 +144,6 @@ struct broadcaster_counts {
     _Atomic uint64_t subscribers;
     _Atomic uint64_t log_events;
     _Atomic uint64_t log_bytes;
-    _Atomic uint64_t request_bytes; /* the driver's to count */
     _Atomic uint64_t ended[TASK_STATUS_COUNT][REASON_COUNT];
 };
 struct broadcaster_counts *broadcaster_counts(struct broadcaster *broadcaster);

@@ -1,15 +1,31 @@
 /* The event log, a bounded ring of frames: see event_log.h. */
 #include "broadcaster/event_log.h"
 
+#include "base/memory_budget.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
 #define CAPACITY_MIN 16u
 
+/* A ring without frames. NULL: out of memory. */
+static struct frame **ring_create(uint32_t capacity) {
+    struct frame **ring = calloc(capacity, sizeof(struct frame *));
+    if (ring != NULL)
+        memory_charge(MEMORY_SESSIONS, capacity * sizeof(struct frame *));
+    return ring;
+}
+
+static void ring_destroy(struct frame **ring, uint32_t capacity) {
+    if (ring != NULL)
+        memory_release(MEMORY_SESSIONS, capacity * sizeof(struct frame *));
+    free(ring);
+}
+
 bool event_log_init(struct event_log *log, int64_t now_ms) {
     struct event_id floor = {.ms = now_ms >= 0 ? (uint64_t)now_ms : 0, .n = 0};
     *log = (struct event_log){.first_sequence = 1, .next_sequence = 1, .floor_id = floor, .last_id = floor};
-    log->ring = calloc(CAPACITY_MIN, sizeof(struct frame *));
+    log->ring = ring_create(CAPACITY_MIN);
     log->capacity = CAPACITY_MIN;
     return log->ring != NULL;
 }
@@ -35,12 +51,12 @@ static struct frame **slot_of(const struct event_log *log, uint64_t sequence) {
 /* Doubles the ring, if there is memory. */
 static void grow(struct event_log *log) {
     uint32_t capacity = log->capacity * 2;
-    struct frame **ring = calloc(capacity, sizeof(struct frame *));
+    struct frame **ring = ring_create(capacity);
     if (ring == NULL)
         return;
     for (uint64_t sequence = log->first_sequence; sequence < log->next_sequence; sequence++)
         ring[sequence & (capacity - 1)] = *slot_of(log, sequence);
-    free(log->ring);
+    ring_destroy(log->ring, log->capacity);
     log->ring = ring;
     log->capacity = capacity;
 }
@@ -100,7 +116,7 @@ struct frame *event_log_clear(struct event_log *log) {
     struct frame *all = NULL;
     while (count_of(log) > 0)
         evict(log, &all);
-    free(log->ring);
+    ring_destroy(log->ring, log->capacity);
     log->ring = NULL;
     log->capacity = 0;
     return all;

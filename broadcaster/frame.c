@@ -1,6 +1,7 @@
 /* One immutable, reference-counted event: see frame.h. */
 #include "broadcaster/frame.h"
 
+#include "base/memory_budget.h"
 #include "base/refcount.h"
 #include "broadcaster/lifecycle.h"
 
@@ -84,13 +85,18 @@ static struct event_name name_of(enum frame_kind kind, const char *type, size_t 
     return name;
 }
 
+/* What is allocated for a frame with so much room. */
+static size_t size_of(size_t room) {
+    return offsetof(struct frame, bytes) + room;
+}
+
 /* A frame with its event line written, and room for `lines` data lines of together `data_max` bytes. Its
  * positions are 32 bits wide. */
 static struct frame *create_room(enum frame_kind kind, uint64_t run, struct event_name name, size_t lines,
                                  size_t data_max) {
     size_t type_length = name.prefix.length + name.type.length;
     size_t room = SLACK + 8 + type_length + 7 * lines + data_max + 1 + 2;
-    struct frame *frame = room <= UINT32_MAX ? malloc(sizeof(*frame) + room) : NULL;
+    struct frame *frame = room <= UINT32_MAX ? malloc(size_of(room)) : NULL;
     if (frame == NULL)
         return NULL;
     *frame = (struct frame){.kind = kind,
@@ -99,7 +105,9 @@ static struct frame *create_room(enum frame_kind kind, uint64_t run, struct even
                             .chunk_start = SLACK,
                             .text_start = SLACK,
                             .text_end = SLACK,
+                            .room = (uint32_t)room,
                             .is_renamed = name.prefix.length > 0};
+    memory_charge(MEMORY_EVENTS, size_of(room));
     atomic_init(&frame->references, 1);
     if (type_length > 0) {
         char *out = put(frame->bytes + SLACK, "event: ", 7);
@@ -189,8 +197,10 @@ struct frame *frame_ref(struct frame *frame) {
 }
 
 void frame_unref(struct frame *frame) {
-    if (frame != NULL && refcount_drop(&frame->references))
-        free(frame);
+    if (frame == NULL || !refcount_drop(&frame->references))
+        return;
+    memory_release(MEMORY_EVENTS, size_of(frame->room));
+    free(frame);
 }
 
 void frame_unref_list(struct frame *first) {
@@ -232,5 +242,5 @@ bool frame_append_data(const struct frame *frame, struct buffer *buffer) {
 }
 
 size_t frame_memory(const struct frame *frame) {
-    return sizeof(*frame) + frame->text_end + 2;
+    return memory_block(size_of(frame->room));
 }

@@ -40,6 +40,7 @@ struct frame {
     uint32_t chunk_start;
     uint32_t text_start;
     uint32_t text_end; /* behind the empty line */
+    uint32_t room;     /* of `bytes` */
     bool is_renamed;   /* the agent had given it a name of the gateway's (lifecycle.h) */
     char bytes[];
 };
@@ -88,7 +89,7 @@ struct frame_span frame_type(const struct frame *frame);
 /** Appends the data, its lines joined by LF. False: the buffer is full. */
 bool frame_append_data(const struct frame *frame, struct buffer *buffer) MUST_CHECK;
 
-/** Bytes of memory that it takes. */
+/** Bytes of memory that it takes, whatever of its room is used. */
 size_t frame_memory(const struct frame *frame);
 
 #endif

@@ -1,6 +1,7 @@
 /* Idempotency keys of one session: see idempotency.h. */
 #include "broadcaster/idempotency.h"
 
+#include "base/memory_budget.h"
 #include "broadcaster/task.h"
 
 #include <stdlib.h>
@@ -11,6 +12,7 @@ struct idempotency_entry *idempotency_entry_create(const char *key, uint64_t bod
     struct idempotency_entry *entry = calloc(1, sizeof(*entry) + size);
     if (entry == NULL)
         return NULL;
+    memory_charge(MEMORY_KEYS, sizeof(*entry) + size);
     entry->body_hash = body_hash;
     memcpy(entry->key, key, size);
     return entry;
@@ -20,6 +22,7 @@ void idempotency_entry_destroy(struct idempotency_entry *entry) {
     if (entry == NULL)
         return;
     task_unref(entry->task);
+    memory_release(MEMORY_KEYS, sizeof(*entry) + strlen(entry->key) + 1);
     free(entry);
 }
 

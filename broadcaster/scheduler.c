@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
+#include "base/memory_budget.h"
 #include "broadcaster/broadcaster.h"
 
 #include <assert.h>
@@ -58,6 +59,20 @@ void scheduler_destroy(struct scheduler *scheduler) {
 
 /* ---- groups -------------------------------------------------------------------------------------- */
 
+static struct scheduler_group *group_create(const char *name, size_t length) {
+    struct scheduler_group *group = calloc(1, sizeof(*group) + length + 1);
+    if (group == NULL)
+        return NULL;
+    memory_charge(MEMORY_TASKS, sizeof(*group) + length + 1);
+    memcpy(group->name, name, length);
+    return group;
+}
+
+static void group_destroy(struct scheduler_group *group) {
+    memory_release(MEMORY_TASKS, sizeof(*group) + strlen(group->name) + 1);
+    free(group);
+}
+
 /* The group of that name, one member more. NULL: out of memory. */
 static struct scheduler_group *join_group_locked(struct scheduler *scheduler, const char *name,
                                                  size_t length) {
@@ -65,14 +80,13 @@ static struct scheduler_group *join_group_locked(struct scheduler *scheduler, co
     struct scheduler_group *group;
     HASH_FIND(hh, scheduler->groups, name, length, group);
     if (group == NULL) {
-        group = calloc(1, sizeof(*group) + length + 1);
+        group = group_create(name, length);
         if (group == NULL)
             return NULL;
-        memcpy(group->name, name, length);
         bool out_of_memory = false;
         HASH_ADD_KEYPTR(hh, scheduler->groups, group->name, length, group);
         if (out_of_memory) {
-            free(group);
+            group_destroy(group);
             return NULL;
         }
     }
@@ -84,7 +98,7 @@ static void leave_group_locked(struct scheduler *scheduler, struct scheduler_gro
     lock_assert_held(&scheduler->lock);
     if (*group != NULL && --(*group)->members == 0) {
         HASH_DELETE(hh, scheduler->groups, *group);
-        free(*group);
+        group_destroy(*group);
     }
     *group = NULL;
 }

@@ -2,6 +2,7 @@
 #include "broadcaster/session.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "base/refcount.h"
 #include "broadcaster/broadcaster.h"
@@ -12,18 +13,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is allocated for a session with this key. */
+static size_t size_of(const char *key) {
+    return sizeof(struct session) + strlen(key) + 1;
+}
+
 struct session *session_create(struct broadcaster *broadcaster, const char *key) {
-    size_t size = strlen(key) + 1;
-    struct session *session = calloc(1, sizeof(*session) + size);
+    struct session *session = calloc(1, size_of(key));
     if (session == NULL)
         return NULL;
     if (!event_log_init(&session->log, clock_unix_ms())) {
         free(session);
         return NULL;
     }
+    memory_charge(MEMORY_SESSIONS, size_of(key));
     atomic_init(&session->references, 1);
     session->broadcaster = broadcaster;
-    memcpy(session->key, key, size);
+    memcpy(session->key, key, strlen(key) + 1);
     lock_init(&session->lock);
     TAILQ_INIT(&session->queue);
     TAILQ_INIT(&session->delayed);
@@ -45,6 +51,7 @@ void session_unref(struct session *session) {
     assert(LIST_EMPTY(&session->watches) && session->idleness == SESSION_IN_USE);
     event_log_finish(&session->log);
     lock_finish(&session->lock);
+    memory_release(MEMORY_SESSIONS, size_of(session->key));
     free(session);
 }
 
@@ -217,6 +224,15 @@ static void append_run_end_locked(struct session *session, struct task *task,
     task->end_frame = NULL;
 }
 
+/* One that never started needs its run.start no more. */
+static void drop_start_frame_locked(struct task *task, struct session_effects *effects) {
+    if (task->start_frame == NULL)
+        return;
+    task->start_frame->next = effects->evicted;
+    effects->evicted = task->start_frame;
+    task->start_frame = NULL;
+}
+
 static void detach_waiters_locked(struct task *task) {
     struct task_waiter *waiter;
     LIST_FOREACH(waiter, &task->waiters, entry)
@@ -236,6 +252,7 @@ bool session_end_task_locked(struct session *session, struct task *task, enum ta
     task->reason = reason;
     task->ended_unix_ms = clock_unix_ms();
     task->ended_mono_ms = clock_mono_ms();
+    drop_start_frame_locked(task, effects);
     append_run_end_locked(session, task, effects);
     detach_waiters_locked(task);
     task->next_ended = effects->ended;

@@ -2,6 +2,7 @@
 #include "broadcaster/subscriber_internal.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "broadcaster/fanout_internal.h"
 
@@ -93,6 +94,7 @@ enum subscriber_result subscriber_prepare(struct session *session, const struct 
         free(subscriber);
         return result;
     }
+    memory_charge(MEMORY_SUBSCRIBERS, sizeof(*subscriber));
     session_ref(session);
     subscriber->run = spec->run != NULL ? task_ref(spec->run) : NULL;
     *ret_subscriber = subscriber;
@@ -150,6 +152,7 @@ static void destroy(struct subscriber *subscriber, bool left) {
     frame_unref(subscriber->rest.frame);
     task_unref(subscriber->run);
     session_unref(session);
+    memory_release(MEMORY_SUBSCRIBERS, sizeof(*subscriber));
     free(subscriber);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "base/refcount.h"
 #include "base/utf8.h"
@@ -103,6 +104,7 @@ struct task *task_create(struct session *session, const struct task_options *opt
     struct task *task = calloc(1, sizeof(*task));
     if (task == NULL)
         return NULL;
+    memory_charge(MEMORY_TASKS, sizeof(*task));
     atomic_init(&task->references, 1);
     task->serial = atomic_fetch_add(&last_serial, 1) + 1;
     task->session = session_ref(session);
@@ -136,6 +138,7 @@ void task_unref(struct task *task) {
     frame_unref(task->start_frame);
     frame_unref(task->end_frame);
     session_unref(task->session);
+    memory_release(MEMORY_TASKS, sizeof(*task));
     free(task);
 }
 

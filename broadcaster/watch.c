@@ -2,6 +2,7 @@
 #include "broadcaster/watch.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "broadcaster/fanout_internal.h"
 #include "broadcaster/subscriber_internal.h"
@@ -58,6 +59,7 @@ static struct watch *create(struct fanout *fanout, struct session *session) {
     struct watch *watch = calloc(1, sizeof(*watch));
     if (watch == NULL)
         return NULL;
+    memory_charge(MEMORY_SUBSCRIBERS, sizeof(*watch));
     watch->session = session_ref(session);
     watch->fanout = fanout;
     watch->dirty_item.handle = on_dirty;
@@ -96,6 +98,7 @@ void watch_consider_destroy(struct watch *watch) {
         return; /* the flush that is due considers it again */
     watch->fanout->watches--;
     session_unref(watch->session);
+    memory_release(MEMORY_SUBSCRIBERS, sizeof(*watch));
     free(watch);
 }
 

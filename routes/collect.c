@@ -83,7 +83,7 @@ void collect_start(struct request *request, const struct upstream_settings *upst
         reply_no_memory(request);
         return;
     }
-    buffer_init(&collect->body, COLLECT_BYTES_MAX);
+    buffer_init_counted(&collect->body, COLLECT_BYTES_MAX, MEMORY_ANSWERS);
     collect->request = request;
     collect->done = done;
     collect->exchange = upstream_exchange_start(request->context->caller->client, upstream, method, path,

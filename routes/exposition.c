@@ -9,7 +9,7 @@
 
 void exposition_init(struct exposition *exposition, size_t bytes_max) {
     *exposition = (struct exposition){0};
-    buffer_init(&exposition->text, bytes_max);
+    buffer_init_counted(&exposition->text, bytes_max, MEMORY_ANSWERS);
 }
 
 void exposition_finish(struct exposition *exposition) {

@@ -1,6 +1,7 @@
 /* How well the gateway does, and what is wrong with it: see health_report.h. */
 #include "routes/health_report.h"
 
+#include "base/memory_budget.h"
 #include "routes/upstream_view.h"
 #include "upstream/cache.h"
 
@@ -68,9 +69,9 @@ static void judge_share(struct health_report *report, const char *code, const ch
 static void judge_memory(struct health_report *report, uint64_t bytes, uint64_t limit) {
     if (limit > 0 && bytes > limit)
         add(report, bytes > 2 * limit ? HEALTH_CRITICAL : HEALTH_DEGRADED,
-            (struct health_reason){"memory_high",
-                                   "Events, sessions and subscribers take more memory than they should.",
-                                   NULL, bytes, limit});
+            (struct health_reason){
+                "memory_high", "Events, sessions, requests and answers take more memory than they should.",
+                NULL, bytes, limit});
 }
 
 static void judge_redis(struct health_report *report, struct cache *cache) {
@@ -98,6 +99,6 @@ void health_report_make(const struct routes_context *context, struct health_repo
                 limits->runs_queued_max, settings->health_queue_percent);
     judge_share(ret_report, "sessions_high", "Nearly as many sessions are open as may be.", stats.sessions,
                 limits->sessions_max, settings->health_sessions_percent);
-    judge_memory(ret_report, broadcaster_memory(&stats), settings->memory_warn_bytes);
+    judge_memory(ret_report, memory_total(), settings->memory_warn_bytes);
     judge_redis(ret_report, context->cache);
 }

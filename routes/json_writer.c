@@ -9,7 +9,7 @@
 
 void json_writer_init(struct json_writer *writer, size_t bytes_max) {
     *writer = (struct json_writer){0};
-    buffer_init(&writer->text, bytes_max);
+    buffer_init_counted(&writer->text, bytes_max, MEMORY_ANSWERS);
 }
 
 void json_writer_finish(struct json_writer *writer) {

@@ -2,6 +2,7 @@
 #include "base/metrics.h"
 
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "routes/exposition.h"
 #include "routes/handlers.h"
 #include "routes/process_info.h"
@@ -59,13 +60,21 @@ static void add_gauges(struct exposition *exposition, const struct routes_contex
     add_gauge(exposition, "sluice_tasks", "Runs that are tracked, ended ones included", stats.tasks);
     add_gauge(exposition, "sluice_log_events", "Events retained in all logs", stats.log_events);
     add_gauge(exposition, "sluice_log_bytes", "Bytes of memory of those events", stats.log_bytes);
-    add_gauge(exposition, "sluice_accounted_bytes",
-              "Bytes of memory of logs, sessions, subscribers and runs, estimated",
-              broadcaster_memory(&stats));
     add_gauge(exposition, "sluice_connections", "HTTP connections, without those of subscribers",
               context->connections());
     add_gauge(exposition, "sluice_draining", "1 while the gateway is about to stop",
               broadcaster_is_draining(context->broadcaster));
+}
+
+static void add_memory(struct exposition *exposition) {
+    add_gauge(exposition, "sluice_accounted_bytes",
+              "Bytes of memory that clients and upstreams make the gateway take", memory_total());
+    exposition_family(exposition, "sluice_memory_bytes", "gauge", "Of these bytes, those of each kind");
+    for (int kind = MEMORY_UNCOUNTED + 1; kind < MEMORY_KIND_COUNT; kind++) {
+        const char *name = memory_kind_name((enum memory_kind)kind);
+        exposition_sample(exposition, (const struct exposition_label[]){{"kind", name}, {0}},
+                          memory_used((enum memory_kind)kind));
+    }
 }
 
 static void add_limit(struct exposition *exposition, const char *key, uint64_t value) {
@@ -203,6 +212,7 @@ void handle_metrics(struct request *request) {
     add_histograms(&exposition);
     add_queue(&exposition, context->broadcaster);
     add_gauges(&exposition, context);
+    add_memory(&exposition);
     add_limits(&exposition, context);
     add_ends(&exposition, context->broadcaster);
     upstream_metrics_add(&exposition, context->caller);

@@ -159,7 +159,7 @@ static void start(struct request *request, const struct upstream_settings *upstr
         reply_no_memory(request);
         return;
     }
-    buffer_init(&passthrough->held, HELD_MAX);
+    buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_ANSWERS);
     passthrough->request = request;
     passthrough->exchange =
         upstream_exchange_start(request->context->caller->client, upstream, request->head ? "HEAD" : "GET",

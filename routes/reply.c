@@ -1,6 +1,7 @@
 /* The answer to a request: see reply.h. */
 #include "base/json_text.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "broadcaster/subscriber.h"
 #include "routes/json_writer.h"
@@ -22,6 +23,15 @@
 #define RETRY_AFTER_503_MS 2000
 
 static const char json_type[] = "application/json";
+
+/* One block of all that is charged: released as one, too. */
+void reply_charge(struct reply *reply, size_t bytes) {
+    if (reply->memory > 0)
+        memory_release(MEMORY_ANSWERS, reply->memory);
+    reply->memory += bytes;
+    if (reply->memory > 0)
+        memory_charge(MEMORY_ANSWERS, reply->memory);
+}
 
 /* ---- headers ------------------------------------------------------------------------------------- */
 
@@ -87,6 +97,8 @@ static void decide_body(struct request *request, int status, const char *content
     request->reply.body = body;
     request->reply.body_length = length;
     request->reply.body_is_static = is_static;
+    if (!is_static)
+        reply_charge(&request->reply, length);
     reply_header(request, "Content-Type", content_type);
     reply_header(request, "Cache-Control", "no-store");
     reply_header(request, "X-Content-Type-Options", "nosniff");
@@ -187,6 +199,8 @@ void reply_finish(struct reply *reply) {
     }
     if (!reply->body_is_static)
         free(reply->body);
+    if (reply->memory > 0)
+        memory_release(MEMORY_ANSWERS, reply->memory);
     if (reply->subscriber != NULL)
         subscriber_destroy(reply->subscriber);
     if (reply->kind == REPLY_SOURCE)

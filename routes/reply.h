@@ -48,6 +48,7 @@ struct reply {
     char *body;
     size_t body_length;
     bool body_is_static;
+    size_t memory;                 /* charged for headers and body */
     struct subscriber *subscriber; /* prepared; the listener connects or destroys it */
     bool greeting;                 /* a first comment and `retry:` begin the stream */
     struct reply_source source;
@@ -89,6 +90,9 @@ void reply_stream(struct request *request, struct subscriber *subscriber, bool g
 
 /** Answers with bytes as they come. */
 void reply_from_source(struct request *request, int status, const struct reply_source *source);
+
+/** Counts memory that an answer takes beside its headers and its body: it is released with the reply. */
+void reply_charge(struct reply *reply, size_t bytes);
 
 /** Gives back what the reply holds: headers, body, and a subscriber or source that nobody took. */
 void reply_finish(struct reply *reply);

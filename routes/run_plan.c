@@ -1,6 +1,8 @@
 /* What a run asks of the upstreams: see run_plan.h. */
 #include "routes/run_plan.h"
 
+#include "base/memory_budget.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +20,9 @@ struct run_plan *run_plan_create(const struct upstream_caller *caller, struct se
     struct run_plan *plan = calloc(1, sizeof(*plan) + steps_max * sizeof(plan->steps[0]));
     if (plan == NULL)
         return NULL;
+    plan->memory =
+        sizeof(*plan) + steps_max * sizeof(plan->steps[0]) + CACHE_KEY_SIZE + strlen(trace->state) + 1;
+    memory_charge(MEMORY_REQUESTS, plan->memory);
     plan->flight = (struct flight_request){.build = build_for_flight, .destroy = destroy_with_flight};
     plan->caller = caller;
     plan->session = session_ref(session);
@@ -37,14 +42,8 @@ void run_plan_destroy(struct run_plan *plan) {
     free(plan->cache_key);
     recording_unref(plan->found);
     session_unref(plan->session);
+    memory_release(MEMORY_REQUESTS, plan->memory);
     free(plan);
-}
-
-size_t run_plan_bytes(const struct run_plan *plan) {
-    size_t bytes = 0;
-    for (size_t i = 0; i < plan->count; i++)
-        bytes += plan->steps[i].request.body_length;
-    return bytes;
 }
 
 /* Whether what is asked cannot be needed a second time. */
@@ -62,8 +61,11 @@ static bool copy_request(const struct upstream_run *from, struct upstream_run *r
     ret_copy->body = malloc(from->body_length + 1);
     if (ret_copy->body != NULL)
         memcpy(ret_copy->body, from->body, from->body_length + 1);
-    return copy_text(from->url, &ret_copy->url) && copy_text(from->session_url, &ret_copy->session_url) &&
-           ret_copy->body != NULL;
+    if (!copy_text(from->url, &ret_copy->url) || !copy_text(from->session_url, &ret_copy->session_url) ||
+        ret_copy->body == NULL)
+        return false;
+    upstream_run_charge(ret_copy);
+    return true;
 }
 
 /* The trace goes on at the upstream; without memory for that, the run goes on without its trace. */

@@ -24,6 +24,7 @@ struct run_plan {
     char *tracestate;        /* NULL: none */
     char *cache_key;         /* what its answer is kept under; NULL: it is not */
     struct recording *found; /* a reference: its answer is at hand; NULL: it is not */
+    size_t memory;           /* charged for it, but for its steps' requests */
     size_t count;            /* of the steps, at least 1 */
     struct run_step steps[]; /* in the order in which they are asked */
 };
@@ -32,9 +33,6 @@ struct run_plan {
 struct run_plan *run_plan_create(const struct upstream_caller *caller, struct session *session,
                                  const struct trace *trace, size_t steps_max) MUST_CHECK;
 void run_plan_destroy(struct run_plan *plan); /* takes NULL */
-
-/** Bytes that it asks, of all its upstreams. */
-size_t run_plan_bytes(const struct run_plan *plan);
 
 /** Makes the request for one upstream, as build() of struct upstream_call_callbacks (upstream/call.h) has it.
  */

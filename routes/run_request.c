@@ -226,6 +226,7 @@ static bool build(struct request *request, const struct run_request *run, size_t
         upstream_run_finish(&upstream);
         return false;
     }
+    upstream_run_charge(&upstream);
     *ret_upstream = upstream;
     return true;
 }

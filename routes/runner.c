@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/runner_internal.h"
 
@@ -21,14 +22,10 @@ static struct run *run_of(struct task *task) {
     return task->payload;
 }
 
-static _Atomic uint64_t *request_bytes_of(struct runner *runner) {
-    return &broadcaster_counts(runner->context->broadcaster)->request_bytes;
-}
-
 static void run_free(struct run *run) {
-    atomic_fetch_sub(request_bytes_of(run->runner), run->request_bytes);
     run_plan_destroy(run->plan);
     task_unref(run->task);
+    memory_release(MEMORY_TASKS, sizeof(*run));
     free(run);
 }
 
@@ -238,8 +235,7 @@ struct task *runner_create_task(struct runner *runner, struct session *session,
         return NULL;
     }
     *run = (struct run){.runner = runner, .task = task_ref(task), .plan = plan, .awaits_watch = true};
-    run->request_bytes = run_plan_bytes(plan);
-    atomic_fetch_add(request_bytes_of(runner), run->request_bytes);
+    memory_charge(MEMORY_TASKS, sizeof(*run));
     run->first_upstream = (uint32_t)plan->steps[0].upstream;
     atomic_init(&task->upstream, run->first_upstream);
     memcpy(task->trace_id, plan->trace_id, sizeof(task->trace_id));

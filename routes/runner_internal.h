@@ -33,7 +33,6 @@ struct run {
     int64_t deadline_mono_ms; /* 0: it has not started */
     uint64_t events, bytes, tokens;
     uint32_t first_upstream;
-    size_t request_bytes; /* counted in the broadcaster's */
 };
 
 /** A call to the upstream, or a follower of one that is shared or recorded. */

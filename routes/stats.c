@@ -1,6 +1,7 @@
 /* How it does: GET /health; with how much of it may be and what has been counted: GET /stats. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/handlers.h"
 #include "routes/health_report.h"
@@ -68,9 +69,13 @@ static void write_memory(struct json_writer *json, const struct routes_context *
     process_info_get(&info);
     json_begin_object(json, "memory");
     json_add_count(json, "rss_bytes", info.resident_bytes);
-    json_add_count(json, "accounted_bytes", broadcaster_memory(stats));
+    json_add_count(json, "accounted_bytes", memory_total());
     json_add_count(json, "log_bytes", stats->log_bytes);
     json_add_count(json, "warn_bytes", context->settings->memory_warn_bytes);
+    json_begin_object(json, "kinds");
+    for (int kind = MEMORY_UNCOUNTED + 1; kind < MEMORY_KIND_COUNT; kind++)
+        json_add_count(json, memory_kind_name((enum memory_kind)kind), memory_used((enum memory_kind)kind));
+    json_end_object(json);
     json_end_object(json);
 }
 

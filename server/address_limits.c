@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
+#include "base/memory_budget.h"
 #include "base/table.h"
 
 #include <assert.h>
@@ -59,6 +60,7 @@ static void forget_locked(struct address_limits *limits, struct address *address
     lock_assert_held(&limits->lock);
     TAILQ_REMOVE(&limits->unused, address, entry);
     HASH_DEL(limits->table, address);
+    memory_release(MEMORY_CONNECTIONS, sizeof(*address));
     free(address);
 }
 
@@ -82,6 +84,7 @@ static struct address *add_locked(struct address_limits *limits, const struct in
         free(address);
         return NULL;
     }
+    memory_charge(MEMORY_CONNECTIONS, sizeof(*address));
     TAILQ_INSERT_TAIL(&limits->unused, address, entry);
     return address;
 }

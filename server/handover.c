@@ -1,6 +1,7 @@
 /* The hand-over of an event stream's connection: see handover.h. */
 #include "server/handover.h"
 
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "server/socket_sink.h"
 
@@ -38,6 +39,7 @@ static void on_parcel(struct inbox_item *item) {
     connect_subscriber(parcel->to, &parcel->handover);
     atomic_fetch_sub(&on_their_way, 1);
     fanout_received(parcel->to->fanout);
+    memory_release(MEMORY_SUBSCRIBERS, sizeof(*parcel));
     free(parcel);
 }
 
@@ -49,6 +51,7 @@ static bool send_to(struct routes_context *to, const struct handover *handover) 
         return false;
     }
     *parcel = (struct parcel){.item.handle = on_parcel, .to = to, .handover = *handover};
+    memory_charge(MEMORY_SUBSCRIBERS, sizeof(*parcel));
     metrics_add(METRIC_SUBSCRIBERS_GATHERED, 1);
     atomic_fetch_add(&on_their_way, 1);
     inbox_post(to->inbox, &parcel->item);

@@ -2,17 +2,29 @@
 #include "server/http_connection.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "server/http_exchange.h"
 
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
+/* What the library takes for a connection, beside the room for the head of a request. */
+#define LIBRARY_MEMORY 1024
+
+/* The room is as large as the head may be, and not all of it is touched. But any client can see to that. */
+static size_t memory_of(const struct http_listener *listener) {
+    return sizeof(struct http_connection) + LIBRARY_MEMORY +
+           (size_t)HTTP_POOL_BYTES(listener->settings.request_header_bytes_max);
+}
+
 struct http_connection *http_connection_create(struct http_listener *listener, struct MHD_Connection *handle,
                                                struct address *address) {
     struct http_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
         return NULL;
+    connection->memory = memory_of(listener);
+    memory_charge(MEMORY_CONNECTIONS, connection->memory);
     connection->listener = listener;
     connection->address = address;
     connection->peer =
@@ -42,6 +54,7 @@ void http_connection_destroy(struct http_connection *connection) {
         http_connection_offends(connection, 0, "the library could not make out a request line");
     http_connection_arrived(connection);
     address_limits_leave(listener->limits, connection->address);
+    memory_release(MEMORY_CONNECTIONS, connection->memory);
     free(connection);
 }
 

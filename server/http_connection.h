@@ -25,6 +25,7 @@ struct http_connection {
     struct http_listener *listener;
     int fd; /* the library's */
     struct peer peer;
+    size_t memory;                  /* that it takes, the library's part included */
     struct address *address;        /* that it is counted for; a subscriber's socket takes it along */
     bool closing;                   /* that it is to be closed, and why, is known */
     struct http_exchange *exchange; /* the request of which more is awaited, if its first line has come */

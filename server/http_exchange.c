@@ -1,6 +1,7 @@
 /* One HTTP request between libmicrohttpd and the routes: from its first line to its answer. */
 #include "server/http_exchange.h"
 
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/cors.h"
 #include "routes/router.h"
@@ -85,6 +86,8 @@ struct http_exchange *http_exchange_create(struct http_listener *listener, const
     char *mark = strchr(copy, '?');
     if (mark != NULL)
         *mark = '\0';
+    exchange->memory = sizeof(*exchange) + strlen(uri) + 1;
+    memory_charge(MEMORY_CONNECTIONS, exchange->memory);
     exchange->uri = copy;
     exchange->uri_place = (uintptr_t)uri;
     exchange->uri_length = strlen(uri);
@@ -97,7 +100,7 @@ struct http_exchange *http_exchange_create(struct http_listener *listener, const
     exchange->request.path = copy;
     exchange->request.query = mark != NULL ? mark + 1 : "";
     exchange->request.body = "";
-    buffer_init(&exchange->body, listener->context->settings->request_body_bytes_max);
+    buffer_init_counted(&exchange->body, listener->context->settings->request_body_bytes_max, MEMORY_BODIES);
     LIST_INSERT_HEAD(&listener->exchanges, exchange, entry);
     http_connection_await(connection, exchange);
     return exchange;
@@ -166,6 +169,7 @@ void http_exchange_finish(struct http_exchange *exchange, bool ended_well) {
         close(exchange->handed_fd);
     buffer_finish(&exchange->body);
     free(exchange->uri);
+    memory_release(MEMORY_CONNECTIONS, exchange->memory);
     free(exchange);
 }
 

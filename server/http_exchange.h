@@ -25,6 +25,7 @@ struct http_exchange {
     uintptr_t uri_place; /* where the library has it */
     size_t uri_length;
     struct buffer body;
+    size_t memory;       /* that it takes, its parts not included that are charged by themselves */
     bool begun;          /* the head has been looked at */
     bool arrived;        /* all of it has come, or no more of it is wanted */
     bool asked_to_close; /* after the answer, by the client */

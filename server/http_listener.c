@@ -178,7 +178,7 @@ static struct MHD_Daemon *start_daemon(struct http_listener *listener) {
     return MHD_start_daemon(flags, 0, NULL, NULL, on_request, listener,
         MHD_OPTION_EXTERNAL_LOGGER, on_message, listener, /* first, or what the others say goes elsewhere */
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, /* the limit is ours to keep */
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(2 * settings->request_header_bytes_max), /* half is headers */
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_POOL_BYTES(settings->request_header_bytes_max),
         /* Without progress of an answer; a request has its own time, which is up before this. */
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(settings->request_timeout_ms / 1000 + 1),
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, listener,

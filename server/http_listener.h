@@ -12,6 +12,9 @@
 
 struct http_listener;
 
+/** Room that the library has for each connection; half of it is for the head of a request. */
+#define HTTP_POOL_BYTES(request_header_bytes_max) (2 * (request_header_bytes_max))
+
 /** What the listener needs to know; copied. */
 struct http_listener_settings {
     uint64_t connections_max; /* of all listeners, with those that were handed over */

@@ -12,19 +12,18 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #define BLOCK_BYTES (32 * 1024)
+#define STREAM_BLOCK_BYTES 1024
+/* What the library takes for a response, beside its headers and its block. */
+#define RESPONSE_MEMORY 512
 #define WRITTEN_BYTES_MAX (64 * 1024)
 
-static struct MHD_Response *body_response(struct reply *reply) {
-    if (reply->body_is_static || reply->body == NULL)
-        return MHD_create_response_from_buffer(reply->body_length, reply->body, MHD_RESPMEM_PERSISTENT);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(reply->body_length, reply->body, MHD_RESPMEM_MUST_FREE);
-    if (response != NULL)
-        reply->body = NULL;
-    return response;
+/* The body stays the reply's, which is finished after the library is through with the response. */
+static struct MHD_Response *body_response(const struct reply *reply) {
+    return MHD_create_response_from_buffer(reply->body_length, reply->body, MHD_RESPMEM_PERSISTENT);
 }
 
 static ssize_t read_source(void *context, uint64_t position, char *bytes, size_t size) {
@@ -87,7 +86,7 @@ static struct MHD_Response *stream_response(struct http_exchange *exchange) {
             (size_t)snprintf(exchange->greeting, GREETING_SIZE, ": sluice\nretry: %lld\n\n",
                              (long long)fanout_retry_ms(exchange->listener->context->fanout));
     struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, read_stream, exchange, NULL);
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, exchange, NULL);
     if (response != NULL && exchange->request.http_1_0)
         MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
     return response;
@@ -128,8 +127,21 @@ static struct MHD_Response *make_response(struct http_exchange *exchange) {
     return body_response(reply);
 }
 
+/* The headers count twice: the library copies them. */
+static void charge_response(struct reply *reply) {
+    size_t bytes = RESPONSE_MEMORY;
+    for (size_t i = 0; i < reply->header_count; i++)
+        bytes += 2 * (strlen(reply->headers[i].name) + strlen(reply->headers[i].value) + 2);
+    if (reply->kind == REPLY_SUBSCRIBER)
+        bytes += STREAM_BLOCK_BYTES;
+    else if (reply->kind == REPLY_SOURCE)
+        bytes += BLOCK_BYTES;
+    reply_charge(reply, bytes);
+}
+
 enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
     struct reply *reply = &exchange->request.reply;
+    charge_response(reply);
     struct MHD_Response *response = make_response(exchange);
     /* With epoll the library comes back to a connection whose body ended in an error only if none is idle for
      * longer, and keeps its descriptor until then. At one with a timeout of its own it looks in each turn. */

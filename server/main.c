@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "server/config.h"
 #include "server/listen_socket.h"
 #include "server/worker.h"
@@ -199,7 +200,7 @@ static void on_clean_up(uv_timer_t *timer) {
     broadcaster_get_stats(process->broadcaster, &stats);
     if (ended > 0)
         log_info("sessions_expired", LOG_INT("count", ended), LOG_INT("sessions", stats.sessions));
-    uint64_t bytes = broadcaster_memory(&stats);
+    uint64_t bytes = memory_total();
     uint64_t warn_bytes = process->config->routes.memory_warn_bytes;
     if (warn_bytes > 0 && bytes > warn_bytes)
         log_warn("memory_high", LOG_INT("bytes", bytes), LOG_INT("log_bytes", stats.log_bytes),

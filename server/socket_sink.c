@@ -1,6 +1,8 @@
 /* A sink that writes to a socket of its own: see socket_sink.h. */
 #include "server/socket_sink.h"
 
+#include "base/memory_budget.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -62,7 +64,9 @@ static void sink_wait_writable(struct sink *sink, bool wait) {
 }
 
 static void on_closed(uv_handle_t *handle) {
-    free(CONTAINER_OF((uv_poll_t *)handle, struct socket_sink, poll));
+    struct socket_sink *sink = CONTAINER_OF((uv_poll_t *)handle, struct socket_sink, poll);
+    memory_release(MEMORY_SUBSCRIBERS, sizeof(*sink));
+    free(sink);
 }
 
 /* What a client sent behind its request was never read; closing over unread bytes would reset the connection
@@ -107,6 +111,7 @@ struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_by
         free(sink);
         return NULL;
     }
+    memory_charge(MEMORY_SUBSCRIBERS, sizeof(*sink));
     sink->sink.operations = &operations;
     sink->fd = fd;
     sink->limits = limits;

@@ -2,6 +2,7 @@
 #include "upstream/cache_internal.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "upstream/recording_code.h"
 
 #include <assert.h>
@@ -87,6 +88,7 @@ static void free_all(struct cache_entry_list *entries) {
     while ((entry = TAILQ_FIRST(entries)) != NULL) {
         TAILQ_REMOVE(entries, entry, link);
         recording_unref(entry->recording);
+        memory_release(MEMORY_RECORDINGS, sizeof(*entry));
         free(entry);
     }
 }
@@ -160,6 +162,7 @@ void cache_store(struct cache *cache, const char *key, struct recording *recordi
     struct cache_entry_list out = TAILQ_HEAD_INITIALIZER(out);
     struct cache_entry *entry = !is_too_large && ttl_ms > 0 ? calloc(1, sizeof(*entry)) : NULL;
     if (entry != NULL) {
+        memory_charge(MEMORY_RECORDINGS, sizeof(*entry));
         memcpy(entry->key, key, strlen(key) + 1);
         entry->recording = recording_ref(recording);
         entry->bytes = bytes;

@@ -2,6 +2,7 @@
 #include "upstream/call_internal.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "upstream/call_rules.h"
 #include "upstream/retry.h"
 
@@ -29,6 +30,7 @@ void call_free_if_unused(struct upstream_call *call) {
     call->caller->calls--;
     resume_point_finish(&call->point);
     free(call->failure_message);
+    memory_release(MEMORY_STREAMS, sizeof *call);
     free(call);
 }
 
@@ -213,6 +215,7 @@ struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t
     struct upstream_call *call = calloc(1, sizeof *call);
     if (call == NULL)
         return NULL;
+    memory_charge(MEMORY_STREAMS, sizeof *call);
     call->caller = caller;
     call->callbacks = *callbacks;
     call->context = context;

@@ -130,8 +130,13 @@ struct upstream_run {
     char *last_event_id; /* taken over; sent as Last-Event-ID; NULL: none */
     char *traceparent;   /* taken over; sent as headers of these names (W3C Trace Context); NULL: none */
     char *tracestate;
-    bool is_last; /* it cannot be made again for this upstream */
+    bool is_last;  /* it cannot be made again for this upstream */
+    size_t memory; /* that was charged for the strings above: upstream_run_charge() */
 };
+
+/** Charges the memory of its URLs and its body, once they are there; upstream_run_finish() releases it. Who
+ * takes over the strings of another one takes over what was charged for them. */
+void upstream_run_charge(struct upstream_run *run);
 
 struct upstream_stream;
 

@@ -73,6 +73,7 @@ struct transfer {
     int64_t keepalive_ms;
     int status;          /* of the answer; 0: none yet */
     size_t header_bytes; /* of the answer, so far */
+    size_t header_room;  /* that was charged for them */
     CURLcode failure;    /* to be told as the request's end; CURLE_OK: none */
     bool is_sent;
     bool is_queued;   /* in client->queue */
@@ -130,6 +131,9 @@ bool transfer_omit_header(struct transfer *transfer, const char *name) MUST_CHEC
 
 /** Sets all options of the easy handle for one request. False: out of memory. */
 bool transfer_set_options(struct transfer *transfer, const struct transfer_request *request) MUST_CHECK;
+
+/** Its headers, which libcurl keeps, are freed: charges them no more. */
+void transfer_release_headers(struct transfer *transfer);
 
 /** The value of the answer's header `name`, or NULL. */
 const char *transfer_header(const struct transfer *transfer, const char *name);

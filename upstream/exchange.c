@@ -1,6 +1,8 @@
 /* Exchanges: requests that are passed on, and their answers' bodies as they come. See client.h. */
 #include "upstream/client_internal.h"
 
+#include "base/memory_budget.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +15,7 @@ struct upstream_exchange {
     char *method;
     char *url;
     char *body;
+    size_t memory; /* charged for all of this */
     int64_t first_byte_timeout_ms;
     int64_t idle_timeout_ms; /* between two pieces of the body */
     bool has_ended;          /* nothing more is told */
@@ -125,6 +128,7 @@ static void destroy(struct transfer *transfer) {
     free(exchange->method);
     free(exchange->url);
     free(exchange->body);
+    memory_release(MEMORY_REQUESTS, exchange->memory);
     free(exchange);
 }
 
@@ -188,6 +192,8 @@ upstream_exchange_start(struct upstream_client *client, const struct upstream_se
         free(exchange);
         return NULL;
     }
+    exchange->memory = sizeof *exchange + strlen(settings->base_url) + strlen(path) + 1 + body_length;
+    memory_charge(MEMORY_REQUESTS, exchange->memory);
     exchange->callbacks = *callbacks;
     exchange->context = context;
     exchange->first_byte_timeout_ms = settings->first_byte_timeout_ms;

@@ -4,6 +4,7 @@
 #include "upstream/flight.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "base/refcount.h"
 #include "upstream/recording_code.h"
 
@@ -38,6 +39,7 @@ static void flight_unref(struct flight *flight) {
     if (!refcount_drop(&flight->references))
         return;
     recording_unref(flight->recording);
+    memory_release(MEMORY_RECORDINGS, sizeof(*flight));
     free(flight);
 }
 
@@ -87,7 +89,8 @@ static void share(struct flight *flight) {
     if (redis == NULL || !recording_is_whole(flight->recording))
         return;
     struct buffer bytes;
-    buffer_init(&bytes, recording_code_bytes_max(recording_bytes(flight->recording)));
+    buffer_init_counted(&bytes, recording_code_bytes_max(recording_bytes(flight->recording)),
+                        MEMORY_RECORDINGS);
     if (recording_encode(flight->recording, clock_unix_ms() + flight->ttl_ms, &bytes))
         redis_cache_set(redis, flight->key, bytes.bytes, bytes.length, flight->ttl_ms);
     buffer_finish(&bytes);
@@ -283,6 +286,7 @@ static struct flight *create_locked(struct cache_worker *worker, const struct fo
     HASH_ADD_STR(cache->flights, key, flight);
     if (out_of_memory)
         goto not_listed;
+    memory_charge(MEMORY_RECORDINGS, sizeof(*flight));
     flight->is_listed = true;
     cache->flights_under_way++;
     worker->active++;

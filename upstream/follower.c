@@ -7,6 +7,7 @@
 #include "upstream/flight.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -40,6 +41,7 @@ static void free_if_done(struct follower *follower) {
     if (follower->is_due || follower->has_timer)
         return;
     follower->worker->active--;
+    memory_release(MEMORY_RECORDINGS, sizeof(*follower));
     free(follower);
 }
 
@@ -228,6 +230,7 @@ struct follower *follower_start(struct cache_worker *worker, const struct follow
         free(follower);
         goto failed;
     }
+    memory_charge(MEMORY_RECORDINGS, sizeof(*follower));
     worker->active++;
     if (is_new)
         flight_begin(follower->flight);

@@ -2,6 +2,7 @@
 #include "upstream/recording.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "base/refcount.h"
 
 #include <assert.h>
@@ -40,6 +41,7 @@ struct recording *recording_create(size_t bytes_max) {
     struct recording *recording = calloc(1, sizeof(*recording));
     if (recording == NULL)
         return NULL;
+    memory_charge(MEMORY_RECORDINGS, sizeof(*recording));
     recording->references = 1;
     recording->bytes_max = bytes_max;
     recording->began_mono_ms = clock_mono_ms();
@@ -55,6 +57,11 @@ struct recording *recording_ref(struct recording *recording) {
     return recording;
 }
 
+static void entry_destroy(struct recording_entry *entry) {
+    memory_release(MEMORY_RECORDINGS, entry->bytes);
+    free(entry);
+}
+
 void recording_unref(struct recording *recording) {
     if (recording == NULL || !refcount_drop(&recording->references))
         return;
@@ -62,9 +69,10 @@ void recording_unref(struct recording *recording) {
     struct recording_entry *entry;
     while ((entry = STAILQ_FIRST(&recording->entries)) != NULL) {
         STAILQ_REMOVE_HEAD(&recording->entries, link);
-        free(entry);
+        entry_destroy(entry);
     }
     lock_finish(&recording->lock);
+    memory_release(MEMORY_RECORDINGS, sizeof(*recording));
     free(recording);
 }
 
@@ -86,7 +94,7 @@ static bool forget_locked(struct recording *recording) {
         STAILQ_REMOVE_HEAD(&recording->entries, link);
         recording->bytes -= entry->bytes;
         recording->first++;
-        free(entry);
+        entry_destroy(entry);
     }
     /* Not at the first byte: the writer would be told again and again. */
     bool has_room = recording->writer_waits && recording->bytes <= recording->bytes_max / 2;
@@ -134,8 +142,10 @@ static void append(struct recording *recording, struct recording_entry *entry) {
 static struct recording_entry *entry_create(enum recording_kind kind, int64_t at_ms, size_t text_length) {
     size_t bytes = sizeof(struct recording_entry) + text_length;
     struct recording_entry *entry = malloc(bytes);
-    if (entry != NULL)
-        *entry = (struct recording_entry){.kind = kind, .at_ms = at_ms, .bytes = bytes};
+    if (entry == NULL)
+        return NULL;
+    memory_charge(MEMORY_RECORDINGS, bytes);
+    *entry = (struct recording_entry){.kind = kind, .at_ms = at_ms, .bytes = bytes};
     return entry;
 }
 

@@ -2,6 +2,7 @@
 #include "upstream/redis_connection.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct redis_write {
     uv_write_t request;
     struct redis_connection *connection;
     char *bytes;
+    size_t length;
 };
 
 /* ---- the end ------------------------------------------------------------------------------------- */
@@ -140,6 +142,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *room) {
 static void on_written(uv_write_t *request, int status) {
     struct redis_write *write = CONTAINER_OF(request, struct redis_write, request);
     struct redis_connection *connection = write->connection;
+    memory_release(MEMORY_RECORDINGS, sizeof(*write) + write->length);
     redisFreeCommand(write->bytes);
     free(write);
     if (status < 0)
@@ -156,9 +159,11 @@ bool redis_connection_send(struct redis_connection *connection, struct redis_com
     if (length < 0)
         goto no_bytes;
     write->connection = connection;
+    write->length = (size_t)length;
     const uv_buf_t bytes = uv_buf_init(write->bytes, (unsigned)length);
     if (uv_write(&write->request, &connection->socket.stream, &bytes, 1, on_written) < 0)
         goto no_write;
+    memory_charge(MEMORY_RECORDINGS, sizeof(*write) + write->length);
     connection->pending++;
     command->deadline_mono_ms = clock_mono_ms() + connection->settings.timeout_ms;
     STAILQ_INSERT_TAIL(&connection->commands, command, link);

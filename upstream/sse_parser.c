@@ -56,10 +56,12 @@ struct sse_parser *sse_parser_create(size_t event_bytes_max, size_t type_bytes_m
     if (parser == NULL)
         return NULL;
     *parser = (struct sse_parser){.on_event = on_event, .context = context, .retry_ms = -1};
-    buffer_init(&parser->line, event_bytes_max + FIELD_NAME_ROOM);
-    buffer_init(&parser->data, event_bytes_max + 1); /* with the LF that dispatching takes away */
-    buffer_init(&parser->type, type_bytes_max);
-    buffer_init(&parser->last_event_id, event_bytes_max);
+    memory_charge(MEMORY_STREAMS, sizeof *parser);
+    buffer_init_counted(&parser->line, event_bytes_max + FIELD_NAME_ROOM, MEMORY_STREAMS);
+    /* With the LF that dispatching takes away. */
+    buffer_init_counted(&parser->data, event_bytes_max + 1, MEMORY_STREAMS);
+    buffer_init_counted(&parser->type, type_bytes_max, MEMORY_STREAMS);
+    buffer_init_counted(&parser->last_event_id, event_bytes_max, MEMORY_STREAMS);
     return parser;
 }
 
@@ -70,6 +72,7 @@ void sse_parser_destroy(struct sse_parser *parser) {
     buffer_finish(&parser->data);
     buffer_finish(&parser->type);
     buffer_finish(&parser->last_event_id);
+    memory_release(MEMORY_STREAMS, sizeof *parser);
     free(parser);
 }
 

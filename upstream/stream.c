@@ -8,6 +8,7 @@
 #include "upstream/retry.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -279,6 +280,7 @@ static void destroy(struct transfer *transfer) {
     sse_parser_destroy(stream->parser);
     buffer_finish(&stream->answer);
     buffer_finish(&stream->message);
+    memory_release(MEMORY_STREAMS, sizeof *stream);
     free(stream);
 }
 
@@ -292,7 +294,18 @@ static const struct transfer_role stream_role = {
 
 /* ---- the public half -------------------------------------------------------------------------------- */
 
+static size_t text_memory(const char *text) {
+    return text != NULL ? strlen(text) + 1 : 0;
+}
+
+void upstream_run_charge(struct upstream_run *run) {
+    run->memory = text_memory(run->url) + text_memory(run->session_url) + run->body_length + 1;
+    memory_charge(MEMORY_REQUESTS, run->memory);
+}
+
 void upstream_run_finish(struct upstream_run *run) {
+    if (run->memory > 0)
+        memory_release(MEMORY_REQUESTS, run->memory);
     free(run->url);
     free(run->body);
     free(run->session_url);
@@ -337,6 +350,7 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client,
         upstream_run_finish(run);
         return NULL;
     }
+    memory_charge(MEMORY_STREAMS, sizeof *stream);
     stream->run = *run;
     *run = (struct upstream_run){.adapter = run->adapter};
     stream->callbacks = *callbacks;

@@ -1,7 +1,13 @@
 /* The life of a transfer: request, deadline, end. See client_internal.h. */
 #include "upstream/client_internal.h"
 
+#include "base/memory_budget.h"
+
 #include <assert.h>
+
+/* What libcurl takes for a transfer and its connection: the handle, its options, the room to read and write.
+ */
+#define CURL_MEMORY (10 * 1024)
 
 bool transfer_init(struct transfer *transfer, struct upstream_client *client,
                    const struct upstream_settings *settings, const struct transfer_role *role) {
@@ -9,6 +15,7 @@ bool transfer_init(struct transfer *transfer, struct upstream_client *client,
     CURL *easy = curl_easy_init();
     if (easy == NULL)
         return false;
+    memory_charge(MEMORY_STREAMS, CURL_MEMORY);
     transfer->role = role;
     transfer->client = client;
     transfer->easy = easy;
@@ -140,6 +147,8 @@ void transfer_settle(struct transfer *transfer) {
     if (transfer->is_released) {
         transfer_detach(transfer);
         curl_easy_cleanup(transfer->easy);
+        memory_release(MEMORY_STREAMS, CURL_MEMORY);
+        transfer_release_headers(transfer);
         curl_slist_free_all(transfer->headers);
         uv_close((uv_handle_t *)&transfer->timer, on_timer_closed);
     } else if (transfer->failure != CURLE_OK) {

@@ -90,12 +90,12 @@ test('it is degraded while the queue is nearly full', async (t) => {
 
 test('it is degraded, then critical, above the memory it should take', async (t) => {
   const upstream = await startUpstream(t, answerAsAsked(new Map()));
-  const sluice = await startSluice(t, {upstream: upstream.url, memory_warn_bytes: 1000});
+  const sluice = await startSluice(t, {upstream: upstream.url, memory_warn_bytes: 100000});
   assert.equal((await health(sluice, 200)).status, 'healthy');
-  await sluice.taskEnded((await sluice.run(sessionPath(), 'count=20')).task_id);
+  await sluice.taskEnded((await sluice.run(sessionPath(), 'count=900')).task_id);
   const {status, reasons} = await health(sluice, 503);
-  assert.deepEqual([status, reasons[0].code, reasons[0].limit], ['critical', 'memory_high', 1000]);
-  assert.ok(reasons[0].value > 2000);
+  assert.deepEqual([status, reasons[0].code, reasons[0].limit], ['critical', 'memory_high', 100000]);
+  assert.ok(reasons[0].value > 200000);
 });
 
 test('it is degraded while Redis is away', async (t) => {

@@ -47,11 +47,10 @@ test('the listening line is told whatever the log level is', async (t) => {
 test('memory over the threshold is warned of at clean-up, and told in /stats', async (t) => {
   const sluice = await startSluice(t, {upstream: upstream.url, cleanup_interval_ms: 100, memory_warn_bytes: 1000});
   await sluice.taskEnded((await sluice.run(sessionPath())).task_id);
-  const {bytes, log_bytes} = await sluice.logged({event: 'memory_high'});
   const {memory} = (await sluice.get('/stats')).json;
+  const {bytes, log_bytes} = await sluice.logged({event: 'memory_high', log_bytes: memory.log_bytes});
   assert.ok(bytes > 1000 && log_bytes > 0);
   assert.equal(memory.warn_bytes, 1000);
-  assert.equal(memory.log_bytes, log_bytes);
   assert.ok(memory.accounted_bytes >= log_bytes && memory.rss_bytes > memory.accounted_bytes);
 });
 

@@ -92,8 +92,32 @@ static void buffer_in_storage_of_its_caller_stays_there(void **state) {
     assert_string_equal(storage, "abc10");
 }
 
+static void buffer_charges_its_memory_for_as_long_as_it_has_it(void **state) {
+    (void)state;
+    struct buffer buffer;
+    buffer_init_counted(&buffer, 100000, MEMORY_BODIES);
+    assert_int_equal(memory_used(MEMORY_BODIES), 0);
+    for (int i = 0; i < 50000; i++) {
+        assert_true(buffer_append(&buffer, "x", 1));
+        assert_int_equal(memory_used(MEMORY_BODIES), memory_block(buffer.capacity));
+    }
+    buffer_clear(&buffer);
+    assert_int_equal(memory_used(MEMORY_BODIES), memory_block(buffer.capacity));
+    buffer_finish(&buffer);
+    assert_int_equal(memory_used(MEMORY_BODIES), 0);
+    assert_true(buffer_append_text(&buffer, "again")); /* it is of the same kind still */
+    assert_int_equal(memory_used(MEMORY_BODIES), memory_block(buffer.capacity));
+    char *bytes = buffer_detach(&buffer);
+    assert_string_equal(bytes, "again");
+    assert_int_equal(memory_used(MEMORY_BODIES), 0);
+    free(bytes);
+    assert_false(buffer_append(&buffer, "", 100001));
+    assert_int_equal(memory_used(MEMORY_BODIES), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(buffer_charges_its_memory_for_as_long_as_it_has_it),
         cmocka_unit_test(buffer_holds_what_was_appended_and_a_nul_behind_it),
         cmocka_unit_test(buffer_takes_its_maximum_and_not_a_byte_more),
         cmocka_unit_test(buffer_is_unchanged_by_what_does_not_fit),

@@ -191,11 +191,9 @@ static void health_is_degraded_while_nearly_all_sessions_are_open(void **state) 
 
 static void health_is_degraded_above_the_memory_it_should_take_and_critical_above_twice_that(void **state) {
     (void)state;
-    struct broadcaster_stats stats;
     begin(1);
     session_unref(unit_session(context.broadcaster, "app/user/session"));
-    broadcaster_get_stats(context.broadcaster, &stats);
-    uint64_t bytes = broadcaster_memory(&stats);
+    uint64_t bytes = memory_total();
     routes_settings.memory_warn_bytes = bytes;
     assert_report(HEALTH_HEALTHY, "");
     routes_settings.memory_warn_bytes = bytes - 1;

@@ -1,0 +1,164 @@
+/* base/memory_budget: what is charged and released, and the levels that follow. */
+#include "base/memory_budget.h"
+#include "tests/support/unit.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define KIB ((size_t)1024)
+#define MIB (1024 * KIB)
+
+/* A charge that is counted as exactly `bytes`, a multiple of 16. */
+static size_t exactly(size_t bytes) {
+    return bytes - 8;
+}
+
+static int end(void **state) {
+    (void)state;
+    memory_set_limit(0);
+    assert_int_equal(memory_total(), 0);
+    return 0;
+}
+
+static void budget_counts_each_kind_and_their_sum(void **state) {
+    (void)state;
+    for (int kind = MEMORY_UNCOUNTED + 1; kind < MEMORY_KIND_COUNT; kind++)
+        memory_charge((enum memory_kind)kind, exactly(16 * (size_t)(kind + 10)));
+    uint64_t total = 0;
+    for (int kind = MEMORY_UNCOUNTED + 1; kind < MEMORY_KIND_COUNT; kind++) {
+        assert_int_equal(memory_used((enum memory_kind)kind), 16 * (kind + 10));
+        assert_true(strlen(memory_kind_name((enum memory_kind)kind)) > 0);
+        assert_true(strlen(memory_kind_help((enum memory_kind)kind)) > 0);
+        total += 16 * (uint64_t)(kind + 10);
+    }
+    assert_int_equal(memory_total(), total);
+    for (int kind = MEMORY_UNCOUNTED + 1; kind < MEMORY_KIND_COUNT; kind++)
+        memory_release((enum memory_kind)kind, exactly(16 * (size_t)(kind + 10)));
+    assert_int_equal(memory_total(), 0);
+}
+
+static void budget_does_not_count_what_is_uncounted(void **state) {
+    (void)state;
+    memory_charge(MEMORY_UNCOUNTED, MIB);
+    assert_int_equal(memory_total(), 0);
+    memory_release(MEMORY_UNCOUNTED, MIB);
+}
+
+static void budget_counts_what_the_allocator_takes(void **state) {
+    (void)state;
+    for (size_t bytes = 0; bytes < 2048; bytes++) {
+        void *block = malloc(bytes);
+        assert_non_null(block);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        size_t taken = malloc_usable_size(block) + sizeof(size_t);
+        /* It may be a little more, if the rest of a free block was too small for another one. */
+        assert_true(memory_block(bytes) <= taken && taken <= memory_block(bytes) + 32);
+#endif
+        free(block);
+    }
+    assert_true(memory_block(MEMORY_LARGE_BYTES) % 4096 == 0);
+    assert_true(memory_block(MEMORY_LARGE_BYTES) >= MEMORY_LARGE_BYTES + 16);
+}
+
+/* ---- threads ------------------------------------------------------------------------------------- */
+
+#define THREADS 40 /* more than there are shards */
+#define ROUNDS 20000
+
+static void *charge_often(void *unused) {
+    for (int i = 0; i < ROUNDS; i++) {
+        memory_charge(MEMORY_EVENTS, (size_t)i % 999);
+        memory_look();
+    }
+    return unused;
+}
+
+static void *release_often(void *unused) {
+    for (int i = 0; i < ROUNDS; i++)
+        memory_release(MEMORY_EVENTS, (size_t)i % 999);
+    return unused;
+}
+
+static void budget_is_even_when_others_release_what_some_have_charged(void **state) {
+    (void)state;
+    pthread_t charging[THREADS], releasing[THREADS];
+    memory_set_limit(MIB);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&charging[i], NULL, charge_often, NULL), 0);
+        assert_int_equal(pthread_create(&releasing[i], NULL, release_often, NULL), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(charging[i], NULL);
+        pthread_join(releasing[i], NULL);
+    }
+    assert_int_equal(memory_used(MEMORY_EVENTS), 0);
+}
+
+/* ---- levels -------------------------------------------------------------------------------------- */
+
+/* Charges, or releases, until the sum is so many sixteenths of 16 MiB, and looks. */
+static enum memory_level look_at(size_t sixteenths) {
+    while (memory_total() < sixteenths * MIB)
+        memory_charge(MEMORY_BODIES, exactly(64 * KIB));
+    while (memory_total() > sixteenths * MIB)
+        memory_release(MEMORY_BODIES, exactly(64 * KIB));
+    return memory_look();
+}
+
+static void budget_s_levels_are_left_later_than_they_are_reached(void **state) {
+    (void)state;
+    memory_set_limit(16 * MIB);
+    assert_int_equal(memory_low_mark(), 13 * MIB);
+    static const enum memory_level up[] = {
+        [13] = MEMORY_EASY, [14] = MEMORY_TIGHT, [15] = MEMORY_TIGHT, [16] = MEMORY_FULL,
+        [17] = MEMORY_FULL, [18] = MEMORY_OVER,  [19] = MEMORY_OVER};
+    static const enum memory_level down[] = {[12] = MEMORY_EASY, [13] = MEMORY_TIGHT, [14] = MEMORY_TIGHT,
+                                             [15] = MEMORY_FULL, [16] = MEMORY_FULL,  [17] = MEMORY_OVER};
+    for (size_t i = 13; i <= 19; i++)
+        assert_int_equal(look_at(i), up[i]);
+    for (size_t i = 17; i >= 12; i--)
+        assert_int_equal(look_at(i), down[i]);
+    assert_int_equal(look_at(13), MEMORY_EASY);
+    assert_int_equal(look_at(100), MEMORY_OVER);
+    assert_int_equal(look_at(0), MEMORY_EASY);
+}
+
+static void budget_s_level_is_seen_without_a_look_after_some_charges(void **state) {
+    (void)state;
+    memory_set_limit(16 * MIB);
+    size_t charged = 0;
+    for (; charged < 14 * MIB + 64 * KIB; charged += KIB)
+        memory_charge(MEMORY_EVENTS, exactly(KIB));
+    assert_int_equal(memory_level(), MEMORY_TIGHT);
+    for (; charged > 0; charged -= KIB)
+        memory_release(MEMORY_EVENTS, exactly(KIB));
+    assert_int_equal(memory_look(), MEMORY_EASY);
+    assert_string_equal(memory_level_name(MEMORY_OVER), "over");
+}
+
+static void budget_is_easy_without_a_limit_and_judged_anew_by_another_one(void **state) {
+    (void)state;
+    memory_charge(MEMORY_EVENTS, exactly(16 * MIB / 16));
+    assert_int_equal(memory_look(), MEMORY_EASY);
+    assert_int_equal(memory_low_mark(), UINT64_MAX);
+    memory_set_limit(MIB);
+    assert_int_equal(memory_limit(), MIB);
+    assert_int_equal(memory_level(), MEMORY_FULL);
+    memory_set_limit(16 * MIB);
+    assert_int_equal(memory_level(), MEMORY_EASY);
+    memory_release(MEMORY_EVENTS, exactly(16 * MIB / 16));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(budget_counts_each_kind_and_their_sum, end),
+        cmocka_unit_test_teardown(budget_does_not_count_what_is_uncounted, end),
+        cmocka_unit_test_teardown(budget_counts_what_the_allocator_takes, end),
+        cmocka_unit_test_teardown(budget_is_even_when_others_release_what_some_have_charged, end),
+        cmocka_unit_test_teardown(budget_s_levels_are_left_later_than_they_are_reached, end),
+        cmocka_unit_test_teardown(budget_s_level_is_seen_without_a_look_after_some_charges, end),
+        cmocka_unit_test_teardown(budget_is_easy_without_a_limit_and_judged_anew_by_another_one, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
