@@ -1,0 +1,303 @@
+/* An oracle for what subscribers are written: it keeps every event of one session, and reads what a sink
+ * took. Bytes must be whole frames of the log, gaps, notices and ends, in the order of the log; nothing is
+ * passed over without a gap, and a gap covers nothing that was still retained.
+ *
+ *     oracle_note(&oracle);                // after everything that may append
+ *     oracle_read(&oracle, &reader);       // at any time
+ *     oracle_assert_complete(&oracle, &reader);  // it has all there is
+ */
+#ifndef SLUICE_TESTS_UNIT_STREAM_ORACLE_H
+#define SLUICE_TESTS_UNIT_STREAM_ORACLE_H
+
+#include "tests/support/unit_sink.h"
+
+#define ORACLE_EVENTS_MAX 20000
+
+/* Every event of a session by its sequence, from 1 on; NULL: the log was freed before anybody could look. */
+struct oracle {
+    struct session *session;
+    struct frame *events[ORACLE_EVENTS_MAX];
+    struct event_id floor_id; /* the one before the first */
+    uint64_t next;
+    uint64_t over_at; /* what `next` was when the session was over: a stream may end there; 0: it goes on */
+};
+
+/* One sink, and how far its bytes have been read. */
+struct reader {
+    struct fake_sink *sink;
+    bool chunked, until_run, agent_framing;
+    struct task *run;     /* the only one that it follows, or NULL: a reference */
+    uint64_t until_after; /* serial of a run that does not end it */
+    bool resumed;
+    bool unknown;  /* it resumed after an id that is none of ours: a gap comes first */
+    uint64_t next; /* sequence of the first event that it may not have passed over */
+    struct event_id last_id;
+    size_t offset; /* bytes read */
+    size_t comments, retries, events, gaps;
+    bool told_end, ended;
+};
+
+/* ---- what there was ------------------------------------------------------------------------------- */
+
+static inline void oracle_note(struct oracle *oracle) {
+    lock_acquire(&oracle->session->lock);
+    const struct event_log *log = &oracle->session->log;
+    for (; oracle->next < log->next_sequence; oracle->next++) {
+        assert_true(oracle->next < ORACLE_EVENTS_MAX);
+        bool retained = oracle->next >= log->first_sequence;
+        assert_true(retained || log->ring == NULL); /* else the test's log is too small for the test */
+        oracle->events[oracle->next] = retained ? frame_ref(event_log_at(log, oracle->next)) : NULL;
+    }
+    if (oracle->over_at == 0 && session_is_over_locked(oracle->session))
+        oracle->over_at = oracle->next;
+    lock_release(&oracle->session->lock);
+}
+
+static inline void oracle_finish(struct oracle *oracle) {
+    for (uint64_t sequence = 1; sequence < oracle->next; sequence++)
+        frame_unref(oracle->events[sequence]);
+}
+
+/* The last sequence whose id is not after `id`; 0: none. */
+static inline uint64_t oracle_find(const struct oracle *oracle, struct event_id id) {
+    uint64_t low = 0, high = oracle->next - 1;
+    while (low < high) {
+        uint64_t middle = low + (high - low + 1) / 2;
+        if (event_id_compare(oracle->events[middle]->id, id) <= 0)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+static inline bool oracle_is_type(const struct frame *frame, const char *type) {
+    struct frame_span span = frame_type(frame);
+    return span.length == strlen(type) && memcmp(span.bytes, type, span.length) == 0;
+}
+
+/* Where the events of its run begin; 0: nowhere yet. */
+static inline uint64_t oracle_begin(const struct reader *reader) {
+    struct task_info info;
+    task_get_info(reader->run, &info);
+    return info.start_sequence > 0 ? info.start_sequence : info.end_sequence;
+}
+
+static inline bool oracle_wants(const struct reader *reader, const struct frame *frame, uint64_t sequence) {
+    if (reader->run == NULL)
+        return true;
+    uint64_t begin = oracle_begin(reader);
+    if (begin == 0 || sequence < begin || (frame->run != 0 && frame->run != reader->run->serial))
+        return false;
+    return !reader->agent_framing ||
+           (frame->run != 0 && !oracle_is_type(frame, "run.start") && !oracle_is_type(frame, "run.end"));
+}
+
+/* No event that the reader wants stands from its place on and before `end`; if `retained`: none that is
+ * retained. */
+static inline void oracle_assert_nothing_missed(const struct oracle *oracle, const struct reader *reader,
+                                                uint64_t end, bool retained) {
+    for (uint64_t sequence = reader->next; sequence < end; sequence++) {
+        if (retained && sequence < oracle->session->log.first_sequence)
+            continue;
+        assert_non_null(oracle->events[sequence]);
+        assert_false(oracle_wants(reader, oracle->events[sequence], sequence));
+    }
+}
+
+/* ---- what was said -------------------------------------------------------------------------------- */
+
+static inline void oracle_read_event(const struct oracle *oracle, struct reader *reader, uint64_t sequence) {
+    assert_false(reader->unknown || reader->told_end);
+    assert_true(sequence >= reader->next);
+    oracle_assert_nothing_missed(oracle, reader, sequence, false);
+    assert_true(oracle_wants(reader, oracle->events[sequence], sequence));
+    reader->next = sequence + 1;
+    reader->last_id = oracle->events[sequence]->id;
+    reader->events++;
+}
+
+static inline void oracle_read_loss(const struct oracle *oracle, struct reader *reader, struct event_id to) {
+    uint64_t last = oracle_find(oracle, to);
+    if (!reader->unknown) {
+        assert_true(last >= reader->next);
+        if (reader->run != NULL && !reader->resumed) /* what came before its run is no loss to it */
+            assert_true(oracle_begin(reader) > 0 && last >= oracle_begin(reader));
+        oracle_assert_nothing_missed(oracle, reader, last + 1, true);
+    }
+    reader->unknown = false;
+    reader->next = last + 1;
+    reader->last_id = to;
+    reader->gaps++;
+}
+
+static inline void oracle_read_gap(const struct oracle *oracle, struct reader *reader, struct event_id id,
+                                   const char *data) {
+    char from[EVENT_ID_SIZE + 2], to[EVENT_ID_SIZE], reason[16];
+    struct event_id from_id = {0}, to_id;
+    int length = 0;
+    assert_int_equal(sscanf(data, "{\"from\":%43[^,],\"to\":\"%41[^\"]\",\"reason\":\"%15[a-z_]\"}\n\n%n",
+                            from, to, reason, &length),
+                     3);
+    assert_int_equal((size_t)length, strlen(data));
+    assert_true(event_id_parse(to, &to_id) && event_id_compare(id, to_id) == 0);
+    if (strcmp(from, "null") != 0) {
+        from[strlen(from) - 1] = '\0';
+        assert_true(from[0] == '"' && event_id_parse(from + 1, &from_id));
+    }
+    /* Those that are live share what they have passed: it may be later, but is before what is missing. */
+    assert_true(event_id_compare(from_id, reader->last_id) >= 0);
+    if (strcmp(reason, "unknown_id") == 0)
+        assert_true(reader->unknown && event_id_compare(from_id, to_id) >= 0);
+    else
+        assert_true(strcmp(reason, "trimmed") == 0 && event_id_compare(from_id, to_id) < 0);
+    assert_true(reader->unknown || oracle_find(oracle, from_id) < reader->next);
+    oracle_read_loss(oracle, reader, to_id);
+}
+
+/* In the agent's framing: how the run ended. */
+static inline void oracle_read_error(const struct oracle *oracle, struct reader *reader, struct event_id id,
+                                     const char *data) {
+    struct task_info info;
+    task_get_info(reader->run, &info);
+    assert_true(strncmp(data, "{\"error\":\"run ", 14) == 0 &&
+                strcmp(data + strlen(data) - 4, "\"}\n\n") == 0);
+    assert_true(info.status > TASK_COMPLETED && event_id_compare(id, info.end_id) == 0);
+    oracle_assert_nothing_missed(oracle, reader, info.end_sequence + 1, false);
+    assert_false(reader->told_end);
+    reader->told_end = true;
+}
+
+/* `text`: what stands between two empty lines, with the second one. */
+static inline void oracle_read_block(const struct oracle *oracle, struct reader *reader, const char *text) {
+    static const char loss[] = "data: {\"error\":\"events were lost: they are no longer retained\"}\n\n";
+    char id_text[EVENT_ID_SIZE];
+    struct event_id id;
+    int length = 0;
+    assert_false(reader->ended);
+    if (strcmp(text, ":\n\n") == 0) {
+        reader->comments++;
+        return;
+    }
+    if (strncmp(text, "retry: ", 7) == 0) {
+        assert_int_equal(strlen(text), 7 + strspn(text + 7, "0123456789") + 2);
+        assert_false(reader->agent_framing);
+        reader->retries++;
+        return;
+    }
+    assert_int_equal(sscanf(text, "id: %41[0-9-]\n%n", id_text, &length), 1);
+    assert_true(event_id_parse(id_text, &id));
+    uint64_t sequence = oracle_find(oracle, id);
+    struct frame_span frame = {0};
+    if (sequence > 0 && event_id_compare(oracle->events[sequence]->id, id) == 0)
+        frame = frame_plain(oracle->events[sequence]);
+    const char *data = text + length;
+    if (frame.length == strlen(text) && memcmp(frame.bytes, text, frame.length) == 0)
+        oracle_read_event(oracle, reader, sequence);
+    else if (!reader->agent_framing && strncmp(data, "event: gap\ndata: ", 17) == 0)
+        oracle_read_gap(oracle, reader, id, data + 17);
+    else if (reader->agent_framing && strcmp(data, loss) == 0)
+        oracle_read_loss(oracle, reader, id);
+    else if (reader->agent_framing && strncmp(data, "data: ", 6) == 0)
+        oracle_read_error(oracle, reader, id, data + 6);
+    else
+        fail_msg("no event, gap, notice or end: \"%s\"", text);
+}
+
+/* The next whole block: its beginning and length, and how many bytes it takes in all; false: it is not whole
+ * yet. */
+static inline bool oracle_next_block(const struct reader *reader, const char *bytes,
+                                     struct frame_span *ret_text, size_t *ret_taken) {
+    if (!reader->chunked) {
+        const char *end = strstr(bytes, "\n\n");
+        if (end == NULL)
+            return false;
+        *ret_taken = (size_t)(end - bytes) + 2;
+        *ret_text = (struct frame_span){bytes, *ret_taken};
+        return true;
+    }
+    size_t digits = strspn(bytes, "0123456789abcdefABCDEF");
+    assert_true(digits <= 8 && (bytes[digits] == '\0' || (digits > 0 && bytes[digits] == '\r')));
+    size_t length = strtoul(bytes, NULL, 16), head = digits + 2;
+    if (strlen(bytes) < head + length + 2)
+        return false;
+    assert_memory_equal(bytes + digits, "\r\n", 2);
+    assert_memory_equal(bytes + head + length, "\r\n", 2);
+    *ret_text = (struct frame_span){bytes + head, length};
+    *ret_taken = head + length + 2;
+    return true;
+}
+
+static inline void oracle_read(const struct oracle *oracle, struct reader *reader) {
+    struct frame_span text;
+    size_t taken;
+    while (oracle_next_block(reader, fake_sink_text(reader->sink) + reader->offset, &text, &taken)) {
+        reader->offset += taken;
+        if (text.length == 0) {
+            assert_false(reader->ended);
+            reader->ended = true;
+            continue;
+        }
+        char *block = strndup(text.bytes, text.length);
+        assert_int_equal(strlen(block), text.length);
+        const char *end = strstr(block, "\n\n");
+        assert_true(end != NULL && end[2] == '\0'); /* one event a chunk */
+        oracle_read_block(oracle, reader, block);
+        free(block);
+    }
+    if (reader->sink->closed && !reader->sink->aborted)
+        assert_int_equal(reader->offset, reader->sink->taken.length);
+}
+
+/* ---- whether it was all --------------------------------------------------------------------------- */
+
+/* Whether its stream must have ended, now that it has all there is; it then has all that it was to have. */
+static inline bool oracle_is_over(const struct oracle *oracle, const struct reader *reader) {
+    struct session *session = oracle->session;
+    lock_acquire(&session->lock);
+    const struct task *task = reader->run != NULL ? reader->run : reader->until_run ? session->newest : NULL;
+    bool run_ended = task != NULL && task_status_is_end(task->status) && task->serial != reader->until_after;
+    uint64_t end = run_ended ? task->end_sequence + 1 : oracle->over_at > 0 ? oracle->over_at : oracle->next;
+    lock_release(&session->lock);
+    oracle_assert_nothing_missed(oracle, reader, end, false);
+    return run_ended || oracle->over_at > 0;
+}
+
+/* Its sink took all there was, in as many turns as were needed. */
+static inline void oracle_assert_complete(const struct oracle *oracle, struct reader *reader) {
+    oracle_read(oracle, reader);
+    if (reader->sink->aborted)
+        return;
+    assert_int_equal(oracle_is_over(oracle, reader), reader->sink->closed);
+    if (!reader->sink->closed)
+        assert_int_equal(reader->offset, reader->sink->taken.length);
+}
+
+/* Whether the last event that it got is the end of a run that had started: it may have been the newest one
+ * then, and the last chunk had to wait. */
+static inline bool oracle_has_run_end(const struct oracle *oracle, const struct reader *reader) {
+    const struct frame *last = reader->next > 1 ? oracle->events[reader->next - 1] : NULL;
+    if (last == NULL || !oracle_is_type(last, "run.end") || last->run == reader->until_after)
+        return false;
+    for (uint64_t sequence = 1; sequence < reader->next - 1; sequence++) {
+        if (oracle->events[sequence]->run == last->run &&
+            oracle_is_type(oracle->events[sequence], "run.start"))
+            return true;
+    }
+    return false;
+}
+
+/* Its stream has just come to its end. */
+static inline void oracle_assert_ended(const struct oracle *oracle, struct reader *reader) {
+    oracle_read(oracle, reader);
+    assert_true(reader->ended || !reader->chunked);
+    assert_true((reader->until_run && oracle_has_run_end(oracle, reader)) || oracle_is_over(oracle, reader));
+    if (!reader->agent_framing)
+        return;
+    struct task_info info;
+    task_get_info(reader->run, &info);
+    bool bad = info.status > TASK_COMPLETED && info.reason != REASON_UPSTREAM_ERROR;
+    assert_int_equal(reader->told_end, bad);
+}
+
+#endif
