@@ -43,7 +43,9 @@
     X(REQUESTS_OF_ADDRESS_REFUSED, "sluice_requests_of_address_refused_total",                               \
       "Requests refused because their address asked too often")                                              \
     X(REQUESTS_OFFENDING, "sluice_requests_offending_total",                                                 \
-      "Requests that were malformed, too large or too slow to arrive")
+      "Requests that were malformed, too large or too slow to arrive")                                       \
+    X(TURNS_WITHOUT_PROGRESS, "sluice_turns_without_progress_total",                                         \
+      "HTTP listener turns in which nothing happened, from the 256th in a row on")
 
 enum metric {
 #define X(symbol, name, help) METRIC_##symbol,

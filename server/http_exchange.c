@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct http_exchange *of(struct request *request) {
@@ -164,6 +165,7 @@ void http_exchange_finish(struct http_exchange *exchange, bool ended_well) {
         linger(exchange);
     settle_subscriber(exchange);
     call_abandoned(&exchange->request);
+    exchange->listener->progress.stuck -= exchange->is_stuck;
     reply_finish(&exchange->request.reply);
     if (exchange->handed_fd >= 0)
         close(exchange->handed_fd);
@@ -245,7 +247,10 @@ static enum MHD_Result begin(struct http_exchange *exchange, const char *method,
     if (!exchange->cut_off)
         return MHD_YES;
     set_arrived(exchange);
-    return http_exchange_queue_reply(exchange);
+    if (!exchange->has_no_room)
+        return http_exchange_queue_reply(exchange);
+    http_exchange_write_reply(exchange);
+    return MHD_NO;
 }
 
 /* Answers while the body still comes, and has the connection closed. */
@@ -259,6 +264,32 @@ void http_exchange_time_out(struct http_exchange *exchange) {
         reply_error(&exchange->request, 408, "request_timeout", "The request took too long to arrive.");
     note_offence(exchange, "request_timeout");
     cut_off(exchange);
+}
+
+static void refuse_stuck(struct http_exchange *exchange) {
+    static const char chunks[] = "chunk_framing_too_large", head[] = "headers_too_large";
+    bool is_chunked = exchange->request.content_length < 0;
+    if (is_chunked)
+        reply_error(&exchange->request, 400, chunks, "A chunk-size line or the trailers are too long.");
+    else
+        reply_error(&exchange->request, 431, head, "The headers leave no room to read the body.");
+    note_offence(exchange, is_chunked ? chunks : head);
+    cut_off(exchange);
+}
+
+/* The library does not read any more, so it does not see the end of what comes. It closes a connection that
+ * is shut down on both sides, except in the trailers: there it waits for its own timeout, a second at least.
+ * What the client has sent is read first, so that the kernel ends the connection instead of resetting it. */
+void http_exchange_end_stuck(struct http_exchange *exchange) {
+    socket_discard_input(exchange->connection->fd);
+    if (!exchange->cut_off)
+        refuse_stuck(exchange);
+    set_arrived(exchange);
+    exchange->is_stuck = true;
+    exchange->listener->progress.stuck++;
+    shutdown(exchange->connection->fd, SHUT_RDWR);
+    MHD_set_connection_option(exchange->handle, MHD_CONNECTION_OPTION_TIMEOUT, 1U);
+    exchange->listener->ready = true;
 }
 
 static enum MHD_Result take_upload(struct http_exchange *exchange, const char *upload, size_t length) {

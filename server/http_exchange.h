@@ -7,6 +7,7 @@
 #include "server/acceptor.h"
 #include "server/http_connection.h"
 #include "server/http_listener.h"
+#include "server/http_progress.h"
 #include "server/lingering.h"
 #include "server/offence.h"
 
@@ -32,6 +33,10 @@ struct http_exchange {
     bool offends;        /* it is no proper one, and logged as such */
     bool cut_off;        /* answered while it still came; the connection is to be closed */
     bool suspended;      /* libmicrohttpd waits for us */
+    bool has_no_room;    /* the head leaves the library no memory to write an answer */
+    bool is_stuck;       /* cut off because the library has no room to read on */
+    unsigned probes;     /* of its buffer: see http_progress.c, as for the next one */
+    bool leaves_input;
     /* of an event stream: */
     char greeting[GREETING_SIZE];
     size_t greeting_length, greeting_sent;
@@ -49,6 +54,7 @@ struct http_listener {
     struct address_limits *limits;
     struct address *arriving; /* of the connection that the library is being given */
     struct offence_log offences;
+    struct http_progress progress;
     struct http_connection_list awaited; /* those of which a request, or the rest of one, is awaited */
     uv_poll_t poll;
     uv_timer_t timer;
@@ -71,6 +77,9 @@ void http_exchange_abandon(struct http_exchange *exchange);
 
 /** Answers one that did not arrive in time; then its connection is to be closed. */
 void http_exchange_time_out(struct http_exchange *exchange);
+
+/** Answers one that the library has no room to read on, and has the library close its connection. */
+void http_exchange_end_stuck(struct http_exchange *exchange);
 
 /** libmicrohttpd's access handler for an exchange. */
 enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char *method, const char *version,

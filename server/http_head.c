@@ -94,10 +94,37 @@ static const char *refuse(struct request *request, int status, const char *code,
     return code;
 }
 
+/* Each field and each cookie costs the library this much beside its text. */
+#define FIELD_BYTES 64
+/* What it needs to read a body and to write the head of an answer. */
+#define ROOM_BYTES_MIN 512
+
+struct cookies {
+    size_t count, bytes;
+};
+
+static enum MHD_Result count_cookie(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    (void)kind;
+    struct cookies *cookies = context;
+    cookies->count++;
+    cookies->bytes += strlen(name) + strlen(value != NULL ? value : "") + strlen("=; ");
+    return MHD_YES;
+}
+
+/* Whether the head leaves room in the connection's memory. A second copy of the cookies lies there, too. */
+static bool leaves_room(const struct http_exchange *exchange, const struct head *head) {
+    struct cookies cookies = {0};
+    MHD_get_connection_values(exchange->handle, MHD_COOKIE_KIND, count_cookie, &cookies);
+    size_t used = header_size(exchange) + cookies.bytes + (head->fields + cookies.count) * FIELD_BYTES;
+    return used + ROOM_BYTES_MIN <= HTTP_POOL_BYTES(exchange->listener->settings.request_header_bytes_max);
+}
+
 static const char *check_size(struct http_exchange *exchange, const struct head *head) {
     struct request *request = &exchange->request;
     const struct http_listener_settings *settings = &exchange->listener->settings;
-    if (header_size(exchange) > settings->request_header_bytes_max)
+    exchange->has_no_room = !leaves_room(exchange, head);
+    if (header_size(exchange) > settings->request_header_bytes_max || exchange->has_no_room)
         return refuse(request, 431, "headers_too_large", "Request line and headers are too large.");
     if (head->fields > settings->request_headers_max)
         return refuse(request, 431, "too_many_headers", "There are too many headers.");

@@ -33,7 +33,9 @@ static void note_no_memory(struct MHD_Connection *handle) {
 }
 
 static void *on_request_line(void *context, const char *uri, struct MHD_Connection *handle) {
-    struct http_exchange *exchange = http_exchange_create(context, uri, handle);
+    struct http_listener *listener = context;
+    struct http_exchange *exchange = http_exchange_create(listener, uri, handle);
+    listener->progress.was_called = true;
     if (exchange == NULL)
         note_no_memory(handle);
     return exchange;
@@ -42,9 +44,10 @@ static void *on_request_line(void *context, const char *uri, struct MHD_Connecti
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_length, void **exchange) {
-    (void)context;
+    struct http_listener *listener = context;
     (void)connection;
     (void)url;
+    listener->progress.was_called = true;
     if (*exchange == NULL)
         return MHD_NO; /* there was no memory for it */
     return http_exchange_handle(*exchange, method, version, upload, upload_length);
@@ -59,7 +62,8 @@ static void note_refusal(struct http_exchange *exchange, struct MHD_Connection *
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **exchange,
                          enum MHD_RequestTerminationCode code) {
-    (void)context;
+    struct http_listener *listener = context;
+    listener->progress.was_called = true;
     if (*exchange != NULL)
         note_refusal(*exchange, connection);
     if (*exchange != NULL)
@@ -70,6 +74,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 static void on_connection(void *context, struct MHD_Connection *handle, void **connection,
                           enum MHD_ConnectionNotificationCode code) {
     struct http_listener *listener = context;
+    listener->progress.was_called = true;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         atomic_fetch_add(&connections, 1);
         *connection = http_connection_create(listener, handle, listener->arriving);
@@ -149,22 +154,33 @@ static void on_timer(uv_timer_t *timer) {
     listener->ready = true;
 }
 
+/* In how many ms the library wants to be run again; -1: it does not say. */
+static int64_t library_timeout_ms(const struct http_listener *listener) {
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+    return MHD_get_timeout(listener->daemon, &timeout_ms) == MHD_YES ? (int64_t)timeout_ms : -1;
+}
+
+static void run_library(struct http_listener *listener) {
+    listener->ready = false;
+    MHD_run(listener->daemon);
+    http_progress_after_turn(listener, library_timeout_ms(listener) == 0);
+}
+
 bool http_listener_turn(struct http_listener *listener) {
     if (listener->closing)
         return false;
-    if (listener->ready) {
-        listener->ready = false;
-        MHD_run(listener->daemon);
-    }
-    uint64_t wait_ms = (uint64_t)http_connection_expire(listener);
-    MHD_UNSIGNED_LONG_LONG timeout_ms;
-    if (MHD_get_timeout(listener->daemon, &timeout_ms) == MHD_YES) {
+    if (listener->ready)
+        run_library(listener);
+    int64_t wait_ms = http_connection_expire(listener);
+    int64_t timeout_ms = library_timeout_ms(listener);
+    if (timeout_ms == 0) {
+        timeout_ms = http_progress_pause_ms(listener);
         listener->ready = listener->ready || timeout_ms == 0;
-        if (wait_ms == 0 || timeout_ms < wait_ms)
-            wait_ms = timeout_ms;
     }
+    if (wait_ms == 0 || (timeout_ms >= 0 && timeout_ms < wait_ms))
+        wait_ms = timeout_ms;
     if (wait_ms > 0)
-        uv_timer_start(&listener->timer, on_timer, wait_ms, 0);
+        uv_timer_start(&listener->timer, on_timer, (uint64_t)wait_ms, 0);
     else
         uv_timer_stop(&listener->timer);
     return listener->ready;

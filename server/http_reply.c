@@ -29,6 +29,7 @@ static struct MHD_Response *body_response(const struct reply *reply) {
 static ssize_t read_source(void *context, uint64_t position, char *bytes, size_t size) {
     (void)position;
     struct http_exchange *exchange = context;
+    exchange->listener->progress.was_called = true;
     struct reply_source *source = &exchange->request.reply.source;
     ssize_t count = exchange->listener->closing ? -2 : source->read(source->context, bytes, size);
     if (count == -1)
@@ -51,6 +52,7 @@ static struct MHD_Response *source_response(struct http_exchange *exchange) {
 static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t size) {
     (void)position;
     struct http_exchange *exchange = context;
+    exchange->listener->progress.was_called = true;
     size_t left = exchange->greeting_length - exchange->greeting_sent;
     if (left > 0) {
         size_t count = left < size ? left : size;

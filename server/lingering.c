@@ -11,6 +11,8 @@
 #define TIME_MS 2000
 /* What is read of one client in one turn of the loop. */
 #define READ_BYTES 65536
+/* What is read of one client that is closed at once. */
+#define DISCARD_BYTES_MAX (64 * 1024)
 
 struct lingerer {
     struct lingering *lingering;
@@ -77,4 +79,14 @@ void lingering_close(struct lingering *lingering, int fd) {
 void lingering_finish(struct lingering *lingering) {
     while (!LIST_EMPTY(&lingering->list))
         lingerer_close(LIST_FIRST(&lingering->list));
+}
+
+void socket_discard_input(int fd) {
+    char bytes[4096];
+    ssize_t count = 1;
+    for (size_t total = 0; count > 0 && total < DISCARD_BYTES_MAX; total += (size_t)count) {
+        count = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        if (count < 0)
+            break;
+    }
 }

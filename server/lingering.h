@@ -25,6 +25,9 @@ void lingering_init(struct lingering *lingering, uv_loop_t *loop);
  * has had its time, or at once if too many linger already. */
 void lingering_close(struct lingering *lingering, int fd);
 
+/** Reads, up to a limit, what a client sent to `fd` that nobody will look at: before it is closed at once. */
+void socket_discard_input(int fd);
+
 /** Closes those that are left. */
 void lingering_finish(struct lingering *lingering);
 

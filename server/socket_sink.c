@@ -2,6 +2,7 @@
 #include "server/socket_sink.h"
 
 #include "base/memory_budget.h"
+#include "server/lingering.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -10,8 +11,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define DISCARD_BYTES_MAX (64 * 1024)
 
 struct socket_sink {
     struct sink sink;
@@ -69,25 +68,13 @@ static void on_closed(uv_handle_t *handle) {
     free(sink);
 }
 
-/* What a client sent behind its request was never read; closing over unread bytes would reset the connection
- * and could take the stream's last bytes along (RFC 9112, section 9.6). */
-static void discard_input(int fd) {
-    char bytes[4096];
-    ssize_t count = 1;
-    for (size_t total = 0; count > 0 && total < DISCARD_BYTES_MAX; total += (size_t)count) {
-        count = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-        if (count < 0)
-            break;
-    }
-}
-
 static void sink_close(struct sink *sink, bool abort) {
     struct socket_sink *socket = of(sink);
     if (abort) {
         const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
         setsockopt(socket->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     } else {
-        discard_input(socket->fd);
+        socket_discard_input(socket->fd);
     }
     uv_close((uv_handle_t *)&socket->poll, on_closed);
     close(socket->fd);

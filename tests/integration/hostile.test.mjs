@@ -97,6 +97,10 @@ const refused = {
   'a negative chunk size': [400, `${run}Transfer-Encoding: chunked\r\n\r\n-2\r\n`],
   'a chunk size beyond all numbers': [413, `${run}Transfer-Encoding: chunked\r\n\r\n${'f'.repeat(18)}\r\n`],
   'a chunk longer than its size': [400, `${run}Transfer-Encoding: chunked\r\n\r\n2\r\nabXX0\r\n\r\n`],
+  'a chunk-size line without an end': [400, `${run}Transfer-Encoding: chunked\r\n\r\n1;${'a'.repeat(40000)}`],
+  'a second chunk-size line without an end': [400, `${run}Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;${'a'.repeat(40000)}`],
+  'a trailer without an end': [431, `${run}Transfer-Encoding: chunked\r\n\r\n0\r\nA: ${'a'.repeat(40000)}`],
+  'trailers over all limits': [431, `${run}Transfer-Encoding: chunked\r\n\r\n0\r\n${'A: b\r\n'.repeat(8000)}`],
   'another expectation': [417, get('/healthz', `${host}Expect: the-unexpected\r\n`)],
 
   'a NUL in the target': [400, get('/healthz\0x')],
@@ -167,6 +171,7 @@ test('what is no proper request is refused, logged once, and costs the next clie
       await pause(60); // below the lines that are written in a second
     });
   }
+  assert.equal((await sluice.stats()).counters.sluice_turns_without_progress_total, 0);
 });
 
 // A request whose sender takes its time. (A first line that never comes whole is not told from a browser's spare
