@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/memory_budget.h"
-#include "base/metrics.h"
 #include "base/refcount.h"
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/watch.h"
@@ -97,72 +96,6 @@ void session_wake_locked(struct session *session, struct session_effects *effect
         watch->next_posted = effects->watches;
         effects->watches = watch;
     }
-}
-
-static void add_evicted(struct session_effects *effects, struct frame *list, uint64_t *ret_count) {
-    while (list != NULL) {
-        struct frame *next = list->next;
-        list->next = effects->evicted;
-        effects->evicted = list;
-        list = next;
-        ++*ret_count;
-    }
-}
-
-static struct event_log_limits log_limits_locked(const struct session *session) {
-    const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
-    struct event_log_limits log_limits = {.events_max = (uint32_t)atomic_load(&limits->log_events_max),
-                                          .bytes_max = atomic_load(&limits->log_bytes_max)};
-    const struct watch *watch;
-    LIST_FOREACH(watch, &session->watches, session_entry) {
-        if (log_limits.unwritten_from == 0 || watch->written_sequence < log_limits.unwritten_from)
-            log_limits.unwritten_from = watch->written_sequence;
-    }
-    return log_limits;
-}
-
-/* Keeps the counts of all sessions true after the log was `bytes_before` large and `added` events came. */
-static void count_locked(const struct session *session, uint64_t bytes_before, uint64_t added,
-                         uint64_t trimmed) {
-    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
-    atomic_fetch_add_explicit(&counts->log_events, added - trimmed, memory_order_relaxed);
-    atomic_fetch_add_explicit(&counts->log_bytes, session->log.bytes - bytes_before, memory_order_relaxed);
-    if (trimmed > 0)
-        metrics_add(METRIC_EVENTS_TRIMMED, trimmed);
-}
-
-void session_append_locked(struct session *session, struct frame *frame, struct session_effects *effects) {
-    lock_assert_held(&session->lock);
-    const struct event_log_limits limits = log_limits_locked(session);
-    uint64_t bytes_before = session->log.bytes, trimmed = 0;
-    struct frame *evicted;
-    event_log_append(&session->log, &limits, frame, clock_unix_ms(), &evicted);
-    add_evicted(effects, evicted, &trimmed);
-    count_locked(session, bytes_before, 1, trimmed);
-    session_touch_locked(session);
-    session_wake_locked(session, effects);
-}
-
-void session_trim_locked(struct session *session, struct session_effects *effects) {
-    lock_assert_held(&session->lock);
-    const struct event_log_limits limits = log_limits_locked(session);
-    if (limits.unwritten_from != 0 && limits.unwritten_from < session->log.next_sequence)
-        return; /* another worker is not through */
-    uint64_t bytes_before = session->log.bytes, trimmed = 0;
-    add_evicted(effects, event_log_trim(&session->log, &limits), &trimmed);
-    count_locked(session, bytes_before, 0, trimmed);
-}
-
-bool session_is_ahead_locked(const struct session *session) {
-    const struct event_log *log = &session->log;
-    const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
-    const struct watch *watch;
-    LIST_FOREACH(watch, &session->watches, session_entry) {
-        if (log->next_sequence - watch->written_sequence > atomic_load(&limits->log_events_max) / 2 ||
-            log->bytes_ever - watch->written_bytes > atomic_load(&limits->log_bytes_max) / 2)
-            return true;
-    }
-    return false;
 }
 
 void session_claim_locked(struct session *session, struct task *task, struct session_effects *effects) {
@@ -306,15 +239,6 @@ void session_remove_subscriber_locked(struct session *session, bool may_cancel,
 bool session_is_over_locked(struct session *session) {
     lock_assert_held(&session->lock);
     return atomic_load(&session->closed) || (session->draining && session->current == NULL);
-}
-
-void session_free_log_locked(struct session *session, struct session_effects *effects) {
-    lock_assert_held(&session->lock);
-    struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
-    uint64_t events = 0, bytes = session->log.bytes;
-    add_evicted(effects, event_log_clear(&session->log), &events);
-    atomic_fetch_sub(&counts->log_events, events);
-    atomic_fetch_sub(&counts->log_bytes, bytes);
 }
 
 static void tell_end(struct task *task) {
