@@ -42,6 +42,8 @@
       "Connections refused because their address had as many as it may")                                     \
     X(REQUESTS_OF_ADDRESS_REFUSED, "sluice_requests_of_address_refused_total",                               \
       "Requests refused because their address asked too often")                                              \
+    X(JSON_REFUSED, "sluice_json_refused_total",                                                             \
+      "JSON texts that were not read because they hold too many values")                                     \
     X(REQUESTS_OFFENDING, "sluice_requests_offending_total",                                                 \
       "Requests that were malformed, too large or too slow to arrive")                                       \
     X(TURNS_WITHOUT_PROGRESS, "sluice_turns_without_progress_total",                                         \

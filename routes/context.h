@@ -16,8 +16,9 @@ struct routes_settings {
     bool cors_credentials;
     bool demo; /* serve /demo */
     uint64_t request_body_bytes_max;
-    int64_t run_timeout_ms;  /* of a run that asks for no other, and the most that one may ask for */
-    uint64_t run_events_max; /* budgets of a run, 0: none; it ends as failed/limit */
+    uint64_t request_json_values_max; /* in a JSON body */
+    int64_t run_timeout_ms;           /* of a run that asks for no other, and the most that one may ask for */
+    uint64_t run_events_max;          /* budgets of a run, 0: none; it ends as failed/limit */
     uint64_t run_bytes_max;
     uint64_t run_tokens_max;
     uint64_t health_queue_percent; /* fuller is degraded */

@@ -5,6 +5,7 @@
  */
 #include "routes/json_input.h"
 
+#include "base/json_parse.h"
 #include "base/utf8.h"
 
 #include <ctype.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #define INTEGER_LIMIT 9007199254740992.0 /* 2^53: from here on a double may stand for another integer */
+#define EXACT_DIGITS 15                  /* an integer of no more digits is below it */
 
 static const char not_json[] = "The body is not valid JSON.";
 
@@ -22,7 +24,8 @@ static const char not_json[] = "The body is not valid JSON.";
 struct scan {
     const char *at;
     const char *end;
-    const char *error; /* NULL: fine so far */
+    const char *error;     /* NULL: fine so far */
+    bool looks_at_numbers; /* else inexact_number is not looked for: that takes as long as all else */
     bool inexact_number;
 };
 
@@ -43,10 +46,15 @@ static bool skip_byte(struct scan *scan, const char *bytes) {
     return there;
 }
 
+static bool is_inexact(const char *begin, bool whole) {
+    double number = strtod(begin, NULL);
+    return !isfinite(number) || (whole && fabs(number) >= INTEGER_LIMIT);
+}
+
 /* RFC 8259, section 6. `text` is NUL-terminated somewhere behind the number. */
 static void scan_number(struct scan *scan) {
     const char *begin = scan->at;
-    bool whole = true;
+    bool whole = true, has_exponent = false;
     skip_byte(scan, "-");
     bool valid = skip_byte(scan, "0") || skip_digits(scan);
     if (skip_byte(scan, ".")) {
@@ -55,6 +63,7 @@ static void scan_number(struct scan *scan) {
     }
     if (skip_byte(scan, "eE")) {
         whole = false;
+        has_exponent = true;
         skip_byte(scan, "+-");
         valid = valid && skip_digits(scan);
     }
@@ -62,8 +71,8 @@ static void scan_number(struct scan *scan) {
         scan->error = not_json;
         return;
     }
-    double number = strtod(begin, NULL);
-    if (!isfinite(number) || (whole && fabs(number) >= INTEGER_LIMIT))
+    bool may_be_inexact = has_exponent || scan->at - begin > EXACT_DIGITS;
+    if (may_be_inexact && scan->looks_at_numbers && is_inexact(begin, whole))
         scan->inexact_number = true;
 }
 
@@ -100,8 +109,8 @@ static void scan_string(struct scan *scan) {
     scan->at++;
 }
 
-static struct scan scan_text(const char *text, size_t length) {
-    struct scan scan = {.at = text, .end = text + length};
+static struct scan scan_text(const char *text, size_t length, bool looks_at_numbers) {
+    struct scan scan = {.at = text, .end = text + length, .looks_at_numbers = looks_at_numbers};
     size_t depth = 0;
     while (scan.at < scan.end && scan.error == NULL) {
         char byte = *scan.at;
@@ -127,7 +136,7 @@ static struct scan scan_text(const char *text, size_t length) {
 }
 
 bool json_input_has_inexact_number(const char *text, size_t length) {
-    return scan_text(text, length).inexact_number;
+    return scan_text(text, length, true).inexact_number;
 }
 
 /* ---- names --------------------------------------------------------------------------------------- */
@@ -163,7 +172,7 @@ static const char *check_text(const char *text, size_t length) {
         return "The body is not valid UTF-8.";
     if (length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
         return not_json; /* section 8.1: no byte order mark */
-    return scan_text(text, length).error;
+    return scan_text(text, length, false).error;
 }
 
 static bool only_blanks(const char *from, const char *end) {
@@ -172,12 +181,16 @@ static bool only_blanks(const char *from, const char *end) {
     return from == end;
 }
 
-int json_input_read(const char *text, size_t length, cJSON **ret_object, const char **ret_error) {
+int json_input_read(const char *text, size_t length, size_t values_max, cJSON **ret_object,
+                    const char **ret_error) {
     const char *end = NULL;
+    *ret_error = NULL;
+    if (json_exceeds(text, length, values_max))
+        return -E2BIG;
     *ret_error = check_text(text, length);
     if (*ret_error != NULL)
         return -EINVAL;
-    cJSON *object = cJSON_ParseWithLengthOpts(text, length, &end, false);
+    cJSON *object = json_parse(text, length, values_max, &end);
     int differ = 1;
     if (object == NULL || !only_blanks(end, text + length))
         *ret_error = not_json;

@@ -14,8 +14,10 @@
 
 /** Reads one object and nothing behind it. It must be valid UTF-8, nested at most 64 deep, without \u0000
  * (which would end a C string), and its own names must not repeat. 0 and *ret_object, to be deleted by the
- * caller; -EINVAL and *ret_error, one sentence (static); -ENOMEM. */
-int json_input_read(const char *text, size_t length, cJSON **ret_object, const char **ret_error) MUST_CHECK;
+ * caller; -EINVAL and *ret_error, one sentence (static); -E2BIG: it has more than `values_max` values;
+ * -ENOMEM. */
+int json_input_read(const char *text, size_t length, size_t values_max, cJSON **ret_object,
+                    const char **ret_error) MUST_CHECK;
 
 /** Whether a text that was read holds a number which printing it again would change: an integer of 2^53 or
  *  more, or one that is no finite double. */

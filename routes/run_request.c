@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "routes/header_value.h"
 #include "routes/identity.h"
+#include "routes/json_body.h"
 #include "routes/json_input.h"
 #include "routes/path.h"
 #include "routes/run_options.h"
@@ -15,16 +16,6 @@
 #include <string.h>
 
 /* ---- what both kinds have in common -------------------------------------------------------------- */
-
-static bool read_body(struct request *request, struct run_request *run) {
-    const char *error;
-    int result = json_input_read(request->body, request->body_length, &run->body, &error);
-    if (result == -EINVAL)
-        reply_error(request, 400, "invalid_json", "%s", error);
-    else if (result < 0)
-        reply_no_memory(request);
-    return result == 0;
-}
 
 /* Whose run it is, is decided here: the upstream may not find another answer in the body, however it reads
  * names. `but` names those that may be there. */
@@ -122,7 +113,7 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     memcpy(ret_run->app, request->app, sizeof(ret_run->app));
     memcpy(ret_run->user, request->user, sizeof(ret_run->user));
     memcpy(ret_run->session, request->session, sizeof(ret_run->session));
-    if (!read_body(request, ret_run) || refuse_identity(request, ret_run, NULL) ||
+    if (!json_body_read(request, &ret_run->body) || refuse_identity(request, ret_run, NULL) ||
         !read_idempotency_key(request, ret_run))
         return false;
     return set_input(request, ret_run) && read_options(request, ret_run) && read_text(request, ret_run);
@@ -153,7 +144,7 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
         (struct run_request){.unchanged = true,
                              .has_stream = true,
                              .options = run_options_default(request->context->settings->run_timeout_ms)};
-    if (!read_body(request, ret_run) || refuse_identity(request, ret_run, spellings) ||
+    if (!json_body_read(request, &ret_run->body) || refuse_identity(request, ret_run, spellings) ||
         !read_idempotency_key(request, ret_run) ||
         !read_name(request, ret_run, "appName", "app_name", ret_run->app) ||
         !read_name(request, ret_run, "userId", "user_id", ret_run->user) ||

@@ -3,11 +3,12 @@
  * An upstream of kind adk keeps sessions of its own: there they are created, shown and deleted, and here only
  * what Sluice adds (log, runs, subscribers). With other kinds they are Sluice's alone.
  */
+#include "base/json_parse.h"
 #include "base/log.h"
 #include "base/percent.h"
 #include "routes/collect.h"
 #include "routes/handlers.h"
-#include "routes/json_input.h"
+#include "routes/json_body.h"
 #include "routes/json_writer.h"
 #include "routes/path.h"
 #include "routes/session_access.h"
@@ -82,7 +83,7 @@ static void ask_upstream(struct request *request, const char *method, const char
 
 /* The session that the upstream named by itself. False: no session of ours can have that name. */
 static bool take_given_name(struct request *request, const struct collected *answer) {
-    cJSON *body = cJSON_ParseWithLength(answer->body, answer->length);
+    cJSON *body = json_parse(answer->body, answer->length, JSON_UPSTREAM_VALUES_MAX, NULL);
     const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(body, "id"));
     bool valid = id != NULL && path_name_is_valid(id);
     if (valid)
@@ -149,18 +150,15 @@ static void create_here(struct request *request) {
 }
 
 void handle_session_create(struct request *request) {
-    const char *error;
-    cJSON *body = NULL;
-    int result =
-        request->body_length > 0 ? json_input_read(request->body, request->body_length, &body, &error) : 0;
-    cJSON_Delete(body);
-    if (broadcaster_is_draining(request->context->broadcaster))
+    if (broadcaster_is_draining(request->context->broadcaster)) {
         reply_error(request, 503, "draining", "The gateway is about to stop and opens no sessions.");
-    else if (result == -EINVAL)
-        reply_error(request, 400, "invalid_json", "%s", error);
-    else if (result < 0)
-        reply_no_memory(request);
-    else if (!kept_upstream(request))
+        return;
+    }
+    cJSON *body = NULL;
+    if (request->body_length > 0 && !json_body_read(request, &body))
+        return;
+    cJSON_Delete(body);
+    if (!kept_upstream(request))
         create_here(request);
     else if (request->body_length > 0)
         ask_upstream(request, "POST", request->body, request->body_length, on_created);

@@ -153,6 +153,7 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     json_add_number(json, "queue_timeout_ms", limits->queue_timeout_ms);
     json_add_number(json, "queue_aging_ms", limits->queue_aging_ms);
     json_add_count(json, "request_body_bytes_max", settings->request_body_bytes_max);
+    json_add_count(json, "request_json_values_max", settings->request_json_values_max);
     json_add_count(json, "event_bytes_max", context->caller->settings.items[0].event_bytes_max);
     json_add_count(json, "event_type_bytes_max", context->caller->settings.items[0].event_type_bytes_max);
     json_add_number(json, "run_timeout_ms", settings->run_timeout_ms);

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Holds the rooms to their layers: includes go one way, base <- upstream, broadcaster <- routes <- server. Hash tables
+# Holds the rooms to their layers: includes go one way, base <- upstream, broadcaster <- routes <- server. JSON from
+# outside is read in one place. Hash tables
 # come from base/table.h alone.
 #
 #   scripts/check-layers.sh [DIRECTORY]    prints each include that breaks a rule; the status is then 1
@@ -33,6 +34,9 @@ find_breaches() {
         }
         /^[ \t]*#[ \t]*include[ \t]*<(microhttpd\.h|curl\/|cjson\/|cJSON)/ && FILENAME ~ /^broadcaster\// {
             breach("broadcaster knows no HTTP, no upstream and no JSON bodies")
+        }
+        /cJSON_Parse/ && FILENAME !~ /^base\/json_parse\.[ch]$/ {
+            breach("JSON from outside is read by json_parse() (base/json_parse.h), which bounds it")
         }')
 }
 
@@ -66,6 +70,10 @@ self_test() {
     expect routes/a.c '#include "broadcaster/b.h"' no
     expect routes/a.c '#include "tests/b.h"' yes
     expect server/a.c '#include "routes/b.h"' no
+    expect upstream/a.c '    cJSON *json = cJSON_ParseWithLength(data, length);' yes
+    expect routes/a.c '    cJSON *json = cJSON_Parse(text);' yes
+    expect routes/a.c '    cJSON *json = json_parse(text, length, 10, NULL);' no
+    expect base/json_parse.c '    return cJSON_ParseWithLengthOpts(text, length, ret_end, false);' no
     expect base/a.h '#include <uthash.h>' yes
     expect upstream/a.c '# include <uthash.h>' yes
     expect base/table.h '#include <uthash.h>' no

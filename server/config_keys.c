@@ -243,6 +243,9 @@ const struct config_key config_keys[] = {
      .meaning = "Headers of a request; more are refused."},
     {HTTP, BYTES("request_body_bytes_max", routes.request_body_bytes_max, "1MiB", 256, GIB), .reloadable = true,
      .meaning = "Size of a request's body; more is refused."},
+    {HTTP, COUNT("request_json_values_max", routes.request_json_values_max, "10000", 100, 10000000), .reloadable = true,
+     .meaning = "JSON values in a request's body; a body with more is refused. 10000 values keep a worker busy for at "
+                "most some 15 ms."},
     {HTTP, MS("request_timeout_ms", http.request_timeout_ms, "15000", SECOND, HOUR),
      .meaning = "Time a request may take to arrive, and its answer to stand still; then the connection is closed."},
     {HTTP, .name = "cors_origins", .type = &config_origins, FIELD(cors_origins, struct config_list),

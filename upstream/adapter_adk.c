@@ -114,7 +114,7 @@ static bool add_text(const char *text, size_t length, bool partial, struct adapt
 
 static bool adk_append_text(const char *data, size_t length, struct adapter_text_state *state,
                             struct buffer *out) {
-    cJSON *event = cJSON_ParseWithLength(data, length);
+    cJSON *event = adapter_parse(data, length);
     if (event == NULL)
         return true; /* an old server's error frame may be anything */
     struct buffer text;

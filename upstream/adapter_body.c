@@ -1,6 +1,8 @@
 /* What the adapters share: see adapter_body.h. */
 #include "upstream/adapter_body.h"
 
+#include "base/json_parse.h"
+
 #include <string.h>
 
 static bool is_among(const char *name, const char *const *names) {
@@ -59,9 +61,13 @@ bool adapter_data_is_error(const char *data, size_t length) {
     return at != NULL && skip_token(at, end, "null") == NULL;
 }
 
+cJSON *adapter_parse(const char *data, size_t length) {
+    return json_parse(data, length, JSON_UPSTREAM_VALUES_MAX, NULL);
+}
+
 cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_name) {
     bool has = memmem(data, length, quoted_name, strlen(quoted_name)) != NULL;
-    return has ? cJSON_ParseWithLength(data, length) : NULL;
+    return has ? adapter_parse(data, length) : NULL;
 }
 
 bool adapter_get_count(const cJSON *object, const char *name, uint64_t *ret_count) {

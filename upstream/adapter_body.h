@@ -24,7 +24,11 @@ char *adapter_body_print(cJSON *body, size_t *ret_length) MUST_CHECK;
  *  agents send behind it is not always valid JSON. */
 bool adapter_data_is_error(const char *data, size_t length);
 
-/** An event's data as JSON, if the text `quoted_name` ("\"name\"") is in it at all; else NULL, without the
+/** An event's data as JSON. NULL: it is none, has more than JSON_UPSTREAM_VALUES_MAX values, or memory is
+ * out. */
+cJSON *adapter_parse(const char *data, size_t length) MUST_CHECK;
+
+/** The same, if the text `quoted_name` ("\"name\"") is in it at all; else NULL, without the
  * cost of parsing. */
 cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_name) MUST_CHECK;
 

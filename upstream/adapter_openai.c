@@ -69,7 +69,7 @@ static enum adapter_verdict openai_judge(const struct sse_event *event) {
 static bool openai_append_text(const char *data, size_t length, struct adapter_text_state *state,
                                struct buffer *out) {
     (void)state;
-    cJSON *event = cJSON_ParseWithLength(data, length);
+    cJSON *event = adapter_parse(data, length);
     const cJSON *choices = cJSON_GetObjectItemCaseSensitive(event, "choices");
     const cJSON *delta = cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(choices, 0), "delta");
     const char *content = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(delta, "content"));

@@ -1,9 +1,9 @@
 /* What an upstream's error answer says: see error_text.h. */
 #include "upstream/error_text.h"
 
+#include "base/json_parse.h"
 #include "base/utf8.h"
 
-#include <cjson/cJSON.h>
 #include <string.h>
 
 #define LINE_BYTES_MAX 500
@@ -40,7 +40,7 @@ bool error_text_append(struct buffer *out, const char *body, size_t length) {
         blank++;
     body += blank;
     length -= blank;
-    cJSON *json = cJSON_ParseWithLength(body, length);
+    cJSON *json = json_parse(body, length, JSON_UPSTREAM_VALUES_MAX, NULL);
     const char *text = find_text(json);
     bool done = true;
     if (text != NULL)

@@ -11,6 +11,7 @@
 #include "tests/fuzz/request_stub.h"
 
 #include <ctype.h>
+#include <errno.h>
 
 static const struct adapter *const adapters[] = {&adapter_adk, &adapter_sse, &adapter_openai};
 
@@ -26,6 +27,21 @@ static bool has_one_of_each(const cJSON *object) {
     return true;
 }
 
+/* At most as deep as cJSON lets JSON be. NOLINTNEXTLINE(misc-no-recursion) */
+static size_t count_values(const cJSON *value) {
+    size_t count = 1;
+    for (const cJSON *child = value->child; child != NULL; child = child->next)
+        count += count_values(child);
+    return count;
+}
+
+static bool exceeds(const char *body, size_t length) {
+    cJSON *lenient = cJSON_ParseWithLength(body, length);
+    bool has_more = lenient != NULL && count_values(lenient) > STUB_VALUES_MAX;
+    cJSON_Delete(lenient);
+    return has_more;
+}
+
 /* It is read exactly if it is JSON by the letter, within the gateway's own bounds. Returns what was read, for
  * the caller to delete, or NULL. */
 static cJSON *check_reading(const char *body, size_t length) {
@@ -34,10 +50,14 @@ static cJSON *check_reading(const char *body, size_t length) {
     unsigned deepest;
     bool is_json = utf8_is_valid(body, length) && json_reference_is_object(body, length, &deepest) &&
                    deepest <= JSON_INPUT_DEPTH_MAX;
-    int result = json_input_read(body, length, &object, &error);
+    int result = json_input_read(body, length, STUB_VALUES_MAX, &object, &error);
     if (result == 0) {
-        REQUIRE(is_json && has_one_of_each(object));
+        REQUIRE(is_json && has_one_of_each(object) && count_values(object) <= STUB_VALUES_MAX);
         return object;
+    }
+    if (result == -E2BIG) {
+        REQUIRE(object == NULL && (!is_json || exceeds(body, length)));
+        return NULL;
     }
     REQUIRE(object == NULL && error != NULL && *error != '\0');
     if (is_json) {
@@ -229,7 +249,9 @@ static void check_request(struct request_stub *stub, const cJSON *body, bool is_
         check_sent(stub, &run, body, &plan->steps[0].request);
     } else {
         bool is_of_another_kind = is_adks_own && stub->upstream.adapter != &adapter_adk;
-        stub_require_error(stub, 400, is_of_another_kind ? 404 : 400);
+        stub_require_error(stub, 400, 413);
+        int status = request->reply.status;
+        REQUIRE(status == 400 || (status == 413 && body == NULL) || (status == 404 && is_of_another_kind));
     }
     run_plan_destroy(plan);
     session_unref(session);

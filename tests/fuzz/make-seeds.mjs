@@ -71,6 +71,8 @@ const bodies = [
     '{"message":"x","USERID":"v"}', '{"message":"x","u\\u017ferId":"v"}', '{"message":"x","se\u00dfion_id":"v"}', '{"message":"x","user\\u0130d":"v"}',
     '{"message":"x","app__name":"v"}', '{"message":"x","useri\\u0307d":"v"}',
     '{"appName":"a","userId":"u","USER_ID":"v","sessionId":"s","newMessage":{"parts":[]}}', '{"message":"x"} x',
+    `{"message":"x","a":[${Array(197).fill(0)}]}`, `{"message":"x","a":[${Array(198).fill(0)}]}`, `{"message":"x","a":[${Array(150).fill('{}')}]}`,
+    `{"message":"${'[{,'.repeat(100)}"}`,
 ];
 for (const body of bodies) {
     for (const what of [0, 1, 2, 0x80, 0x81])

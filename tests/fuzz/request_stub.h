@@ -46,22 +46,27 @@ static const struct request_operations stub_operations = {.header = stub_header,
 
 #define STUB_BASE_URL "http://agent.example:8000"
 #define STUB_RUN_TIMEOUT_MS 300000
+#define STUB_VALUES_MAX 200
 
 static inline void stub_init(struct request_stub *stub, const struct adapter *adapter) {
     static char base_url[] = STUB_BASE_URL, model[] = "a model", name[] = "default", apps[] = "*";
     log_set_level(LOG_LEVEL_ERROR);
-    *stub = (struct request_stub){
-        .request =
-            {.operations = &stub_operations, .path = "/", .query = "", .body = "", .content_length = -1},
-        .settings = {.request_body_bytes_max = 1 << 20, .run_timeout_ms = STUB_RUN_TIMEOUT_MS},
-        .upstream = {.name = name,
-                     .adapter = adapter,
-                     .base_url = base_url,
-                     .model = model,
-                     .apps = apps,
-                     .weight = 1},
-        .upstreams = {.count = 1},
-        .caller = {.settings = {.count = 1}}};
+    *stub = (struct request_stub){.request = {.operations = &stub_operations,
+                                              .path = "/",
+                                              .query = "",
+                                              .body = "",
+                                              .content_length = -1},
+                                  .settings = {.request_body_bytes_max = 1 << 20,
+                                               .request_json_values_max = STUB_VALUES_MAX,
+                                               .run_timeout_ms = STUB_RUN_TIMEOUT_MS},
+                                  .upstream = {.name = name,
+                                               .adapter = adapter,
+                                               .base_url = base_url,
+                                               .model = model,
+                                               .apps = apps,
+                                               .weight = 1},
+                                  .upstreams = {.count = 1},
+                                  .caller = {.settings = {.count = 1}}};
     stub->upstreams.items = &stub->shared;
     stub->caller.upstreams = &stub->upstreams;
     stub->caller.settings.items = &stub->upstream;

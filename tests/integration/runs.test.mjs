@@ -190,3 +190,18 @@ test('an empty name is no session', async () => {
   for (const path of ['/apps/demo/users/u/sessions//run', '/apps//users/u/sessions/s/run'])
     assert.match(String((await sluice.post(path, {message: 'a'})).status), /^40[04]$/);
 });
+
+test('a body of too many JSON values is refused before anything is made of them', async (t) => {
+  const gateway = await startSluice(t, {upstream: upstream.url});
+  const zeros = (count) => Array(count).fill(0);
+  const {text} = await gateway.get('/metrics');
+  const before = Number(/^sluice_json_refused_total (\d+)$/m.exec(text)[1]);
+  for (const path of [`${sessionPath()}/run`, '/run_sse', sessionPath(), '/apps/demo/users/u1/sessions'])
+    assertError(await gateway.post(path, {message: 'x', a: zeros(500000)}), 413, /^too_many_json_values$/);
+  const after = Number(/^sluice_json_refused_total (\d+)$/m.exec((await gateway.get('/metrics')).text)[1]);
+  assert.equal(after, before + 4);
+  const {request_json_values_max: max} = (await gateway.stats()).limits;
+  assertError(await gateway.post(`${sessionPath()}/run`, {message: 'x', a: zeros(max - 2)}), 413, /^too_many_json_values$/);
+  await gateway.run(sessionPath(), {message: 'x', a: zeros(max - 3)});
+  await gateway.run(sessionPath(), ','.repeat(900000)); // a long text is one value
+});

@@ -75,8 +75,10 @@ static inline void routes_begin(struct routes_fixture *fixture,
     fixture_begin(&fixture->upstream, serve);
     assert_int_equal(inbox_init(&fixture->inbox, &fixture->upstream.loop), 0);
     inbox_adopt(&fixture->inbox);
-    fixture->settings =
-        (struct routes_settings){.demo = true, .request_body_bytes_max = 1 << 20, .run_timeout_ms = 300000};
+    fixture->settings = (struct routes_settings){.demo = true,
+                                                 .request_body_bytes_max = 1 << 20,
+                                                 .request_json_values_max = 1000,
+                                                 .run_timeout_ms = 300000};
     static char all_apps[] = "*";
     fixture->upstream.settings.apps = all_apps;
     fixture->upstream.settings.weight = 1;

@@ -1,5 +1,7 @@
 /* upstream/adapter_*: the tokens that events tell of, and the events that we make ourselves. */
+#include "base/json_parse.h"
 #include "upstream/adapter.h"
+#include "upstream/error_text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -150,6 +152,58 @@ static void sse_says_its_lines_as_the_parser_gives_them(void **state) {
     free(data);
 }
 
+/* An event's text with a list of so many zeros behind it; free() it. */
+static char *event_of(const char *head, size_t zeros) {
+    char *text = malloc(strlen(head) + 2 * zeros + 16);
+    size_t length = (size_t)sprintf(text, "%s,\"x\":[0", head);
+    for (size_t i = 1; i < zeros; i++)
+        length += (size_t)sprintf(text + length, ",0");
+    sprintf(text + length, "]}");
+    return text;
+}
+
+/* What an agent sends must not keep the loop busy: such an event is passed on, and nothing is read of it. */
+static void adapters_do_not_look_into_an_event_of_too_many_values(void **state) {
+    (void)state;
+    static const struct {
+        const struct adapter *adapter;
+        const char *head;
+    } events[] = {
+        {&adapter_adk,
+         "{\"content\":{\"parts\":[{\"text\":\"hi\"}]},\"usageMetadata\":{\"totalTokenCount\":7}"},
+        {&adapter_openai, "{\"choices\":[{\"delta\":{\"content\":\"hi\"}}],\"usage\":{\"total_tokens\":7}"}};
+    for (size_t i = 0; i < 4; i++) {
+        bool is_read = i % 2 == 0;
+        const struct adapter *adapter = events[i / 2].adapter;
+        char *data = event_of(events[i / 2].head, is_read ? 100 : JSON_UPSTREAM_VALUES_MAX);
+        struct adapter_text_state text_state = {0};
+        struct buffer out;
+        buffer_init(&out, 1000);
+        uint64_t tokens = 0;
+        assert_true(adapter->append_text(data, strlen(data), &text_state, &out));
+        assert_int_equal(out.length, is_read ? 2 : 0);
+        assert_int_equal(adapter->count_tokens(data, strlen(data), &tokens), is_read);
+        assert_int_equal(tokens, is_read ? 7 : 0);
+        const struct sse_event event = {.data = data, .data_length = strlen(data)};
+        assert_int_equal(adapter->judge(&event), ADAPTER_CONTINUE);
+        buffer_finish(&out);
+        free(data);
+    }
+}
+
+static void error_text_of_an_answer_of_too_many_values_is_empty(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char *body = event_of("{\"error\":\"boom\"", i == 0 ? 100 : JSON_UPSTREAM_VALUES_MAX);
+        struct buffer out;
+        buffer_init(&out, 1000);
+        assert_true(error_text_append(&out, body, strlen(body)));
+        assert_int_equal(out.length, i == 0 ? 4 : 0);
+        buffer_finish(&out);
+        free(body);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(openai_tells_at_the_end_what_was_used),
@@ -159,6 +213,8 @@ int main(void) {
         cmocka_unit_test(adk_server_without_a_model_tells_nothing),
         cmocka_unit_test(adapters_say_what_they_read),
         cmocka_unit_test(sse_says_its_lines_as_the_parser_gives_them),
+        cmocka_unit_test(adapters_do_not_look_into_an_event_of_too_many_values),
+        cmocka_unit_test(error_text_of_an_answer_of_too_many_values_is_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define VALUES_MAX 1000
+
 static int read_bytes(const char *text, size_t length) {
     cJSON *object = NULL;
     const char *error = NULL;
@@ -14,7 +16,7 @@ static int read_bytes(const char *text, size_t length) {
     assert_non_null(copy);
     memcpy(copy, text, length);
     copy[length] = '\0';
-    int result = json_input_read(copy, length, &object, &error);
+    int result = json_input_read(copy, length, VALUES_MAX, &object, &error);
     assert_true((result == 0) == (object != NULL));
     assert_true((result == -EINVAL) == (error != NULL));
     cJSON_Delete(object);
@@ -98,6 +100,24 @@ static void json_input_is_nested_at_most_64_deep(void **state) {
         read_text("{\"a\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}"), 0);
 }
 
+static void json_input_has_a_bound_of_values(void **state) {
+    (void)state;
+    char text[4 * VALUES_MAX];
+    for (size_t values = VALUES_MAX - 1; values <= VALUES_MAX + 1; values++) {
+        size_t length = (size_t)sprintf(text, "{\"a\":["); /* two of them */
+        for (size_t i = 2; i < values; i++)
+            length += (size_t)sprintf(text + length, "%s0", i > 2 ? "," : "");
+        sprintf(text + length, "]}");
+        assert_int_equal(read_text(text), values <= VALUES_MAX ? 0 : -E2BIG);
+        text[length] = ' '; /* whether it is JSON otherwise is not looked at */
+        assert_int_equal(read_text(text), values <= VALUES_MAX ? -EINVAL : -E2BIG);
+    }
+    memset(text, ',', sizeof(text));
+    memcpy(text, "{\"a\":\"", 6);
+    memcpy(text + sizeof(text) - 3, "\"}", 3);
+    assert_int_equal(read_text(text), 0);
+}
+
 static bool is_inexact(const char *text) {
     return json_input_has_inexact_number(text, strlen(text));
 }
@@ -131,6 +151,7 @@ int main(void) {
         cmocka_unit_test(json_input_refuses_an_escape_without_four_hexadecimal_digits),
         cmocka_unit_test(json_input_refuses_names_that_repeat),
         cmocka_unit_test(json_input_is_nested_at_most_64_deep),
+        cmocka_unit_test(json_input_has_a_bound_of_values),
         cmocka_unit_test(json_input_tells_numbers_that_printing_would_change),
         cmocka_unit_test(json_input_reads_whole_numbers_within_bounds),
     };
