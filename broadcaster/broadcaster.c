@@ -16,6 +16,7 @@ struct broadcaster {
     struct broadcaster_counts counts;
     struct session_table *sessions;
     struct idle_sessions idle;
+    struct waiting_places *waiting_places;
     struct task_table *tasks;
     struct scheduler *scheduler;
     atomic_bool draining;
@@ -30,6 +31,8 @@ static void copy_limits(struct broadcaster_limits *to, const struct broadcaster_
     atomic_init(&to->subscribers_max, from->subscribers_max);
     atomic_init(&to->subscribers_per_session_max, from->subscribers_per_session_max);
     atomic_init(&to->subscribers_gathered_max, from->subscribers_gathered_max);
+    atomic_init(&to->subscribers_waiting_max, from->subscribers_waiting_max);
+    atomic_init(&to->subscribers_waiting_per_address_max, from->subscribers_waiting_per_address_max);
     atomic_init(&to->sessions_max, from->sessions_max);
     atomic_init(&to->log_events_max, from->log_events_max);
     atomic_init(&to->log_bytes_max, from->log_bytes_max);
@@ -49,10 +52,13 @@ struct broadcaster *broadcaster_create(const struct broadcaster_limits *limits) 
     broadcaster->tasks = task_table_create();
     broadcaster->sessions = session_table_create();
     broadcaster->scheduler = scheduler_create(&broadcaster->limits);
-    if (broadcaster->tasks == NULL || broadcaster->sessions == NULL || broadcaster->scheduler == NULL) {
+    broadcaster->waiting_places = waiting_places_create(&broadcaster->limits);
+    if (broadcaster->tasks == NULL || broadcaster->sessions == NULL || broadcaster->scheduler == NULL ||
+        broadcaster->waiting_places == NULL) {
         task_table_destroy(broadcaster->tasks);
         session_table_destroy(broadcaster->sessions);
         scheduler_destroy(broadcaster->scheduler);
+        waiting_places_destroy(broadcaster->waiting_places);
         free(broadcaster);
         return NULL;
     }
@@ -76,10 +82,11 @@ void broadcaster_destroy(struct broadcaster *broadcaster) {
     if (broadcaster == NULL)
         return;
     broadcaster_shut(broadcaster);
-    broadcaster_for_each_session(broadcaster, close_visited, NULL);
+    session_table_for_each(broadcaster->sessions, close_visited, NULL);
     task_table_destroy(broadcaster->tasks);
     session_table_destroy(broadcaster->sessions);
     idle_sessions_finish(&broadcaster->idle);
+    waiting_places_destroy(broadcaster->waiting_places);
     scheduler_destroy(broadcaster->scheduler);
     free(broadcaster);
 }
@@ -108,6 +115,10 @@ struct idle_sessions *broadcaster_idle_sessions(struct broadcaster *broadcaster)
     return &broadcaster->idle;
 }
 
+struct waiting_places *broadcaster_waiting_places(struct broadcaster *broadcaster) {
+    return broadcaster->waiting_places;
+}
+
 bool broadcaster_is_draining(const struct broadcaster *broadcaster) {
     return atomic_load(&broadcaster->draining);
 }
@@ -115,60 +126,111 @@ bool broadcaster_is_draining(const struct broadcaster *broadcaster) {
 /* ---- sessions ------------------------------------------------------------------------------------ */
 
 struct session *broadcaster_find_session(struct broadcaster *broadcaster, const char *key) {
-    return session_table_find(broadcaster->sessions, key);
+    struct session *session = session_table_find(broadcaster->sessions, key);
+    if (session == NULL || session_is_open(session))
+        return session;
+    session_unref(session);
+    return NULL;
 }
 
-/* A new session in the table. 0 and a reference; what session_table_insert() says. */
+/* A new session in the table, to be waited for or opened. 0 and a reference; what session_table_insert()
+ * says. */
 static int add_session(struct broadcaster *broadcaster, const char *key, struct session **ret_session) {
     struct session *session = session_create(broadcaster, key);
     if (session == NULL)
         return -ENOMEM;
-    int result =
-        session_table_insert(broadcaster->sessions, session, atomic_load(&broadcaster->limits.sessions_max));
-    if (result < 0) {
+    int result = session_table_insert(broadcaster->sessions, session);
+    if (result < 0)
         session_unref(session);
-        return result;
+    else
+        *ret_session = session;
+    return result;
+}
+
+int broadcaster_await_session(struct broadcaster *broadcaster, const char *key,
+                              struct session **ret_session) {
+    int result = -EEXIST;
+    for (int attempt = 0; attempt < OPEN_ATTEMPTS_MAX && result == -EEXIST; attempt++) {
+        struct session *session = session_table_find(broadcaster->sessions, key);
+        result = session != NULL ? 0 : add_session(broadcaster, key, &session);
+        if (result == 0)
+            *ret_session = session;
     }
-    metrics_add(METRIC_SESSIONS_OPENED, 1);
-    *ret_session = session;
+    return result == -EEXIST ? -EAGAIN : result;
+}
+
+/* What waited for the session has no places from now on. */
+static void take_places_locked(struct session *session, struct waiting_place_list *ret_places) {
+    lock_assert_held(&session->lock);
+    ret_places->lh_first = LIST_FIRST(&session->places);
+    if (ret_places->lh_first != NULL)
+        ret_places->lh_first->entry.le_prev = &ret_places->lh_first;
+    LIST_INIT(&session->places);
+}
+
+static int open_locked(struct session *session, struct waiting_place_list *ret_places) {
+    lock_assert_held(&session->lock);
+    struct broadcaster *broadcaster = session->broadcaster;
+    if (atomic_load(&session->closed))
+        return -EAGAIN;
+    if (!session_is_open(session)) {
+        int result = session_table_open_locked(broadcaster->sessions, session,
+                                               atomic_load(&broadcaster->limits.sessions_max));
+        if (result < 0)
+            return result;
+        take_places_locked(session, ret_places);
+        metrics_add(METRIC_SESSIONS_OPENED, 1);
+    }
+    session_touch_locked(session);
+    session_settle_locked(session);
     return 0;
 }
 
-/* Notes that the session is used, if it is open still. */
-static bool use_session(struct session *session) {
+/* Opens it if need be. 0; -EAGAIN: it was closed; -ENOSPC, -ESHUTDOWN. */
+static int open_session(struct session *session) {
+    struct waiting_place_list places = LIST_HEAD_INITIALIZER(places);
     lock_acquire(&session->lock);
-    bool is_open = !atomic_load(&session->closed);
-    if (is_open) {
-        session_touch_locked(session);
-        session_settle_locked(session);
-    }
+    int result = open_locked(session, &places);
     lock_release(&session->lock);
-    return is_open;
+    waiting_places_release_all(session->broadcaster->waiting_places, &places);
+    return result;
 }
 
 int broadcaster_open_session(struct broadcaster *broadcaster, const char *key, struct session **ret_session) {
-    int result = -ENOSPC;
-    for (int attempt = 0; attempt < OPEN_ATTEMPTS_MAX; attempt++) {
-        struct session *session = broadcaster_find_session(broadcaster, key);
-        result = session != NULL ? 0 : add_session(broadcaster, key, &session);
-        if (result == 0 && use_session(session)) {
+    int result = -EAGAIN;
+    for (int attempt = 0; attempt < OPEN_ATTEMPTS_MAX && result == -EAGAIN; attempt++) {
+        struct session *session;
+        result = broadcaster_await_session(broadcaster, key, &session);
+        if (result < 0)
+            continue;
+        result = open_session(session);
+        if (result == 0) {
             *ret_session = session;
             return 0;
         }
-        if (result == 0)
-            session_unref(session); /* it was closed in between */
-        else if (result == -ENOSPC && !broadcaster_make_room(broadcaster))
-            break;
-        else if (result != -ENOSPC && result != -EEXIST)
-            break;
+        broadcaster_forget_session(session);
+        session_unref(session);
+        if (result == -ENOSPC && broadcaster_make_room(broadcaster))
+            result = -EAGAIN;
     }
     metrics_add(METRIC_SESSIONS_REFUSED, 1);
-    return result == -ESHUTDOWN || result == -ENOMEM ? result : -ENOSPC;
+    return result == -EAGAIN ? -ENOSPC : result;
+}
+
+struct visit_open {
+    bool (*visit)(void *context, struct session *session);
+    void *context;
+};
+
+static bool visit_if_open(void *context, struct session *session) {
+    const struct visit_open *open = context;
+    return !session_is_open(session) || open->visit(open->context, session);
 }
 
 void broadcaster_for_each_session(struct broadcaster *broadcaster,
                                   bool (*visit)(void *context, struct session *session), void *context) {
-    session_table_for_each(broadcaster->sessions, visit, context);
+    struct visit_open open = {visit, context};
+    session_table_for_each(broadcaster->sessions, visit_if_open, &open);
 }
 
 struct task *broadcaster_session_task(struct session *session, bool *ret_current) {
@@ -209,7 +271,9 @@ void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_s
     scheduler_get_info(broadcaster->scheduler, &scheduled);
     *ret_stats = (struct broadcaster_stats){
         .sessions = session_table_count(broadcaster->sessions),
+        .sessions_awaited = session_table_count_awaited(broadcaster->sessions),
         .subscribers = atomic_load(&counts->subscribers),
+        .subscribers_waiting = waiting_places_count(broadcaster->waiting_places),
         .runs = scheduled.running,
         .runs_queued = scheduled.queued,
         .tasks = task_table_count(broadcaster->tasks),

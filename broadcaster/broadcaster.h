@@ -19,7 +19,9 @@ struct broadcaster_limits {
     _Atomic uint64_t runs_queued_per_session_max;
     _Atomic uint64_t subscribers_max;
     _Atomic uint64_t subscribers_per_session_max;
-    _Atomic uint64_t subscribers_gathered_max; /* see subscriber_is_gathered() */
+    _Atomic uint64_t subscribers_gathered_max;            /* see subscriber_is_gathered() */
+    _Atomic uint64_t subscribers_waiting_max;             /* for sessions that are not open yet */
+    _Atomic uint64_t subscribers_waiting_per_address_max; /* 0: no such limit */
     _Atomic uint64_t sessions_max;
     _Atomic uint64_t log_events_max;
     _Atomic uint64_t log_bytes_max;
@@ -68,10 +70,10 @@ enum register_result {
     REGISTER_NO_MEMORY,
 };
 
-/** Registers a run with its session: the swap. Never waits for the run that it replaces. `entry`, if not
- * NULL, is the run's idempotency key and is taken over. *ret_task is a new reference or NULL; on REGISTER_OK
- * it is `task` itself. The caller keeps its own reference to `task`; a task that was not registered never
- * runs. */
+/** Registers a run with its session, which is open: the swap. Never waits for the run that it replaces.
+ * `entry`, if not NULL, is the run's idempotency key and is taken over. *ret_task is a new reference or NULL;
+ * on REGISTER_OK it is `task` itself. The caller keeps its own reference to `task`; a task that was not
+ * registered never runs. */
 enum register_result broadcaster_register_task(struct broadcaster *broadcaster, struct task *task,
                                                struct idempotency_entry *entry, struct task **ret_task);
 
@@ -111,8 +113,10 @@ size_t broadcaster_history(struct session *session, struct frame **frames, size_
 /** What there is at this moment. */
 struct broadcaster_stats {
     uint64_t sessions;
+    uint64_t sessions_awaited; /* not open, but with subscribers that wait for them */
     uint64_t subscribers;
-    uint64_t runs; /* that have a slot */
+    uint64_t subscribers_waiting; /* of them, those of such sessions */
+    uint64_t runs;                /* that have a slot */
     uint64_t runs_queued;
     uint64_t tasks; /* tracked, ended ones included */
     uint64_t log_events;
@@ -131,6 +135,16 @@ struct session_table *broadcaster_sessions(struct broadcaster *broadcaster);
 
 /** Where sessions stand that are not in use. */
 struct idle_sessions *broadcaster_idle_sessions(struct broadcaster *broadcaster);
+
+struct waiting_places *broadcaster_waiting_places(struct broadcaster *broadcaster);
+
+/** The session of that key, referenced, open or to be waited for. Without a subscriber it must be forgotten.
+ * 0; -EAGAIN: others are faster all the time; -ESHUTDOWN; -ENOMEM. */
+int broadcaster_await_session(struct broadcaster *broadcaster, const char *key,
+                              struct session **ret_session) MUST_CHECK;
+
+/** Takes a session out of the table that was not opened and that nobody waits for. Else nothing happens. */
+void broadcaster_forget_session(struct session *session);
 
 /** Ends the empty session (one without a run so far, and without subscribers) that was not used for the
  * longest time. False: there is none. */

@@ -58,7 +58,7 @@ static void close_locked(struct session *session, enum task_reason reason, struc
 }
 
 /* Which sessions are to be closed. */
-enum close_rule { CLOSE_ANY, CLOSE_EXPIRED, CLOSE_EMPTY };
+enum close_rule { CLOSE_ANY, CLOSE_EXPIRED, CLOSE_EMPTY, CLOSE_UNWANTED /* neither open nor waited for */ };
 
 static bool is_expired_locked(struct session *session) {
     const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
@@ -75,7 +75,8 @@ static bool closes_locked(struct session *session, enum close_rule rule) {
     if (atomic_load(&session->closed))
         return false;
     return rule == CLOSE_ANY || (rule == CLOSE_EXPIRED && is_expired_locked(session)) ||
-           (rule == CLOSE_EMPTY && session->idleness == SESSION_EMPTY);
+           (rule == CLOSE_EMPTY && session->idleness == SESSION_EMPTY) ||
+           (rule == CLOSE_UNWANTED && !session_is_open(session) && session->subscribers == 0);
 }
 
 static struct frame *make_session_end(enum task_reason reason) {
@@ -110,6 +111,10 @@ static bool close_session(struct session *session, enum task_reason reason, enum
 
 bool broadcaster_close_session(struct session *session, enum task_reason reason) {
     return close_session(session, reason, CLOSE_ANY);
+}
+
+void broadcaster_forget_session(struct session *session) {
+    (void)close_session(session, REASON_SESSION_EXPIRED, CLOSE_UNWANTED);
 }
 
 bool broadcaster_make_room(struct broadcaster *broadcaster) {
@@ -160,7 +165,7 @@ static bool drain_visited(void *context, struct session *session) {
 
 void broadcaster_drain(struct broadcaster *broadcaster) {
     broadcaster_shut(broadcaster);
-    broadcaster_for_each_session(broadcaster, drain_visited, NULL);
+    session_table_for_each(broadcaster_sessions(broadcaster), drain_visited, NULL);
 }
 
 struct cancel_all {

@@ -33,6 +33,7 @@ struct session *session_create(struct broadcaster *broadcaster, const char *key)
     TAILQ_INIT(&session->queue);
     TAILQ_INIT(&session->delayed);
     LIST_INIT(&session->watches);
+    LIST_INIT(&session->places);
     TAILQ_INIT(&session->idempotency);
     session->last_used_mono_ms = session->idle_since_mono_ms = clock_mono_ms();
     return session;
@@ -47,7 +48,8 @@ void session_unref(struct session *session) {
     if (session == NULL || !refcount_drop(&session->references))
         return;
     assert(session->newest == NULL && TAILQ_EMPTY(&session->queue) && TAILQ_EMPTY(&session->delayed));
-    assert(LIST_EMPTY(&session->watches) && session->idleness == SESSION_IN_USE);
+    assert(LIST_EMPTY(&session->watches) && LIST_EMPTY(&session->places));
+    assert(session->idleness == SESSION_IN_USE);
     event_log_finish(&session->log);
     lock_finish(&session->lock);
     memory_release(MEMORY_SESSIONS, size_of(session->key));
@@ -71,8 +73,8 @@ void session_touch_locked(struct session *session) {
 }
 
 static enum idleness idleness_locked(const struct session *session) {
-    if (atomic_load(&session->closed) || session->current != NULL || session->queue_length > 0 ||
-        session->subscribers > 0)
+    if (!session_is_open(session) || atomic_load(&session->closed) || session->current != NULL ||
+        session->queue_length > 0 || session->subscribers > 0)
         return SESSION_IN_USE;
     if (!session->had_run)
         return SESSION_EMPTY;

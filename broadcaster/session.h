@@ -1,5 +1,14 @@
 /* A session: its event log, its current run, the runs that wait, and who listens. One lock for all of it.
  *
+ *                 first subscriber                       broadcaster_open_session()
+ *     (unknown) -------------------> waited for by others ------------------------> open --> closed
+ *                                      |                                                       ^
+ *                                      `-------------------------------------------------------'
+ *                                                    the last subscriber leaves
+ *
+ * A session that is only waited for has its subscribers and their places, and nothing else. It does not count
+ * as one and is not found; when it is opened its subscribers are there already, and nothing is lost for them.
+ *
  * Rule 1 of the house: under the lock decide and swap pointers; what follows from it (giving back frames,
  * waking workers, starting and stopping runs, telling waiters) is collected in `struct session_effects` and
  * done by session_apply() when the lock has been released.
@@ -12,6 +21,7 @@
 #include "broadcaster/idempotency.h"
 #include "broadcaster/idle_sessions.h"
 #include "broadcaster/task.h"
+#include "broadcaster/waiting_places.h"
 
 struct watch;
 
@@ -27,6 +37,7 @@ struct session {
     struct broadcaster *broadcaster;
     UT_hash_handle hh;  /* shard lock; but the hash itself stays as it is */
     uint64_t number;    /* shard lock: grows with each session of the table; 0: not in the table */
+    atomic_bool opened; /* set under the lock, once; not after `closed` */
     atomic_bool closed; /* set under the lock, once */
     _Atomic uint32_t
         known_by; /* number + 1 of the upstream that was seen to know this session; 0: none yet */
@@ -42,6 +53,7 @@ struct session {
     bool draining;             /* the program is about to stop, and that was told */
     uint32_t subscribers;      /* connected, or about to be */
     struct watch_list watches; /* one for each worker that has subscribers of this session */
+    struct waiting_place_list places; /* of the subscribers, as long as it was not opened */
     int64_t last_used_mono_ms;
     int64_t idle_since_mono_ms; /* when the last subscriber left, or the session was opened */
     struct idempotency idempotency;
@@ -56,6 +68,11 @@ struct session {
 /** What its key gives; sessions are spread by it. Any thread. */
 static inline uint32_t session_hash(const struct session *session) {
     return session->hh.hashv;
+}
+
+/** Whether it was opened, else it is only waited for; it stays so when it is closed. Any thread. */
+static inline bool session_is_open(const struct session *session) {
+    return atomic_load(&session->opened);
 }
 
 /** Whether the upstream of that number was the last one seen to know the session. Any thread, as the next. */

@@ -21,7 +21,8 @@ struct shard {
 
 struct session_table {
     struct shard shards[SHARDS];
-    _Atomic uint64_t count;
+    _Atomic uint64_t count; /* of all */
+    _Atomic uint64_t open;  /* of them */
     atomic_bool shut;
 };
 
@@ -49,7 +50,12 @@ void session_table_shut(struct session_table *table) {
 }
 
 uint64_t session_table_count(const struct session_table *table) {
-    return atomic_load(&table->count);
+    return atomic_load(&table->open);
+}
+
+uint64_t session_table_count_awaited(const struct session_table *table) {
+    uint64_t open = atomic_load(&table->open), count = atomic_load(&table->count);
+    return count > open ? count - open : 0; /* they may change in between */
 }
 
 /* What is looked for, and where. */
@@ -97,6 +103,7 @@ static void take_out_locked(struct session_table *table, struct shard *shard, st
     HASH_DEL(shard->sessions, session);
     session->number = 0;
     atomic_fetch_sub(&table->count, 1);
+    atomic_fetch_sub(&table->open, session_is_open(session));
 }
 
 void session_table_remove(struct session_table *table, struct session *session) {
@@ -110,27 +117,34 @@ void session_table_remove(struct session_table *table, struct session *session) 
         session_unref(session);
 }
 
-static int add_locked(struct session_table *table, const struct place *place, struct session *session,
-                      uint64_t sessions_max) {
+static int add_locked(struct session_table *table, const struct place *place, struct session *session) {
     struct shard *shard = place->shard;
     lock_assert_held(&shard->lock);
-    if (atomic_fetch_add(&table->count, 1) >= sessions_max) {
-        atomic_fetch_sub(&table->count, 1);
-        return -ENOSPC;
-    }
     bool out_of_memory = false;
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, shard->sessions, session->key, place->length, place->hash, session);
-    if (out_of_memory) {
-        atomic_fetch_sub(&table->count, 1);
+    if (out_of_memory)
         return -ENOMEM;
-    }
+    atomic_fetch_add(&table->count, 1);
     session->number = ++shard->last_number;
     event_log_begin_after(&session->log, shard->last_id); /* nobody else has seen it yet */
     session_ref(session);
     return 0;
 }
 
-int session_table_insert(struct session_table *table, struct session *session, uint64_t sessions_max) {
+int session_table_open_locked(struct session_table *table, struct session *session, uint64_t sessions_max) {
+    lock_assert_held(&session->lock);
+    assert(!session_is_open(session) && !atomic_load(&session->closed));
+    if (atomic_load(&table->shut))
+        return -ESHUTDOWN;
+    if (atomic_fetch_add(&table->open, 1) >= sessions_max) {
+        atomic_fetch_sub(&table->open, 1);
+        return -ENOSPC;
+    }
+    atomic_store(&session->opened, true);
+    return 0;
+}
+
+int session_table_insert(struct session_table *table, struct session *session) {
     const struct place place = place_of(table, session->key);
     lock_acquire(&place.shard->lock);
     struct session *other = find_locked(&place);
@@ -143,7 +157,7 @@ int session_table_insert(struct session_table *table, struct session *session, u
     else if (other != NULL && !is_stale)
         result = -EEXIST;
     else
-        result = add_locked(table, &place, session, sessions_max);
+        result = add_locked(table, &place, session);
     lock_release(&place.shard->lock);
     if (is_stale)
         session_unref(other);

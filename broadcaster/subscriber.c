@@ -7,7 +7,11 @@
 #include "broadcaster/fanout_internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
+
+/* How often a session may be closed under our hands. */
+#define AWAIT_ATTEMPTS_MAX 5
 
 /* ---- where it begins ----------------------------------------------------------------------------- */
 
@@ -49,8 +53,10 @@ static void place_locked(struct subscriber *subscriber, const struct subscriber_
     }
 }
 
+/* A session that was not opened has the place in its list from now on; `*place` is NULL then. */
 static enum subscriber_result prepare_locked(struct subscriber *subscriber,
-                                             const struct subscriber_spec *spec) {
+                                             const struct subscriber_spec *spec,
+                                             struct waiting_place **place) {
     struct session *session = subscriber->session;
     struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
     struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
@@ -67,6 +73,12 @@ static enum subscriber_result prepare_locked(struct subscriber *subscriber,
         atomic_fetch_sub(&counts->subscribers, 1);
         return SUBSCRIBER_FULL;
     }
+    if (!session_is_open(session)) {
+        assert(*place != NULL);
+        LIST_INSERT_HEAD(&session->places, *place, entry);
+        subscriber->place = *place;
+        *place = NULL;
+    }
     session->subscribers++;
     subscriber->gathered =
         !spec->stays && session->subscribers <= atomic_load(&limits->subscribers_gathered_max);
@@ -74,6 +86,21 @@ static enum subscriber_result prepare_locked(struct subscriber *subscriber,
     session_settle_locked(session);
     place_locked(subscriber, spec);
     return SUBSCRIBER_OK;
+}
+
+/* A place for one that has to wait. SUBSCRIBER_OK: *ret_place was set, if it has to. */
+static enum subscriber_result take_place(struct session *session, const struct subscriber_spec *spec,
+                                         struct waiting_place **ret_place) {
+    if (session_is_open(session))
+        return SUBSCRIBER_OK;
+    enum waiting_result result =
+        waiting_places_take(broadcaster_waiting_places(session->broadcaster), &spec->address, ret_place);
+    if (result == WAITING_NO_MEMORY)
+        return SUBSCRIBER_NO_MEMORY;
+    metrics_add(METRIC_SUBSCRIBERS_WAITING_REFUSED, result != WAITING_OK);
+    return result == WAITING_OK     ? SUBSCRIBER_OK
+           : result == WAITING_FULL ? SUBSCRIBER_WAITING_FULL
+                                    : SUBSCRIBER_ADDRESS_FULL;
 }
 
 enum subscriber_result subscriber_prepare(struct session *session, const struct subscriber_spec *spec,
@@ -85,12 +112,18 @@ enum subscriber_result subscriber_prepare(struct session *session, const struct 
     subscriber->session = session;
     subscriber->until_run = spec->until_run;
     subscriber->agent_framing = spec->agent_framing;
-    lock_acquire(&session->lock);
-    enum subscriber_result result = prepare_locked(subscriber, spec);
-    lock_release(&session->lock);
+    struct waiting_place *place = NULL;
+    enum subscriber_result result = take_place(session, spec, &place);
+    if (result == SUBSCRIBER_OK) {
+        lock_acquire(&session->lock);
+        result = prepare_locked(subscriber, spec, &place);
+        lock_release(&session->lock);
+    }
+    waiting_places_release(broadcaster_waiting_places(session->broadcaster), place);
     if (result != SUBSCRIBER_OK) {
         metrics_add(METRIC_SUBSCRIBERS_REFUSED,
-                    result == SUBSCRIBER_FULL || result == SUBSCRIBER_SESSION_FULL);
+                    result == SUBSCRIBER_FULL || result == SUBSCRIBER_SESSION_FULL ||
+                        result == SUBSCRIBER_WAITING_FULL || result == SUBSCRIBER_ADDRESS_FULL);
         free(subscriber);
         return result;
     }
@@ -99,6 +132,27 @@ enum subscriber_result subscriber_prepare(struct session *session, const struct 
     subscriber->run = spec->run != NULL ? task_ref(spec->run) : NULL;
     *ret_subscriber = subscriber;
     return SUBSCRIBER_OK;
+}
+
+enum subscriber_result subscriber_await(struct broadcaster *broadcaster, const char *key,
+                                        const struct subscriber_spec *spec,
+                                        struct subscriber **ret_subscriber) {
+    enum subscriber_result result = SUBSCRIBER_CLOSED;
+    for (int attempt = 0; attempt < AWAIT_ATTEMPTS_MAX && result == SUBSCRIBER_CLOSED; attempt++) {
+        struct session *session;
+        int error = broadcaster_await_session(broadcaster, key, &session);
+        if (error == -ESHUTDOWN)
+            return SUBSCRIBER_DRAINING;
+        if (error == -ENOMEM)
+            return SUBSCRIBER_NO_MEMORY;
+        if (error < 0)
+            continue;
+        result = subscriber_prepare(session, spec, ret_subscriber);
+        if (result != SUBSCRIBER_OK)
+            broadcaster_forget_session(session);
+        session_unref(session);
+    }
+    return result;
 }
 
 struct session *subscriber_session(const struct subscriber *subscriber) {
@@ -146,9 +200,16 @@ static void destroy(struct subscriber *subscriber, bool left) {
     struct session_effects effects = {0};
     lock_acquire(&session->lock);
     bool was_reading = subscriber->run == NULL || !task_status_is_end(subscriber->run->status);
+    bool waited = !session_is_open(session);
+    struct waiting_place *place = waited ? subscriber->place : NULL;
+    if (place != NULL)
+        LIST_REMOVE(place, entry);
     session_remove_subscriber_locked(session, left && was_reading, &effects);
     lock_release(&session->lock);
     session_apply(&effects);
+    if (waited)
+        broadcaster_forget_session(session);
+    waiting_places_release(broadcaster_waiting_places(session->broadcaster), place);
     frame_unref(subscriber->rest.frame);
     task_unref(subscriber->run);
     session_unref(session);

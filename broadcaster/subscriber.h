@@ -14,6 +14,7 @@
 
 #include "broadcaster/broadcaster.h"
 
+#include <netinet/in.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -49,6 +50,8 @@ struct subscriber_spec {
     struct task *run;   /* only this run's events, and end after its run.end; NULL: the session's */
     bool stays;         /* it is not to be gathered: see subscriber_is_gathered() */
     bool agent_framing; /* only the agent's own events; a bad end is told as {"error":...} (needs `run`) */
+    struct in6_addr
+        address; /* where it comes from: it counts for that address while it waits for a session */
 };
 
 enum subscriber_result {
@@ -58,12 +61,21 @@ enum subscriber_result {
     SUBSCRIBER_CLOSED,       /* the session was closed meanwhile: open it again */
     SUBSCRIBER_SESSION_FULL, /* as many subscribers of this session as may be */
     SUBSCRIBER_FULL,         /* as many subscribers as may be */
+    SUBSCRIBER_WAITING_FULL, /* as many as may wait for sessions that are not open */
+    SUBSCRIBER_ADDRESS_FULL, /* the same, of its address */
+    SUBSCRIBER_DRAINING,     /* the program is about to stop */
     SUBSCRIBER_NO_MEMORY,
 };
 
 /** Decides where the subscriber begins, and counts it. It must be connected or destroyed. */
 enum subscriber_result subscriber_prepare(struct session *session, const struct subscriber_spec *spec,
                                           struct subscriber **ret_subscriber);
+
+/** The same for the session of that key. If it is not open, the subscriber waits for it, which takes a place
+ * until the session is opened or the subscriber leaves. */
+enum subscriber_result subscriber_await(struct broadcaster *broadcaster, const char *key,
+                                        const struct subscriber_spec *spec,
+                                        struct subscriber **ret_subscriber);
 
 /** Whose events it is to be told. */
 struct session *subscriber_session(const struct subscriber *subscriber);

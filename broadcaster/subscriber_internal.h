@@ -35,8 +35,9 @@ struct subscriber {
     struct session *session; /* a reference */
     TAILQ_ENTRY(subscriber) wheel_entry;
     TAILQ_ENTRY(subscriber) blocked_entry;
-    struct task *run;     /* a reference: only this run; NULL: the session */
-    uint64_t until_after; /* serial of a run that had ended before and does not count for until_run */
+    struct task *run;            /* a reference: only this run; NULL: the session */
+    struct waiting_place *place; /* session's lock; of no meaning once the session was opened */
+    uint64_t until_after;        /* serial of a run that had ended before and does not count for until_run */
 
     uint64_t cursor;          /* next sequence; of no meaning while live: then it is the watch's */
     struct event_id position; /* of the last event passed; 0-0: none. Likewise the watch's while live */

@@ -54,6 +54,8 @@ static void add_gauges(struct exposition *exposition, const struct routes_contex
     broadcaster_get_stats(context->broadcaster, &stats);
     add_gauge(exposition, "sluice_sessions", "Open sessions", stats.sessions);
     add_gauge(exposition, "sluice_subscribers", "Connected subscribers", stats.subscribers);
+    add_gauge(exposition, "sluice_subscribers_waiting",
+              "Of them, those that wait for a session which is not open yet", stats.subscribers_waiting);
     add_gauge(exposition, "sluice_subscriber_lag_events",
               "Events that the slowest subscriber is behind, of those that take no more just now",
               fanout_lag_events());
@@ -92,6 +94,8 @@ static void add_limits(struct exposition *exposition, const struct routes_contex
     add_limit(exposition, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
     add_limit(exposition, "subscribers_max", limits->subscribers_max);
     add_limit(exposition, "subscribers_per_session_max", limits->subscribers_per_session_max);
+    add_limit(exposition, "subscribers_waiting_max", limits->subscribers_waiting_max);
+    add_limit(exposition, "subscribers_waiting_per_address_max", limits->subscribers_waiting_per_address_max);
     add_limit(exposition, "sessions_max", limits->sessions_max);
     add_limit(exposition, "log_events_max", limits->log_events_max);
     add_limit(exposition, "log_bytes_max", limits->log_bytes_max);

@@ -9,6 +9,8 @@
 #include "routes/context.h"
 #include "routes/reply.h"
 
+#include <netinet/in.h>
+
 enum request_method {
     METHOD_GET,
     METHOD_HEAD,
@@ -48,6 +50,9 @@ struct request {
     int64_t content_length; /* -1: not told */
     const char *body;       /* complete when the handler is called; NUL-terminated */
     size_t body_length;
+
+    struct in6_addr address; /* of the client: an IPv4 address as IPv6 writes it, or the first 64 bits of an
+                                IPv6 address */
 
     const struct route *route; /* set by router_begin() */
     char app[SESSION_PART_MAX + 1];

@@ -142,6 +142,8 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     json_add_count(json, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
     json_add_count(json, "subscribers_max", limits->subscribers_max);
     json_add_count(json, "subscribers_per_session_max", limits->subscribers_per_session_max);
+    json_add_count(json, "subscribers_waiting_max", limits->subscribers_waiting_max);
+    json_add_count(json, "subscribers_waiting_per_address_max", limits->subscribers_waiting_per_address_max);
     json_add_count(json, "sessions_max", limits->sessions_max);
     json_add_count(json, "log_events_max", limits->log_events_max);
     json_add_count(json, "log_bytes_max", limits->log_bytes_max);
@@ -181,6 +183,8 @@ void handle_stats(struct request *request) {
     write_summary(&json, context, &stats);
     json_add_bool(&json, "draining", broadcaster_is_draining(context->broadcaster));
     json_add_count(&json, "connections", context->connections());
+    json_add_count(&json, "sessions_awaited", stats.sessions_awaited);
+    json_add_count(&json, "subscribers_waiting", stats.subscribers_waiting);
     json_add_count(&json, "tasks", stats.tasks);
     json_add_count(&json, "log_events", stats.log_events);
     json_add_count(&json, "log_bytes", stats.log_bytes);

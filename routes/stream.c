@@ -4,15 +4,11 @@
 #include "base/log.h"
 #include "broadcaster/subscriber.h"
 #include "routes/handlers.h"
-#include "routes/session_access.h"
 #include "routes/task_access.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* How often a session may be closed under our hands. */
-#define ATTEMPTS_MAX 5
 
 /* ---- what is asked for --------------------------------------------------------------------------- */
 
@@ -58,7 +54,7 @@ static bool read_spec(struct request *request, struct subscriber_spec *ret_spec)
         [SUBSCRIBE_FROM_RUN] = "run", [SUBSCRIBE_FROM_START] = "start", [SUBSCRIBE_FROM_NOW] = "now", NULL};
     static const char *const until_words[] = {"", "run", NULL};
     int from, until;
-    *ret_spec = (struct subscriber_spec){0};
+    *ret_spec = (struct subscriber_spec){.address = request->address};
     if (!read_word(request, "from", from_words, &from) || !read_word(request, "until", until_words, &until))
         return false;
     ret_spec->from = (enum subscriber_from)from;
@@ -83,6 +79,18 @@ static void refuse(struct request *request, enum subscriber_result result) {
     case SUBSCRIBER_FULL:
         reply_error(request, 429, "too_many_subscribers", "There are as many subscribers as may be.");
         break;
+    case SUBSCRIBER_WAITING_FULL:
+        reply_error(
+            request, 429, "too_many_waiting",
+            "The limit of subscribers that wait for a session which is not open yet has been reached.");
+        break;
+    case SUBSCRIBER_ADDRESS_FULL:
+        reply_error(request, 429, "too_many_waiting_of_address",
+                    "Too many subscribers of your address wait for sessions which are not open yet.");
+        break;
+    case SUBSCRIBER_DRAINING:
+        reply_error(request, 503, "draining", "The gateway is about to stop and opens no streams.");
+        return;
     case SUBSCRIBER_CLOSED:
         reply_error(request, 503, "session_closing", "The session is being closed again and again.");
         break;
@@ -116,17 +124,11 @@ bool stream_reply_run(struct request *request, struct task *task, enum stream_ki
 
 /* ---- the handlers -------------------------------------------------------------------------------- */
 
-/* Who subscribes first opens the session and waits. */
+/* A session that is not open yet is waited for. */
 static void subscribe(struct request *request, const struct subscriber_spec *spec) {
-    enum subscriber_result result = SUBSCRIBER_CLOSED;
     struct subscriber *subscriber;
-    for (int attempt = 0; attempt < ATTEMPTS_MAX && result == SUBSCRIBER_CLOSED; attempt++) {
-        struct session *session = session_open(request, request->session_key);
-        if (session == NULL)
-            return;
-        result = subscriber_prepare(session, spec, &subscriber);
-        session_unref(session);
-    }
+    enum subscriber_result result =
+        subscriber_await(request->context->broadcaster, request->session_key, spec, &subscriber);
     if (result == SUBSCRIBER_OK)
         reply_stream(request, subscriber, true);
     else

@@ -42,13 +42,6 @@ static int64_t level_max(const struct address_limits *limits) {
     return (int64_t)limits->settings.requests_burst * REQUEST_COST;
 }
 
-static struct in6_addr key_of(const struct peer *peer) {
-    struct in6_addr key = peer->address;
-    if (!IN6_IS_ADDR_V4MAPPED(&key))
-        memset(&key.s6_addr[8], 0, 8);
-    return key;
-}
-
 static struct address *find_locked(struct address_limits *limits, const struct in6_addr *key) {
     struct address *address;
     lock_assert_held(&limits->lock);
@@ -104,7 +97,7 @@ static struct address *enter_locked(struct address_limits *limits, const struct 
 
 bool address_limits_enter(struct address_limits *limits, const struct peer *peer,
                           struct address **ret_address) {
-    struct in6_addr key = key_of(peer);
+    struct in6_addr key = peer_client(peer);
     if (are_off(&limits->settings)) {
         *ret_address = NULL;
         return true;

@@ -218,6 +218,13 @@ const struct config_key config_keys[] = {
      .meaning = "So many subscribers of one session are written to by one worker, where its runs are, too: each event "
                 "then stays on one core. Those who come beyond are left to the worker that took their connection, "
                 "so that a large crowd has all cores."},
+    {SUBSCRIBERS, COUNT("subscribers_waiting_max", limits.subscribers_waiting_max, "50000", 0, 10000000),
+     .reloadable = true,
+     .meaning = "Subscribers at once that wait for a session which is not open yet; one more is refused."},
+    {SUBSCRIBERS, COUNT("subscribers_waiting_per_address_max", limits.subscribers_waiting_per_address_max, "20000", 0, 10000000),
+     .reloadable = true,
+     .meaning = "The same for one client address (IPv6: its first 64 bits). 0 disables the limit. Clients behind a proxy share "
+                "its address."},
     {SUBSCRIBERS, MS("heartbeat_ms", fanout.heartbeat_ms, "15000", 10, HOUR), .reloadable = true,
      .meaning = "A comment is sent to a subscriber after this much silence."},
     {SUBSCRIBERS, MS("retry_ms", fanout.retry_ms, "2000", 1, HOUR), .reloadable = true,

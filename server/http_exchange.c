@@ -98,6 +98,7 @@ struct http_exchange *http_exchange_create(struct http_listener *listener, const
     exchange->handed_fd = -1;
     exchange->request.operations = &operations;
     exchange->request.context = listener->context;
+    exchange->request.address = peer_client(&connection->peer);
     exchange->request.path = copy;
     exchange->request.query = mark != NULL ? mark + 1 : "";
     exchange->request.body = "";

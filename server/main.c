@@ -131,6 +131,8 @@ static void apply_limits(struct broadcaster_limits *to, const struct broadcaster
     atomic_store(&to->subscribers_max, from->subscribers_max);
     atomic_store(&to->subscribers_per_session_max, from->subscribers_per_session_max);
     atomic_store(&to->subscribers_gathered_max, from->subscribers_gathered_max);
+    atomic_store(&to->subscribers_waiting_max, from->subscribers_waiting_max);
+    atomic_store(&to->subscribers_waiting_per_address_max, from->subscribers_waiting_per_address_max);
     atomic_store(&to->sessions_max, from->sessions_max);
     atomic_store(&to->log_events_max, from->log_events_max);
     atomic_store(&to->log_bytes_max, from->log_bytes_max);

@@ -19,6 +19,13 @@ struct peer peer_of(const struct sockaddr *address) {
     return peer;
 }
 
+struct in6_addr peer_client(const struct peer *peer) {
+    struct in6_addr client = peer->address;
+    if (!IN6_IS_ADDR_V4MAPPED(&client))
+        memset(&client.s6_addr[8], 0, 8);
+    return client;
+}
+
 void peer_format(const struct peer *peer, char out[INET6_ADDRSTRLEN]) {
     if (IN6_IS_ADDR_V4MAPPED(&peer->address))
         inet_ntop(AF_INET, &peer->address.s6_addr[12], out, INET6_ADDRSTRLEN);

@@ -13,6 +13,10 @@ struct peer {
 /** The peer of a connection, from what accept() told; all zeros if that is no IP address. */
 struct peer peer_of(const struct sockaddr *address);
 
+/** What counts as one client: a whole IPv4 address or, since that is what one host or network is given, the
+ * first 64 bits of an IPv6 address. */
+struct in6_addr peer_client(const struct peer *peer);
+
 /** Writes it as text; an IPv4 address as such. */
 void peer_format(const struct peer *peer, char out[INET6_ADDRSTRLEN]);
 

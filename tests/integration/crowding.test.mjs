@@ -1,5 +1,6 @@
 // Nobody can lock others out: floods of requests that any web page may send, streams that wait for a session, runs for later.
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import {test} from 'node:test';
 import {assertError} from '../support/expect.mjs';
 import {until} from '../support/limits.mjs';
@@ -75,4 +76,124 @@ test('a session without a run that nobody watches ends soon, one that had a run 
   await until(async () => (await sluice.get(watched)).status === 404, 'and so does the other, once nobody watches it');
   assert.equal((await sluice.get(used)).status, 200);
   assert.equal((await sluice.stats()).limits.session_empty_ttl_ms, 200);
+});
+
+// ---- waiting for a session ----
+
+/** Every way to read a session, or to ask something of one that is expected to exist. */
+const readings = [['GET', ''], ['GET', '/history'], ['GET', '/task-status'], ['HEAD', '/run'], ['DELETE', '/run'], ['DELETE', '']];
+
+for (const kind of ['adk', 'sse']) {
+  test(`nothing but opening a session opens one (${kind})`, async (t) => {
+    const {sluice} = await start(t, {upstream_kind: kind});
+    const session = sessionPath();
+    const read = async () => {
+      for (const [method, path] of readings) await sluice.request(method, `${session}${path}`);
+      await sluice.get(session.replace(/\/[^/]*$/, ''));
+      for (const path of ['/tasks', '/task-status']) await sluice.get(path);
+    };
+    await read();
+    assert.equal((await sluice.stats()).sessions, 0);
+    const client = await sluice.follow(session);
+    await read();
+    let stats = await sluice.stats();
+    assert.deepEqual([stats.sessions, stats.subscribers, stats.subscribers_waiting], [0, 1, 1]);
+    assert.equal((await sluice.get(`${session}/history`)).status, 404, 'a session that is only waited for is unknown');
+    if (kind === 'sse') for (const method of ['GET', 'DELETE']) assert.equal((await sluice.request(method, session)).status, 404, method);
+    client.leave();
+    await until(async () => (await sluice.stats()).subscribers_waiting === 0, 'its place is released');
+    stats = await sluice.stats();
+    assert.deepEqual([stats.sessions, stats.subscribers, stats.counters.sluice_sessions_opened_total], [0, 0, 0]);
+  });
+}
+
+test('those who wait for a session get its first run from the first event on, however it is opened', async (t) => {
+  const {sluice} = await start(t, {workers: 3});
+  for (const open of ['run', 'create', 'stream']) {
+    const session = sessionPath();
+    const clients = await Promise.all(Array.from({length: 12}, (_, i) => sluice.follow(session, i % 3 ? '' : '?until=run')));
+    if (open === 'create') assert.equal((await sluice.request('POST', session, form)).status, 200);
+    if (open === 'stream') await (await sluice.runStream(session)).ended();
+    else await sluice.run(session);
+    for (const client of clients) {
+      await client.event('run.end');
+      assert.deepEqual(client.types, ['run.start', 'message', 'run.end'], open);
+      assert.deepEqual(client.ids, clients[0].ids);
+    }
+    for (const client of clients.filter((_, i) => i % 3 === 0)) assert.equal(await client.ended(), 'last-chunk');
+    assert.equal((await sluice.stats()).subscribers_waiting, 0);
+    for (const client of clients) client.leave();
+  }
+});
+
+test('a session is waited for, opened and left by many at once, and no event is lost', async (t) => {
+  const {sluice} = await start(t, {workers: 3});
+  for (let round = 0; round < 15; round++) {
+    const session = sessionPath();
+    const leaving = Array.from({length: 5}, () => sluice.follow(session).then((client) => client.leave(true)));
+    const staying = sluice.follow(session, '?from=start');
+    const runs = Array.from({length: 3}, () => sluice.run(session, 'hello', {on_conflict: 'enqueue'}));
+    await Promise.all([...leaving, ...runs]);
+    const client = await staying;
+    await client.until(() => client.types.filter((type) => type === 'run.end').length === 3, 'three ends');
+    assert.deepEqual(client.types, [1, 2, 3].flatMap(() => ['run.start', 'message', 'run.end']));
+    client.leave();
+  }
+  await until(async () => (await sluice.stats()).subscribers === 0, 'all have left');
+  const stats = await sluice.stats();
+  assert.deepEqual([stats.sessions, stats.subscribers_waiting], [15, 0]);
+});
+
+test('a flood of streams that wait locks nobody out, and leaves nothing behind', async (t) => {
+  const {sluice} = await start(t, {sessions_max: 5, session_ttl_ms: 3600000});
+  await flood(200, async () => (await sluice.follow(sessionPath())).leave());
+  const staying = await Promise.all(Array.from({length: 50}, () => sluice.follow(sessionPath())));
+  await sluice.run(sessionPath());
+  for (const client of staying) client.leave();
+  await until(async () => (await sluice.stats()).subscribers === 0, 'all have left');
+  const stats = await sluice.stats();
+  assert.deepEqual([stats.sessions, stats.subscribers_waiting], [1, 0]);
+});
+
+test('the places of those that wait are limited, and released when they leave or their session opens', async (t) => {
+  const {sluice} = await start(t, {subscribers_waiting_max: 3});
+  const [one, two] = [sessionPath(), sessionPath()];
+  const clients = [await sluice.follow(one), await sluice.follow(one), await sluice.follow(two)];
+  const refused = await sluice.get(`${sessionPath()}/run`);
+  assertError(refused, 429, /^too_many_waiting$/);
+  assert.match(refused.headers['retry-after'], /^\d+$/);
+  assertError(await sluice.get(`${one}/run`), 429, /^too_many_waiting$/);
+  const stats = await sluice.stats();
+  assert.equal(stats.counters.sluice_subscribers_waiting_refused_total, 2);
+  assert.deepEqual([stats.subscribers, stats.limits.subscribers_waiting_max], [3, 3]);
+  await sluice.run(one); // two of them wait no more
+  for (let i = 0; i < 2; i++) clients.push(await sluice.follow(sessionPath()));
+  assert.deepEqual(clients.map(({status}) => status), [200, 200, 200, 200, 200]);
+  assertError(await sluice.get(`${sessionPath()}/run`), 429);
+  assert.equal((await sluice.follow(one)).status, 200, 'a session that exists is not waited for');
+  clients[2].leave();
+  await until(async () => (await sluice.follow(sessionPath())).status === 200, 'its place is free again');
+});
+
+test('one address cannot take all the places of those that wait', async (t) => {
+  const {sluice} = await start(t, {subscribers_waiting_max: 100, subscribers_waiting_per_address_max: 2});
+  const from = (localAddress, session = sessionPath()) => new Promise((resolve, reject) => {
+    const outgoing = http.request({port: sluice.port, host: '127.0.0.1', localAddress, path: `${session}/run`, agent: false}, (answer) => {
+      t.after(() => outgoing.destroy());
+      resolve({status: answer.statusCode, headers: answer.headers, leave: () => outgoing.destroy()});
+    });
+    outgoing.on('error', reject);
+    outgoing.end();
+  });
+  const session = sessionPath();
+  const first = [await from('127.0.0.2', session), await from('127.0.0.2', session)];
+  const refused = await from('127.0.0.2');
+  assert.equal(refused.status, 429);
+  assert.match(refused.headers['retry-after'], /^\d+$/);
+  const other = await from('127.0.0.3', session);
+  assert.deepEqual([...first, other].map(({status}) => status), [200, 200, 200]);
+  first[0].leave();
+  await until(async () => (await from('127.0.0.2')).status === 200, 'a place of that address is free again');
+  await sluice.run(session);
+  await until(async () => (await from('127.0.0.2')).status === 200, 'and another one, since that session is there');
 });

@@ -49,6 +49,7 @@ static inline void fake_driver_ended(struct task_driver *base, struct task *task
                                  .runs_queued_per_session_max = 16,                                          \
                                  .subscribers_max = 1000,                                                    \
                                  .subscribers_per_session_max = 500,                                         \
+                                 .subscribers_waiting_max = 100,                                             \
                                  .sessions_max = 100,                                                        \
                                  .log_events_max = 1000,                                                     \
                                  .log_bytes_max = 4 << 20,                                                   \
@@ -164,7 +165,9 @@ static inline void unit_assert_empty(struct broadcaster *broadcaster) {
     struct broadcaster_stats stats;
     broadcaster_get_stats(broadcaster, &stats);
     assert_int_equal(stats.sessions, 0);
+    assert_int_equal(stats.sessions_awaited, 0);
     assert_int_equal(stats.subscribers, 0);
+    assert_int_equal(stats.subscribers_waiting, 0);
     assert_int_equal(stats.runs, 0);
     assert_int_equal(stats.runs_queued, 0);
     assert_int_equal(stats.log_events, 0);

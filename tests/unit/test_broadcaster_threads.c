@@ -37,7 +37,7 @@ static struct hammer hammers[WORKERS];
 static atomic_int at_work; /* threads that still take steps */
 static atomic_bool may_close;
 static uint64_t slots = 100; /* runs_max */
-static uint64_t sessions_max = 100;
+static uint64_t sessions_max = 100, places = 1000;
 static bool with_delays;
 static pthread_barrier_t meeting;
 
@@ -194,6 +194,7 @@ static void hammer_all(step_function *const steps[WORKERS], int count) {
     atomic_store(&broadcaster_limits(broadcaster)->runs_max, slots);
     atomic_store(&broadcaster_limits(broadcaster)->sessions_max, sessions_max);
     atomic_store(&broadcaster_limits(broadcaster)->session_ttl_ms, 50);
+    atomic_store(&broadcaster_limits(broadcaster)->subscribers_waiting_max, places);
     atomic_store(&broadcaster_limits(broadcaster)->tasks_kept, 100);
     assert_int_equal(pthread_barrier_init(&meeting, NULL, WORKERS), 0);
     atomic_store(&may_close, false);
@@ -361,6 +362,57 @@ static void threads_that_share_too_few_slots_use_them_all_and_no_more(void **sta
     assert_true(release_all() > 100);
 }
 
+/* Sessions that are waited for, opened, run in, left and deleted, by all of them. */
+static void step_wait(struct hammer *hammer) {
+    char key[32];
+    snprintf(key, sizeof(key), "app/waiting/%u", draw(hammer, 3));
+    size_t i = draw(hammer, SINKS_MAX);
+    struct subscriber *subscriber;
+    struct session *session = NULL;
+    switch (draw(hammer, 4)) {
+    case 0:
+        drop_sink(hammer, i);
+        break;
+    case 1:
+        if (broadcaster_open_session(broadcaster, key, &session) != 0)
+            break;
+        register_run(hammer, session);
+        publish_some(hammer);
+        if (draw(hammer, 4) > 0)
+            broadcaster_close_session(session, REASON_SESSION_DELETED);
+        break;
+    default:
+        drop_sink(hammer, i);
+        if (subscriber_await(broadcaster, key, &(struct subscriber_spec){0}, &subscriber) != SUBSCRIBER_OK)
+            break;
+        if (draw(hammer, 2) == 0) {
+            subscriber_destroy(subscriber);
+            break;
+        }
+        hammer->sinks[i] = fake_sink_create();
+        subscriber_connect(subscriber, hammer->fanout, &hammer->sinks[i]->sink, true);
+        break;
+    }
+    session_unref(session);
+    struct broadcaster_stats stats;
+    broadcaster_get_stats(broadcaster, &stats);
+    assert_in_range(stats.sessions + stats.sessions_awaited, 0, 3 + WORKERS);
+    assert_in_range(stats.subscribers_waiting, 0, places);
+}
+
+static void threads_that_wait_for_sessions_and_open_them_leave_nothing_behind(void **state) {
+    (void)state;
+    step_function *const steps[WORKERS] = {step_wait, step_wait, step_wait};
+    uint64_t refused_before = metrics_get(METRIC_SUBSCRIBERS_WAITING_REFUSED);
+    uint64_t opened_before = metrics_get(METRIC_SESSIONS_OPENED);
+    places = 4;
+    hammer_all(steps, 4000);
+    places = 1000;
+    assert_true(release_all() > 100);
+    assert_true(metrics_get(METRIC_SUBSCRIBERS_WAITING_REFUSED) > refused_before);
+    assert_true(metrics_get(METRIC_SESSIONS_OPENED) > opened_before + 100);
+}
+
 /* Swaps in one session, published to by all. */
 static void step_swap(struct hammer *hammer) {
     struct session *session = open_session(hammer, 1);
@@ -437,6 +489,7 @@ int main(void) {
         cmocka_unit_test(threads_that_share_too_few_slots_use_them_all_and_no_more),
         cmocka_unit_test(threads_that_do_anything_at_once_leave_nothing_behind),
         cmocka_unit_test(threads_that_open_too_many_sessions_end_empty_ones),
+        cmocka_unit_test(threads_that_wait_for_sessions_and_open_them_leave_nothing_behind),
         cmocka_unit_test(threads_that_swap_in_one_session_end_each_run_once),
         cmocka_unit_test(cancel_while_a_subscriber_of_the_same_session_is_being_removed),
         cmocka_unit_test(clean_up_while_a_subscriber_of_the_same_session_is_being_removed),
