@@ -25,7 +25,7 @@ void call_set_phase(struct upstream_call *call, size_t index, enum upstream_phas
 /* ---- the end ----------------------------------------------------------------------------------------- */
 
 void call_free_if_unused(struct upstream_call *call) {
-    if (!call->is_closed || call->attempt.ticket_is_due)
+    if (!call->is_closed || !guard_is_unused(&call->attempt.guard))
         return;
     call->caller->calls--;
     resume_point_finish(&call->point);
@@ -222,6 +222,7 @@ struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t
     call->first = call->index = index;
     call->phase = UPSTREAM_PHASE_COUNT;
     resume_point_init(&call->point);
+    guard_init(&call->attempt.guard, caller, &call->timer, attempt_on_settled, attempt_on_unused);
     caller->calls++;
     call_set_phase(call, index, UPSTREAM_PHASE_LIMITER);
     uv_timer_init(caller->loop, &call->timer);

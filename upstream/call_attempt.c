@@ -1,88 +1,24 @@
-/* One attempt of a call: it passes the breaker and the limiter, makes a stream, and gives back all that it
- * holds. */
+/* One attempt of a call: it passes the upstream's guards, makes a stream, and gives back all that it holds.
+ */
 #include "upstream/call_internal.h"
 
 #include "base/clock.h"
-#include "upstream/call_rules.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static struct upstream_call *call_of_ticket(struct inbox_item *item) {
-    struct limiter_ticket *ticket = CONTAINER_OF(item, struct limiter_ticket, item);
-    return CONTAINER_OF(ticket, struct upstream_call, attempt.ticket);
-}
-
-/* ---- what it holds ----------------------------------------------------------------------------------- */
-
-static bool take_pass(struct upstream_call *call, int64_t *ret_retry_after_ms) {
-    struct breaker *breaker = call_upstream(call)->breaker;
-    if (breaker == NULL)
-        return true;
-    call->attempt.has_pass = breaker_enter(breaker, &call->attempt.pass, ret_retry_after_ms);
-    return call->attempt.has_pass;
-}
-
-static void tell_change(struct upstream_call *call, enum breaker_change change) {
-    struct breaker_info info;
-    if (change == BREAKER_UNCHANGED || call->caller->notify == NULL)
-        return;
-    breaker_get_info(call_upstream(call)->breaker, &info);
-    const struct upstream_notice notice = {
-        .kind = change == BREAKER_HAS_OPENED ? NOTICE_BREAKER_OPENED : NOTICE_BREAKER_CLOSED,
-        .upstream = call_settings(call)->name,
-        .calls = info.calls,
-        .failures = info.failures,
-        .retry_after_ms = info.retry_after_ms,
-    };
-    call->caller->notify(&notice);
-}
-
-static void give_pass(struct upstream_call *call, enum breaker_outcome outcome) {
-    if (!call->attempt.has_pass)
-        return;
-    call->attempt.has_pass = false;
-    tell_change(call, breaker_leave(call_upstream(call)->breaker, &call->attempt.pass, outcome));
-}
-
-static void on_granted(struct inbox_item *item);
-
-static enum limiter_result take_ticket(struct upstream_call *call) {
-    struct attempt *attempt = &call->attempt;
-    struct limiter *limiter = call_upstream(call)->limiter;
-    if (limiter == NULL)
-        return LIMITER_GRANTED;
-    attempt->ticket.inbox = call->caller->inbox;
-    attempt->ticket.item.handle = on_granted;
-    enum limiter_result result = limiter_enter(limiter, &attempt->ticket);
-    attempt->has_ticket = result != LIMITER_FULL;
-    attempt->ticket_is_due = result == LIMITER_WAITS;
-    return result;
-}
-
-static void give_ticket(struct upstream_call *call, const struct upstream_result *result) {
-    struct attempt *attempt = &call->attempt;
-    if (!attempt->has_ticket)
-        return;
-    bool overloaded = result != NULL && call_is_overloaded(result);
-    const struct limiter_report report = {
-        .unused = attempt->sent_mono_ms < 0,
-        .overloaded = overloaded,
-        .completed = result != NULL && result->end == UPSTREAM_COMPLETED,
-        .latency_ms = attempt->first_event_ms,
-        .retry_after_ms = overloaded ? result->retry_after_ms : 0,
-    };
-    attempt->has_ticket = false;
-    attempt->ticket_is_due = !limiter_leave(call_upstream(call)->limiter, &attempt->ticket, &report);
+static struct upstream_call *call_of_guard(struct guard *guard) {
+    return CONTAINER_OF(guard, struct upstream_call, attempt.guard);
 }
 
 void attempt_end(struct upstream_call *call, const struct upstream_result *result) {
     struct attempt *attempt = &call->attempt;
+    const struct guard_report report = {
+        .result = result, .was_sent = attempt->sent_mono_ms >= 0, .latency_ms = attempt->first_event_ms};
     if (attempt->stream != NULL)
         upstream_stream_cancel(attempt->stream);
     attempt->stream = NULL;
-    give_pass(call, result != NULL ? call_breaker_outcome(result) : BREAKER_NEITHER);
-    give_ticket(call, result);
+    guard_leave(&attempt->guard, &report);
     if (attempt->was_made && result != NULL && result->end != UPSTREAM_COMPLETED)
         call_count(&call_upstream(call)->failures);
     attempt->was_made = false;
@@ -115,9 +51,9 @@ static void on_open(void *context) {
 static void note_first_event(struct upstream_call *call, const struct sse_event *event) {
     struct attempt *attempt = &call->attempt;
     attempt->first_event_ms = clock_mono_ms() - attempt->sent_mono_ms;
-    bool is_probe = attempt->has_pass && attempt->pass.is_probe;
+    bool is_probe = attempt->guard.has_pass && attempt->guard.pass.is_probe;
     if (is_probe && call_settings(call)->adapter->judge(event) != ADAPTER_FAILED)
-        give_pass(call, BREAKER_SUCCESS);
+        guard_succeed_early(&attempt->guard);
 }
 
 static bool on_event(void *context, const struct sse_event *event) {
@@ -205,80 +141,55 @@ static void send_request(struct upstream_call *call) {
         fail(call, UPSTREAM_INTERNAL, "Memory ran out.", 0);
 }
 
-static void fail_refused(struct upstream_call *call, int64_t retry_after_ms) {
-    fail(call, UPSTREAM_REFUSED, "The upstream has failed too often and is given time to recover.",
-         retry_after_ms);
-}
+/* ---- the guards -------------------------------------------------------------------------------------- */
 
-static void fail_crowded(struct upstream_call *call, const char *message) {
-    fail(call, UPSTREAM_CROWDED, message, limiter_retry_after_ms(call_upstream(call)->limiter));
-}
-
-/* ---- waiting for the limiter ------------------------------------------------------------------------- */
-
-static void on_poll(uv_timer_t *timer);
-
-static void wait_for_limiter(struct upstream_call *call) {
-    int64_t in_ms = limiter_poll_in_ms(call_upstream(call)->limiter);
-    if (in_ms < 0)
-        in_ms = LIMITER_POLL_MAX_MS; /* granted or refused in this moment: the item is on its way */
-    uv_timer_start(&call->timer, on_poll, (uint64_t)in_ms, 0);
-}
-
-static void on_poll(uv_timer_t *timer) {
-    struct upstream_call *call = CONTAINER_OF(timer, struct upstream_call, timer);
-    limiter_poll(call_upstream(call)->limiter);
-    wait_for_limiter(call);
-}
-
-/** A retry whose time was over while it waited in the line. */
-static bool is_too_late(const struct upstream_call *call) {
-    bool is_again = call->tries > 1 || call->has_event;
-    return is_again && clock_mono_ms() - call->tries_mono_ms > call_settings(call)->retry.total_ms;
-}
-
-/** The breaker's pass was given back while the call waited, so that it was no other's loss. */
-static void on_granted(struct inbox_item *item) {
-    struct upstream_call *call = call_of_ticket(item);
-    int64_t retry_after_ms = 0;
-    call->attempt.ticket_is_due = false;
-    bool is_granted = limiter_receive(call_upstream(call)->limiter, &call->attempt.ticket);
-    if (!call->attempt.has_ticket) {
-        call_free_if_unused(call);
-        return;
-    }
-    uv_timer_stop(&call->timer);
-    if (!is_granted)
-        fail_crowded(call, "The upstream asked for a pause that is longer than a run may wait.");
-    else if (is_too_late(call))
-        fail_crowded(call, "The time for another attempt was over before its turn came.");
-    else if (take_pass(call, &retry_after_ms))
+static void go_on(struct upstream_call *call, enum guard_result result) {
+    int64_t retry_after_ms = call->attempt.guard.retry_after_ms;
+    switch (result) {
+    case GUARD_PASSED:
         send_request(call);
-    else
-        fail_refused(call, retry_after_ms);
+        break;
+    case GUARD_WAITS:
+        break;
+    case GUARD_OPEN:
+        fail(call, UPSTREAM_REFUSED, "The upstream has failed too often and is given time to recover.",
+             retry_after_ms);
+        break;
+    case GUARD_FULL:
+        fail(call, UPSTREAM_CROWDED,
+             "The queue of the upstream's limiter is full, or the upstream asked for a long pause.",
+             retry_after_ms);
+        break;
+    case GUARD_PAUSED:
+        fail(call, UPSTREAM_CROWDED, "The upstream asked for a pause that is longer than a run may wait.",
+             retry_after_ms);
+        break;
+    case GUARD_LATE:
+        fail(call, UPSTREAM_CROWDED, "The time for another attempt was over before its turn came.",
+             retry_after_ms);
+        break;
+    }
+}
+
+void attempt_on_settled(struct guard *guard, enum guard_result result) {
+    go_on(call_of_guard(guard), result);
+}
+
+void attempt_on_unused(struct guard *guard) {
+    call_free_if_unused(call_of_guard(guard));
+}
+
+/** A first attempt waits in the limiter's line for as long as its run may, another one while retries may
+ * begin. */
+static int64_t wait_until_mono_ms(const struct upstream_call *call) {
+    bool is_again = call->tries > 1 || call->has_event;
+    return is_again ? call->tries_mono_ms + call_settings(call)->retry.total_ms : INT64_MAX;
 }
 
 void attempt_begin(struct upstream_call *call) {
-    int64_t retry_after_ms = 0;
     call->attempts++;
     call->tries++;
     call->attempt.sent_mono_ms = call->attempt.first_event_ms = -1;
     call_set_phase(call, call->index, UPSTREAM_PHASE_LIMITER);
-    if (!take_pass(call, &retry_after_ms)) {
-        fail_refused(call, retry_after_ms);
-        return;
-    }
-    switch (take_ticket(call)) {
-    case LIMITER_GRANTED:
-        send_request(call);
-        break;
-    case LIMITER_WAITS:
-        give_pass(call, BREAKER_NEITHER);
-        wait_for_limiter(call);
-        break;
-    case LIMITER_FULL:
-        give_pass(call, BREAKER_NEITHER);
-        fail_crowded(call, "As many runs as may wait for the upstream, or it asked for a long pause.");
-        break;
-    }
+    go_on(call, guard_enter(&call->attempt.guard, call->index, wait_until_mono_ms(call)));
 }

@@ -3,17 +3,14 @@
 #define SLUICE_UPSTREAM_CALL_INTERNAL_H
 
 #include "upstream/call.h"
+#include "upstream/guard.h"
 #include "upstream/resume_point.h"
 
 /** What an attempt holds. All of it is given back by attempt_end(). */
 struct attempt {
     struct upstream_stream *stream; /* NULL: not started, or it has ended */
-    struct breaker_pass pass;
-    struct limiter_ticket ticket;
-    bool has_pass;
-    bool has_ticket;    /* it waits, or was granted or refused, and has not left */
-    bool ticket_is_due; /* it waits, or was left while its item was on its way: that will still be received */
-    bool was_made;      /* a stream was started */
+    struct guard guard;
+    bool was_made;          /* a stream was started */
     int64_t sent_mono_ms;   /* -1: it was not sent */
     int64_t first_event_ms; /* since then; -1: there was none */
 };
@@ -63,13 +60,17 @@ void call_attempt_completed(struct upstream_call *call, const struct upstream_re
 /** The stream has failed, or none was made: goes on as call.h says. */
 void call_attempt_failed(struct upstream_call *call, const struct upstream_result *result);
 
-/** The ticket's item was received after the call had ended: frees it, if its timer has gone, too. */
+/** The guard is unused after the call had ended: frees the call, if its timer has gone, too. */
 void call_free_if_unused(struct upstream_call *call);
 
 /* ---- call_attempt.c ---------------------------------------------------------------------------------- */
 
 /** Asks breaker and limiter, then makes the stream. */
 void attempt_begin(struct upstream_call *call);
+
+/** What the attempt's guard calls back. */
+void attempt_on_settled(struct guard *guard, enum guard_result result);
+void attempt_on_unused(struct guard *guard);
 
 /** Gives back all that the attempt holds. `result` says how it went; NULL: it was cancelled. Harmless if it
  * holds nothing. */
