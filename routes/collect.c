@@ -4,6 +4,8 @@
 #include "base/buffer.h"
 #include "base/log.h"
 #include "routes/header_value.h"
+#include "routes/upstream_choice.h"
+#include "upstream/query.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -12,7 +14,7 @@
 
 struct collect {
     struct request *request;
-    struct upstream_exchange *exchange;
+    struct upstream_query *query;
     void (*done)(struct request *request, const struct collected *answer);
     struct buffer body;
     int status; /* 0: there was no answer yet */
@@ -50,17 +52,18 @@ static bool on_body(void *context, const char *bytes, size_t length) {
 static void on_end(void *context, const struct upstream_result *result) {
     struct collect *collect = context;
     struct request *request = collect->request;
-    const struct collected answer = {
+    struct collected answer = {
         .complete = result->end == UPSTREAM_COMPLETED && collect->status != 0 && !collect->overflowed &&
                     !collect->no_memory,
         .status = collect->status,
         .is_json = collect->is_json,
         .body = collect->body.bytes != NULL ? collect->body.bytes : "",
         .length = collect->body.length,
-        .message = collect->overflowed  ? "The upstream's answer is too long."
-                   : collect->no_memory ? "Memory ran out."
-                                        : result->message,
+        .result = *result,
     };
+    answer.result.message = collect->overflowed  ? "The upstream's answer is too long."
+                            : collect->no_memory ? "Memory ran out."
+                                                 : result->message;
     collect->done(request, &answer);
     collect_destroy(collect);
     request_answer(request);
@@ -68,12 +71,12 @@ static void on_end(void *context, const struct upstream_result *result) {
 
 static void on_abandoned(void *context) {
     struct collect *collect = context;
-    upstream_exchange_cancel(collect->exchange);
+    upstream_query_cancel(collect->query);
     collect_destroy(collect);
 }
 
-void collect_start(struct request *request, const struct upstream_settings *upstream, const char *method,
-                   const char *path, const char *body, size_t length,
+void collect_start(struct request *request, size_t upstream, const char *method, const char *path,
+                   const char *body, size_t length,
                    void (*done)(struct request *request, const struct collected *answer)) {
     static const struct upstream_exchange_callbacks callbacks = {
         .on_head = on_head, .on_body = on_body, .on_end = on_end};
@@ -86,9 +89,16 @@ void collect_start(struct request *request, const struct upstream_settings *upst
     buffer_init_counted(&collect->body, COLLECT_BYTES_MAX, MEMORY_ANSWERS);
     collect->request = request;
     collect->done = done;
-    collect->exchange = upstream_exchange_start(request->context->caller->client, upstream, method, path,
-                                                &accept, 1, body, length, &callbacks, collect);
-    if (collect->exchange == NULL) {
+    const struct upstream_query_request query = {.index = upstream,
+                                                 .method = method,
+                                                 .path = path,
+                                                 .headers = &accept,
+                                                 .header_count = 1,
+                                                 .body = body,
+                                                 .body_length = length,
+                                                 .timeout_ms = request->context->settings->run_timeout_ms};
+    collect->query = upstream_query_start(request->context->caller, &query, &callbacks, collect);
+    if (collect->query == NULL) {
         collect_destroy(collect);
         reply_no_memory(request);
         return;
@@ -97,13 +107,13 @@ void collect_start(struct request *request, const struct upstream_settings *upst
 }
 
 void collect_refuse(struct request *request, const struct collected *answer) {
+    if (!answer->complete) {
+        upstream_refuse_query(request, &answer->result);
+        return;
+    }
     log_warn("upstream_unavailable", LOG_STR("path", request->path),
-             LOG_INT("upstream_status", answer->status), LOG_STR("message", answer->message));
-    if (answer->complete)
-        reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", answer->status);
-    else
-        reply_error(request, 503, "upstream_unavailable", "%s",
-                    answer->message[0] != '\0' ? answer->message : "The upstream gave no whole answer.");
+             LOG_INT("upstream_status", answer->status), LOG_STR("message", answer->result.message));
+    reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", answer->status);
 }
 
 void collect_pass_on(struct request *request, const struct collected *answer) {

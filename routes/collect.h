@@ -13,13 +13,14 @@ struct collected {
     bool is_json;
     const char *body; /* NUL-terminated */
     size_t length;
-    const char *message; /* one sentence: why it is not complete */
+    struct upstream_result result; /* why it is not complete, if it is not */
 };
 
-/** Sends `method` and `body` (NULL: none) to `path` behind this upstream's base URL and defers the request.
- * `done` must decide the reply. Out of memory: the reply is decided here. */
-void collect_start(struct request *request, const struct upstream_settings *upstream, const char *method,
-                   const char *path, const char *body, size_t length,
+/** Sends `method` and `body` (NULL: none) to `path` behind the base URL of the upstream of that index, past
+ * its guards, and defers the request. `done` must decide the reply. Out of memory: the reply is decided here.
+ */
+void collect_start(struct request *request, size_t upstream, const char *method, const char *path,
+                   const char *body, size_t length,
                    void (*done)(struct request *request, const struct collected *answer));
 
 /** Answers with what was collected, which is complete and has a status of 200 to 299; what is no JSON is told

@@ -10,6 +10,7 @@
 #include "routes/identity.h"
 #include "routes/path.h"
 #include "routes/upstream_choice.h"
+#include "upstream/query.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,18 +26,19 @@ enum end { END_OPEN, END_CLEAN, END_BROKEN };
 
 struct passthrough {
     struct request *request;
-    struct upstream_exchange *exchange; /* NULL once it has ended */
+    struct upstream_query *query; /* NULL once it has ended */
     struct buffer held;
     enum end end;
-    bool answered; /* its head is the client's */
-    bool paused;   /* the upstream waits for us */
-    bool starved;  /* the client waits for us */
+    bool answered;    /* its head is the client's */
+    bool paused;      /* the upstream waits for us */
+    bool starved;     /* the client waits for us */
+    bool is_bodyless; /* the client has its whole answer, and the request may be gone */
 };
 
 static void passthrough_destroy(void *context) {
     struct passthrough *passthrough = context;
-    if (passthrough->exchange != NULL)
-        upstream_exchange_cancel(passthrough->exchange);
+    if (passthrough->query != NULL)
+        upstream_query_cancel(passthrough->query);
     buffer_finish(&passthrough->held);
     free(passthrough);
 }
@@ -60,9 +62,9 @@ static ssize_t source_read(void *context, char *bytes, size_t size) {
         memcpy(bytes, held->bytes, count);
     buffer_consume(held, count);
     passthrough->starved = count == 0;
-    if (passthrough->paused && passthrough->exchange != NULL && held->length <= HELD_LOW) {
+    if (passthrough->paused && passthrough->query != NULL && held->length <= HELD_LOW) {
         passthrough->paused = false;
-        upstream_exchange_resume(passthrough->exchange);
+        upstream_query_resume(passthrough->query);
     }
     return (ssize_t)count;
 }
@@ -97,8 +99,9 @@ static void on_head(void *context, int status, const struct upstream_header *hea
     if (status != 204 && status != 304) {
         reply_from_source(request, status, &source);
     } else {
-        reply_empty(request, status); /* has no body by its nature */
-        passthrough_destroy(passthrough);
+        reply_empty(request, status); /* has no body by its nature; what is left comes to its own end */
+        passthrough->is_bodyless = true;
+        passthrough->request = NULL;
     }
     request_answer(request);
 }
@@ -110,8 +113,8 @@ static bool on_body(void *context, const char *bytes, size_t length) {
         return false;
     }
     if (!buffer_append(&passthrough->held, bytes, length)) {
-        upstream_exchange_cancel(passthrough->exchange);
-        passthrough->exchange = NULL;
+        upstream_query_cancel(passthrough->query);
+        passthrough->query = NULL;
         passthrough->end = END_BROKEN;
     }
     wake_client(passthrough);
@@ -121,16 +124,20 @@ static bool on_body(void *context, const char *bytes, size_t length) {
 static void on_end(void *context, const struct upstream_result *result) {
     struct passthrough *passthrough = context;
     struct request *request = passthrough->request;
-    passthrough->exchange = NULL;
+    passthrough->query = NULL;
     passthrough->end = result->end == UPSTREAM_COMPLETED ? END_CLEAN : END_BROKEN;
-    if (result->end != UPSTREAM_COMPLETED)
-        log_warn("upstream_unavailable", LOG_STR("path", request->path), LOG_STR("message", result->message));
+    if (passthrough->is_bodyless) {
+        passthrough_destroy(passthrough);
+        return;
+    }
     if (passthrough->answered) {
+        if (result->end != UPSTREAM_COMPLETED)
+            log_warn("upstream_unavailable", LOG_STR("path", request->path),
+                     LOG_STR("message", result->message));
         wake_client(passthrough);
         return;
     }
-    reply_error(request, 503, "upstream_unavailable", "%s",
-                result->message[0] != '\0' ? result->message : "The upstream gave no answer.");
+    upstream_refuse_query(request, result);
     passthrough_destroy(passthrough);
     request_answer(request);
 }
@@ -149,7 +156,7 @@ static size_t collect_headers(const struct request *request, struct upstream_hea
     return count;
 }
 
-static void start(struct request *request, const struct upstream_settings *upstream, const char *target) {
+static void start(struct request *request, size_t upstream, const char *target) {
     static const struct upstream_exchange_callbacks callbacks = {
         .on_head = on_head, .on_body = on_body, .on_end = on_end};
     struct upstream_header headers[8];
@@ -161,10 +168,14 @@ static void start(struct request *request, const struct upstream_settings *upstr
     }
     buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_ANSWERS);
     passthrough->request = request;
-    passthrough->exchange =
-        upstream_exchange_start(request->context->caller->client, upstream, request->head ? "HEAD" : "GET",
-                                target, headers, count, NULL, 0, &callbacks, passthrough);
-    if (passthrough->exchange == NULL) {
+    const struct upstream_query_request query = {.index = upstream,
+                                                 .method = request->head ? "HEAD" : "GET",
+                                                 .path = target,
+                                                 .headers = headers,
+                                                 .header_count = count,
+                                                 .timeout_ms = request->context->settings->run_timeout_ms};
+    passthrough->query = upstream_query_start(request->context->caller, &query, &callbacks, passthrough);
+    if (passthrough->query == NULL) {
         passthrough_destroy(passthrough);
         reply_no_memory(request);
         return;
@@ -186,13 +197,13 @@ static void read_owner(const struct path *path, char app[SESSION_PART_MAX + 1], 
     snprintf(key, SESSION_KEY_SIZE, "%s/%s/%s", names[0], names[1], names[2]);
 }
 
-/* The agent that answers for this path; NULL: there is none. */
-static const struct upstream_settings *agent_for(const struct request *request, const struct path *path) {
+/* The agent that answers for this path; UPSTREAM_NONE: there is none. */
+static size_t agent_for(const struct request *request, const struct path *path) {
     char app[SESSION_PART_MAX + 1], key[SESSION_KEY_SIZE];
     read_owner(path, app, key);
     size_t index = upstream_choose_for_app(request, app, key);
-    const struct upstream_settings *upstream = index != UPSTREAM_NONE ? upstream_at(request, index) : NULL;
-    return upstream != NULL && upstream->adapter == &adapter_adk ? upstream : NULL;
+    bool is_adk = index != UPSTREAM_NONE && upstream_at(request, index)->adapter == &adapter_adk;
+    return is_adk ? index : UPSTREAM_NONE;
 }
 
 /* Whose it is, is said by the path alone. */
@@ -214,8 +225,8 @@ void handle_passthrough(struct request *request) {
     }
     if (refuse_identity(request))
         return;
-    const struct upstream_settings *upstream = agent_for(request, &path);
-    if (upstream == NULL) {
+    size_t upstream = agent_for(request, &path);
+    if (upstream == UPSTREAM_NONE) {
         reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
         return;
     }

@@ -24,15 +24,15 @@
 #define LISTED_MAX 1000
 #define VISITED_MAX 20000
 
-/* The upstream that keeps this app's sessions; NULL: none does. */
-static const struct upstream_settings *keeper_of(const struct request *request) {
+/* The upstream that keeps this app's sessions; UPSTREAM_NONE: none does. */
+static size_t keeper_of(const struct request *request) {
     size_t index = upstream_choose_for_app(request, request->app, request->session_key);
-    const struct upstream_settings *upstream = index != UPSTREAM_NONE ? upstream_at(request, index) : NULL;
-    return upstream != NULL && upstream->adapter->session_url != NULL ? upstream : NULL;
+    bool keeps_sessions = index != UPSTREAM_NONE && upstream_at(request, index)->adapter->session_url != NULL;
+    return keeps_sessions ? index : UPSTREAM_NONE;
 }
 
 static bool kept_upstream(const struct request *request) {
-    return keeper_of(request) != NULL;
+    return keeper_of(request) != UPSTREAM_NONE;
 }
 
 static void set_session(struct request *request, const char *session) {

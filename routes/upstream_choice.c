@@ -2,6 +2,7 @@
 #include "routes/upstream_choice.h"
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/metrics.h"
 
 #include <string.h>
@@ -37,6 +38,20 @@ void upstream_refuse_run(struct request *request, size_t index, int64_t retry_af
     } else {
         reply_error(request, 503, "upstream_paused", "The upstream has asked to be left alone for a while.");
     }
+}
+
+void upstream_refuse_query(struct request *request, const struct upstream_result *result) {
+    const char *message = result->message[0] != '\0' ? result->message : "The upstream gave no whole answer.";
+    const char *code = "upstream_unavailable";
+    if (result->end == UPSTREAM_REFUSED)
+        code = "circuit_open";
+    else if (result->end == UPSTREAM_CROWDED)
+        code = "upstream_limited";
+    else
+        log_warn("upstream_unavailable", LOG_STR("path", request->path),
+                 LOG_INT("upstream_status", result->http_status), LOG_STR("message", message));
+    reply_retry_after(request, result->retry_after_ms);
+    reply_error(request, 503, code, "%s", message);
 }
 
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {

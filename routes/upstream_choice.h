@@ -13,6 +13,9 @@ const struct upstream_settings *upstream_at(const struct request *request, size_
 size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key,
                                int64_t *ret_retry_after_ms);
 
+/** Answers that an upstream gave no whole answer to a query (upstream/query.h): `result` says why. */
+void upstream_refuse_query(struct request *request, const struct upstream_result *result);
+
 /** Answers that this upstream takes no run now, nor does another in its place. */
 void upstream_refuse_run(struct request *request, size_t index, int64_t retry_after_ms);
 

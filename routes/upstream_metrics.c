@@ -26,7 +26,17 @@ static const struct family {
     COUNTER(resumptions, "resumptions", "Streams that broke off and were resumed by Last-Event-ID"),
     COUNTER(fallbacks, "fallbacks", "Runs that another upstream took over from this one"),
     COUNTER(canned, "canned_answers", "Runs that got the configured answer because all else had failed"),
+    COUNTER(queries, "requests",
+            "Requests sent to an upstream that were no runs: for sessions, and passed through"),
+    COUNTER(query_failures, "request_failures", "Such requests that failed, or were answered 429 or 5xx"),
+    COUNTER(queries_refused, "requests_refused",
+            "Such requests that the circuit breaker or the limiter refused"),
 #undef COUNTER
+#define GAUGE(member, what, help)                                                                            \
+    { "sluice_upstream_" what, "gauge", help, NEED_NOTHING, offsetof(struct upstream_view, member) }
+    GAUGE(queries_active, "requests_active", "Requests under way that are no runs"),
+    GAUGE(queries_waiting, "requests_waiting", "Requests that are no runs and wait for the limiter"),
+#undef GAUGE
 #define BREAKER(member, type, what, help)                                                                    \
     {                                                                                                        \
         "sluice_upstream_breaker_" what, type, help, NEED_BREAKER,                                           \

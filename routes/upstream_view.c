@@ -12,6 +12,11 @@ static void read_counts(const struct upstream *upstream, struct upstream_view *v
     view->resumptions = atomic_load(&upstream->resumptions);
     view->fallbacks = atomic_load(&upstream->fallbacks);
     view->canned = atomic_load(&upstream->canned);
+    view->queries_waiting = atomic_load(&upstream->queries_waiting);
+    view->queries_active = atomic_load(&upstream->queries_active);
+    view->queries = atomic_load(&upstream->queries);
+    view->query_failures = atomic_load(&upstream->query_failures);
+    view->queries_refused = atomic_load(&upstream->queries_refused);
 }
 
 void upstream_view_get(const struct upstream_caller *caller, size_t index, struct upstream_view *ret_view) {
@@ -63,6 +68,16 @@ static void write_counts(struct json_writer *json, const struct upstream_view *v
     json_add_count(json, "canned", view->canned);
 }
 
+static void write_queries(struct json_writer *json, const struct upstream_view *view) {
+    json_begin_object(json, "requests");
+    json_add_count(json, "total", view->queries);
+    json_add_count(json, "failures", view->query_failures);
+    json_add_count(json, "refused", view->queries_refused);
+    json_add_count(json, "active", view->queries_active);
+    json_add_count(json, "waiting", view->queries_waiting);
+    json_end_object(json);
+}
+
 static void write_breaker(struct json_writer *json, const struct breaker_info *info) {
     json_begin_object(json, "breaker");
     json_add_count(json, "window_calls", info->calls);
@@ -96,6 +111,7 @@ static void write_upstreams(struct json_writer *json, const struct upstream_call
         if (everything) {
             write_phases(json, &view);
             write_counts(json, &view);
+            write_queries(json, &view);
         }
         if (everything && view.has_breaker)
             write_breaker(json, &view.breaker);

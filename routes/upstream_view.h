@@ -10,6 +10,7 @@ struct upstream_view {
     const struct upstream_settings *settings;
     uint64_t in_phase[UPSTREAM_PHASE_COUNT];
     uint64_t calls, failures, retries, resumptions, fallbacks, canned;
+    uint64_t queries_waiting, queries_active, queries, query_failures, queries_refused;
     struct breaker_info breaker;
     struct limiter_info limiter;
     bool has_breaker, has_limiter;

@@ -138,6 +138,12 @@ const struct config_key config_keys[] = {
      .meaning = "A first event after more than this is late for an adaptive limiter; 0 is never."},
     {GUARD, COUNT("limiter_waiting_max", upstream.limiter.waiting_max, "1000", 0, 1000000), .of_upstream = true,
      .meaning = "Calls that wait for the limiter; one more is refused."},
+    {GUARD, COUNT("limiter_requests_waiting_max", upstream.queries_waiting_max, "100", 0, 1000000), .of_upstream = true,
+     .reloadable = true,
+     .meaning = "Of those, requests that are no runs: for sessions, and paths that are passed through. One more is refused, so "
+                "that there is room for runs. 0 refuses each that cannot be sent at once."},
+    {GUARD, MS("limiter_requests_wait_ms", upstream.queries_wait_ms, "10000", 1, HOUR), .of_upstream = true,
+     .reloadable = true, .meaning = "How long a request that is no run may wait for the limiter; then it is refused."},
 
     {CACHE, BOOL("cache", upstream.cache.on, "false"), .of_upstream = true,
      .meaning = "Keep completed runs, and answer runs that ask the same with them; those that ask the same at once "

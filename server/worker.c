@@ -7,6 +7,7 @@
 #include "routes/upstream_log.h"
 #include "server/http_listener.h"
 #include "upstream/health_check.h"
+#include "upstream/query.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -97,8 +98,10 @@ static void on_prepare(uv_prepare_t *prepare) {
         uv_idle_start(&worker->idle, on_idle);
     else
         uv_idle_stop(&worker->idle);
-    if (worker->stop_now)
+    if (worker->stop_now) {
         fanout_abort(worker->fanout);
+        upstream_queries_abort(&worker->caller);
+    }
     /* Idle, not only without subscribers: another thread may still be about to post to our inbox. */
     bool idle = fanout_is_idle(worker->fanout) && runner_active(worker->runner) == 0 &&
                 worker->caller.calls == 0 &&

@@ -34,7 +34,10 @@
 #include "upstream/notice.h"
 #include "upstream/upstreams.h"
 
+#include <sys/queue.h>
+
 struct upstream_call;
+struct upstream_query;
 
 /** Why the next attempt is made, and when. */
 struct upstream_retry {
@@ -71,7 +74,8 @@ struct upstream_caller {
     struct upstreams *upstreams;
     struct upstreams_settings settings;
     upstream_notify *notify;
-    size_t calls; /* whose memory is not freed yet: loop and inbox go on until it is 0 */
+    LIST_HEAD(, upstream_query) queries; /* that have not ended, see query.h */
+    size_t calls; /* and queries, whose memory is not freed yet: loop and inbox go on until it is 0 */
 };
 
 /** Starts a call at the upstream of that index. No callback before it returns. NULL: out of memory. */

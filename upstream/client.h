@@ -61,6 +61,8 @@ struct upstream_settings {
     struct retry_settings retry;
     struct breaker_settings breaker;
     struct limiter_settings limiter;
+    uint64_t queries_waiting_max; /* for the limiter: queries (query.h) at once, */
+    int64_t queries_wait_ms;      /* and for how long each */
     struct cache_policy cache;
 };
 
@@ -79,7 +81,7 @@ void upstream_client_on_turn(struct upstream_client *client, void (*on_turn)(voi
  *  loop when the last handle has gone; the client is freed right after it. */
 void upstream_client_close(struct upstream_client *client, void (*on_closed)(void *context), void *context);
 
-/** Requests under way. */
+/** Requests under way, those included that are still to be sent. */
 size_t upstream_client_active(const struct upstream_client *client);
 
 /* ---- streams ------------------------------------------------------------------------------------ */
@@ -167,6 +169,8 @@ struct upstream_header {
 };
 
 struct upstream_exchange_callbacks {
+    /** The connection stands and the request goes out. NULL: nobody asks. */
+    void (*on_sent)(void *context);
     /** Status and headers, hop-by-hop ones (RFC 9110, section 7.6.1) and Content-Length removed, valid in the
      *  callback. Once, before any body. `content_length` is -1 if unknown. */
     void (*on_head)(void *context, int status, const struct upstream_header *headers, size_t count,
@@ -181,10 +185,20 @@ struct upstream_exchange_callbacks {
 
 struct upstream_exchange;
 
-/** `method` and `body` as given; `path` is the raw path and query behind the settings' base_url; Content-Type
- *  application/json if there is a body; `headers` end-to-end ones to send along (Host, Expect, Content-Type,
- *  Content-Length and hop-by-hop ones among them are left out). All are copied; of `settings` it keeps
- *  nothing. NULL: out of memory. No callback before it returns. */
+/** Makes one that is not sent yet. `method` and `body` as given; `path` is the raw path and query behind the
+ * settings' base_url; Content-Type application/json if there is a body; `headers` end-to-end ones to send
+ * along (Host, Expect, Content-Type, Content-Length and hop-by-hop ones among them are left out). All are
+ * copied; of `settings` it keeps nothing. NULL: out of memory. */
+struct upstream_exchange *
+upstream_exchange_create(struct upstream_client *client, const struct upstream_settings *settings,
+                         const char *method, const char *path, const struct upstream_header *headers,
+                         size_t header_count, const char *body, size_t body_length,
+                         const struct upstream_exchange_callbacks *callbacks, void *context) MUST_CHECK;
+
+/** Sends it. No callback before it returns. False: out of memory, and it must be cancelled. */
+bool upstream_exchange_send(struct upstream_exchange *exchange) MUST_CHECK;
+
+/** Makes one and sends it. NULL: out of memory. */
 struct upstream_exchange *
 upstream_exchange_start(struct upstream_client *client, const struct upstream_settings *settings,
                         const char *method, const char *path, const struct upstream_header *headers,

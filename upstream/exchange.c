@@ -16,6 +16,7 @@ struct upstream_exchange {
     char *url;
     char *body;
     size_t memory; /* charged for all of this */
+    size_t body_length;
     int64_t first_byte_timeout_ms;
     int64_t idle_timeout_ms; /* between two pieces of the body */
     bool has_ended;          /* nothing more is told */
@@ -86,7 +87,10 @@ static size_t collect_headers(CURL *easy, struct upstream_header *headers) {
 /* ---- the transfer's role ---------------------------------------------------------------------------- */
 
 static void on_sent(struct transfer *transfer) {
-    transfer_set_deadline(transfer, exchange_of(transfer)->first_byte_timeout_ms);
+    struct upstream_exchange *exchange = exchange_of(transfer);
+    transfer_set_deadline(transfer, exchange->first_byte_timeout_ms);
+    if (exchange->callbacks.on_sent != NULL)
+        exchange->callbacks.on_sent(exchange->context);
 }
 
 static bool on_head(struct transfer *transfer) {
@@ -179,14 +183,15 @@ static bool copy_request(struct upstream_exchange *exchange, const char *base_ur
     if (exchange->body == NULL)
         return false;
     memcpy(exchange->body, body, body_length);
+    exchange->body_length = body_length;
     return true;
 }
 
 struct upstream_exchange *
-upstream_exchange_start(struct upstream_client *client, const struct upstream_settings *settings,
-                        const char *method, const char *path, const struct upstream_header *headers,
-                        size_t header_count, const char *body, size_t body_length,
-                        const struct upstream_exchange_callbacks *callbacks, void *context) {
+upstream_exchange_create(struct upstream_client *client, const struct upstream_settings *settings,
+                         const char *method, const char *path, const struct upstream_header *headers,
+                         size_t header_count, const char *body, size_t body_length,
+                         const struct upstream_exchange_callbacks *callbacks, void *context) {
     struct upstream_exchange *exchange = calloc(1, sizeof *exchange);
     if (exchange == NULL || !transfer_init(&exchange->transfer, client, settings, &exchange_role)) {
         free(exchange);
@@ -198,15 +203,32 @@ upstream_exchange_start(struct upstream_client *client, const struct upstream_se
     exchange->context = context;
     exchange->first_byte_timeout_ms = settings->first_byte_timeout_ms;
     exchange->idle_timeout_ms = settings->idle_timeout_ms;
-    bool copied = copy_request(exchange, settings->base_url, method, path, body, body_length);
-    struct transfer_request request = {exchange->method, exchange->url, exchange->body, body_length};
-    if (!copied || !add_headers(exchange, settings->authorization, headers, header_count) ||
-        !transfer_send(&exchange->transfer, &request)) {
+    if (!copy_request(exchange, settings->base_url, method, path, body, body_length) ||
+        !add_headers(exchange, settings->authorization, headers, header_count)) {
         transfer_release(&exchange->transfer);
         return NULL;
     }
     client->active++;
     return exchange;
+}
+
+bool upstream_exchange_send(struct upstream_exchange *exchange) {
+    const struct transfer_request request = {exchange->method, exchange->url, exchange->body,
+                                             exchange->body_length};
+    return transfer_send(&exchange->transfer, &request);
+}
+
+struct upstream_exchange *
+upstream_exchange_start(struct upstream_client *client, const struct upstream_settings *settings,
+                        const char *method, const char *path, const struct upstream_header *headers,
+                        size_t header_count, const char *body, size_t body_length,
+                        const struct upstream_exchange_callbacks *callbacks, void *context) {
+    struct upstream_exchange *exchange = upstream_exchange_create(
+        client, settings, method, path, headers, header_count, body, body_length, callbacks, context);
+    if (exchange == NULL || upstream_exchange_send(exchange))
+        return exchange;
+    upstream_exchange_cancel(exchange);
+    return NULL;
 }
 
 void upstream_exchange_resume(struct upstream_exchange *exchange) {

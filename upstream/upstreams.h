@@ -29,6 +29,8 @@ struct upstream {
     _Atomic uint64_t calls, failures, retries, resumptions; /* ever, as the next two */
     _Atomic uint64_t fallbacks;                             /* taken over from it */
     _Atomic uint64_t canned;
+    _Atomic uint64_t queries_waiting, queries_active;          /* now */
+    _Atomic uint64_t queries, query_failures, queries_refused; /* ever */
 };
 
 struct upstreams {

@@ -1,0 +1,291 @@
+/* Queries: see query.h.
+ *
+ * The exchange is made at once, for it keeps the request, and is sent when the guards let it through.
+ */
+#include "upstream/query.h"
+
+#include "base/clock.h"
+#include "base/memory_budget.h"
+#include "upstream/call_rules.h"
+#include "upstream/guard.h"
+#include "upstream/retry.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+struct upstream_query {
+    struct upstream_caller *caller;
+    LIST_ENTRY(upstream_query) link; /* of the caller's queries, until it has ended */
+    struct upstream_exchange_callbacks callbacks;
+    void *context;
+    struct upstream_exchange *exchange; /* NULL once it has ended */
+    struct guard guard;
+    uv_timer_t timer; /* the guard's in the line, then that of the whole query */
+    size_t index;
+    int64_t timeout_ms;
+    struct upstream_result refusal; /* to be told in the loop */
+    int status;                     /* of the answer; 0: none yet */
+    int64_t retry_after_ms;         /* of the answer */
+    bool is_waiting, is_active;     /* counted as such in the upstream */
+    bool is_sent;
+    bool has_ended; /* nothing more is told */
+    bool is_closed; /* the timer is */
+};
+
+static struct upstream_query *query_of(uv_timer_t *timer) {
+    return CONTAINER_OF(timer, struct upstream_query, timer);
+}
+
+static struct upstream *upstream_of(const struct upstream_query *query) {
+    return &query->caller->upstreams->items[query->index];
+}
+
+static void count(_Atomic uint64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/** Counts or uncounts it in one of its upstream's gauges. */
+static void set_counted(bool *is_counted, _Atomic uint64_t *gauge, bool shall_count) {
+    if (*is_counted == shall_count)
+        return;
+    *is_counted = shall_count;
+    atomic_fetch_add_explicit(gauge, shall_count ? 1 : UINT64_MAX, memory_order_relaxed);
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------- */
+
+static void free_if_unused(struct upstream_query *query) {
+    if (!query->is_closed || !guard_is_unused(&query->guard))
+        return;
+    query->caller->calls--;
+    memory_release(MEMORY_STREAMS, sizeof *query);
+    free(query);
+}
+
+static void on_unused(struct guard *guard) {
+    free_if_unused(CONTAINER_OF(guard, struct upstream_query, guard));
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    struct upstream_query *query = CONTAINER_OF(handle, struct upstream_query, timer);
+    query->is_closed = true;
+    free_if_unused(query);
+}
+
+/** What the end means for breaker and limiter: an answer that is a refusal says so by its status alone. */
+static struct upstream_result judge(const struct upstream_query *query,
+                                    const struct upstream_result *result) {
+    struct upstream_result judged = *result;
+    if (query->status >= 400)
+        judged = (struct upstream_result){.end = UPSTREAM_STATUS,
+                                          .http_status = query->status,
+                                          .message = result->message,
+                                          .retry_after_ms = query->retry_after_ms};
+    return judged;
+}
+
+static void leave_guards(struct upstream_query *query, const struct upstream_result *result) {
+    struct guard_report report = {.was_sent = query->is_sent, .latency_ms = -1};
+    struct upstream_result judged;
+    if (result != NULL) {
+        judged = judge(query, result);
+        report.result = &judged;
+        if (query->is_active &&
+            (call_breaker_outcome(&judged) == BREAKER_FAILURE || call_is_overloaded(&judged)))
+            count(&upstream_of(query)->query_failures);
+    }
+    guard_leave(&query->guard, &report);
+}
+
+/** Nothing is told any more. The query stays until the loop has closed its timer. `result`: NULL if it was
+ * cancelled. */
+static void close_query(struct upstream_query *query, const struct upstream_result *result) {
+    query->has_ended = true;
+    if (query->exchange != NULL)
+        upstream_exchange_cancel(query->exchange);
+    query->exchange = NULL;
+    leave_guards(query, result);
+    set_counted(&query->is_waiting, &upstream_of(query)->queries_waiting, false);
+    set_counted(&query->is_active, &upstream_of(query)->queries_active, false);
+    LIST_REMOVE(query, link);
+    uv_close((uv_handle_t *)&query->timer, on_timer_closed);
+}
+
+static void end_query(struct upstream_query *query, const struct upstream_result *result) {
+    close_query(query, result);
+    query->callbacks.on_end(query->context, result);
+}
+
+/* ---- the exchange ------------------------------------------------------------------------------------ */
+
+static void on_sent(void *context) {
+    struct upstream_query *query = context;
+    query->is_sent = true;
+    if (query->callbacks.on_sent != NULL)
+        query->callbacks.on_sent(query->context);
+}
+
+static void note_retry_after(struct upstream_query *query, const struct upstream_header *headers,
+                             size_t header_count) {
+    for (size_t i = 0; i < header_count; i++) {
+        if (strcasecmp(headers[i].name, "Retry-After") == 0)
+            query->retry_after_ms = retry_after_parse(headers[i].value, clock_unix_ms());
+    }
+}
+
+static void on_head(void *context, int status, const struct upstream_header *headers, size_t header_count,
+                    int64_t content_length) {
+    struct upstream_query *query = context;
+    query->status = status;
+    note_retry_after(query, headers, header_count);
+    if (status < 500 && status != 429)
+        guard_succeed_early(&query->guard);
+    query->callbacks.on_head(query->context, status, headers, header_count, content_length);
+}
+
+static bool on_body(void *context, const char *bytes, size_t length) {
+    struct upstream_query *query = context;
+    return query->callbacks.on_body(query->context, bytes, length);
+}
+
+static void on_end(void *context, const struct upstream_result *result) {
+    struct upstream_query *query = context;
+    query->exchange = NULL;
+    end_query(query, result);
+}
+
+/* ---- the guards -------------------------------------------------------------------------------------- */
+
+static void on_refusal_due(uv_timer_t *timer) {
+    struct upstream_query *query = query_of(timer);
+    end_query(query, &query->refusal);
+}
+
+/** Leaves the end to the loop. */
+static void refuse_later(struct upstream_query *query, enum upstream_end end, const char *message) {
+    query->refusal = (struct upstream_result){
+        .end = end, .message = message, .retry_after_ms = query->guard.retry_after_ms};
+    uv_timer_start(&query->timer, on_refusal_due, 0, 0);
+}
+
+static void refuse(struct upstream_query *query, enum upstream_end end, const char *message) {
+    count(&upstream_of(query)->queries_refused);
+    refuse_later(query, end, message);
+}
+
+static void on_timeout(uv_timer_t *timer) {
+    static const struct upstream_result too_long = {
+        .end = UPSTREAM_LIMIT, .message = "The upstream's answer was not over in the time that it may take."};
+    end_query(query_of(timer), &too_long);
+}
+
+static void send_request(struct upstream_query *query) {
+    if (!upstream_exchange_send(query->exchange)) {
+        refuse_later(query, UPSTREAM_INTERNAL, "Memory ran out.");
+        return;
+    }
+    count(&upstream_of(query)->queries);
+    set_counted(&query->is_active, &upstream_of(query)->queries_active, true);
+    uv_timer_start(&query->timer, on_timeout, (uint64_t)query->timeout_ms, 0);
+}
+
+static void go_on(struct upstream_query *query, enum guard_result result) {
+    switch (result) {
+    case GUARD_PASSED:
+        send_request(query);
+        break;
+    case GUARD_WAITS:
+        break;
+    case GUARD_OPEN:
+        refuse(query, UPSTREAM_REFUSED, "The upstream has failed too often and is given time to recover.");
+        break;
+    case GUARD_FULL:
+        refuse(query, UPSTREAM_CROWDED,
+               "The queue of the upstream's limiter is full, or the upstream asked for a long pause.");
+        break;
+    case GUARD_PAUSED:
+        refuse(query, UPSTREAM_CROWDED, "The upstream asked for a long pause.");
+        break;
+    case GUARD_LATE:
+        refuse(query, UPSTREAM_CROWDED, "The upstream's limiter did not let the request through in time.");
+        break;
+    }
+}
+
+static void on_settled(struct guard *guard, enum guard_result result) {
+    struct upstream_query *query = CONTAINER_OF(guard, struct upstream_query, guard);
+    set_counted(&query->is_waiting, &upstream_of(query)->queries_waiting, false);
+    go_on(query, result);
+}
+
+/** It is in the line, and stays there if no more queries wait than may. */
+static void wait_in_line(struct upstream_query *query, uint64_t waiting_max) {
+    static const struct guard_report unused = {.latency_ms = -1};
+    struct upstream *upstream = upstream_of(query);
+    set_counted(&query->is_waiting, &upstream->queries_waiting, true);
+    if (atomic_load_explicit(&upstream->queries_waiting, memory_order_relaxed) <= waiting_max)
+        return;
+    set_counted(&query->is_waiting, &upstream->queries_waiting, false);
+    guard_leave(&query->guard, &unused);
+    query->guard.retry_after_ms = limiter_retry_after_ms(upstream->limiter);
+    refuse(query, UPSTREAM_CROWDED, "Too many requests wait for the upstream's limiter.");
+}
+
+static void enter(struct upstream_query *query, const struct upstream_settings *settings) {
+    int64_t wait_until_mono_ms = clock_mono_ms() + settings->queries_wait_ms;
+    enum guard_result result = guard_enter(&query->guard, query->index, wait_until_mono_ms);
+    if (result == GUARD_WAITS)
+        wait_in_line(query, settings->queries_waiting_max);
+    else
+        go_on(query, result);
+}
+
+/* ---- the public half --------------------------------------------------------------------------------- */
+
+struct upstream_query *upstream_query_start(struct upstream_caller *caller,
+                                            const struct upstream_query_request *request,
+                                            const struct upstream_exchange_callbacks *callbacks,
+                                            void *context) {
+    static const struct upstream_exchange_callbacks own = {
+        .on_sent = on_sent, .on_head = on_head, .on_body = on_body, .on_end = on_end};
+    const struct upstream_settings *settings = &caller->settings.items[request->index];
+    struct upstream_query *query = calloc(1, sizeof(*query));
+    if (query == NULL)
+        return NULL;
+    query->exchange =
+        upstream_exchange_create(caller->client, settings, request->method, request->path, request->headers,
+                                 request->header_count, request->body, request->body_length, &own, query);
+    if (query->exchange == NULL) {
+        free(query);
+        return NULL;
+    }
+    query->caller = caller;
+    query->callbacks = *callbacks;
+    query->context = context;
+    query->index = request->index;
+    query->timeout_ms = request->timeout_ms;
+    caller->calls++;
+    memory_charge(MEMORY_STREAMS, sizeof *query);
+    LIST_INSERT_HEAD(&caller->queries, query, link);
+    uv_timer_init(caller->loop, &query->timer);
+    guard_init(&query->guard, caller, &query->timer, on_settled, on_unused);
+    enter(query, settings);
+    return query;
+}
+
+void upstream_query_resume(struct upstream_query *query) {
+    if (query->exchange != NULL)
+        upstream_exchange_resume(query->exchange);
+}
+
+void upstream_query_cancel(struct upstream_query *query) {
+    if (!query->has_ended)
+        close_query(query, NULL);
+}
+
+void upstream_queries_abort(struct upstream_caller *caller) {
+    static const struct upstream_result stopping = {.end = UPSTREAM_INTERNAL,
+                                                    .message = "The gateway is about to stop."};
+    while (!LIST_EMPTY(&caller->queries))
+        end_query(LIST_FIRST(&caller->queries), &stopping);
+}
