@@ -7,6 +7,7 @@
 #include "routes/router.h"
 #include "server/handover.h"
 #include "server/http_head.h"
+#include "server/http_own_body.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -22,6 +23,8 @@ static struct http_exchange *of(struct request *request) {
 
 /* ---- what the listener does for a request -------------------------------------------------------- */
 
+/* The one place where values of headers are fetched, with the next one. White space around them is gone:
+ * before it by the library, after it by http_head_check(). */
 static const char *find_header(const struct request *request, const char *name) {
     const struct http_exchange *exchange = of((struct request *)(uintptr_t)request);
     return MHD_lookup_connection_value(exchange->handle, MHD_HEADER_KIND, name);
@@ -51,7 +54,10 @@ static void each_header(const struct request *request, const char *name,
 }
 
 static void answer(struct request *request) {
-    http_exchange_resume(of(request));
+    struct http_exchange *exchange = of(request);
+    if (exchange->has_own_body && exchange->suspended)
+        http_own_body_answer(exchange);
+    http_exchange_resume(exchange);
 }
 
 static const struct request_operations operations = {
@@ -207,7 +213,7 @@ static void read_length(struct http_exchange *exchange) {
     exchange->request.has_body = chunked || exchange->request.content_length > 0;
 }
 
-static void note_offence(struct http_exchange *exchange, const char *reason) {
+void http_exchange_offend(struct http_exchange *exchange, const char *reason) {
     exchange->offends = true;
     http_connection_offends(exchange->connection, exchange->request.reply.status, reason);
 }
@@ -217,7 +223,7 @@ static void check(struct http_exchange *exchange, const char *method, const char
     struct request *request = &exchange->request;
     const char *offence = http_head_check(exchange, method, version);
     if (offence != NULL) {
-        note_offence(exchange, offence);
+        http_exchange_offend(exchange, offence);
     } else if (request->reply.kind == REPLY_NONE &&
                !address_take_request(exchange->listener->limits, exchange->connection->address)) {
         metrics_add(METRIC_REQUESTS_OF_ADDRESS_REFUSED, 1);
@@ -229,7 +235,7 @@ static void check(struct http_exchange *exchange, const char *method, const char
     }
     router_begin(request);
     if (request->reply.status == 413)
-        note_offence(exchange, "body_too_large");
+        http_exchange_offend(exchange, "body_too_large");
 }
 
 /* A refusal need not wait for a body; the library closes the connection after it then. Without a body it is
@@ -263,7 +269,7 @@ static void cut_off(struct http_exchange *exchange) {
 void http_exchange_time_out(struct http_exchange *exchange) {
     if (exchange->request.reply.kind == REPLY_NONE)
         reply_error(&exchange->request, 408, "request_timeout", "The request took too long to arrive.");
-    note_offence(exchange, "request_timeout");
+    http_exchange_offend(exchange, "request_timeout");
     cut_off(exchange);
 }
 
@@ -274,7 +280,7 @@ static void refuse_stuck(struct http_exchange *exchange) {
         reply_error(&exchange->request, 400, chunks, "A chunk-size line or the trailers are too long.");
     else
         reply_error(&exchange->request, 431, head, "The headers leave no room to read the body.");
-    note_offence(exchange, is_chunked ? chunks : head);
+    http_exchange_offend(exchange, is_chunked ? chunks : head);
     cut_off(exchange);
 }
 
@@ -293,18 +299,30 @@ void http_exchange_end_stuck(struct http_exchange *exchange) {
     exchange->listener->ready = true;
 }
 
-static enum MHD_Result take_upload(struct http_exchange *exchange, const char *upload, size_t length) {
+enum MHD_Result http_exchange_take_upload(struct http_exchange *exchange, const char *upload, size_t length) {
     struct buffer *body = &exchange->body;
     if (buffer_append(body, upload, length))
         return MHD_YES;
     if (body->length + length > body->bytes_max) {
         router_refuse_body(&exchange->request);
-        note_offence(exchange, "body_too_large");
+        http_exchange_offend(exchange, "body_too_large");
     } else {
         reply_no_memory(&exchange->request);
     }
     cut_off(exchange);
     return MHD_NO;
+}
+
+void http_exchange_route(struct http_exchange *exchange) {
+    struct request *request = &exchange->request;
+    set_arrived(exchange);
+    if (request->reply.kind != REPLY_NONE || request->deferred)
+        return;
+    if (exchange->body.bytes != NULL)
+        request->body = exchange->body.bytes;
+    request->body_length = exchange->body.length;
+    router_handle(request);
+    assert(request->reply.kind != REPLY_NONE || request->deferred);
 }
 
 enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char *method, const char *version,
@@ -317,16 +335,10 @@ enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char 
     if (*upload_length > 0) {
         size_t length = *upload_length;
         *upload_length = 0;
-        return take_upload(exchange, upload, length);
+        return exchange->has_own_body ? http_own_body_take(exchange, upload, length)
+                                      : http_exchange_take_upload(exchange, upload, length);
     }
-    set_arrived(exchange);
-    if (request->reply.kind == REPLY_NONE && !request->deferred) {
-        if (exchange->body.bytes != NULL)
-            request->body = exchange->body.bytes;
-        request->body_length = exchange->body.length;
-        router_handle(request);
-        assert(request->reply.kind != REPLY_NONE || request->deferred);
-    }
+    http_exchange_route(exchange);
     if (request->reply.kind != REPLY_NONE)
         return http_exchange_queue_reply(exchange);
     http_exchange_suspend(exchange);

@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "routes/request.h"
 #include "server/acceptor.h"
+#include "server/chunks.h"
 #include "server/http_connection.h"
 #include "server/http_listener.h"
 #include "server/http_progress.h"
@@ -31,11 +32,13 @@ struct http_exchange {
     bool arrived;        /* all of it has come, or no more of it is wanted */
     bool asked_to_close; /* after the answer, by the client */
     bool offends;        /* it is no proper one, and logged as such */
-    bool cut_off;        /* answered while it still came; the connection is to be closed */
-    bool suspended;      /* libmicrohttpd waits for us */
-    bool has_no_room;    /* the head leaves the library no memory to write an answer */
-    bool is_stuck;       /* cut off because the library has no room to read on */
-    unsigned probes;     /* of its buffer: see http_progress.c, as for the next one */
+    bool has_own_body;   /* the library does not see its end: see http_own_body.h */
+    struct chunks chunks;
+    bool cut_off;     /* answered while it still came; the connection is to be closed */
+    bool suspended;   /* libmicrohttpd waits for us */
+    bool has_no_room; /* the head leaves the library no memory to write an answer */
+    bool is_stuck;    /* cut off because the library has no room to read on */
+    unsigned probes;  /* of its buffer: see http_progress.c, as for the next one */
     bool leaves_input;
     /* of an event stream: */
     char greeting[GREETING_SIZE];
@@ -85,12 +88,24 @@ void http_exchange_end_stuck(struct http_exchange *exchange);
 enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char *method, const char *version,
                                      const char *upload, size_t *upload_length);
 
+/** Takes in more of the body, or answers that there is no room for it and returns MHD_NO. */
+enum MHD_Result http_exchange_take_upload(struct http_exchange *exchange, const char *upload, size_t length);
+
+/** All of the request has come: has the routes answer it or defer that, if that was not done yet. */
+void http_exchange_route(struct http_exchange *exchange);
+
+/** Logs that the request, whose reply is decided, is no proper one. */
+void http_exchange_offend(struct http_exchange *exchange, const char *reason);
+
 /** Queues the decided reply (http_reply.c). */
 enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange);
 
 /** Writes the decided reply, which is a body, to the socket itself: the library takes none while a request
  * still arrives. What the socket has no room for is lost. */
 void http_exchange_write_reply(const struct http_exchange *exchange);
+
+/** The same with the head of an event stream and its greeting; then its connection can be handed over. */
+void http_exchange_write_stream(struct http_exchange *exchange);
 
 /** Suspends and resumes the connection. */
 void http_exchange_suspend(struct http_exchange *exchange);

@@ -14,6 +14,7 @@ struct head {
     bool scattered;
     unsigned hosts, lengths, encodings, fields;
     bool bad_name, bad_value;
+    bool padded_encoding;
 };
 
 /* A token (RFC 9110, section 5.6.2). */
@@ -46,14 +47,28 @@ static void follow_line(struct head *head, const char *name, const char *value) 
     head->line_end = value_begin + strlen(value) + 2;
 }
 
+/* Cuts off the white space after a value, which is not part of it (RFC 9110, section 5.5), where it lies in
+ * the library's memory: so the library does not see it either, as far as it has not looked yet. Returns
+ * whether there was any. */
+static bool trim_value(const char *value) {
+    char *own = (char *)(uintptr_t)value;
+    size_t length = strlen(value), trimmed = length;
+    while (trimmed > 0 && (own[trimmed - 1] == ' ' || own[trimmed - 1] == '\t'))
+        trimmed--;
+    own[trimmed] = '\0';
+    return trimmed < length;
+}
+
 static enum MHD_Result look_at_field(void *context, enum MHD_ValueKind kind, const char *name,
                                      const char *value) {
     (void)kind;
     struct head *head = context;
     follow_line(head, name, value);
+    bool padded = trim_value(value), is_encoding = strcasecmp(name, "Transfer-Encoding") == 0;
     head->hosts += strcasecmp(name, "Host") == 0;
     head->lengths += strcasecmp(name, "Content-Length") == 0;
-    head->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
+    head->encodings += is_encoding;
+    head->padded_encoding = head->padded_encoding || (padded && is_encoding);
     head->bad_name = head->bad_name || !is_token(name);
     head->bad_value = head->bad_value || !is_field_value(value);
     head->fields++;
@@ -132,13 +147,18 @@ static const char *check_size(struct http_exchange *exchange, const struct head 
 }
 
 /* Where the request ends (RFC 9112, section 6.3). */
-static const char *check_length(struct request *request, const struct head *head) {
+static const char *check_length(struct http_exchange *exchange, const struct head *head) {
+    struct request *request = &exchange->request;
     const char *encoding = request_header(request, "Transfer-Encoding");
     if (head->lengths + head->encodings > 1 || (head->encodings > 0 && request->http_1_0))
         return refuse(request, 400, "ambiguous_length", "A request has one length at most.");
     if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
         return refuse(request, 501, "unsupported_transfer_encoding",
                       "The only transfer encoding is chunked.");
+    exchange->has_own_body = head->padded_encoding;
+    if (head->padded_encoding && request->method != METHOD_POST)
+        return refuse(request, 400, "invalid_header",
+                      "White space after the Transfer-Encoding is taken with POST only.");
     return NULL;
 }
 
@@ -174,7 +194,7 @@ const char *http_head_check(struct http_exchange *exchange, const char *method, 
     struct head head = look_at_head(exchange, method, version);
     const char *offence = check_size(exchange, &head);
     if (offence == NULL)
-        offence = check_length(&exchange->request, &head);
+        offence = check_length(exchange, &head);
     if (offence == NULL)
         offence = check_syntax(&exchange->request, &head, method);
     if (offence == NULL)

@@ -8,8 +8,9 @@
 
 #include "server/http_exchange.h"
 
-/** Answers the request if its head is not in order, and returns the error's code. NULL: it is, and its path
- * is that of the target, whichever form that has; or there is no memory to tell, which is answered as well.
+/** Drops white space after the values of headers, and answers the request if its head is not in order, and
+ * returns the error's code. NULL: it is, and its path is that of the target, whichever form that has; or
+ * there is no memory to tell, which is answered as well.
  */
 const char *http_head_check(struct http_exchange *exchange, const char *method, const char *version);
 

@@ -49,6 +49,11 @@ static struct MHD_Response *source_response(struct http_exchange *exchange) {
                                              read_source, exchange, NULL);
 }
 
+static void keep_descriptor(struct http_exchange *exchange) {
+    if (exchange->handed_fd < 0)
+        exchange->handed_fd = fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
+}
+
 static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t size) {
     (void)position;
     struct http_exchange *exchange = context;
@@ -61,8 +66,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t
         exchange->greeting_sent += count;
         return (ssize_t)count;
     }
-    if (exchange->handed_fd < 0)
-        exchange->handed_fd = fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
+    keep_descriptor(exchange);
     return exchange->request.http_1_0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -82,11 +86,15 @@ static bool add_headers(struct MHD_Response *response, const struct reply *reply
     return added;
 }
 
-static struct MHD_Response *stream_response(struct http_exchange *exchange) {
+static void make_greeting(struct http_exchange *exchange) {
     if (exchange->request.reply.greeting)
         exchange->greeting_length =
             (size_t)snprintf(exchange->greeting, GREETING_SIZE, ": sluice\nretry: %lld\n\n",
                              (long long)fanout_retry_ms(exchange->listener->context->fanout));
+}
+
+static struct MHD_Response *stream_response(struct http_exchange *exchange) {
+    make_greeting(exchange);
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, exchange, NULL);
     if (response != NULL && exchange->request.http_1_0)
@@ -159,20 +167,44 @@ enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
     return result;
 }
 
+/* ---- written by ourselves ------------------------------------------------------------------------ */
+
+static bool write_head(struct buffer *text, const struct reply *reply, const char *framing) {
+    bool written = !reply->is_mutilated &&
+                   buffer_printf(text, "HTTP/1.1 %d %s\r\nConnection: close\r\n%s\r\n", reply->status,
+                                 MHD_get_reason_phrase_for((unsigned)reply->status), framing);
+    for (size_t i = 0; i < reply->header_count; i++)
+        written =
+            written && buffer_printf(text, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
+    return written && buffer_append_text(text, "\r\n");
+}
+
+/* False: the socket has no room for all of it, and a part is lost. */
+static bool send_all(const struct http_exchange *exchange, const struct buffer *text) {
+    ssize_t sent = send(exchange->connection->fd, text->bytes, text->length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent == (ssize_t)text->length;
+}
+
 void http_exchange_write_reply(const struct http_exchange *exchange) {
+    const struct reply *reply = &exchange->request.reply;
+    char framing[64];
+    struct buffer text;
+    snprintf(framing, sizeof(framing), "Content-Length: %zu", reply->body_length);
+    buffer_init(&text, WRITTEN_BYTES_MAX);
+    if (write_head(&text, reply, framing) && buffer_append(&text, reply->body, reply->body_length))
+        send_all(exchange, &text);
+    buffer_finish(&text);
+}
+
+void http_exchange_write_stream(struct http_exchange *exchange) {
     const struct reply *reply = &exchange->request.reply;
     struct buffer text;
     buffer_init(&text, WRITTEN_BYTES_MAX);
-    bool written =
-        !reply->is_mutilated &&
-        buffer_printf(&text, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", reply->status,
-                      MHD_get_reason_phrase_for((unsigned)reply->status), reply->body_length);
-    for (size_t i = 0; i < reply->header_count; i++)
-        written =
-            written && buffer_printf(&text, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
-    written = written && buffer_append_text(&text, "\r\n");
-    written = written && buffer_append(&text, reply->body, reply->body_length);
-    if (written)
-        send(exchange->connection->fd, text.bytes, text.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    make_greeting(exchange);
+    bool written = write_head(&text, reply, "Transfer-Encoding: chunked") &&
+                   (exchange->greeting_length == 0 ||
+                    buffer_printf(&text, "%zx\r\n%s\r\n", exchange->greeting_length, exchange->greeting));
+    if (written && send_all(exchange, &text))
+        keep_descriptor(exchange);
     buffer_finish(&text);
 }
