@@ -10,6 +10,8 @@
 #include "broadcaster/broadcaster.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,10 +192,10 @@ bool task_is_ahead(const struct task *task) {
 
 /* Copies what may stand in JSON and in a log line without any escape, so that its length there is known; cuts
  * before a character's middle. */
-static void copy_message(char out[TASK_MESSAGE_SIZE], const char *message) {
+static void copy_plain(char *out, size_t size, const char *text) {
     size_t length = 0;
-    for (; message[length] != '\0' && length + 1 < TASK_MESSAGE_SIZE; length++) {
-        char byte = message[length];
+    for (; text[length] != '\0' && length + 1 < size; length++) {
+        char byte = text[length];
         if ((unsigned char)byte < 0x20 || byte == 0x7f)
             byte = ' ';
         else if (byte == '"')
@@ -202,14 +204,24 @@ static void copy_message(char out[TASK_MESSAGE_SIZE], const char *message) {
             byte = '/';
         out[length] = byte;
     }
-    if (message[length] != '\0')
-        while (length > 0 && ((unsigned char)message[length] & 0xc0) == 0x80)
+    if (text[length] != '\0')
+        while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
             length--;
     out[length] = '\0';
     if (!utf8_is_valid(out, length))
         for (size_t i = 0; i < length; i++)
             if ((unsigned char)out[i] >= 0x80)
                 out[i] = '?';
+}
+
+void task_note_outcome(struct task *task, const struct task_outcome *outcome) {
+    lock_acquire(&task->session->lock);
+    if (!task_status_is_end(task->status)) {
+        task->outcome = *outcome;
+        copy_plain(task->outcome.finish_reason, TASK_WORD_SIZE, outcome->finish_reason);
+        copy_plain(task->outcome.warning, TASK_WORD_SIZE, outcome->warning);
+    }
+    lock_release(&task->session->lock);
 }
 
 bool task_end(struct task *task, enum task_status status, enum task_reason reason, int http_status,
@@ -220,7 +232,7 @@ bool task_end(struct task *task, enum task_status status, enum task_reason reaso
     bool ends = atomic_load(&task->registered) && !task_status_is_end(task->status);
     if (ends) {
         task->http_status = http_status;
-        copy_message(task->message, message != NULL ? message : "");
+        copy_plain(task->message, TASK_MESSAGE_SIZE, message != NULL ? message : "");
         session_end_task_locked(session, task, status, reason, &effects);
         session_start_next_locked(session, &effects);
         session_settle_locked(session);
@@ -313,28 +325,53 @@ static int64_t queue_wait_locked(const struct task *task) {
     return since(task->due_mono_ms, until_ms);
 }
 
+/* The JSON of a run.end while it is written; its room is known to suffice. */
+struct end_text {
+    char *out;
+    size_t length;
+};
+
+static __attribute__((format(printf, 2, 3))) void add(struct end_text *text, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text->out + text->length, TASK_END_DATA_MAX - text->length, format, arguments);
+    va_end(arguments);
+    assert(length >= 0 && text->length + (size_t)length < TASK_END_DATA_MAX);
+    text->length += (size_t)length;
+}
+
+/* Only what is known. */
+static void add_outcome(struct end_text *text, const struct task_outcome *outcome) {
+    if (outcome->finish_reason[0] != '\0')
+        add(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
+    if (outcome->has_usage)
+        add(text,
+            ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64 ",\"total_tokens\":%" PRIu64
+            "}",
+            outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
+    if (outcome->warning[0] != '\0')
+        add(text, ",\"warning\":\"%s\"", outcome->warning);
+}
+
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
+    struct end_text text = {.out = out};
     const char *reason = task_reason_name(task->reason);
     const char *quote = reason != NULL ? "\"" : "";
-    int length = snprintf(
-        out, TASK_END_DATA_MAX,
-        "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s,\"events\":%llu,\"bytes\":%llu,"
-        "\"duration_ms\":%lld",
-        task->id, task_status_name(task->status), quote, reason != NULL ? reason : "null", quote,
-        (unsigned long long)task->events, (unsigned long long)task->bytes, (long long)duration_locked(task));
+    add(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
+        task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
+    add(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, task->events,
+        task->bytes, duration_locked(task));
+    add_outcome(&text, &task->outcome);
     if (task->http_status != 0)
-        length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"upstream_status\":%d",
-                           task->http_status);
+        add(&text, ",\"upstream_status\":%d", task->http_status);
     if (atomic_load(&task->cached))
-        length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"cached\":true");
+        add(&text, ",\"cached\":true");
     if (atomic_load(&task->canned))
-        length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"canned\":true");
+        add(&text, ",\"canned\":true");
     if (task->message[0] != '\0')
-        length +=
-            snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, ",\"message\":\"%s\"", task->message);
-    length += snprintf(out + length, TASK_END_DATA_MAX - (size_t)length, "}");
-    assert(length < TASK_END_DATA_MAX);
-    return (size_t)length;
+        add(&text, ",\"message\":\"%s\"", task->message);
+    add(&text, "}");
+    return text.length;
 }
 
 void task_get_info(struct task *task, struct task_info *ret_info) {
@@ -344,6 +381,7 @@ void task_get_info(struct task *task, struct task_info *ret_info) {
         .status = task->status,
         .reason = task->reason,
         .http_status = task->http_status,
+        .outcome = task->outcome,
         .started_unix_ms = task->started_unix_ms,
         .ended_unix_ms = task->ended_unix_ms,
         .duration_ms = duration_locked(task),

@@ -70,6 +70,16 @@ enum on_disconnect { ON_DISCONNECT_CONTINUE, ON_DISCONNECT_CANCEL };
 #define TASK_LABEL_SIZE 129
 #define TASK_MESSAGE_SIZE 256
 
+#define TASK_WORD_SIZE 64
+
+/** What a run's stream said of its own end. */
+struct task_outcome {
+    char finish_reason[TASK_WORD_SIZE]; /* "": none */
+    char warning[TASK_WORD_SIZE];       /* why a completed run may be less than it seems; "": it is not */
+    bool has_usage;
+    uint64_t input_tokens, output_tokens, total_tokens;
+};
+
 struct task_options {
     enum on_conflict on_conflict;
     enum on_disconnect on_disconnect;
@@ -130,6 +140,7 @@ struct task {
     enum task_reason reason;
     char message[TASK_MESSAGE_SIZE]; /* for people: what went wrong */
     int http_status;                 /* of the upstream, if it answered; else 0 */
+    struct task_outcome outcome;     /* its texts need no escapes in JSON */
     int64_t started_unix_ms, started_mono_ms;
     int64_t first_event_mono_ms;
     int64_t ended_unix_ms, ended_mono_ms;
@@ -158,6 +169,7 @@ struct task_info {
     enum task_reason reason;
     char message[TASK_MESSAGE_SIZE];
     int http_status;
+    struct task_outcome outcome;
     int64_t started_unix_ms, ended_unix_ms; /* 0: not yet */
     int64_t duration_ms;                    /* since it was started, until it ended */
     int64_t queue_wait_ms;                  /* due -> started, so far; 0: not due yet */
@@ -190,6 +202,10 @@ bool task_announce(struct task *task, struct frame *frame);
  * lock held. */
 bool task_is_ahead(const struct task *task);
 
+/** Notes what the run's stream said of its end, right before task_end(). Nothing happens if the run has
+ * ended. Any thread, no lock held. */
+void task_note_outcome(struct task *task, const struct task_outcome *outcome);
+
 /** The one end of a run. `message` may be NULL. False: it had ended already; nothing happened. Whoever wins,
  *  run.end is in the log when this returns. Any thread, no lock held. */
 bool task_end(struct task *task, enum task_status status, enum task_reason reason, int http_status,
@@ -219,7 +235,7 @@ void task_become_due(struct task *task);
 int64_t task_check_queue(struct task *task);
 
 /** Room for the data of any run.end. */
-#define TASK_END_DATA_MAX 768
+#define TASK_END_DATA_MAX 1152
 
 /** Writes the data of run.end, one line of JSON; returns its length. Session lock held, the end decided. */
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]);

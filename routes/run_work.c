@@ -213,9 +213,21 @@ static void on_retry(void *context, const struct upstream_retry *retry) {
              LOG_STR("message", retry->failure.message));
 }
 
+static void note_outcome(const struct run *run, const struct upstream_outcome *said) {
+    struct task_outcome outcome = {.has_usage = said->usage.is_known,
+                                   .input_tokens = said->usage.input_tokens,
+                                   .output_tokens = said->usage.output_tokens,
+                                   .total_tokens = said->usage.total_tokens};
+    snprintf(outcome.finish_reason, sizeof(outcome.finish_reason), "%s", said->finish_reason);
+    snprintf(outcome.warning, sizeof(outcome.warning), "%s", said->warning);
+    task_note_outcome(run->task, &outcome);
+}
+
 static void on_end(void *context, const struct upstream_result *result) {
     struct run *run = context;
     note_source(run);
+    if (result->outcome != NULL)
+        note_outcome(run, result->outcome);
     run->source = NULL;
     bool completed = result->end == UPSTREAM_COMPLETED;
     task_end(run->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end),

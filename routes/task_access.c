@@ -41,6 +41,20 @@ static void write_id(struct json_writer *json, const char *name, struct event_id
     json_add_string(json, name, id.ms != 0 ? text : NULL);
 }
 
+static void write_outcome(struct json_writer *json, const struct task_outcome *outcome) {
+    json_add_string(json, "finish_reason", outcome->finish_reason[0] != '\0' ? outcome->finish_reason : NULL);
+    if (outcome->has_usage) {
+        json_begin_object(json, "usage");
+        json_add_count(json, "input_tokens", outcome->input_tokens);
+        json_add_count(json, "output_tokens", outcome->output_tokens);
+        json_add_count(json, "total_tokens", outcome->total_tokens);
+        json_end_object(json);
+    } else {
+        json_add_null(json, "usage");
+    }
+    json_add_string(json, "warning", outcome->warning[0] != '\0' ? outcome->warning : NULL);
+}
+
 static void write_progress(struct json_writer *json, const struct task *task, const struct task_info *info) {
     json_add_time(json, "created_at", task->created_unix_ms);
     json_add_time(json, "started_at", info->started_unix_ms);
@@ -74,6 +88,7 @@ void task_write(struct json_writer *json, const char *name, const struct upstrea
     json_add_string(json, "reason", task_reason_name(info.reason));
     json_add_string(json, "message", info.message[0] != '\0' ? info.message : NULL);
     json_add_string(json, "upstream", upstreams->items[atomic_load(&task->upstream)].name);
+    write_outcome(json, &info.outcome);
     write_progress(json, task, &info);
     json_add_string(json, "stream_url", stream_url);
     json_end_object(json);

@@ -36,6 +36,10 @@ static const struct config_choice log_levels[] = {{"debug", LOG_LEVEL_DEBUG},
                                                   {"error", LOG_LEVEL_ERROR},
                                                   {0}};
 static const struct config_choice log_formats[] = {{"json", LOG_FORMAT_JSON}, {"text", LOG_FORMAT_TEXT}, {0}};
+static const struct config_choice stream_errors[] = {{"by_kind", RETRY_STREAM_ERRORS_BY_KIND},
+                                                     {"on", RETRY_STREAM_ERRORS_ON},
+                                                     {"off", RETRY_STREAM_ERRORS_OFF},
+                                                     {0}};
 static const struct config_choice kinds[] = {{"adk", 0}, {"sse", 0}, {"openai", 0}, {0}};
 
 #define PROCESS .group = "Process"
@@ -96,6 +100,16 @@ const struct config_key config_keys[] = {
      .meaning = "Text that answers a run when its upstream and all fallbacks have failed; by default the run fails."},
     {UPSTREAM, BOOL("upstream_resumable", upstream.resumable, "false"), .of_upstream = true,
      .meaning = "For the kind sse: it sends ids, and after a break goes on behind a Last-Event-ID."},
+    {UPSTREAM, .name = "upstream_error_events", .type = &config_words, FIELD(upstream.rules.error_events, char *),
+     .fallback = "error,response.failed,RUN_ERROR", .maximum = KIB, .of_upstream = true,
+     .meaning = "For the kind sse: an event fails the run if its type, the member \"type\" of its data, or all of its data is "
+                "one of these words. With the word error, a member \"error\" that is not null does so too. Empty: none does."},
+    {UPSTREAM, TYPED_TEXT("upstream_end_events", config_words, upstream.rules.end_events, KIB), .of_upstream = true,
+     .meaning = "For the kind sse: events that end a run, named like those of upstream_error_events. If it is set, an "
+                "answer that ends without such an event is upstream_truncated."},
+    {UPSTREAM, BOOL("upstream_doubt_fails", upstream.rules.doubt_fails, "false"), .of_upstream = true,
+     .meaning = "For the kind adk: an answer fails whose last word is an errorCode, or a partial event without the whole "
+                "one. By default the run is completed, with a warning."},
     {UPSTREAM, TYPED_TEXT("upstream_health_path", config_path, upstream.health_path, KIB), .of_upstream = true,
      .meaning = "Path that is asked by GET whether the upstream is well, which 2xx says; by default it is not asked."},
     {UPSTREAM, MS("upstream_health_interval_ms", upstream.health_interval_ms, "10000", 10, DAY),
@@ -111,6 +125,10 @@ const struct config_key config_keys[] = {
      .meaning = "The wait doubles up to this; only a Retry-After makes it longer."},
     {GUARD, MS("retry_total_ms", upstream.retry.total_ms, "30000", 1, DAY), .of_upstream = true,
      .reloadable = true, .meaning = "No attempt begins later than this after the first."},
+    {GUARD, CHOICE("retry_stream_errors", upstream.retry.stream_errors, enum retry_stream_errors, "by_kind", stream_errors),
+     .of_upstream = true, .reloadable = true,
+     .meaning = "Whether a call is made again if its stream begins with an error, before anything visible. by_kind does so "
+                "for openai only: calls of adk and sse may have had effects."},
     {GUARD, COUNT("breaker_failure_percent", upstream.breaker.failure_percent, "0", 0, 100), .of_upstream = true,
      .meaning = "Failures among a hundred calls that open the circuit breaker: it then refuses calls. 0 is no breaker."},
     {GUARD, COUNT("breaker_calls_min", upstream.breaker.calls_min, "10", 1, 1000000), .of_upstream = true,

@@ -28,7 +28,43 @@ struct adapter_input {
 enum adapter_verdict {
     ADAPTER_CONTINUE, /* an ordinary event */
     ADAPTER_DONE,     /* the stream's own end marker: the run is complete, whatever the connection does */
-    ADAPTER_FAILED,   /* the stream says that the run failed; it is told at the stream's end */
+    ADAPTER_LAST,     /* the run is complete, too, but the stream may have a few more events */
+    ADAPTER_FAILED,   /* the stream says that the run failed; it is reported at the stream's end */
+};
+
+/** What the configuration says about reading streams of an upstream. */
+struct adapter_rules {
+    char *error_events; /* kind sse: names of events that fail a run, with commas between them; NULL: none */
+    char *end_events;   /* kind sse: names of events that end a run; NULL: a clean end of the answer does */
+    bool doubt_fails;   /* kind adk: an end with a warning is a failure */
+};
+
+#define ADAPTER_WORD_SIZE 64
+
+/** Tokens that a run has used. */
+struct adapter_usage {
+    bool is_known;
+    uint64_t input_tokens, output_tokens, total_tokens;
+};
+
+/** What one stream has said of its run so far. judge() keeps it; zero it before the first event of a stream.
+ * It holds no memory of its own. */
+struct adapter_reading {
+    const struct adapter_rules *rules;     /* of the stream's owner */
+    char finish_reason[ADAPTER_WORD_SIZE]; /* as the upstream wrote it; "": it said none */
+    char error_code[ADAPTER_WORD_SIZE];    /* adk: of an event that no content came after; "": none */
+    struct adapter_usage usage;
+    uint64_t choices_seen, choices_finished; /* openai: bit N is choice N */
+    bool has_odd_choice;                     /* openai: one whose number is not among those bits */
+    bool is_partial;                         /* adk: the whole event after a partial one has not come yet */
+    bool has_events;                         /* one that is no end marker has come */
+};
+
+/** How a stream has ended that came to the clean end of its framing without ADAPTER_DONE or ADAPTER_LAST. */
+enum adapter_ending {
+    ADAPTER_WHOLE,
+    ADAPTER_CUT,      /* the end that streams of this kind have is missing */
+    ADAPTER_DOUBTFUL, /* whole, but with *ret_warning */
 };
 
 /** What append_text() remembers between the events of a run. */
@@ -51,7 +87,15 @@ struct adapter {
     char *(*session_url)(const struct adapter_input *input);
 
     /** Looks at one event; must be cheap: it runs for every event. */
-    enum adapter_verdict (*judge)(const struct sse_event *event);
+    enum adapter_verdict (*judge)(struct adapter_reading *reading, const struct sse_event *event);
+
+    /** Judges a stream at the clean end of its framing. With ADAPTER_DOUBTFUL *ret_warning is set to a word
+     * that is valid as long as the reading. */
+    enum adapter_ending (*judge_end)(const struct adapter_reading *reading, const char **ret_warning);
+
+    /** Whether a person would see something of the event: one that only opens the answer may be taken back,
+     * if the stream fails right after it. NULL member: all events are visible. */
+    bool (*is_visible)(const struct sse_event *event);
 
     /** Appends the text that a person would read of one event's data to `out`: the increment that it adds.
      *  `state` is zeroed before the first event of a run. False: out of memory or the buffer is full. */
@@ -69,6 +113,9 @@ struct adapter {
     /** The data of the end marker, the event that is ADAPTER_DONE: a stream that ends without it is
      * truncated. NULL: there is none, the end of the answer's body is the end. */
     const char *done_data;
+
+    /** A call of this kind only answers: made twice, it has done nothing twice. */
+    bool is_without_effects;
 };
 
 extern const struct adapter adapter_adk;

@@ -1,6 +1,7 @@
 /* The adapter for Google ADK's api server. */
 #include "upstream/adapter.h"
 
+#include "base/json_keys.h"
 #include "base/percent.h"
 #include "upstream/adapter_body.h"
 
@@ -72,9 +73,86 @@ static char *adk_run_body(const struct adapter_input *input, size_t *ret_length,
     return adapter_body_print(body, ret_length);
 }
 
-static enum adapter_verdict adk_judge(const struct sse_event *event) {
-    return adapter_data_is_error(event->data, event->data_length) ? ADAPTER_FAILED : ADAPTER_CONTINUE;
+/* ---- what an event means ------------------------------------------------------------------------------ */
+
+enum { KEY_ERROR, KEY_ERROR_CODE, KEY_FINISH_REASON, KEY_USAGE, KEY_PARTIAL, KEY_COUNT };
+
+static const struct json_keys keys = {.names = {[KEY_ERROR] = JSON_KEY("error"),
+                                                [KEY_ERROR_CODE] = JSON_KEY("errorCode"),
+                                                [KEY_FINISH_REASON] = JSON_KEY("finishReason"),
+                                                [KEY_USAGE] = JSON_KEY("usageMetadata"),
+                                                [KEY_PARTIAL] = JSON_KEY("partial")},
+                                      .initials = {JSON_INITIAL('e'), JSON_INITIAL('f'), JSON_INITIAL('u'),
+                                                   JSON_INITIAL('p'), JSON_INITIAL('p')}};
+
+/** Adds what one call of a model has used; it says so in an event that is not partial. */
+static void add_usage(struct adapter_usage *usage, const cJSON *event) {
+    const cJSON *said = cJSON_GetObjectItemCaseSensitive(event, "usageMetadata");
+    uint64_t input = 0, output = 0, thoughts = 0, total;
+    if (!cJSON_IsObject(said))
+        return;
+    adapter_find_count(said, "promptTokenCount", &input);
+    adapter_find_count(said, "candidatesTokenCount", &output);
+    adapter_find_count(said, "thoughtsTokenCount", &thoughts);
+    output += thoughts;
+    total = input + output;
+    adapter_find_count(said, "totalTokenCount", &total);
+    usage->is_known = true;
+    usage->input_tokens += input;
+    usage->output_tokens += output;
+    usage->total_tokens += total;
 }
+
+/** Reads an event that has one of our keys, but is no error. Its content makes an earlier error code or
+ * partial event no longer the last word. */
+static void read_closely(struct adapter_reading *reading, const cJSON *event, bool is_partial) {
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(event, "content");
+    if (cJSON_IsObject(content)) {
+        reading->is_partial = is_partial;
+        reading->error_code[0] = '\0';
+    }
+    adapter_copy_word(event, "errorCode", reading->error_code);
+    adapter_copy_word(event, "finishReason", reading->finish_reason);
+    if (!is_partial)
+        add_usage(&reading->usage, event);
+}
+
+static enum adapter_verdict adk_judge(struct adapter_reading *reading, const struct sse_event *event) {
+    const char *data = event->data;
+    size_t length = event->data_length, at = 0;
+    bool found[KEY_COUNT] = {false}, is_partial = false;
+    reading->has_events = true;
+    for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;) {
+        found[key] = true;
+        if (key == KEY_PARTIAL)
+            is_partial = json_keys_value_is(data, length, at, "true");
+    }
+    if (found[KEY_ERROR] && adapter_data_is_error(data, length))
+        return ADAPTER_FAILED;
+    bool says_something = found[KEY_ERROR_CODE] || found[KEY_FINISH_REASON] || found[KEY_USAGE];
+    bool ends_something = reading->is_partial || reading->error_code[0] != '\0';
+    if (is_partial && !found[KEY_ERROR_CODE]) { /* a piece of an answer: nearly all events are that */
+        reading->is_partial = true;
+        reading->error_code[0] = '\0';
+    } else if (says_something || ends_something) {
+        cJSON *json = adapter_parse(data, length);
+        read_closely(reading, json, is_partial);
+        cJSON_Delete(json);
+    }
+    return ADAPTER_CONTINUE;
+}
+
+static enum adapter_ending adk_judge_end(const struct adapter_reading *reading, const char **ret_warning) {
+    if (reading->error_code[0] != '\0')
+        *ret_warning = reading->error_code;
+    else if (reading->is_partial)
+        *ret_warning = "partial";
+    else
+        return ADAPTER_WHOLE;
+    return ADAPTER_DOUBTFUL;
+}
+
+/* ---- its text ----------------------------------------------------------------------------------------- */
 
 /** The texts of the event's parts, thoughts left out, one behind the other. */
 static bool append_parts(const cJSON *event, struct buffer *out) {
@@ -163,6 +241,7 @@ const struct adapter adapter_adk = {
     .run_body = adk_run_body,
     .session_url = adk_session_url,
     .judge = adk_judge,
+    .judge_end = adk_judge_end,
     .append_text = adk_append_text,
     .count_tokens = adk_count_tokens,
     .say = adk_say,

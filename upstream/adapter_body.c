@@ -3,6 +3,8 @@
 
 #include "base/json_parse.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_among(const char *name, const char *const *names) {
@@ -53,7 +55,56 @@ static const char *skip_token(const char *at, const char *end, const char *token
     return (size_t)(end - at) >= length && memcmp(at, token, length) == 0 ? at + length : NULL;
 }
 
-bool adapter_data_is_error(const char *data, size_t length) {
+/* Puts 0 in the place of a number that JSON does not have. False: there is none at `at`. */
+static bool replace_number(char *at, size_t left) {
+    static const char *const numbers[] = {"NaN", "Infinity", "-Infinity"};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+        size_t length = strlen(numbers[i]);
+        if (left < length || memcmp(at, numbers[i], length) != 0)
+            continue;
+        memset(at, ' ', length);
+        at[0] = '0';
+        return true;
+    }
+    return false;
+}
+
+/* Replaces such numbers outside of strings. False: there was none. */
+static bool replace_numbers(char *text, size_t length) {
+    bool replaced = false, in_string = false;
+    for (size_t i = 0; i < length; i++) {
+        if (in_string && text[i] == '\\')
+            i++;
+        else if (text[i] == '"')
+            in_string = !in_string;
+        else if (!in_string)
+            replaced |= replace_number(text + i, length - i);
+    }
+    return replaced;
+}
+
+cJSON *adapter_parse(const char *data, size_t length) {
+    cJSON *event = json_parse(data, length, JSON_UPSTREAM_VALUES_MAX, NULL);
+    bool may_be_mended =
+        event == NULL && length > 0 &&
+        (memmem(data, length, "NaN", 3) != NULL || memmem(data, length, "Infinity", 8) != NULL);
+    char *copy = may_be_mended ? malloc(length) : NULL;
+    if (copy == NULL)
+        return event;
+    memcpy(copy, data, length);
+    if (replace_numbers(copy, length))
+        event = json_parse(copy, length, JSON_UPSTREAM_VALUES_MAX, NULL);
+    free(copy);
+    return event;
+}
+
+static bool is_error_object(const cJSON *object) {
+    const cJSON *error = cJSON_GetObjectItemCaseSensitive(object, "error");
+    const char *what = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "object"));
+    return (error != NULL && !cJSON_IsNull(error)) || (what != NULL && strcmp(what, "error") == 0);
+}
+
+static bool begins_like_an_error(const char *data, size_t length) {
     const char *end = data + length;
     const char *at = skip_token(data, end, "{");
     at = skip_token(at, end, "\"error\"");
@@ -61,8 +112,32 @@ bool adapter_data_is_error(const char *data, size_t length) {
     return at != NULL && skip_token(at, end, "null") == NULL;
 }
 
-cJSON *adapter_parse(const char *data, size_t length) {
-    return json_parse(data, length, JSON_UPSTREAM_VALUES_MAX, NULL);
+bool adapter_data_is_error(const char *data, size_t length) {
+    cJSON *event = adapter_parse(data, length);
+    bool is_error = event == NULL && begins_like_an_error(data, length);
+    const cJSON *item;
+    if (cJSON_IsObject(event))
+        is_error = is_error_object(event);
+    else if (cJSON_IsArray(event))
+        cJSON_ArrayForEach(item, event) is_error = is_error || is_error_object(item);
+    cJSON_Delete(event);
+    return is_error;
+}
+
+void adapter_copy_word(const cJSON *object, const char *name, char out[ADAPTER_WORD_SIZE]) {
+    const char *word = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    if (word != NULL && word[0] != '\0')
+        snprintf(out, ADAPTER_WORD_SIZE, "%s", word);
+}
+
+bool adapter_list_has(const char *list, const char *word, size_t length) {
+    for (const char *at = list; at != NULL && *at != '\0';) {
+        size_t item_length = strcspn(at, ",");
+        if (item_length == length && memcmp(at, word, length) == 0)
+            return true;
+        at += item_length + (at[item_length] == ',');
+    }
+    return false;
 }
 
 cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_name) {
@@ -77,4 +152,9 @@ bool adapter_get_count(const cJSON *object, const char *name, uint64_t *ret_coun
         return false;
     *ret_count = (uint64_t)item->valuedouble;
     return true;
+}
+
+void adapter_find_count(const cJSON *object, const char *name, uint64_t *count) {
+    bool found = adapter_get_count(object, name, count);
+    (void)found;
 }

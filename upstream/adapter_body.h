@@ -3,6 +3,7 @@
 #define SLUICE_UPSTREAM_ADAPTER_BODY_H
 
 #include "base/attributes.h"
+#include "upstream/adapter.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -20,13 +21,20 @@ cJSON *adapter_body_add_list_of_one(cJSON *object, const char *name) MUST_CHECK;
 /** `body` as text, malloc'd; deletes `body`. NULL: out of memory. */
 char *adapter_body_print(cJSON *body, size_t *ret_length) MUST_CHECK;
 
-/** Whether an event's data begins like an error's object, `{"error":`. It looks at the text alone: what older
- *  agents send behind it is not always valid JSON. */
+/** An event's data as JSON; NaN, Infinity and -Infinity, which some servers write, are read as 0. NULL: it
+ * is something else, has more than JSON_UPSTREAM_VALUES_MAX values, or memory ran out. */
+cJSON *adapter_parse(const char *data, size_t length) MUST_CHECK;
+
+/** Whether an event's data reports an error: its outermost object, or one in its outermost list, has a member
+ * "error" that is not null, or is of the "object" called "error". Text that is not valid JSON is judged by
+ * how it begins, `{"error":`, because old agents do not escape what they put into the message. */
 bool adapter_data_is_error(const char *data, size_t length);
 
-/** An event's data as JSON. NULL: it is none, has more than JSON_UPSTREAM_VALUES_MAX values, or memory is
- * out. */
-cJSON *adapter_parse(const char *data, size_t length) MUST_CHECK;
+/** Copies a member that is a text into `out`, cut to its size; leaves `out` alone if there is none. */
+void adapter_copy_word(const cJSON *object, const char *name, char out[ADAPTER_WORD_SIZE]);
+
+/** Whether `list`, words with commas between them, has that word. NULL has none. */
+bool adapter_list_has(const char *list, const char *word, size_t length);
 
 /** The same, if the text `quoted_name` ("\"name\"") is in it at all; else NULL, without the
  * cost of parsing. */
@@ -34,5 +42,8 @@ cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_
 
 /** The member `name` of `object` as a count. False: it is not there, or is no count. */
 bool adapter_get_count(const cJSON *object, const char *name, uint64_t *ret_count) MUST_CHECK;
+
+/** The same; leaves *count alone if the member is not there. */
+void adapter_find_count(const cJSON *object, const char *name, uint64_t *count);
 
 #endif

@@ -2,6 +2,7 @@
 #include "upstream/adapter.h"
 
 #include "base/clock.h"
+#include "base/json_keys.h"
 #include "upstream/adapter_body.h"
 
 #include <stdlib.h>
@@ -60,11 +61,166 @@ static char *openai_run_body(const struct adapter_input *input, size_t *ret_leng
     return adapter_body_print(body, ret_length);
 }
 
-static enum adapter_verdict openai_judge(const struct sse_event *event) {
-    if (event->data_length == strlen(DONE) && memcmp(event->data, DONE, strlen(DONE)) == 0)
-        return ADAPTER_DONE;
-    return adapter_data_is_error(event->data, event->data_length) ? ADAPTER_FAILED : ADAPTER_CONTINUE;
+/* ---- what an event means ------------------------------------------------------------------------------ */
+
+enum { KEY_ERROR, KEY_FINISH_REASON, KEY_INDEX, KEY_OBJECT, KEY_USAGE };
+
+static const struct json_keys keys = {.names = {[KEY_ERROR] = JSON_KEY("error"),
+                                                [KEY_FINISH_REASON] = JSON_KEY("finish_reason"),
+                                                [KEY_INDEX] = JSON_KEY("index"),
+                                                [KEY_OBJECT] = JSON_KEY("object"),
+                                                [KEY_USAGE] = JSON_KEY("usage")},
+                                      .initials = {JSON_INITIAL('e'), JSON_INITIAL('f'), JSON_INITIAL('i'),
+                                                   JSON_INITIAL('o'), JSON_INITIAL('u')}};
+
+/** The end marker may have blanks around it. */
+static bool is_done(const struct sse_event *event) {
+    const char *data = event->data, *end = data + event->data_length;
+    while (data < end && (*data == ' ' || *data == '\t' || *data == '\n'))
+        data++;
+    while (data < end && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\n'))
+        end--;
+    return (size_t)(end - data) == strlen(DONE) && memcmp(data, DONE, strlen(DONE)) == 0;
 }
+
+/** False: it ended by an error. */
+static bool read_choice(struct adapter_reading *reading, const cJSON *choice, int position) {
+    const cJSON *index = cJSON_GetObjectItemCaseSensitive(choice, "index");
+    double number = cJSON_IsNumber(index) ? index->valuedouble : position;
+    char reason[ADAPTER_WORD_SIZE] = "";
+    adapter_copy_word(choice, "finish_reason", reason);
+    bool is_error = strcmp(reason, "error") == 0;
+    if (!(number >= 0 && number < 64)) {
+        reading->has_odd_choice = true;
+        return !is_error;
+    }
+    uint64_t bit = UINT64_C(1) << (unsigned)number;
+    reading->choices_seen |= bit;
+    if (reason[0] == '\0')
+        return true;
+    reading->choices_finished |= bit;
+    if (bit == 1 || reading->finish_reason[0] == '\0')
+        memcpy(reading->finish_reason, reason, sizeof(reason));
+    return !is_error;
+}
+
+/** Some servers report it in each event, as far as it got: the last one counts. */
+static void read_usage(struct adapter_usage *usage, const cJSON *event) {
+    const cJSON *said = cJSON_GetObjectItemCaseSensitive(event, "usage");
+    struct adapter_usage now = {.is_known = true};
+    if (!cJSON_IsObject(said))
+        return;
+    adapter_find_count(said, "prompt_tokens", &now.input_tokens);
+    adapter_find_count(said, "completion_tokens", &now.output_tokens);
+    now.total_tokens = now.input_tokens + now.output_tokens;
+    adapter_find_count(said, "total_tokens", &now.total_tokens);
+    *usage = now;
+}
+
+/** False: a choice ended by an error. */
+static bool read_closely(struct adapter_reading *reading, const cJSON *event) {
+    const cJSON *choice;
+    int position = 0;
+    bool is_well = true;
+    cJSON_ArrayForEach(choice, cJSON_GetObjectItemCaseSensitive(event, "choices")) is_well =
+        read_choice(reading, choice, position++) && is_well;
+    read_usage(&reading->usage, event);
+    return is_well;
+}
+
+/** What the first look at an event has found. */
+struct glance {
+    bool may_be_error;
+    bool has_choice;
+    bool says_more; /* than a piece of choice 0 */
+};
+
+static struct glance glance_at(const char *data, size_t length) {
+    struct glance glance = {0};
+    size_t at = 0;
+    for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;) {
+        bool is_null = json_keys_value_is(data, length, at, "null");
+        switch (key) {
+        case KEY_ERROR:
+            glance.may_be_error |= !is_null;
+            break;
+        case KEY_OBJECT:
+            glance.may_be_error |= json_keys_value_is(data, length, at, "\"error\"");
+            break;
+        case KEY_INDEX:
+            glance.has_choice = true;
+            glance.says_more |= !json_keys_value_is(data, length, at, "0");
+            break;
+        case KEY_FINISH_REASON:
+            glance.has_choice = true;
+            glance.says_more |= !is_null;
+            break;
+        case KEY_USAGE:
+            glance.says_more |= !is_null;
+            break;
+        }
+    }
+    return glance;
+}
+
+static bool is_named_error(const struct sse_event *event) {
+    return event->type_length == strlen("error") && memcmp(event->type, "error", strlen("error")) == 0;
+}
+
+/** Nearly all events are a piece of choice 0: they are not parsed. */
+static enum adapter_verdict openai_judge(struct adapter_reading *reading, const struct sse_event *event) {
+    if (is_done(event))
+        return ADAPTER_DONE;
+    reading->has_events = true;
+    struct glance glance = glance_at(event->data, event->data_length);
+    if (is_named_error(event) ||
+        (glance.may_be_error && adapter_data_is_error(event->data, event->data_length)))
+        return ADAPTER_FAILED;
+    if (!glance.says_more) {
+        reading->choices_seen |= glance.has_choice;
+        return ADAPTER_CONTINUE;
+    }
+    cJSON *json = adapter_parse(event->data, event->data_length);
+    bool is_well = read_closely(reading, json);
+    cJSON_Delete(json);
+    return is_well ? ADAPTER_CONTINUE : ADAPTER_FAILED;
+}
+
+/** Servers that send no end marker are whole when each choice has its finish_reason. */
+static enum adapter_ending openai_judge_end(const struct adapter_reading *reading, const char **ret_warning) {
+    (void)ret_warning;
+    bool all_finished = reading->choices_seen != 0 && reading->choices_seen == reading->choices_finished;
+    return all_finished && !reading->has_odd_choice ? ADAPTER_WHOLE : ADAPTER_CUT;
+}
+
+/** Whether a choice has more than the role that opens an answer. */
+static bool delta_is_visible(const cJSON *delta) {
+    const cJSON *member;
+    cJSON_ArrayForEach(member, delta) {
+        bool is_empty = cJSON_IsNull(member) || (cJSON_IsString(member) && member->valuestring[0] == '\0');
+        if (!is_empty && strcmp(member->string, "role") != 0)
+            return true;
+    }
+    return false;
+}
+
+static bool openai_is_visible(const struct sse_event *event) {
+    if (is_done(event))
+        return true;
+    cJSON *json = adapter_parse(event->data, event->data_length);
+    const cJSON *choices = cJSON_GetObjectItemCaseSensitive(json, "choices"), *choice;
+    bool visible = !cJSON_IsArray(choices);
+    cJSON_ArrayForEach(choice, choices) {
+        const cJSON *delta = cJSON_GetObjectItemCaseSensitive(choice, "delta");
+        char reason[ADAPTER_WORD_SIZE] = "";
+        adapter_copy_word(choice, "finish_reason", reason);
+        visible = visible || !cJSON_IsObject(delta) || delta_is_visible(delta) || reason[0] != '\0';
+    }
+    cJSON_Delete(json);
+    return visible;
+}
+
+/* ---- its text ----------------------------------------------------------------------------------------- */
 
 static bool openai_append_text(const char *data, size_t length, struct adapter_text_state *state,
                                struct buffer *out) {
@@ -113,8 +269,11 @@ const struct adapter adapter_openai = {
     .run_url = openai_run_url,
     .run_body = openai_run_body,
     .judge = openai_judge,
+    .judge_end = openai_judge_end,
+    .is_visible = openai_is_visible,
     .append_text = openai_append_text,
     .count_tokens = openai_count_tokens,
     .say = openai_say,
     .done_data = DONE,
+    .is_without_effects = true,
 };

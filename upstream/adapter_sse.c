@@ -1,6 +1,7 @@
 /* The adapter for any other server that answers a POST by an event stream. */
 #include "upstream/adapter.h"
 
+#include "base/json_keys.h"
 #include "upstream/adapter_body.h"
 
 #include <stdlib.h>
@@ -35,10 +36,87 @@ static char *sse_run_body(const struct adapter_input *input, size_t *ret_length,
     return adapter_body_print(body, ret_length);
 }
 
-static enum adapter_verdict sse_judge(const struct sse_event *event) {
-    (void)event;
-    return ADAPTER_CONTINUE;
+/* ---- what an event means ------------------------------------------------------------------------------ */
+
+enum { KEY_ERROR, KEY_TYPE };
+
+static const struct json_keys keys = {
+    .names = {[KEY_ERROR] = JSON_KEY("error"), [KEY_TYPE] = JSON_KEY("type")},
+    .initials = {JSON_INITIAL('e'), JSON_INITIAL('t'), JSON_INITIAL('t'), JSON_INITIAL('t'),
+                 JSON_INITIAL('t')}};
+
+/** What events of such a stream are called by: the field `event`, the member "type" of their data, or all of
+ * their data. */
+struct names {
+    const char *items[3];
+    size_t lengths[3];
+    size_t count;
+};
+
+static void add_name(struct names *names, const char *item, size_t length) {
+    names->items[names->count] = item;
+    names->lengths[names->count++] = length;
 }
+
+static bool are_among(const struct names *names, const char *list) {
+    for (size_t i = 0; i < names->count; i++) {
+        if (adapter_list_has(list, names->items[i], names->lengths[i]))
+            return true;
+    }
+    return false;
+}
+
+/** Whether a value of a member "type" is a word of either list: only then the data is parsed. */
+static bool may_be_listed(const struct adapter_rules *rules, const char *data, size_t length, size_t at) {
+    const char *word = at < length && data[at] == '"' ? data + at + 1 : NULL;
+    const char *end = word != NULL ? memchr(word, '"', length - at - 1) : NULL;
+    size_t word_length = end != NULL ? (size_t)(end - word) : 0;
+    return end != NULL && (adapter_list_has(rules->error_events, word, word_length) ||
+                           adapter_list_has(rules->end_events, word, word_length));
+}
+
+static enum adapter_verdict verdict_of(const struct adapter_rules *rules, const struct names *names) {
+    if (are_among(names, rules->error_events))
+        return ADAPTER_FAILED;
+    return are_among(names, rules->end_events) ? ADAPTER_LAST : ADAPTER_CONTINUE;
+}
+
+static enum adapter_verdict sse_judge(struct adapter_reading *reading, const struct sse_event *event) {
+    const struct adapter_rules *rules = reading->rules;
+    const char *data = event->data;
+    size_t length = event->data_length, at = 0;
+    bool may_be_error = false, may_have_type = false;
+    struct names names = {.count = 0};
+    reading->has_events = true;
+    add_name(&names, event->type, event->type_length);
+    add_name(&names, data, length);
+    enum adapter_verdict verdict = verdict_of(rules, &names);
+    if (verdict != ADAPTER_CONTINUE || length == 0 || (data[0] != '{' && data[0] != '[' && data[0] != ' '))
+        return verdict;
+    for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;) {
+        may_be_error = may_be_error || (key == KEY_ERROR && !json_keys_value_is(data, length, at, "null"));
+        may_have_type = may_have_type || (key == KEY_TYPE && may_be_listed(rules, data, length, at));
+    }
+    if (may_be_error && adapter_list_has(rules->error_events, "error", strlen("error")) &&
+        adapter_data_is_error(data, length))
+        return ADAPTER_FAILED;
+    if (!may_have_type)
+        return ADAPTER_CONTINUE;
+    cJSON *json = adapter_parse(data, length);
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "type"));
+    if (type != NULL)
+        add_name(&names, type, strlen(type));
+    verdict = verdict_of(rules, &names);
+    cJSON_Delete(json);
+    return verdict;
+}
+
+static enum adapter_ending sse_judge_end(const struct adapter_reading *reading, const char **ret_warning) {
+    (void)ret_warning;
+    return reading->rules->end_events != NULL ? ADAPTER_CUT : ADAPTER_WHOLE;
+}
+
+/* ---- its text ----------------------------------------------------------------------------------------- */
 
 static bool sse_append_text(const char *data, size_t length, struct adapter_text_state *state,
                             struct buffer *out) {
@@ -68,6 +146,7 @@ const struct adapter adapter_sse = {
     .run_url = sse_run_url,
     .run_body = sse_run_body,
     .judge = sse_judge,
+    .judge_end = sse_judge_end,
     .append_text = sse_append_text,
     .say = sse_say,
 };

@@ -43,6 +43,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 /** Nothing is told any more. The call stays until the loop has closed its timer, whoever is still in it. */
 static void close_call(struct upstream_call *call) {
     call->has_ended = true;
+    call_drop_held(call);
     attempt_end(call, NULL);
     call_set_phase(call, call->index, UPSTREAM_PHASE_COUNT);
     uv_close((uv_handle_t *)&call->timer, on_timer_closed);
@@ -67,6 +68,11 @@ static void keep_failure(struct upstream_call *call, const struct upstream_resul
     call->failure_message = strdup(result->message);
     call->failure = *result;
     call->failure.message = call->failure_message != NULL ? call->failure_message : "";
+    call->failure.outcome = NULL;
+    if (result->outcome != NULL) {
+        call->failure_outcome = *result->outcome;
+        call->failure.outcome = &call->failure_outcome;
+    }
     call->has_failed = true;
 }
 
@@ -121,6 +127,7 @@ static void on_attempt_due(uv_timer_t *timer) {
 
 /** Tells of the next attempt, and leaves it to the loop. The callback may cancel the call. */
 static void try_later(struct upstream_call *call, struct upstream_retry *retry, uv_timer_cb on_due) {
+    call_drop_held(call);
     uv_timer_start(&call->timer, on_due, (uint64_t)retry->delay_ms, 0);
     retry->attempt = call->attempts + 1;
     call->callbacks.on_retry(call->context, retry);
@@ -139,13 +146,22 @@ static int64_t again_in_ms(const struct upstream_call *call, const struct upstre
     return retry_delay_ms(&bounds, failed, elapsed_ms, result->retry_after_ms);
 }
 
+/** Whether a stream that began with an error is asked for again: a call of chat completions only answers, but
+ * an agent's may have had effects. */
+static bool may_repeat_error(const struct upstream_settings *settings, const struct upstream_result *result) {
+    bool repeats = settings->retry.stream_errors == RETRY_STREAM_ERRORS_ON ||
+                   (settings->retry.stream_errors == RETRY_STREAM_ERRORS_BY_KIND &&
+                    settings->adapter->is_without_effects);
+    return result->end == UPSTREAM_ERROR && repeats;
+}
+
 static bool may_ask_again(const struct upstream_call *call, const struct upstream_result *result,
                           bool was_made) {
     const struct upstream_settings *settings = call_settings(call);
     if (call->is_last)
         return false;
     if (!call->has_event)
-        return was_made && retry_may_pass(result);
+        return was_made && (retry_may_pass(result) || may_repeat_error(settings, result));
     bool is_resumable = settings->resumable && settings->adapter == &adapter_sse;
     return is_resumable && resume_point_id(&call->point) != NULL && call_may_resume(result);
 }
@@ -185,6 +201,8 @@ static bool fall_back(struct upstream_call *call, const struct upstream_result *
 }
 
 void call_attempt_completed(struct upstream_call *call, const struct upstream_result *result) {
+    if (!call_release_held(call))
+        return;
     attempt_end(call, result);
     end_call(call, result);
 }
@@ -205,7 +223,8 @@ void call_attempt_failed(struct upstream_call *call, const struct upstream_resul
     bool may_go_on = !call->has_event && (!was_made || call_may_fall_back(result));
     if (may_go_on && fall_back(call, result))
         return;
-    end_call(call, &call->failure);
+    if (call_release_held(call))
+        end_call(call, &call->failure);
 }
 
 /* ---- the public half --------------------------------------------------------------------------------- */

@@ -13,12 +13,14 @@
  * does, and that gives back its pass of the breaker and its ticket of the limiter.
  *
  * As long as no event was delivered, it is tried again:
- *   - at the same upstream, within its retry settings, if retry_may_pass();
+ *   - at the same upstream, within its retry settings, if retry_may_pass(), or for an error that the stream
+ *     reports, if the settings allow it;
  *   - at the next upstream of the chain, each once: when that is used up, when breaker or limiter refuse
  * (also one that waits in the line, if the upstream asks for a pause longer than retry.total_ms), when the
  * run cannot be built for this one, and for what another one may do better (call_may_fall_back()): no
- * connection, no answer in time or none that is whole, 429, and 500 and above. Any other answer of 4xx speaks
- * of the request, and an event over the limit of our settings: both end the call;
+ * connection, no answer in time or none that is whole, an error that the stream reports, 429, and 500 and
+ * above. Any other answer of 4xx speaks of the request, and an event over the limit of our settings: both end
+ * the call;
  *   - where the chain ends, by the canned answer of the first in the chain that has one, as an event of the
  *     kind of upstream that the call was started at.
  *

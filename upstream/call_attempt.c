@@ -48,18 +48,15 @@ static void on_open(void *context) {
 }
 
 /** An upstream that streams is back: what probes it need not last until the end. */
-static void note_first_event(struct upstream_call *call, const struct sse_event *event) {
+static void note_first_event(struct upstream_call *call, enum adapter_verdict verdict) {
     struct attempt *attempt = &call->attempt;
     attempt->first_event_ms = clock_mono_ms() - attempt->sent_mono_ms;
     bool is_probe = attempt->guard.has_pass && attempt->guard.pass.is_probe;
-    if (is_probe && call_settings(call)->adapter->judge(event) != ADAPTER_FAILED)
+    if (is_probe && verdict != ADAPTER_FAILED)
         guard_succeed_early(&attempt->guard);
 }
 
-static bool on_event(void *context, const struct sse_event *event) {
-    struct upstream_call *call = context;
-    if (call->attempt.first_event_ms < 0)
-        note_first_event(call, event);
+void attempt_deliver(struct upstream_call *call, const struct sse_event *event) {
     switch (resume_point_take(&call->point, event)) {
     case RESUME_NEW:
         call->has_event = true;
@@ -74,6 +71,16 @@ static bool on_event(void *context, const struct sse_event *event) {
              0);
         break;
     }
+}
+
+static bool on_event(void *context, const struct sse_event *event, enum adapter_verdict verdict) {
+    struct upstream_call *call = context;
+    if (call->attempt.first_event_ms < 0)
+        note_first_event(call, verdict);
+    if (call_hold(call, event, verdict))
+        return true;
+    if (call_release_held(call))
+        attempt_deliver(call, event);
     return !call->has_ended;
 }
 

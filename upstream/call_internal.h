@@ -6,6 +6,14 @@
 #include "upstream/guard.h"
 #include "upstream/resume_point.h"
 
+/** Events that are held back at most. An answer of chat completions opens with one or two. */
+#define CALL_HELD_MAX 4
+
+struct held_event {
+    struct sse_event event; /* in `bytes` */
+    char *bytes;
+};
+
 /** What an attempt holds. All of it is given back by attempt_end(). */
 struct attempt {
     struct upstream_stream *stream; /* NULL: not started, or it has ended */
@@ -30,8 +38,11 @@ struct upstream_call {
     int64_t tries_mono_ms; /* when the first of them was made, or the stream to be resumed broke off */
     size_t hops; /* from one upstream to the next: fewer than there are upstreams, whatever is configured */
     struct resume_point point;
+    struct held_event held[CALL_HELD_MAX]; /* in order; see call_held.c */
+    size_t held_count;
     struct upstream_result failure; /* of the last attempt that was made, else of the first refusal */
     char *failure_message;
+    struct upstream_outcome failure_outcome;
     bool has_failed; /* there is a failure */
     bool has_event;  /* one was delivered */
     bool told_sent;
@@ -75,5 +86,20 @@ void attempt_on_unused(struct guard *guard);
 /** Gives back all that the attempt holds. `result` says how it went; NULL: it was cancelled. Harmless if it
  * holds nothing. */
 void attempt_end(struct upstream_call *call, const struct upstream_result *result);
+
+/** Delivers an event, if it is not one that a resumed stream repeats. The call may have ended after it. */
+void attempt_deliver(struct upstream_call *call, const struct sse_event *event);
+
+/* ---- call_held.c ------------------------------------------------------------------------------------- */
+
+/** Keeps a copy of the event, if it may still be taken back. False: it is to be delivered now. */
+bool call_hold(struct upstream_call *call, const struct sse_event *event,
+               enum adapter_verdict verdict) MUST_CHECK;
+
+/** Delivers what was held back. False: the call has ended in here. */
+bool call_release_held(struct upstream_call *call) MUST_CHECK;
+
+/** Frees what was held back. */
+void call_drop_held(struct upstream_call *call);
 
 #endif

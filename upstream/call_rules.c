@@ -33,6 +33,7 @@ bool call_is_overloaded(const struct upstream_result *result) {
 bool call_may_fall_back(const struct upstream_result *result) {
     switch (result->end) {
     case UPSTREAM_CONNECT:
+    case UPSTREAM_ERROR:
     case UPSTREAM_TRUNCATED:
     case UPSTREAM_PROTOCOL:
     case UPSTREAM_IDLE:
@@ -42,7 +43,6 @@ bool call_may_fall_back(const struct upstream_result *result) {
     case UPSTREAM_STATUS:
         return result->http_status == 429 || result->http_status >= 500;
     case UPSTREAM_COMPLETED:
-    case UPSTREAM_ERROR:
     case UPSTREAM_LIMIT:
     case UPSTREAM_INTERNAL:
         break;

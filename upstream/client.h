@@ -18,8 +18,16 @@
 #include <stdint.h>
 #include <uv.h>
 
+/** Whether a stream whose first visible event is an error is asked for again. */
+enum retry_stream_errors {
+    RETRY_STREAM_ERRORS_BY_KIND, /* if calls of that kind have no effects (adapter.h) */
+    RETRY_STREAM_ERRORS_ON,
+    RETRY_STREAM_ERRORS_OFF,
+};
+
 /** Calls that failed before their first event are made again. */
 struct retry_settings {
+    enum retry_stream_errors stream_errors;
     uint64_t attempts_max; /* 1: never again */
     int64_t base_ms;
     int64_t max_ms;   /* of one wait */
@@ -56,7 +64,8 @@ struct upstream_settings {
     char *fallback;      /* name of the upstream that takes what this one cannot; NULL: none */
     char *canned_answer; /* text that is answered when all else has failed; NULL: none */
     bool resumable;      /* kind sse: sends ids, and goes on behind a Last-Event-ID */
-    char *health_path;   /* asked by GET, 2xx is healthy; NULL: not asked */
+    struct adapter_rules rules;
+    char *health_path; /* asked by GET, 2xx is healthy; NULL: not asked */
     int64_t health_interval_ms;
     struct retry_settings retry;
     struct breaker_settings breaker;
@@ -100,10 +109,18 @@ enum upstream_end {
     UPSTREAM_INTERNAL,  /* out of memory and the like, on our side */
 };
 
+/** What the stream of a run said of its own end. */
+struct upstream_outcome {
+    char warning[ADAPTER_WORD_SIZE];       /* why a completed run may be less than it seems; "": it is not */
+    char finish_reason[ADAPTER_WORD_SIZE]; /* as the upstream wrote it; "": it said none */
+    struct adapter_usage usage;
+};
+
 struct upstream_result {
     enum upstream_end end;
     int http_status;     /* 0: there was no answer */
     const char *message; /* one sentence for people, "" if there is nothing to say; valid in the callback */
+    const struct upstream_outcome *outcome; /* valid in the callback; NULL: it said nothing */
     int64_t retry_after_ms; /* what a refusal's Retry-After, or a stream's `retry:`, asked for; 0: nothing */
 };
 
@@ -112,8 +129,9 @@ struct upstream_stream_callbacks {
     void (*on_sent)(void *context);
     /** The head of an event stream has come. At most once. NULL: nobody asks. */
     void (*on_open)(void *context);
-    /** One event, in order. Returning false ends the stream as if it were cancelled: no further callback. */
-    bool (*on_event)(void *context, const struct sse_event *event);
+    /** One event, in order, and what it means for the run. Returning false ends the stream as if it were
+     * cancelled: no further callback. */
+    bool (*on_event)(void *context, const struct sse_event *event, enum adapter_verdict verdict);
     /** Whether more events may come now: asked before bytes of the stream are looked at. False: not before
      *  upstream_stream_resume(). NULL: always. */
     bool (*may_read)(void *context);

@@ -4,9 +4,13 @@
 
 #include "base/buffer.h"
 
-/** Appends the text that the JSON `body` has under "error", "detail" or "message", or the first line of one
- * that is plain text; nothing if it is neither. What is appended is one line of valid UTF-8. False: the
- * buffer is full or memory is out; nothing useful was appended. */
+/** Appends the text that the JSON `body` has under "error", "detail", "message" and the like, or the first
+ * line of one that is plain text; nothing if it is neither. What is appended is one line of valid UTF-8.
+ * False: the buffer is full or memory is out; nothing useful was appended. */
 bool error_text_append(struct buffer *out, const char *body, size_t length) MUST_CHECK;
+
+/** The same; of text that it would leave out, markup or JSON without such a member, the first line as it is.
+ */
+bool error_text_append_any(struct buffer *out, const char *text, size_t length) MUST_CHECK;
 
 #endif

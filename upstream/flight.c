@@ -150,11 +150,14 @@ static bool may_read(void *context) {
 
 static void on_end(void *context, const struct upstream_result *result) {
     struct flight *flight = context;
-    /* What another upstream says, or a canned answer, is not what this one would say the next time. */
+    /* What another upstream says, or a canned answer, is not what this one would say the next time. An answer
+     * with a warning is not worth keeping. */
     bool is_own = upstream_call_upstream(flight->call) == flight->upstream;
     flight->call = NULL;
     recording_end(flight->recording, result);
-    if (result->end == UPSTREAM_COMPLETED && is_own) {
+    bool is_sound =
+        result->end == UPSTREAM_COMPLETED && (result->outcome == NULL || result->outcome->warning[0] == '\0');
+    if (is_sound && is_own) {
         cache_store(flight->cache, flight->key, flight->recording, flight->ttl_ms);
         share(flight);
     }
@@ -183,8 +186,10 @@ static bool is_followed(struct flight *flight) {
 }
 
 /** The recording is what Redis had, which is kept here as well. */
-static void take_replay(struct flight *flight, struct recording *replay, int64_t ttl_ms) {
-    const struct upstream_result result = {.end = UPSTREAM_COMPLETED, .http_status = 200, .message = ""};
+static void take_replay(struct flight *flight, struct recording *replay,
+                        const struct upstream_outcome *outcome, int64_t ttl_ms) {
+    const struct upstream_result result = {
+        .end = UPSTREAM_COMPLETED, .http_status = 200, .message = "", .outcome = outcome};
     recording_append_replay(flight->recording, replay);
     recording_end(flight->recording, &result);
     cache_store(flight->cache, flight->key, flight->recording,
@@ -196,14 +201,15 @@ static void on_value(struct redis_lookup *lookup, const char *bytes, size_t leng
     struct flight *flight = CONTAINER_OF(lookup, struct flight, lookup);
     struct cache *cache = flight->cache;
     struct recording *replay = NULL;
+    struct upstream_outcome outcome;
     int64_t expires_unix_ms = 0;
     int result = 0;
     if (bytes != NULL)
-        result = recording_decode(bytes, length, cache->run_bytes_max, &replay, &expires_unix_ms);
+        result = recording_decode(bytes, length, cache->run_bytes_max, &replay, &outcome, &expires_unix_ms);
     int64_t ttl_ms = expires_unix_ms - clock_unix_ms();
     if (replay != NULL && ttl_ms > 0) {
         atomic_fetch_add_explicit(&cache->redis->hits, 1, memory_order_relaxed);
-        take_replay(flight, replay, ttl_ms);
+        take_replay(flight, replay, &outcome, ttl_ms);
     } else {
         if (result < 0)
             atomic_fetch_add_explicit(&cache->redis->errors, 1, memory_order_relaxed);

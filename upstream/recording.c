@@ -34,6 +34,7 @@ struct recording {
     struct reader_list readers;
     /* does not change any more once it has ended */
     struct upstream_result result;
+    struct upstream_outcome outcome;
     char message[MESSAGE_SIZE];
 };
 
@@ -190,6 +191,7 @@ bool recording_append_retry(struct recording *recording, const struct upstream_r
     memcpy(message, retry->failure.message, message_size);
     entry->retry = *retry;
     entry->retry.failure.message = message;
+    entry->retry.failure.outcome = NULL;
     if (retry->upstream != NULL)
         entry->retry.upstream = memcpy(upstream, retry->upstream, upstream_size);
     append(recording, entry);
@@ -220,6 +222,9 @@ void recording_end(struct recording *recording, const struct upstream_result *re
     recording->result = *result;
     snprintf(recording->message, sizeof(recording->message), "%s", result->message);
     recording->result.message = recording->message;
+    if (result->outcome != NULL)
+        recording->outcome = *result->outcome;
+    recording->result.outcome = &recording->outcome;
     recording->has_ended = true;
     recording->writer_waits = false;
     TAILQ_FOREACH(reader, &recording->readers, link)

@@ -1,7 +1,10 @@
 /* Recordings as bytes: see recording_code.h. Numbers are little-endian.
  *
- *     "sluicer" version:1 | expires_unix_ms:8 | count:4 | for each event: at_ms:8 type_length:4 data_length:4
- * type data
+ *     "sluicer" version:1 | expires_unix_ms:8
+ *     | finish_reason:64 usage_is_known:4 input_tokens:8 output_tokens:8 total_tokens:8
+ *     | count:4 | for each event: at_ms:8 type_length:4 data_length:4 type data
+ *
+ * The finish_reason is filled up with NUL.
  */
 #include "upstream/recording_code.h"
 
@@ -13,10 +16,11 @@
 #include <errno.h>
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2
 #define MAGIC "sluicer"
 #define MAGIC_LENGTH (sizeof(MAGIC) - 1)
-#define HEAD_LENGTH (MAGIC_LENGTH + 1 + 8 + 4)
+#define OUTCOME_LENGTH (ADAPTER_WORD_SIZE + 4 + 3 * 8)
+#define HEAD_LENGTH (MAGIC_LENGTH + 1 + 8 + OUTCOME_LENGTH + 4)
 #define EVENT_HEAD_LENGTH (8 + 4 + 4)
 
 /* No replay is paced for longer than any run may take. */
@@ -48,6 +52,15 @@ static bool put_event(struct buffer *out, const struct recording_entry *entry) {
            buffer_append(out, event->data, event->data_length);
 }
 
+static bool put_outcome(struct buffer *out, const struct upstream_outcome *outcome) {
+    char reason[ADAPTER_WORD_SIZE] = {0};
+    memcpy(reason, outcome->finish_reason, strlen(outcome->finish_reason));
+    return buffer_append(out, reason, sizeof(reason)) && put_32(out, outcome->usage.is_known) &&
+           put_64(out, (int64_t)outcome->usage.input_tokens) &&
+           put_64(out, (int64_t)outcome->usage.output_tokens) &&
+           put_64(out, (int64_t)outcome->usage.total_tokens);
+}
+
 static void ignore_more(struct recording_reader *reader) {
     (void)reader;
 }
@@ -74,7 +87,8 @@ bool recording_encode(struct recording *recording, int64_t expires_unix_ms, stru
     uint8_t version = VERSION;
     bool has_room;
     if (!buffer_append(out, MAGIC, MAGIC_LENGTH) || !buffer_append(out, &version, 1) ||
-        !put_64(out, expires_unix_ms) || !put_32(out, 0) || !recording_join(recording, &reader))
+        !put_64(out, expires_unix_ms) || !put_outcome(out, recording_result(recording)->outcome) ||
+        !put_32(out, 0) || !recording_join(recording, &reader))
         return false;
     size_t count_at = out->length - sizeof(uint32_t);
     int64_t count = put_events(out, &reader);
@@ -160,8 +174,34 @@ static int take_event(struct source *source, int64_t *last_ms, struct recording 
     return recording_is_whole(recording) ? 0 : -EMSGSIZE;
 }
 
+/** Text that is filled up with NUL, and has one at its end. */
+static bool is_word(const char *text, size_t size) {
+    size_t length = strnlen(text, size);
+    for (size_t i = length; i < size; i++) {
+        if (text[i] != '\0')
+            return false;
+    }
+    return length < size && utf8_is_valid(text, length);
+}
+
+static bool take_outcome(struct source *source, struct upstream_outcome *ret_outcome) {
+    const char *reason = take(source, ADAPTER_WORD_SIZE);
+    uint32_t is_known;
+    int64_t input, output, total;
+    *ret_outcome = (struct upstream_outcome){0};
+    if (reason == NULL || !is_word(reason, ADAPTER_WORD_SIZE) || !take_32(source, &is_known) ||
+        is_known > 1 || !take_64(source, &input) || !take_64(source, &output) || !take_64(source, &total))
+        return false;
+    memcpy(ret_outcome->finish_reason, reason, ADAPTER_WORD_SIZE);
+    ret_outcome->usage = (struct adapter_usage){.is_known = is_known == 1,
+                                                .input_tokens = (uint64_t)input,
+                                                .output_tokens = (uint64_t)output,
+                                                .total_tokens = (uint64_t)total};
+    return true;
+}
+
 int recording_decode(const void *bytes, size_t length, size_t bytes_max, struct recording **ret_recording,
-                     int64_t *ret_expires_unix_ms) {
+                     struct upstream_outcome *ret_outcome, int64_t *ret_expires_unix_ms) {
     struct source source = {.at = bytes, .left = length};
     const char *magic = take(&source, MAGIC_LENGTH), *version = take(&source, 1);
     uint32_t count;
@@ -170,7 +210,8 @@ int recording_decode(const void *bytes, size_t length, size_t bytes_max, struct 
         return -EBADMSG;
     if (*version != VERSION)
         return -EPROTONOSUPPORT;
-    if (!take_64(&source, &expires_unix_ms) || !take_32(&source, &count) || expires_unix_ms < 0)
+    if (!take_64(&source, &expires_unix_ms) || !take_outcome(&source, ret_outcome) ||
+        !take_32(&source, &count) || expires_unix_ms < 0)
         return -EBADMSG;
     struct recording *recording = recording_create(bytes_max);
     int result = recording != NULL ? 0 : -ENOMEM;

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Room in a line for the field's name, its colon and space, so that the data alone may reach the limit. */
 #define FIELD_NAME_ROOM 32
@@ -32,11 +33,15 @@ struct sse_parser {
     size_t data_lines;           /* in it */
     struct buffer type;          /* the event type buffer */
     struct buffer last_event_id; /* the last event ID buffer */
+    struct buffer stray;         /* the beginning of the lines that were ignored */
     int64_t retry_ms;
     unsigned bom_seen; /* bytes of the BOM seen so far */
     bool bom_over;     /* past the place where a BOM may be */
     bool after_cr;     /* an LF now belongs to the line end before it */
     bool in_comment;   /* inside a comment line: skipped, not kept */
+    bool in_block;     /* a field of the next event has come that is no data */
+    bool stray_looks_wrong;
+    unsigned strays; /* lines that were ignored */
     bool in_data; /* inside a data line: its value so far, not decoded, is in `data` from `value_start` on */
     size_t value_start;
 };
@@ -62,6 +67,7 @@ struct sse_parser *sse_parser_create(size_t event_bytes_max, size_t type_bytes_m
     buffer_init_counted(&parser->data, event_bytes_max + 1, MEMORY_STREAMS);
     buffer_init_counted(&parser->type, type_bytes_max, MEMORY_STREAMS);
     buffer_init_counted(&parser->last_event_id, event_bytes_max, MEMORY_STREAMS);
+    buffer_init_counted(&parser->stray, SSE_STRAY_BYTES_MAX, MEMORY_STREAMS);
     return parser;
 }
 
@@ -72,6 +78,7 @@ void sse_parser_destroy(struct sse_parser *parser) {
     buffer_finish(&parser->data);
     buffer_finish(&parser->type);
     buffer_finish(&parser->last_event_id);
+    buffer_finish(&parser->stray);
     memory_release(MEMORY_STREAMS, sizeof *parser);
     free(parser);
 }
@@ -105,25 +112,31 @@ static void clear_and_shrink(struct buffer *buffer) {
         buffer_clear(buffer);
 }
 
+/** The event that the block is so far; it has data. */
+static struct sse_event event_of(const struct sse_parser *parser) {
+    bool named = parser->type.length > 0;
+    bool has_id = parser->last_event_id.length > 0;
+    return (struct sse_event){
+        .type = named ? parser->type.bytes : "message",
+        .type_length = named ? parser->type.length : strlen("message"),
+        .data = parser->data.bytes,
+        .data_length = parser->data.length - 1, /* without the last LF */
+        .last_event_id = has_id ? parser->last_event_id.bytes : "",
+        .last_event_id_length = parser->last_event_id.length,
+    };
+}
+
 /** A blank line: "dispatch the event". */
 static int dispatch(struct sse_parser *parser) {
     int result = 0;
     if (parser->data.length > 0) {
-        bool named = parser->type.length > 0;
-        bool has_id = parser->last_event_id.length > 0;
-        struct sse_event event = {
-            .type = named ? parser->type.bytes : "message",
-            .type_length = named ? parser->type.length : strlen("message"),
-            .data = parser->data.bytes,
-            .data_length = parser->data.length - 1,
-            .last_event_id = has_id ? parser->last_event_id.bytes : "",
-            .last_event_id_length = parser->last_event_id.length,
-        };
+        struct sse_event event = event_of(parser);
         result = sse_lines_are_in_proportion(parser->data_lines, event.data_length)
                      ? parser->on_event(parser->context, &event)
                      : -E2BIG;
     }
     parser->data_lines = 0;
+    parser->in_block = false;
     clear_and_shrink(&parser->data);
     clear_and_shrink(&parser->type);
     return result;
@@ -167,17 +180,47 @@ static bool name_is(const char *name, size_t length, const char *expected) {
     return length == strlen(expected) && memcmp(name, expected, length) == 0;
 }
 
-/** "Process the field". */
-static int process_field(struct sse_parser *parser, const char *name, size_t name_length, const char *value,
-                         size_t length) {
+/** Whether a line that is no field of ours can hardly be one of a future standard. A name of a field has no
+ * blank within and is no markup. */
+static bool looks_wrong(const char *line, size_t name_length) {
+    while (name_length > 0 && (*line == ' ' || *line == '\t')) {
+        line++;
+        name_length--;
+    }
+    return name_length > 0 && (strchr("{[<\"", *line) != NULL || memchr(line, ' ', name_length) != NULL ||
+                               (name_length >= strlen("error") && strncasecmp(line, "error", 5) == 0));
+}
+
+/** Keeps the beginning of what is ignored. Without memory for it there is less to report. */
+static __attribute__((noinline)) void note_stray(struct sse_parser *parser, const char *line, size_t length,
+                                                 size_t name_length) {
+    struct buffer *stray = &parser->stray;
+    size_t room = stray->bytes_max - stray->length;
+    parser->strays++;
+    size_t kept = length < room ? length : room;
+    bool done = buffer_append(stray, line, kept) && (kept == room || buffer_append(stray, "\n", 1));
+    (void)done;
+    parser->stray_looks_wrong = parser->stray_looks_wrong || looks_wrong(line, name_length);
+}
+
+/** "Process the field", which is all of `line` if it has no colon. */
+static int process_field(struct sse_parser *parser, const char *line, size_t line_length, size_t name_length,
+                         const char *value, size_t length) {
+    const char *name = line;
     if (name_is(name, name_length, "data"))
         return append_data(parser, value, length);
-    if (name_is(name, name_length, "event"))
+    if (name_is(name, name_length, "event")) {
+        parser->in_block = true;
         return set_type(parser, value, length);
-    if (name_is(name, name_length, "id") && memchr(value, '\0', length) == NULL)
-        return replace_value(&parser->last_event_id, value, length);
+    }
+    if (name_is(name, name_length, "id")) {
+        parser->in_block = true;
+        return memchr(value, '\0', length) == NULL ? replace_value(&parser->last_event_id, value, length) : 0;
+    }
     if (name_is(name, name_length, "retry"))
         set_retry(parser, value, length);
+    else
+        note_stray(parser, line, line_length, name_length);
     return 0;
 }
 
@@ -189,12 +232,12 @@ static int process_line(struct sse_parser *parser, const char *line, size_t leng
         return -EMSGSIZE;
     const char *colon = memchr(line, ':', length);
     if (colon == NULL)
-        return process_field(parser, line, length, line + length, 0);
+        return process_field(parser, line, length, length, line + length, 0);
     const char *value = colon + 1;
     const char *end = line + length;
     if (value < end && *value == ' ')
         value++;
-    return process_field(parser, line, (size_t)(colon - line), value, (size_t)(end - value));
+    return process_field(parser, line, length, (size_t)(colon - line), value, (size_t)(end - value));
 }
 
 static int append_raw(struct buffer *buffer, const char *bytes, size_t length) {
@@ -309,4 +352,30 @@ int sse_parser_feed(struct sse_parser *parser, const char *bytes, size_t length)
         result = finish_line(parser, line, (size_t)(end - line));
     }
     return result;
+}
+
+/** Whether a line without its end may be the beginning of a field. */
+static bool begins_a_field(const struct buffer *line) {
+    static const char *const names[] = {"data", "event", "id", "retry"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if (line->length <= strlen(names[i]) && memcmp(line->bytes, names[i], line->length) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool sse_parser_finish(struct sse_parser *parser, struct sse_event *ret_event) {
+    static const struct sse_event nothing = {.type = "", .data = "", .last_event_id = ""};
+    bool is_field = parser->line.length > 0 && begins_a_field(&parser->line);
+    bool is_line = !is_field && (parser->in_data || parser->line.length > 0);
+    unsigned strays = parser->strays;
+    int result = is_line ? sse_parser_feed(parser, "\n", 1) : 0;
+    *ret_event = result == 0 && parser->data.length > 0 ? event_of(parser) : nothing;
+    return is_field || parser->in_block || parser->data.length > 0 || parser->strays != strays || result != 0;
+}
+
+struct sse_stray sse_parser_stray(const struct sse_parser *parser) {
+    return (struct sse_stray){.text = parser->stray.length > 0 ? parser->stray.bytes : "",
+                              .length = parser->stray.length,
+                              .looks_wrong = parser->stray_looks_wrong};
 }

@@ -7,7 +7,8 @@
  *         int result = sse_parser_feed(parser, bytes, length);
  *         ...
  *     }
- *     sse_parser_destroy(parser); // a last block without its blank line is not dispatched
+ *     sse_parser_finish(parser, &last); // a last block without its blank line is not dispatched
+ *     sse_parser_destroy(parser);
  */
 #ifndef SLUICE_UPSTREAM_SSE_PARSER_H
 #define SLUICE_UPSTREAM_SSE_PARSER_H
@@ -54,6 +55,27 @@ void sse_parser_destroy(struct sse_parser *parser);
  *  data; -ENOMEM; or what on_event() returned. After anything but 0 the parser may only be
  *  destroyed. One thread at a time. */
 int sse_parser_feed(struct sse_parser *parser, const char *bytes, size_t length) MUST_CHECK;
+
+/** The stream has come to its end. True: it ended within a line that is no comment, or within a block without
+ * its blank line, which the standard says not to dispatch. *ret_event is that block if it has data, else
+ * empty, valid until the parser is destroyed. */
+bool sse_parser_finish(struct sse_parser *parser, struct sse_event *ret_event) MUST_CHECK;
+
+/** Lines that are no field of an event stream and no comment, which the standard says to ignore. An upstream
+ * that fails may write its error as it is into the stream. */
+struct sse_stray {
+    const char
+        *text; /* the first of them, with an LF between them, at most SSE_STRAY_BYTES_MAX; not NUL-ended */
+    size_t length;
+    bool looks_wrong; /* one of them cannot be a field of a future standard: markup, JSON, a sentence,
+                         `error:` */
+};
+
+#define SSE_STRAY_BYTES_MAX 1024
+
+/** What has been met of those so far, and what a line without its end holds if sse_parser_finish() was
+ * called. Valid until the next feed. */
+struct sse_stray sse_parser_stray(const struct sse_parser *parser);
 
 /** The stream's last `retry:` in milliseconds, or -1. */
 int64_t sse_parser_retry_ms(const struct sse_parser *parser);

@@ -3,6 +3,7 @@
  *     CREATE (if the session is not known to exist) -> RUN -> its end
  *                                          RUN answered 404 -> CREATE -> RUN, once
  */
+#include "upstream/adapter_body.h"
 #include "upstream/client_internal.h"
 #include "upstream/error_text.h"
 #include "upstream/retry.h"
@@ -11,6 +12,7 @@
 #include "base/memory_budget.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +30,8 @@ struct upstream_stream {
     void *context;
     struct upstream_run run;
     struct sse_parser *parser;
+    struct adapter_rules rules; /* copies */
+    struct adapter_reading reading;
     struct buffer answer;  /* what a refusal says */
     struct buffer message; /* what the stream or a refusal says went wrong */
     int64_t first_byte_timeout_ms;
@@ -38,6 +42,8 @@ struct upstream_stream {
     bool told_sent;
     bool has_retried; /* the run was posted again after a 404 */
     bool has_failed;  /* an event said that the run failed */
+    bool has_last;    /* an event said that the run is complete */
+    bool is_foreign;  /* the answer is no event stream: what it says is read like a refusal */
     bool has_ended;   /* nothing more is told */
 };
 
@@ -58,21 +64,31 @@ static int64_t asked_for_ms(const struct upstream_stream *stream) {
     return retry_ms > 0 ? retry_ms : 0;
 }
 
-/** Tells the end. The transfer may go on. */
-static void tell_end(struct upstream_stream *stream, enum upstream_end end, const char *message) {
+/** Reports the end. The transfer may go on. */
+static void tell_end(struct upstream_stream *stream, enum upstream_end end, const char *message,
+                     const char *warning) {
     stream->has_ended = true;
     stream->transfer.client->active--;
+    struct upstream_outcome outcome = {.usage = stream->reading.usage};
+    snprintf(outcome.warning, sizeof(outcome.warning), "%s", warning);
+    memcpy(outcome.finish_reason, stream->reading.finish_reason, sizeof(outcome.finish_reason));
     struct upstream_result result = {
         .end = end,
         .http_status = stream->phase == STREAM_RUN ? stream->transfer.status : 0,
         .message = message,
         .retry_after_ms = asked_for_ms(stream),
+        .outcome = &outcome,
     };
     stream->callbacks.on_end(stream->context, &result);
 }
 
 static void finish(struct upstream_stream *stream, enum upstream_end end, const char *message) {
-    tell_end(stream, end, message);
+    tell_end(stream, end, message, "");
+    transfer_release(&stream->transfer);
+}
+
+static void finish_completed(struct upstream_stream *stream, const char *warning) {
+    tell_end(stream, UPSTREAM_COMPLETED, "", stream->reading.has_events ? warning : "empty");
     transfer_release(&stream->transfer);
 }
 
@@ -81,78 +97,184 @@ static void finish_failed(struct upstream_stream *stream) {
     finish(stream, UPSTREAM_ERROR, said_why ? stream->message.bytes : "The upstream reported an error.");
 }
 
+/** Whether the answer can be read as it is. */
+static bool is_readable(const struct upstream_stream *stream) {
+    return transfer_header(&stream->transfer, "Content-Encoding") == NULL;
+}
+
+/** Appends ": " and what an answer says, or "." if it says nothing that can be read. */
+static bool append_answer(struct buffer *message, const char *text, size_t length) {
+    size_t plain = message->length;
+    bool done = buffer_append_text(message, ": ") && error_text_append(message, text, length);
+    if (done && message->length > plain + strlen(": "))
+        return true;
+    message->length = plain;
+    return done && buffer_append_text(message, ".");
+}
+
 static void finish_refused(struct upstream_stream *stream) {
     struct buffer *message = &stream->message;
-    bool readable = transfer_header(&stream->transfer, "Content-Encoding") == NULL;
-    bool done = buffer_printf(message, "The upstream answered %d", stream->transfer.status);
-    size_t plain = message->length;
-    if (done && readable && stream->answer.length > 0)
-        done = buffer_append_text(message, ": ") &&
-               error_text_append(message, stream->answer.bytes, stream->answer.length);
-    bool says_more = done && message->length > plain + strlen(": ");
-    if (done && !says_more) {
-        message->length = plain;
-        done = buffer_append_text(message, ".");
-    }
+    size_t length = is_readable(stream) ? stream->answer.length : 0;
+    bool done = buffer_printf(message, "The upstream answered %d", stream->transfer.status) &&
+                append_answer(message, stream->answer.bytes, length);
     finish(stream, UPSTREAM_STATUS, done ? message->bytes : "The upstream refused the run.");
 }
 
-/** The run's request has ended: says how. */
+/** The answer was good, but is of another type. */
+static void finish_foreign(struct upstream_stream *stream) {
+    struct buffer *message = &stream->message;
+    size_t length = is_readable(stream) ? stream->answer.length : 0;
+    bool done = buffer_append_text(message, "The upstream's answer is not an event stream") &&
+                append_answer(message, stream->answer.bytes, length);
+    finish(stream, UPSTREAM_PROTOCOL,
+           done ? message->bytes : "The upstream's answer is not an event stream.");
+}
+
+/** Something between the events is an error that was not framed as one, or there was nothing else. */
+static bool is_astray(const struct upstream_stream *stream, const struct sse_stray *stray) {
+    return stray->looks_wrong || (stray->length > 0 && !stream->reading.has_events);
+}
+
+static void finish_astray(struct upstream_stream *stream, const struct sse_stray *stray) {
+    static const char field[] = "error:";
+    struct buffer *message = &stream->message;
+    bool is_field = stray->length >= strlen(field) && strncasecmp(stray->text, field, strlen(field)) == 0;
+    size_t skipped = is_field ? strlen(field) : 0;
+    bool is_error = is_field || adapter_data_is_error(stray->text, stray->length);
+    bool done =
+        buffer_append_text(message, "The upstream wrote something that is no event into the stream: ") &&
+        error_text_append_any(message, stray->text + skipped, stray->length - skipped);
+    finish(stream, is_error ? UPSTREAM_ERROR : UPSTREAM_PROTOCOL,
+           done ? message->bytes : "The upstream wrote something that is no event into the stream.");
+}
+
+static bool note_rest(struct upstream_stream *stream, const struct sse_event *rest);
+
+/** A clean end, without an end marker. */
+static void conclude_clean(struct upstream_stream *stream) {
+    const char *warning = "";
+    switch (stream->run.adapter->judge_end(&stream->reading, &warning)) {
+    case ADAPTER_WHOLE:
+        finish_completed(stream, "");
+        break;
+    case ADAPTER_CUT:
+        finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended without its end marker.");
+        break;
+    case ADAPTER_DOUBTFUL:
+        if (!stream->rules.doubt_fails) {
+            finish_completed(stream, warning);
+            break;
+        }
+        bool done =
+            buffer_printf(&stream->message, "The upstream's last word was not a whole answer: %s.", warning);
+        finish(stream, UPSTREAM_ERROR, done ? stream->message.bytes : "The upstream's answer was not whole.");
+        break;
+    }
+}
+
+/** The event stream has ended: reports how. `end` is how its connection did. */
+static void conclude_stream(struct upstream_stream *stream, enum upstream_end end, const char *message) {
+    struct sse_event rest;
+    bool is_clean = end == UPSTREAM_COMPLETED && transfer_is_framed(&stream->transfer);
+    bool has_rest = sse_parser_finish(stream->parser, &rest);
+    if (has_rest && !note_rest(stream, &rest))
+        return;
+    struct sse_stray stray = sse_parser_stray(stream->parser);
+    if (stream->has_failed)
+        finish_failed(stream);
+    else if (is_astray(stream, &stray))
+        finish_astray(stream, &stray);
+    else if (stream->has_last)
+        finish_completed(stream, "");
+    else if (end != UPSTREAM_COMPLETED)
+        finish(stream, end, message);
+    else if (!is_clean)
+        finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended without its end marker.");
+    else if (has_rest)
+        finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended within an event.");
+    else
+        conclude_clean(stream);
+}
+
+/** The run's request has ended: reports how. */
 static void conclude(struct upstream_stream *stream, CURLcode code) {
     const struct transfer *transfer = &stream->transfer;
     const char *message;
     enum upstream_end end = transfer_judge(transfer, code, &message);
-    if (stream->fault != UPSTREAM_COMPLETED) {
+    if (stream->fault != UPSTREAM_COMPLETED)
         finish(stream, stream->fault, stream->fault_message);
-    } else if (stream->has_failed) {
-        finish_failed(stream);
-    } else if (transfer->status != 0 && transfer->status != 200) {
-        finish_refused(stream);
-    } else if (end == UPSTREAM_COMPLETED &&
-               (stream->run.adapter->done_data != NULL || !transfer_is_framed(transfer))) {
-        finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended without its end marker.");
-    } else {
+    else if (transfer->status == 0)
         finish(stream, end, message);
-    }
+    else if (transfer->status != 200)
+        finish_refused(stream);
+    else if (stream->is_foreign)
+        finish_foreign(stream);
+    else
+        conclude_stream(stream, end, message);
 }
 
-/** The stream has said that it is complete: tells it, and lets the connection come to its own end, so that it
- *  can be used again. */
+/** The stream has said that it is complete: reports it, and lets the connection come to its own end, so that
+ * it can be used again. */
 static void conclude_early(struct upstream_stream *stream) {
+    struct sse_stray stray = sse_parser_stray(stream->parser);
     if (stream->has_failed) {
         finish_failed(stream);
-        return;
+    } else if (is_astray(stream, &stray)) {
+        finish_astray(stream, &stray);
+    } else {
+        tell_end(stream, UPSTREAM_COMPLETED, "", stream->reading.has_events ? "" : "empty");
+        transfer_set_deadline(&stream->transfer, DRAIN_TIMEOUT_MS);
     }
-    tell_end(stream, UPSTREAM_COMPLETED, "");
-    transfer_set_deadline(&stream->transfer, DRAIN_TIMEOUT_MS);
 }
 
 /* ---- events ----------------------------------------------------------------------------------------- */
 
 /** Keeps what the first failed event says. Without memory for it the end has a message of its own. */
 static void note_failure(struct upstream_stream *stream, const struct sse_event *event) {
-    if (!stream->has_failed && !error_text_append(&stream->message, event->data, event->data_length))
+    if (!stream->has_failed && !error_text_append_any(&stream->message, event->data, event->data_length))
         buffer_clear(&stream->message);
     stream->has_failed = true;
+}
+
+/** A last block without its blank line is no event, except for the end marker; but an error in it says why
+ * the stream ended. False: the stream has ended in here. */
+static bool note_rest(struct upstream_stream *stream, const struct sse_event *rest) {
+    struct adapter_reading reading = stream->reading;
+    enum adapter_verdict verdict = stream->run.adapter->judge(&reading, rest);
+    if (verdict == ADAPTER_FAILED)
+        note_failure(stream, rest);
+    if (verdict != ADAPTER_DONE || stream->has_failed)
+        return true;
+    if (!stream->callbacks.on_event(stream->context, rest, verdict))
+        upstream_stream_cancel(stream);
+    if (!stream->has_ended)
+        finish_completed(stream, "");
+    return false;
 }
 
 static int on_event(void *context, const struct sse_event *event) {
     struct upstream_stream *stream = context;
     transfer_set_deadline(&stream->transfer, stream->idle_timeout_ms);
-    if (!stream->callbacks.on_event(stream->context, event))
+    enum adapter_verdict verdict = stream->run.adapter->judge(&stream->reading, event);
+    if (!stream->callbacks.on_event(stream->context, event, verdict))
         upstream_stream_cancel(stream);
     if (stream->has_ended || stream->transfer.is_released)
         return STOP;
-    switch (stream->run.adapter->judge(event)) {
+    switch (verdict) {
     case ADAPTER_FAILED:
         note_failure(stream, event);
         return 0;
     case ADAPTER_DONE:
         conclude_early(stream);
         return STOP;
+    case ADAPTER_LAST:
+        stream->has_last = true;
+        break;
     case ADAPTER_CONTINUE:
         break;
     }
+    if (stream->has_last)
+        transfer_set_deadline(&stream->transfer, DRAIN_TIMEOUT_MS);
     return 0;
 }
 
@@ -222,8 +344,11 @@ static bool on_head(struct transfer *transfer) {
         transfer_set_deadline(transfer, ANSWER_TIMEOUT_MS);
         return true;
     }
-    if (!is_event_stream(transfer_header(transfer, "Content-Type")))
-        return set_fault(stream, UPSTREAM_PROTOCOL, "The upstream's answer is not an event stream.");
+    stream->is_foreign = !is_event_stream(transfer_header(transfer, "Content-Type"));
+    if (stream->is_foreign) {
+        transfer_set_deadline(transfer, ANSWER_TIMEOUT_MS);
+        return true;
+    }
     const char *coding = transfer_header(transfer, "Content-Encoding");
     if (coding != NULL && strcasecmp(coding, "identity") != 0)
         return set_fault(stream, UPSTREAM_PROTOCOL,
@@ -238,7 +363,7 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
     struct upstream_stream *stream = stream_of(transfer);
     if (stream->has_ended || stream->phase == STREAM_CREATE)
         return TRANSFER_TAKEN;
-    if (transfer->status != 200)
+    if (transfer->status != 200 || stream->is_foreign)
         return keep_answer(stream, bytes, length);
     if (stream->callbacks.may_read != NULL && !stream->callbacks.may_read(stream->context)) {
         transfer_clear_deadline(transfer); /* it is we who hold it */
@@ -280,6 +405,8 @@ static void destroy(struct transfer *transfer) {
     sse_parser_destroy(stream->parser);
     buffer_finish(&stream->answer);
     buffer_finish(&stream->message);
+    free(stream->rules.error_events);
+    free(stream->rules.end_events);
     memory_release(MEMORY_STREAMS, sizeof *stream);
     free(stream);
 }
@@ -331,11 +458,24 @@ static bool add_headers(struct upstream_stream *stream, const char *authorizatio
            add_header_if(transfer, "tracestate", run->tracestate);
 }
 
+static bool copy_text(const char *text, char **ret_copy) {
+    *ret_copy = text != NULL ? strdup(text) : NULL;
+    return text == NULL || *ret_copy != NULL;
+}
+
+static bool copy_rules(struct upstream_stream *stream, const struct adapter_rules *rules) {
+    stream->rules.doubt_fails = rules->doubt_fails;
+    stream->reading.rules = &stream->rules;
+    return copy_text(rules->error_events, &stream->rules.error_events) &&
+           copy_text(rules->end_events, &stream->rules.end_events);
+}
+
 static bool stream_begin(struct upstream_stream *stream, const struct upstream_settings *settings) {
     bool create = stream->run.session_url != NULL && !stream->run.session_exists;
     stream->parser = sse_parser_create((size_t)settings->event_bytes_max,
                                        (size_t)settings->event_type_bytes_max, on_event, stream);
-    return stream->parser != NULL && add_headers(stream, settings->authorization) &&
+    return stream->parser != NULL && copy_rules(stream, &settings->rules) &&
+           add_headers(stream, settings->authorization) &&
            send_request(stream, create ? STREAM_CREATE : STREAM_RUN);
 }
 

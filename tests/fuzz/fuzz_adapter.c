@@ -4,7 +4,7 @@
  * input: [adapter: 1] [cuts: 2] [room for the text: 1] stream
  */
 #include "tests/fuzz/sse_reference.h"
-#include "upstream/adapter.h"
+#include "upstream/adapter_body.h"
 #include "upstream/error_text.h"
 
 #include "base/utf8.h"
@@ -18,6 +18,7 @@ static const struct adapter *const adapters[] = {&adapter_adk, &adapter_sse, &ad
 /* One way through the stream. */
 struct run {
     const struct adapter *adapter;
+    struct adapter_reading reading;
     struct adapter_text_state state;
     struct buffer text;
     bool is_full;
@@ -29,8 +30,55 @@ struct run {
 
 /* ---- what an event means -------------------------------------------------------------------------- */
 
-/* `{"error":` with whatever blanks JSON allows, and not null behind it. */
-static bool reference_is_error(const char *data, size_t length) {
+static const struct adapter_rules rules = {.error_events = (char *)(uintptr_t) "error,response.failed",
+                                           .end_events = (char *)(uintptr_t) "bye,[DONE]"};
+
+static bool text_is(const char *text, size_t length, const char *expected) {
+    return length == strlen(expected) && memcmp(text, expected, length) == 0;
+}
+
+/* Reads all of it, without a first look. NULL: it is no JSON, or none that the program looks for. */
+static cJSON *read_json(const struct sse_event *event) {
+    return adapter_parse(event->data, event->data_length);
+}
+
+static size_t skip_blanks(const struct sse_event *event, size_t at) {
+    while (at < event->data_length && memchr(" \t\r\n", event->data[at], 4) != NULL)
+        at++;
+    return at;
+}
+
+/* Whether such a member is in the text at any depth, with a value that begins as given (not NULL), or with
+ * another one than null. The program does not find a name that is written with escapes, and knows JSON's
+ * blanks alone. */
+static bool has_member(const struct sse_event *event, const char *quoted, const char *value) {
+    size_t length = strlen(quoted);
+    for (size_t i = 0; i + length <= event->data_length; i++) {
+        if (memcmp(event->data + i, quoted, length) != 0)
+            continue;
+        size_t colon = skip_blanks(event, i + length);
+        if (colon == event->data_length || event->data[colon] != ':')
+            continue;
+        size_t at = skip_blanks(event, colon + 1), left = event->data_length - at;
+        const char *expected = value != NULL ? value : "null";
+        size_t size = strlen(expected);
+        bool is_it = left >= size && memcmp(event->data + at, expected, size) == 0 &&
+                     (left == size || memchr(",}] \n\t\r", event->data[at + size], 7) != NULL);
+        if (is_it == (value != NULL))
+            return true;
+    }
+    return false;
+}
+
+static bool has_error(const cJSON *object) {
+    const cJSON *error = cJSON_GetObjectItemCaseSensitive(object, "error");
+    const cJSON *what = cJSON_GetObjectItemCaseSensitive(object, "object");
+    return (error != NULL && !cJSON_IsNull(error)) ||
+           (cJSON_IsString(what) && strcmp(what->valuestring, "error") == 0);
+}
+
+/* `{"error":` with whatever blanks JSON allows, and not null after it. */
+static bool begins_like_an_error(const char *data, size_t length) {
     static const char *const tokens[] = {"{", "\"error\"", ":"};
     struct sse_text rest = {(char *)(uintptr_t)data, length};
     for (size_t i = 0; i <= 3; i++) {
@@ -48,12 +96,80 @@ static bool reference_is_error(const char *data, size_t length) {
     return false;
 }
 
+/* What holds of errors in all kinds, if the kind looks for them. */
+static bool reference_is_error(const struct adapter *adapter, const struct sse_event *event,
+                               const cJSON *json) {
+    bool is_looked_at = has_member(event, "\"error\"", NULL) ||
+                        (adapter == &adapter_openai && has_member(event, "\"object\"", "\"error\"")) ||
+                        (adapter == &adapter_adk && has_member(event, "\"error\"", "null"));
+    if (!is_looked_at)
+        return false;
+    if (json == NULL)
+        return begins_like_an_error(event->data, event->data_length);
+    const cJSON *item;
+    bool is_error = cJSON_IsObject(json) && has_error(json);
+    if (cJSON_IsArray(json))
+        cJSON_ArrayForEach(item, json) is_error = is_error || has_error(item);
+    return is_error;
+}
+
+static bool is_listed(const char *list, const char *word, size_t length) {
+    char all[128], *rest = all, *item;
+    snprintf(all, sizeof(all), "%s", list);
+    while ((item = strsep(&rest, ",")) != NULL) {
+        if (text_is(word, length, item))
+            return true;
+    }
+    return false;
+}
+
+static bool sse_is_listed(const char *list, const struct sse_event *event, const cJSON *json) {
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "type"));
+    return is_listed(list, event->type, event->type_length) ||
+           is_listed(list, event->data, event->data_length) ||
+           (type != NULL && is_listed(list, type, strlen(type)));
+}
+
+static bool ended_by_error(const cJSON *json) {
+    const cJSON *choice;
+    bool by_error = false;
+    cJSON_ArrayForEach(choice, cJSON_GetObjectItemCaseSensitive(json, "choices")) {
+        const cJSON *reason = cJSON_GetObjectItemCaseSensitive(choice, "finish_reason");
+        by_error = by_error || (cJSON_IsString(reason) && strcmp(reason->valuestring, "error") == 0);
+    }
+    return by_error;
+}
+
+static bool is_done(const struct sse_event *event) {
+    const char *data = event->data;
+    size_t length = event->data_length;
+    for (; length > 0 && strchr(" \t\n", *data) != NULL && *data != '\0'; length--)
+        data++;
+    while (length > 0 && strchr(" \t\n", data[length - 1]) != NULL && data[length - 1] != '\0')
+        length--;
+    return text_is(data, length, "[DONE]");
+}
+
 static enum adapter_verdict reference_verdict(const struct adapter *adapter, const struct sse_event *event) {
-    if (adapter == &adapter_sse)
-        return ADAPTER_CONTINUE;
-    if (adapter == &adapter_openai && event->data_length == 6 && strncmp(event->data, "[DONE]", 6) == 0)
-        return ADAPTER_DONE;
-    return reference_is_error(event->data, event->data_length) ? ADAPTER_FAILED : ADAPTER_CONTINUE;
+    cJSON *json = read_json(event);
+    enum adapter_verdict verdict = ADAPTER_CONTINUE;
+    if (adapter == &adapter_sse) {
+        bool is_json = event->data_length > 0 && memchr("{[ ", event->data[0], 3) != NULL;
+        const cJSON *read = is_json ? json : NULL;
+        if (sse_is_listed(rules.error_events, event, read) ||
+            (is_json && reference_is_error(adapter, event, read)))
+            verdict = ADAPTER_FAILED;
+        else if (sse_is_listed(rules.end_events, event, read))
+            verdict = ADAPTER_LAST;
+    } else if (adapter == &adapter_openai && is_done(event)) {
+        verdict = ADAPTER_DONE;
+    } else if (reference_is_error(adapter, event, json) ||
+               (adapter == &adapter_openai &&
+                (text_is(event->type, event->type_length, "error") || ended_by_error(json)))) {
+        verdict = ADAPTER_FAILED;
+    }
+    cJSON_Delete(json);
+    return verdict;
 }
 
 /* ---- what a person reads -------------------------------------------------------------------------- */
@@ -95,7 +211,7 @@ static void expect(struct run *run, const char *data, size_t length) {
         sse_text_append(&run->settled, "\n", 1);
         return;
     }
-    cJSON *event = cJSON_ParseWithLength(data, length);
+    cJSON *event = adapter_parse(data, length);
     if (run->adapter == &adapter_adk)
         expect_adk(run, event);
     else
@@ -120,8 +236,11 @@ static int on_event(void *context, const struct sse_event *event) {
     char *data = fuzz_copy(event->data, event->data_length);
     struct sse_event copy = *event;
     copy.data = data;
-    enum adapter_verdict verdict = run->adapter->judge(&copy);
+    enum adapter_verdict verdict = run->adapter->judge(&run->reading, &copy);
     REQUIRE(verdict == reference_verdict(run->adapter, event));
+    REQUIRE((run->reading.choices_finished & ~run->reading.choices_seen) == 0);
+    REQUIRE(memchr(run->reading.finish_reason, '\0', ADAPTER_WORD_SIZE) != NULL);
+    REQUIRE(memchr(run->reading.error_code, '\0', ADAPTER_WORD_SIZE) != NULL);
     run->verdicts = run->verdicts * 31 + (unsigned)verdict + 1;
     if (!run->is_full)
         run->is_full = !run->adapter->append_text(data, copy.data_length, &run->state, &run->text);
@@ -137,7 +256,7 @@ static int on_event(void *context, const struct sse_event *event) {
 
 static unsigned read_stream(const struct adapter *adapter, struct fuzz_cuts cuts, size_t room,
                             const struct fuzz_input *stream) {
-    struct run run = {.adapter = adapter};
+    struct run run = {.adapter = adapter, .reading = {.rules = &rules}};
     buffer_init(&run.text, room);
     sse_text_set(&run.settled, "", 0);
     sse_text_set(&run.pieces, "", 0);

@@ -10,14 +10,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct recording *recording = NULL;
+    struct upstream_outcome outcome;
     int64_t expires_unix_ms;
     char *bytes = fuzz_copy(data, size);
-    int result = recording_decode(bytes, size, BYTES_MAX, &recording, &expires_unix_ms);
+    int result = recording_decode(bytes, size, BYTES_MAX, &recording, &outcome, &expires_unix_ms);
     REQUIRE((result == 0) == (recording != NULL));
     if (recording != NULL) {
-        const struct upstream_result completed = {.end = UPSTREAM_COMPLETED, .message = ""};
         struct buffer again;
         REQUIRE(recording_bytes(recording) <= BYTES_MAX);
+        const struct upstream_result completed = {
+            .end = UPSTREAM_COMPLETED, .message = "", .outcome = &outcome};
         recording_end(recording, &completed);
         buffer_init(&again, recording_code_bytes_max(recording_bytes(recording)));
         REQUIRE(recording_encode(recording, expires_unix_ms, &again));

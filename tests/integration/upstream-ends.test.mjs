@@ -320,7 +320,7 @@ test('an upstream that is faster than anybody reads does not grow memory without
 // ---- other kinds ----
 
 test('kind sse posts the body as given to the URL as given', async (t) => {
-  const gateway = await startSluice(t, {upstream: `${upstream.url}/some/path?x=1`, upstream_kind: 'sse'});
+  const gateway = await startSluice(t, {upstream: `${upstream.url}/some/path?x=1`, upstream_kind: 'sse', upstream_error_events: ''});
   const number = upstream.runs.length;
   const {client} = await completed((exchange) => exchange.stream('event: token\ndata: a\n\n', 'data: {"error":"not special here"}\n\n'),
     {gateway, body: {any: {thing: [1, 2]}, text: 'x'}});

@@ -17,7 +17,8 @@ struct recorder {
     size_t events;
     size_t event_bytes;
     bool has_ended;
-    struct upstream_result result; /* its message is the copy below */
+    struct upstream_result result; /* its message and outcome are the copies below */
+    struct upstream_outcome outcome;
     char message[1024];
     void (*in_sent)(struct recorder *recorder); /* called in the callbacks, if not NULL */
     bool (*in_event)(struct recorder *recorder);
@@ -41,8 +42,10 @@ static inline void recorder_on_sent(void *context) {
         recorder->in_sent(recorder);
 }
 
-static inline bool recorder_on_event(void *context, const struct sse_event *event) {
+static inline bool recorder_on_event(void *context, const struct sse_event *event,
+                                     enum adapter_verdict verdict) {
     struct recorder *recorder = context;
+    (void)verdict;
     assert_false(recorder->has_ended);
     recorder->events++;
     recorder->event_bytes += event->data_length;
@@ -60,6 +63,8 @@ static inline void recorder_on_end(void *context, const struct upstream_result *
     recorder_note(recorder, "end|", 4);
     recorder->has_ended = true;
     recorder->result = *result;
+    recorder->outcome = *result->outcome;
+    recorder->result.outcome = &recorder->outcome;
     snprintf(recorder->message, sizeof recorder->message, "%s", result->message);
     if (recorder->in_end != NULL)
         recorder->in_end(recorder);

@@ -70,7 +70,9 @@ static enum adapter_verdict judge(const struct adapter *adapter, const char *dat
     assert_non_null(copy);
     memcpy(copy, data, length);
     struct sse_event event = {.type = "message", .type_length = 7, .data = copy, .data_length = length};
-    enum adapter_verdict verdict = adapter->judge(&event);
+    static const struct adapter_rules rules = {0};
+    struct adapter_reading reading = {.rules = &rules};
+    enum adapter_verdict verdict = adapter->judge(&reading, &event);
     free(copy);
     return verdict;
 }
@@ -148,7 +150,9 @@ static void adk_takes_an_error_frame_for_a_failure_even_if_it_is_no_json(void **
     assert_int_equal(judge(&adapter_adk, "{\"error\":\"x\"}"), ADAPTER_FAILED);
     assert_int_equal(judge(&adapter_adk, " \n{ \"error\"\t: \"it said \"no\"\"}"), ADAPTER_FAILED);
     assert_int_equal(judge(&adapter_adk, "{\"errorCode\":\"x\"}"), ADAPTER_CONTINUE);
-    assert_int_equal(judge(&adapter_adk, "{\"id\":1,\"error\":\"x\"}"), ADAPTER_CONTINUE);
+    assert_int_equal(judge(&adapter_adk, "{\"id\":1,\"error\":\"x\"}"), ADAPTER_FAILED);
+    assert_int_equal(judge(&adapter_adk, "{\"id\":NaN,\"error\":\"x\"}"), ADAPTER_FAILED);
+    assert_int_equal(judge(&adapter_adk, "{\"a\":{\"error\":\"x\"},\"error\":null}"), ADAPTER_CONTINUE);
     assert_int_equal(judge(&adapter_adk, "{\"error\""), ADAPTER_CONTINUE);
     assert_int_equal(judge(&adapter_adk, "{\"error\" "), ADAPTER_CONTINUE);
     assert_int_equal(judge(&adapter_adk, "[DONE]"), ADAPTER_CONTINUE);
@@ -257,7 +261,7 @@ static void openai_knows_the_end_marker_and_errors(void **state) {
     (void)state;
     assert_int_equal(judge(&adapter_openai, "[DONE]"), ADAPTER_DONE);
     assert_int_equal(judge(&adapter_openai, "[DONE"), ADAPTER_CONTINUE);
-    assert_int_equal(judge(&adapter_openai, "[DONE] "), ADAPTER_CONTINUE);
+    assert_int_equal(judge(&adapter_openai, " [DONE] "), ADAPTER_DONE);
     assert_int_equal(judge(&adapter_openai, "{\"error\":{\"message\":\"x\"}}"), ADAPTER_FAILED);
     assert_int_equal(judge(&adapter_openai, "{\"choices\":[]}"), ADAPTER_CONTINUE);
     assert_int_equal(judge(&adapter_openai, adapter_openai.done_data), ADAPTER_DONE);

@@ -138,8 +138,11 @@ static void adapters_say_what_they_read(void **state) {
         if (adapters[i] == &adapter_sse)
             out.bytes[--out.length] = '\0'; /* it ends each event's text by a line end */
         assert_string_equal(out.bytes, text);
-        const struct sse_event event = {.data = data, .data_length = strlen(data)};
-        assert_int_equal(adapters[i]->judge(&event), ADAPTER_CONTINUE);
+        const struct sse_event event = {
+            .type = "message", .type_length = strlen("message"), .data = data, .data_length = strlen(data)};
+        static const struct adapter_rules rules = {0};
+        struct adapter_reading reading = {.rules = &rules};
+        assert_int_equal(adapters[i]->judge(&reading, &event), ADAPTER_CONTINUE);
         buffer_finish(&out);
         free(data);
     }
@@ -184,8 +187,10 @@ static void adapters_do_not_look_into_an_event_of_too_many_values(void **state) 
         assert_int_equal(out.length, is_read ? 2 : 0);
         assert_int_equal(adapter->count_tokens(data, strlen(data), &tokens), is_read);
         assert_int_equal(tokens, is_read ? 7 : 0);
-        const struct sse_event event = {.data = data, .data_length = strlen(data)};
-        assert_int_equal(adapter->judge(&event), ADAPTER_CONTINUE);
+        const struct sse_event event = {
+            .type = "message", .type_length = strlen("message"), .data = data, .data_length = strlen(data)};
+        struct adapter_reading reading = {0};
+        assert_int_equal(adapter->judge(&reading, &event), ADAPTER_CONTINUE);
         buffer_finish(&out);
         free(data);
     }

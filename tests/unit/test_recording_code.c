@@ -9,7 +9,7 @@
 
 #define BYTES_MAX (64 * 1024)
 #define EXPIRES INT64_C(1700000123456)
-#define HEAD_LENGTH (7 + 1 + 8 + 4)
+#define HEAD_LENGTH (7 + 1 + 8 + ADAPTER_WORD_SIZE + 4 + 3 * 8 + 4)
 
 static void on_more(struct recording_reader *reader) {
     (void)reader;
@@ -46,11 +46,12 @@ static void encode(struct buffer *out) {
 /* What it is taken for; a recording that it gives is thrown away. From memory of exactly that size. */
 static int decode(const char *bytes, size_t length) {
     struct recording *recording = NULL;
+    struct upstream_outcome said;
     int64_t expires_unix_ms;
     char *copy = malloc(length > 0 ? length : 1);
     assert_non_null(copy);
     memcpy(copy, bytes, length);
-    int result = recording_decode(copy, length, BYTES_MAX, &recording, &expires_unix_ms);
+    int result = recording_decode(copy, length, BYTES_MAX, &recording, &said, &expires_unix_ms);
     assert_true((result == 0) == (recording != NULL));
     recording_unref(recording);
     free(copy);
@@ -73,10 +74,12 @@ static void events_are_read_as_they_were_written(void **state) {
     struct recording *recording;
     struct recording_reader reader = {.on_more = on_more};
     struct recording_batch batch;
+    struct upstream_outcome said;
     int64_t expires_unix_ms;
     bool has_room;
     encode(&bytes);
-    assert_int_equal(recording_decode(bytes.bytes, bytes.length, BYTES_MAX, &recording, &expires_unix_ms), 0);
+    assert_int_equal(
+        recording_decode(bytes.bytes, bytes.length, BYTES_MAX, &recording, &said, &expires_unix_ms), 0);
     assert_int_equal(expires_unix_ms, EXPIRES);
     assert_true(recording_join(recording, &reader));
     recording_read(&reader, &batch);
@@ -167,7 +170,8 @@ static int decode_event(const char *type, size_t type_length, const char *data, 
     struct buffer bytes;
     uint32_t lengths[] = {(uint32_t)type_length, (uint32_t)data_length};
     buffer_init(&bytes, 1 << 20);
-    assert_true(buffer_append(&bytes, "sluicer\1\0\0\0\0\0\0\0\0\1\0\0\0", HEAD_LENGTH));
+    static const char head[HEAD_LENGTH] = {'s', 'l', 'u', 'i', 'c', 'e', 'r', 2, [HEAD_LENGTH - 4] = 1};
+    assert_true(buffer_append(&bytes, head, HEAD_LENGTH));
     assert_true(buffer_append(&bytes, &at_ms, 8) && buffer_append(&bytes, lengths, 8));
     assert_true(buffer_append(&bytes, type, type_length) && buffer_append(&bytes, data, data_length));
     int result = decode(bytes.bytes, bytes.length);

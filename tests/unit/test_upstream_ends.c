@@ -150,7 +150,7 @@ static void stream_tells_what_the_error_frame_says(void **state) {
     (void)state;
     check_failure_message("{\"error\":\"out of luck\"}", "out of luck");
     check_failure_message("{\"error\":{\"code\":7,\"message\":\"deep\"}}", "deep");
-    check_failure_message("{\"error\":\"it said \"no\"\"}", "The upstream reported an error.");
+    check_failure_message("{\"error\": \"it said \"no\"\"}", "it said \"no\"");
 }
 
 /* ---- refusals --------------------------------------------------------------------------------------- */
