@@ -2,6 +2,7 @@
 #include "broadcaster/waiting_places.h"
 
 #include "base/lock.h"
+#include "base/memory_budget.h"
 #include "base/table.h"
 #include "broadcaster/broadcaster.h"
 
@@ -53,10 +54,12 @@ static struct waiting_address *find_locked(struct waiting_places *places, const 
     address->key = *key;
     bool out_of_memory = false;
     HASH_ADD(hh, places->addresses, key, sizeof(address->key), address);
-    if (!out_of_memory)
-        return address;
-    free(address);
-    return NULL;
+    if (out_of_memory) {
+        free(address);
+        return NULL;
+    }
+    memory_charge(MEMORY_SUBSCRIBERS, sizeof(*address));
+    return address;
 }
 
 static void forget_unused_locked(struct waiting_places *places, struct waiting_address *address) {
@@ -64,6 +67,7 @@ static void forget_unused_locked(struct waiting_places *places, struct waiting_a
     if (address == NULL || address->places > 0)
         return;
     HASH_DELETE(hh, places->addresses, address);
+    memory_release(MEMORY_SUBSCRIBERS, sizeof(*address));
     free(address);
 }
 
@@ -94,11 +98,13 @@ enum waiting_result waiting_places_take(struct waiting_places *places, const str
     lock_acquire(&places->lock);
     enum waiting_result result = take_locked(places, address, place);
     lock_release(&places->lock);
-    if (result == WAITING_OK)
-        *ret_place = place;
-    else
+    if (result != WAITING_OK) {
         free(place);
-    return result;
+        return result;
+    }
+    memory_charge(MEMORY_SUBSCRIBERS, sizeof(*place));
+    *ret_place = place;
+    return WAITING_OK;
 }
 
 void waiting_places_release(struct waiting_places *places, struct waiting_place *place) {
@@ -110,6 +116,7 @@ void waiting_places_release(struct waiting_places *places, struct waiting_place 
     places->count--;
     forget_unused_locked(places, place->address);
     lock_release(&places->lock);
+    memory_release(MEMORY_SUBSCRIBERS, sizeof(*place));
     free(place);
 }
 

@@ -1,4 +1,5 @@
 /* broadcaster: subscribers that wait for a session which is not open yet, and their places. */
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "tests/support/unit_sink.h"
 
@@ -219,6 +220,25 @@ static void one_that_is_refused_leaves_neither_a_place_nor_a_session(void **stat
     assert_counts(0, 0, 0);
 }
 
+static void what_waiting_takes_is_charged_and_released(void **state) {
+    (void)state;
+    uint64_t subscribers = memory_used(MEMORY_SUBSCRIBERS), sessions = memory_used(MEMORY_SESSIONS);
+    struct subscriber *one = must_await(LATER, 1), *two = must_await(LATER, 1), *refused = NULL;
+    uint64_t of_two = memory_used(MEMORY_SUBSCRIBERS) - subscribers;
+    assert_true(memory_used(MEMORY_SESSIONS) > sessions);
+    atomic_store(&limits()->subscribers_waiting_per_address_max, 2);
+    assert_int_equal(await(LATER, 1, &refused), SUBSCRIBER_ADDRESS_FULL);
+    assert_int_equal(memory_used(MEMORY_SUBSCRIBERS) - subscribers, of_two);
+    struct session *session = unit_session(bench.broadcaster, LATER);
+    assert_true(memory_used(MEMORY_SUBSCRIBERS) - subscribers < of_two); /* the places and the address */
+    subscriber_destroy(one);
+    subscriber_destroy(two);
+    broadcaster_close_session(session, REASON_SESSION_DELETED);
+    session_unref(session);
+    assert_int_equal(memory_used(MEMORY_SUBSCRIBERS), subscribers);
+    assert_int_equal(memory_used(MEMORY_SESSIONS), sessions);
+}
+
 static void subscribers_of_an_open_session_need_no_place(void **state) {
     (void)state;
     atomic_store(&limits()->subscribers_waiting_max, 0);
@@ -241,6 +261,7 @@ int main(void) {
         TEST(places_are_limited_and_released),
         TEST(places_are_limited_for_each_address),
         TEST(one_that_is_refused_leaves_neither_a_place_nor_a_session),
+        TEST(what_waiting_takes_is_charged_and_released),
         TEST(subscribers_of_an_open_session_need_no_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
