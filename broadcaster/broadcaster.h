@@ -60,9 +60,9 @@ int broadcaster_open_session(struct broadcaster *broadcaster, const char *key,
 
 enum register_result {
     REGISTER_OK,
-    REGISTER_REPLAYED, /* the Idempotency-Key was used before, with the same body: *ret_task is that run */
-    REGISTER_KEY_MISMATCH, /* ... with another body: *ret_task is that run */
-    REGISTER_CONFLICT,     /* on_conflict reject, and *ret_task runs */
+    REGISTER_REPLAYED,     /* the Idempotency-Key was used before, with the same body */
+    REGISTER_KEY_MISMATCH, /* ... with another body */
+    REGISTER_CONFLICT,     /* on_conflict reject, and another run is current */
     REGISTER_QUEUE_FULL, /* it would have to wait in its session, and as many wait as may: there, or in all */
     REGISTER_RUNS_FULL,  /* as many runs as may be, in all or of its app or user, and as many wait as may */
     REGISTER_CLOSED,     /* the session was closed meanwhile: open it again and make another task */
@@ -70,17 +70,24 @@ enum register_result {
     REGISTER_NO_MEMORY,
 };
 
-/** Registers a run with its session, which is open: the swap. Never waits for the run that it replaces.
- * `entry`, if not NULL, is the run's idempotency key and is taken over. *ret_task is a new reference or NULL;
- * on REGISTER_OK it is `task` itself. The caller keeps its own reference to `task`; a task that was not
- * registered never runs. */
-enum register_result broadcaster_register_task(struct broadcaster *broadcaster, struct task *task,
-                                               struct idempotency_entry *entry, struct task **ret_task);
+/** What came of registering a run. */
+struct registration {
+    struct task *task; /* a reference: the run itself (REGISTER_OK), the one of the key, the current one.
+                          NULL: none, or the run of the key is no longer remembered */
+    struct run_receipt earlier; /* of the run of the key; else all zeros */
+};
 
-/** Whether the Idempotency-Key was used before: REGISTER_REPLAYED or REGISTER_KEY_MISMATCH with that run, a
- * reference, or REGISTER_OK. */
+/** Registers a run with its session, which is open: the swap. Never waits for the run that it replaces.
+ * `entry`, if not NULL, is the run's idempotency key and is taken over. *ret_registration is set in any case.
+ * The caller keeps its own reference to `task`; a task that was not registered never runs. */
+enum register_result broadcaster_register_task(struct broadcaster *broadcaster, struct task *task,
+                                               struct idempotency_entry *entry,
+                                               struct registration *ret_registration);
+
+/** Whether the Idempotency-Key was used before: REGISTER_REPLAYED or REGISTER_KEY_MISMATCH, or REGISTER_OK.
+ * *ret_registration is set in any case. */
 enum register_result broadcaster_find_replay(struct session *session, const char *key, uint64_t body_hash,
-                                             struct task **ret_task);
+                                             struct registration *ret_registration);
 
 /** The session's current run, or else its newest, referenced, or NULL. `ret_current` tells which. */
 struct task *broadcaster_session_task(struct session *session, bool *ret_current);

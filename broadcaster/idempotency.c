@@ -2,8 +2,7 @@
 #include "broadcaster/idempotency.h"
 
 #include "base/memory_budget.h"
-#include "broadcaster/task.h"
-
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,9 +20,32 @@ struct idempotency_entry *idempotency_entry_create(const char *key, uint64_t bod
 void idempotency_entry_destroy(struct idempotency_entry *entry) {
     if (entry == NULL)
         return;
-    task_unref(entry->task);
+    assert(entry->task == NULL);
     memory_release(MEMORY_KEYS, sizeof(*entry) + strlen(entry->key) + 1);
     free(entry);
+}
+
+static void untie(struct idempotency_entry *entry) {
+    if (entry->task != NULL)
+        entry->task->idempotency = NULL;
+    entry->task = NULL;
+}
+
+void idempotency_entry_tie(struct idempotency_entry *entry, struct task *task) {
+    assert(entry->task == NULL && task->idempotency == NULL);
+    entry->task = task;
+    task->idempotency = entry;
+    memcpy(entry->receipt.task_id, task->id, sizeof(task->id));
+    entry->receipt.status = task->status;
+    entry->receipt.created_unix_ms = task->created_unix_ms;
+}
+
+void idempotency_note_end(struct task *task) {
+    struct idempotency_entry *entry = task->idempotency;
+    if (entry == NULL)
+        return;
+    entry->receipt.status = task->status;
+    untie(entry);
 }
 
 struct idempotency_entry *idempotency_find(struct idempotency *table, const char *key, int64_t now_ms) {
@@ -48,8 +70,10 @@ struct idempotency_entry *idempotency_add(struct idempotency *table, struct idem
      * it must. */
     if (gone == NULL && count >= keys_max)
         gone = TAILQ_FIRST(table);
-    if (gone != NULL)
+    if (gone != NULL) {
         TAILQ_REMOVE(table, gone, entry);
+        untie(gone);
+    }
     TAILQ_INSERT_TAIL(table, entry, entry);
     return gone;
 }

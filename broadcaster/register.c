@@ -7,12 +7,21 @@
 #include <assert.h>
 
 static enum register_result replay_locked(struct session *session, const char *key, uint64_t body_hash,
-                                          struct task **ret_task) {
+                                          struct registration *registration) {
+    lock_assert_held(&session->lock);
     struct idempotency_entry *used = idempotency_find(&session->idempotency, key, clock_mono_ms());
     if (used == NULL)
         return REGISTER_OK;
-    *ret_task = task_ref(used->task);
+    registration->earlier = used->receipt;
+    if (used->task != NULL)
+        registration->task = task_ref(used->task);
     return used->body_hash == body_hash ? REGISTER_REPLAYED : REGISTER_KEY_MISMATCH;
+}
+
+/* A run of an earlier key that has ended is looked for among those that are remembered. No lock held. */
+static void find_earlier(struct broadcaster *broadcaster, struct registration *registration) {
+    if (registration->task == NULL && registration->earlier.task_id[0] != '\0')
+        registration->task = task_table_find(broadcaster_tasks(broadcaster), registration->earlier.task_id);
 }
 
 /* A run that waits in its session, behind others or for its time; one that waited before has a place. */
@@ -88,7 +97,8 @@ void task_become_due(struct task *task) {
 
 /* `*entry` becomes NULL if it was taken over; `*ret_gone` is one that had to go for it. */
 static enum register_result register_locked(struct broadcaster *broadcaster, struct task *task,
-                                            struct idempotency_entry **entry, struct task **ret_task,
+                                            struct idempotency_entry **entry,
+                                            struct registration *registration,
                                             struct idempotency_entry **ret_gone,
                                             struct session_effects *effects) {
     struct session *session = task->session;
@@ -100,17 +110,17 @@ static enum register_result register_locked(struct broadcaster *broadcaster, str
     session_touch_locked(session);
     enum register_result result = REGISTER_OK;
     if (*entry != NULL)
-        result = replay_locked(session, (*entry)->key, (*entry)->body_hash, ret_task);
+        result = replay_locked(session, (*entry)->key, (*entry)->body_hash, registration);
     if (result == REGISTER_OK)
-        result = accept_locked(session, task, ret_task, effects);
+        result = accept_locked(session, task, &registration->task, effects);
     if (result != REGISTER_OK)
         return result;
-    *ret_task = task_ref(task);
+    registration->task = task_ref(task);
     session->had_run = true;
     if (*entry != NULL) {
         struct broadcaster_limits *limits = broadcaster_limits(broadcaster);
         int64_t now_ms = clock_mono_ms();
-        (*entry)->task = task_ref(task);
+        idempotency_entry_tie(*entry, task);
         (*entry)->expires_mono_ms = task->due_mono_ms + atomic_load(&limits->idempotency_ttl_ms);
         *ret_gone = idempotency_add(&session->idempotency, *entry, now_ms,
                                     (uint32_t)atomic_load(&limits->idempotency_keys_per_session_max));
@@ -120,19 +130,21 @@ static enum register_result register_locked(struct broadcaster *broadcaster, str
 }
 
 enum register_result broadcaster_find_replay(struct session *session, const char *key, uint64_t body_hash,
-                                             struct task **ret_task) {
-    *ret_task = NULL;
+                                             struct registration *ret_registration) {
+    *ret_registration = (struct registration){0};
     lock_acquire(&session->lock);
-    enum register_result result = replay_locked(session, key, body_hash, ret_task);
+    enum register_result result = replay_locked(session, key, body_hash, ret_registration);
     lock_release(&session->lock);
+    find_earlier(session->broadcaster, ret_registration);
     return result;
 }
 
 enum register_result broadcaster_register_task(struct broadcaster *broadcaster, struct task *task,
-                                               struct idempotency_entry *entry, struct task **ret_task) {
+                                               struct idempotency_entry *entry,
+                                               struct registration *ret_registration) {
     struct session_effects effects = {0};
     struct idempotency_entry *gone = NULL;
-    *ret_task = NULL;
+    *ret_registration = (struct registration){0};
     struct scheduler *scheduler = broadcaster_scheduler(broadcaster);
     if (!scheduler_prepare(scheduler, task) || !task_table_add(broadcaster_tasks(broadcaster), task)) {
         scheduler_forget(scheduler, task);
@@ -140,10 +152,12 @@ enum register_result broadcaster_register_task(struct broadcaster *broadcaster, 
         return REGISTER_NO_MEMORY;
     }
     lock_acquire(&task->session->lock);
-    enum register_result result = register_locked(broadcaster, task, &entry, ret_task, &gone, &effects);
+    enum register_result result =
+        register_locked(broadcaster, task, &entry, ret_registration, &gone, &effects);
     session_settle_locked(task->session);
     lock_release(&task->session->lock);
     session_apply(&effects);
+    find_earlier(broadcaster, ret_registration);
     idempotency_entry_destroy(entry);
     idempotency_entry_destroy(gone);
     if (result != REGISTER_OK) {

@@ -189,6 +189,7 @@ bool session_end_task_locked(struct session *session, struct task *task, enum ta
     task->ended_mono_ms = clock_mono_ms();
     drop_start_frame_locked(task, effects);
     append_run_end_locked(session, task, effects);
+    idempotency_note_end(task);
     detach_waiters_locked(task);
     task->next_ended = effects->ended;
     effects->ended = task;

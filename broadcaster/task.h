@@ -15,6 +15,7 @@
 
 struct session;
 struct broadcaster;
+struct idempotency_entry;
 struct task;
 
 enum task_status {
@@ -113,6 +114,13 @@ struct task_waiter {
 #define TASK_ID_SIZE 33
 #define TASK_TRACE_ID_SIZE 33
 
+/** What is known of a run longer than the run itself, for its Idempotency-Key. */
+struct run_receipt {
+    char task_id[TASK_ID_SIZE];
+    enum task_status status; /* once it has ended, that of its end */
+    int64_t created_unix_ms;
+};
+
 struct task {
     atomic_uint references;
     uint64_t serial; /* grows with each task made */
@@ -152,6 +160,8 @@ struct task {
     struct task_waiter *waiters_to_tell; /* unlinked at the end, told once the lock is released */
     TAILQ_ENTRY(task) queue_entry;       /* in the session's queue, or among those that are not due */
     bool is_delayed;                     /* it is among those */
+    struct idempotency_entry
+        *idempotency; /* the entry of its key, while it has not ended; NULL: there is none */
 
     struct task *next_ended, *next_granted; /* in lists of effects */
     struct admission admission;             /* scheduler's lock */

@@ -18,13 +18,13 @@ static const char *message_of(enum task_status status, bool replayed) {
 
 static void reply_started(struct request *request, const struct run_request *run,
                           const struct run_started *started) {
-    struct task *task = started->task;
-    struct task_info info;
+    struct task_info info = {.status = started->earlier_status};
     char stream_url[SESSION_KEY_SIZE + 64], task_url[TASK_ID_SIZE + 16];
-    task_get_info(task, &info);
+    if (started->task != NULL)
+        task_get_info(started->task, &info);
     snprintf(stream_url, sizeof(stream_url), "/apps/%s/users/%s/sessions/%s/run", run->app, run->user,
              run->session);
-    snprintf(task_url, sizeof(task_url), "/tasks/%s", task->id);
+    snprintf(task_url, sizeof(task_url), "/tasks/%s", started->task_id);
     struct json_writer json;
     json_writer_init(&json, ANSWER_BYTES_MAX);
     json_begin_object(&json, NULL);
@@ -32,10 +32,10 @@ static void reply_started(struct request *request, const struct run_request *run
     json_add_string(&json, "app_name", run->app);
     json_add_string(&json, "user_id", run->user);
     json_add_string(&json, "session_id", run->session);
-    json_add_string(&json, "task_id", task->id);
+    json_add_string(&json, "task_id", started->task_id);
     json_add_string(&json, "status", task_status_name(info.status));
     json_add_string(&json, "message", message_of(info.status, started->replayed));
-    json_add_time(&json, "timestamp", task->created_unix_ms);
+    json_add_time(&json, "timestamp", started->created_unix_ms);
     json_add_string(&json, "stream_url", stream_url);
     json_add_string(&json, "task_url", task_url);
     json_end_object(&json);
@@ -45,6 +45,10 @@ static void reply_started(struct request *request, const struct run_request *run
 /* A run whose stream was asked for and cannot be had is of no use to who started it. */
 static void reply_run_stream(struct request *request, const struct run_started *started,
                              enum stream_kind kind) {
+    if (started->task == NULL) {
+        stream_refuse_gone(request);
+        return;
+    }
     bool streams = stream_reply_run(request, started->task, kind);
     if (!streams && !started->replayed)
         task_cancel(started->task, REASON_REQUESTED);

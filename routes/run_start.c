@@ -7,6 +7,7 @@
 #include "routes/upstream_choice.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* How often a session may be closed under our hands. */
 #define ATTEMPTS_MAX 5
@@ -33,15 +34,16 @@ static bool will_start_at_once(const struct request *request, const struct task_
            info.running < atomic_load(&limits->runs_max);
 }
 
-static void refuse(struct request *request, enum register_result result, const struct task *other) {
+static void refuse(struct request *request, enum register_result result,
+                   const struct registration *registration) {
     set_retry_after(request, result);
     switch (result) {
     case REGISTER_KEY_MISMATCH:
-        reply_error_about(request, 409, "idempotency_key_reused", "task_id", other->id,
+        reply_error_about(request, 409, "idempotency_key_reused", "task_id", registration->earlier.task_id,
                           "This Idempotency-Key was used with another body.");
         break;
     case REGISTER_CONFLICT:
-        reply_error_about(request, 409, "run_in_progress", "task_id", other->id,
+        reply_error_about(request, 409, "run_in_progress", "task_id", registration->task->id,
                           "A run is under way in this session.");
         break;
     case REGISTER_QUEUE_FULL:
@@ -95,10 +97,10 @@ static struct task *make_task(struct request *request, const struct run_request 
     return task;
 }
 
-/* One attempt. REGISTER_OK and REGISTER_REPLAYED give a reference in *ret_task. Look at the reply first: it
- * may be decided. */
+/* One attempt. Look at the reply first: it may be decided. */
 static enum register_result register_once(struct request *request, const struct run_request *run,
-                                          struct session *session, struct task **ret_task) {
+                                          struct session *session, struct registration *ret_registration) {
+    *ret_registration = (struct registration){0};
     struct task *task = make_task(request, run, session);
     if (task == NULL)
         return REGISTER_NO_MEMORY;
@@ -106,7 +108,7 @@ static enum register_result register_once(struct request *request, const struct 
     struct idempotency_entry *entry =
         run->idempotency_key != NULL ? idempotency_entry_create(run->idempotency_key, run->body_hash) : NULL;
     if (entry != NULL || run->idempotency_key == NULL)
-        result = broadcaster_register_task(request->context->broadcaster, task, entry, ret_task);
+        result = broadcaster_register_task(request->context->broadcaster, task, entry, ret_registration);
     if (result == REGISTER_OK) {
         runner_watch_task(request->context->runner, task);
         task_unref(task);
@@ -116,39 +118,44 @@ static enum register_result register_once(struct request *request, const struct 
     return result;
 }
 
-static void log_start(const struct run_request *run, const struct task *task, bool replayed) {
-    log_info(replayed ? "run_replayed" : "run_accepted", LOG_STR("task_id", task->id),
+static void log_start(const struct run_request *run, const struct run_started *started) {
+    log_info(started->replayed ? "run_replayed" : "run_accepted", LOG_STR("task_id", started->task_id),
              LOG_STR("session", run->session_key), LOG_STR("label", run->options.label),
-             LOG_STR("trace_id", task->trace_id));
+             LOG_STR("trace_id", started->task != NULL ? started->task->trace_id : ""));
 }
 
 static void finish(struct request *request, const struct run_request *run, enum register_result result,
-                   struct task *task, struct run_started *ret_started) {
+                   const struct registration *registration, struct run_started *ret_started) {
+    struct task *task = registration->task;
     if (result != REGISTER_OK && result != REGISTER_REPLAYED) {
-        refuse(request, result, task);
+        refuse(request, result, registration);
         log_refusal(request, run);
         task_unref(task);
         return;
     }
-    char location[TASK_ID_SIZE + 8];
-    snprintf(location, sizeof(location), "/tasks/%s", task->id);
-    reply_header(request, "Location", location);
     *ret_started = (struct run_started){.task = task, .replayed = result == REGISTER_REPLAYED};
+    ret_started->earlier_status = registration->earlier.status;
+    ret_started->created_unix_ms =
+        task != NULL ? task->created_unix_ms : registration->earlier.created_unix_ms;
+    memcpy(ret_started->task_id, task != NULL ? task->id : registration->earlier.task_id, TASK_ID_SIZE);
+    char location[TASK_ID_SIZE + 8];
+    snprintf(location, sizeof(location), "/tasks/%s", ret_started->task_id);
+    reply_header(request, "Location", location);
     if (ret_started->replayed)
         reply_header(request, "Idempotency-Replayed", "true");
-    log_start(run, task, ret_started->replayed);
+    log_start(run, ret_started);
 }
 
-/* Whether the run's Idempotency-Key was used before: with *ret_task, and how in *ret_result. Then no upstream
- * and no cache need be asked; one that is used by two requests at once is found when they are registered. */
+/* Whether the run's Idempotency-Key was used before, and how. Then no upstream and no cache need be asked;
+ * one that is used by two requests at once is found when they are registered. */
 static bool find_earlier(const struct request *request, const struct run_request *run,
-                         enum register_result *ret_result, struct task **ret_task) {
+                         enum register_result *ret_result, struct registration *ret_registration) {
     if (run->idempotency_key == NULL)
         return false;
     struct session *session = broadcaster_find_session(request->context->broadcaster, run->session_key);
     enum register_result result = REGISTER_OK;
     if (session != NULL)
-        result = broadcaster_find_replay(session, run->idempotency_key, run->body_hash, ret_task);
+        result = broadcaster_find_replay(session, run->idempotency_key, run->body_hash, ret_registration);
     session_unref(session);
     if (result != REGISTER_OK)
         *ret_result = result;
@@ -157,8 +164,8 @@ static bool find_earlier(const struct request *request, const struct run_request
 
 bool run_start(struct request *request, const struct run_request *run, struct run_started *ret_started) {
     enum register_result result = REGISTER_CLOSED;
-    struct task *task = NULL;
-    bool is_found = find_earlier(request, run, &result, &task);
+    struct registration registration = {0};
+    bool is_found = find_earlier(request, run, &result, &registration);
     if (!is_found && run->retry_after_ms > 0 && !upstream_at(request, run->upstream)->cache.on) {
         refuse_for_upstream(request, run);
         return false;
@@ -167,11 +174,11 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
         struct session *session = session_open(request, run->session_key);
         if (session == NULL)
             return false;
-        result = register_once(request, run, session, &task);
+        result = register_once(request, run, session, &registration);
         session_unref(session);
         if (request->reply.kind != REPLY_NONE)
             return false;
     }
-    finish(request, run, result, task, ret_started);
+    finish(request, run, result, &registration, ret_started);
     return request->reply.kind == REPLY_NONE;
 }

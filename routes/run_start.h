@@ -5,8 +5,11 @@
 #include "routes/run_request.h"
 
 struct run_started {
-    struct task *task; /* a reference */
-    bool replayed;     /* the run of an earlier request with the same Idempotency-Key */
+    struct task *task; /* a reference; NULL: the run of an earlier request, which is no longer remembered */
+    char task_id[TASK_ID_SIZE];
+    int64_t created_unix_ms;
+    bool replayed;                   /* the run of an earlier request with the same Idempotency-Key */
+    enum task_status earlier_status; /* without a task: how that run ended */
 };
 
 /** Starts the run, or finds the one that was started before. The Location header is added. False: the reply

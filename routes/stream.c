@@ -64,13 +64,17 @@ static bool read_spec(struct request *request, struct subscriber_spec *ret_spec)
 
 /* ---- the answer ---------------------------------------------------------------------------------- */
 
+void stream_refuse_gone(struct request *request) {
+    reply_error(request, 404, "events_not_retained", "The events of this run are no longer retained.");
+}
+
 static void refuse(struct request *request, enum subscriber_result result) {
     switch (result) {
     case SUBSCRIBER_COMPLETE:
         reply_empty(request, 204);
         return;
     case SUBSCRIBER_GONE:
-        reply_error(request, 404, "events_not_retained", "The events of this run are no longer retained.");
+        stream_refuse_gone(request);
         return;
     case SUBSCRIBER_SESSION_FULL:
         reply_error(request, 429, "too_many_session_subscribers",

@@ -13,4 +13,7 @@ enum stream_kind {
 /** Answers with the stream of this run. False: it could not be; the reply says why. */
 bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind);
 
+/** Answers that the events of the run are no longer retained. */
+void stream_refuse_gone(struct request *request);
+
 #endif

@@ -156,6 +156,27 @@ test('Idempotency-Key: the same key with the same body is the same run, with ano
   assertError(await sluice.post(`${session}/run`, {message: 'a'}, {headers: {'Idempotency-Key': 'x'.repeat(2000)}}), 400);
 });
 
+test('an Idempotency-Key answers with its run though that is no longer remembered', async (t) => {
+  const gateway = await startSluice(t, {upstream: upstream.url, tasks_kept: 1});
+  const session = sessionPath();
+  const headers = {'Idempotency-Key': 'key-1'};
+  const came = upstream.runs.length;
+  const first = await gateway.run(session, 'once', undefined, {headers});
+  assert.equal((await gateway.taskEnded(first.task_id)).status, 'completed');
+  for (let i = 0; i < 2; i++) await gateway.taskEnded((await gateway.run(sessionPath(), 'another')).task_id);
+  assertError(await gateway.get(`/tasks/${first.task_id}`), 404);
+  const again = await gateway.post(`${session}/run`, {message: 'once'}, {headers});
+  assert.equal(again.status, 200);
+  assert.deepEqual({...again.json, message: ''}, {...first, message: '', status: 'completed'});
+  assert.equal(again.headers['idempotency-replayed'], 'true');
+  assert.equal(again.headers.location, `/tasks/${first.task_id}`);
+  const mismatch = await gateway.post(`${session}/run`, {message: 'other'}, {headers});
+  assert.equal(mismatch.status, 409);
+  assert.equal(mismatch.json.error.task_id, first.task_id);
+  assertError(await gateway.post(`${session}/run`, {message: 'once'}, {headers: {...headers, Accept: 'text/event-stream'}}), 404, /^events_not_retained$/);
+  assert.equal(upstream.runs.length - came, 3, 'nothing ran twice');
+});
+
 test('an Idempotency-Key is forgotten after its time', async (t) => {
   const gateway = await startSluice(t, {upstream: upstream.url, idempotency_ttl_ms: 150, cleanup_interval_ms: 50});
   const session = sessionPath();

@@ -98,10 +98,10 @@ static inline void unit_task_release(struct task *task) {
 }
 
 static inline enum register_result unit_register(struct task *task) {
-    struct task *registered = NULL;
+    struct registration registration;
     enum register_result result =
-        broadcaster_register_task(task->session->broadcaster, task, NULL, &registered);
-    task_unref(registered);
+        broadcaster_register_task(task->session->broadcaster, task, NULL, &registration);
+    task_unref(registration.task);
     return result;
 }
 

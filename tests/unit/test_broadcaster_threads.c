@@ -66,9 +66,9 @@ static void register_run(struct hammer *hammer, struct session *session) {
     struct task *task = unit_task(&hammer->driver, session, options);
     hammer->tasks[hammer->task_count++] = task;
     struct idempotency_entry *entry = draw(hammer, 4) == 0 ? idempotency_entry_create("key", 1) : NULL;
-    struct task *answer;
-    broadcaster_register_task(broadcaster, task, entry, &answer);
-    task_unref(answer);
+    struct registration registration;
+    broadcaster_register_task(broadcaster, task, entry, &registration);
+    task_unref(registration.task);
 }
 
 static struct task *any_task(struct hammer *hammer) {

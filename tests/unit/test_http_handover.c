@@ -48,12 +48,12 @@ static struct task_driver idle_driver = {.start = no_start, .ended = no_start};
 
 static struct task *start_run(void) {
     struct session *session;
-    struct task *registered;
+    struct registration registered;
     const struct task_options options = {.timeout_ms = 60000, .priority = 5};
     assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
     struct task *task = task_create(session, &options, &idle_driver, NULL);
     assert_int_equal(broadcaster_register_task(broadcaster, task, NULL, &registered), REGISTER_OK);
-    task_unref(registered);
+    task_unref(registered.task);
     session_unref(session);
     return task;
 }

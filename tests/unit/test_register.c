@@ -1,5 +1,6 @@
 /* broadcaster/register: the swap, queues, limits, and idempotency keys. */
 #include "base/hash.h"
+#include "base/memory_budget.h"
 #include "tests/support/unit_registering.h"
 
 #include <errno.h>
@@ -8,10 +9,11 @@
 
 static void broadcaster_runs_what_is_registered(void **state) {
     (void)state;
-    struct task *task = make(ON_CONFLICT_REPLACE), *registered;
+    struct task *task = make(ON_CONFLICT_REPLACE);
+    struct registration registered;
     assert_int_equal(broadcaster_register_task(broadcaster, task, NULL, &registered), REGISTER_OK);
-    assert_ptr_equal(registered, task);
-    task_unref(registered);
+    assert_ptr_equal(registered.task, task);
+    task_unref(registered.task);
     assert_int_equal(driver.started, 1);
     bool is_current;
     struct task *current = broadcaster_session_task(session, &is_current);
@@ -66,10 +68,11 @@ static void broadcaster_ends_each_of_many_rapid_registrations_once(void **state)
 static void broadcaster_rejects_if_asked_to_and_names_the_current_run(void **state) {
     (void)state;
     struct task *running = unit_run(&driver, session);
-    struct task *refused = make(ON_CONFLICT_REJECT), *other;
+    struct task *refused = make(ON_CONFLICT_REJECT);
+    struct registration other;
     assert_int_equal(broadcaster_register_task(broadcaster, refused, NULL, &other), REGISTER_CONFLICT);
-    assert_ptr_equal(other, running);
-    task_unref(other);
+    assert_ptr_equal(other.task, running);
+    task_unref(other.task);
     assert_null(task_table_find(broadcaster_tasks(broadcaster), refused->id));
     unit_complete(running);
     assert_int_equal(unit_register(refused), REGISTER_OK); /* now there is no conflict */
@@ -237,8 +240,12 @@ static struct task *add_with_key(const char *key, const char *body, enum registe
                                  struct task **ret_answer) {
     struct task *task = make(ON_CONFLICT_REPLACE);
     struct idempotency_entry *entry = idempotency_entry_create(key, hash_bytes(body, strlen(body)));
-    assert_int_equal(broadcaster_register_task(broadcaster, task, entry, ret_answer), expected);
-    task_unref(*ret_answer);
+    struct registration registration;
+    assert_int_equal(broadcaster_register_task(broadcaster, task, entry, &registration), expected);
+    *ret_answer = registration.task;
+    task_unref(registration.task);
+    if (expected == REGISTER_REPLAYED && registration.task != NULL)
+        assert_string_equal(registration.earlier.task_id, registration.task->id);
     return task;
 }
 
@@ -311,6 +318,63 @@ static void broadcaster_keeps_no_key_of_a_run_that_was_refused(void **state) {
     unit_task_release(accepted);
 }
 
+/* Keys kept all runs that they had started: tasks_kept was no bound. */
+static void broadcaster_keeps_no_more_ended_runs_for_their_keys(void **state) {
+    (void)state;
+    enum { COUNT = 8, KEPT = 2 };
+    atomic_store(&broadcaster_limits(broadcaster)->tasks_kept, KEPT);
+    uint64_t before = memory_used(MEMORY_TASKS);
+    struct task *answer, *task;
+    char key[32], ids[COUNT][TASK_ID_SIZE];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(key, sizeof(key), "key%d", i);
+        task = add_with_key(key, "body", REGISTER_OK, &answer);
+        memcpy(ids[i], task->id, TASK_ID_SIZE);
+        assert_true(i % 2 == 0 ? unit_complete(task) : task_cancel(task, REASON_REQUESTED));
+        unit_task_release(task);
+    }
+    assert_in_range(memory_used(MEMORY_TASKS) - before, 1, memory_block(sizeof(struct task)) * KEPT);
+    for (int i = 0; i < COUNT; i++) { /* and yet each key is known, and what became of its run */
+        snprintf(key, sizeof(key), "key%d", i);
+        struct registration found;
+        assert_int_equal(broadcaster_find_replay(session, key, hash_bytes("body", 4), &found),
+                         REGISTER_REPLAYED);
+        assert_string_equal(found.earlier.task_id, ids[i]);
+        assert_int_equal(found.earlier.status, i % 2 == 0 ? TASK_COMPLETED : TASK_CANCELLED);
+        assert_true(found.earlier.created_unix_ms > 0);
+        assert_int_equal(found.task != NULL, i >= COUNT - KEPT);
+        task_unref(found.task);
+        assert_int_equal(broadcaster_find_replay(session, key, hash_bytes("other", 5), &found),
+                         REGISTER_KEY_MISMATCH);
+        assert_string_equal(found.earlier.task_id, ids[i]);
+        task_unref(found.task);
+    }
+    task = add_with_key("key0", "body", REGISTER_REPLAYED, &answer);
+    assert_null(answer);
+    unit_task_release(task);
+}
+
+/* A key that had to go before its run has ended is none of the run's business any more. */
+static void broadcaster_forgets_a_key_of_a_run_that_goes_on(void **state) {
+    (void)state;
+    atomic_store(&broadcaster_limits(broadcaster)->idempotency_keys_per_session_max, 1);
+    struct task *answer, *running = add_with_key("key0", "body", REGISTER_OK, &answer);
+    struct task *waiting =
+        unit_task(&driver, session, (struct task_options){.on_conflict = ON_CONFLICT_ENQUEUE});
+    struct registration registration;
+    assert_int_equal(
+        broadcaster_register_task(broadcaster, waiting, idempotency_entry_create("key1", 1), &registration),
+        REGISTER_OK);
+    task_unref(registration.task);
+    unit_complete(running);
+    assert_int_equal(broadcaster_find_replay(session, "key1", 1, &registration), REGISTER_REPLAYED);
+    assert_ptr_equal(registration.task, waiting);
+    task_unref(registration.task);
+    broadcaster_close_session(session, REASON_SESSION_DELETED);
+    unit_task_release(running);
+    unit_task_release(waiting);
+}
+
 int main(void) {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -331,6 +395,8 @@ int main(void) {
         TEST(broadcaster_forgets_a_key_after_its_time),
         TEST(broadcaster_forgets_the_oldest_key_of_too_many),
         TEST(broadcaster_keeps_no_key_of_a_run_that_was_refused),
+        TEST(broadcaster_keeps_no_more_ended_runs_for_their_keys),
+        TEST(broadcaster_forgets_a_key_of_a_run_that_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

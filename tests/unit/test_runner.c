@@ -65,7 +65,7 @@ static int tear_down(void **state) {
 /* A registered run of which the runner has not been told anything yet. */
 static struct task *register_run(enum on_conflict on_conflict) {
     struct session *session;
-    struct task *registered;
+    struct registration registered;
     static const struct trace no_trace;
     const struct task_options options = {.on_conflict = on_conflict, .timeout_ms = 60000, .priority = 5};
     assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
@@ -77,7 +77,7 @@ static struct task *register_run(enum on_conflict on_conflict) {
     behind = task->driver;
     task->driver = &between;
     assert_int_equal(broadcaster_register_task(broadcaster, task, NULL, &registered), REGISTER_OK);
-    task_unref(registered);
+    task_unref(registered.task);
     session_unref(session);
     return task;
 }

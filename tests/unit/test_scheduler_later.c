@@ -82,14 +82,15 @@ static void runs_that_wait_keep_their_session(void **state) {
 
 static void the_key_of_a_run_for_later_holds_from_its_time_on(void **state) {
     (void)state;
-    struct task *tasks[3], *answer;
+    struct task *tasks[3];
+    struct registration answer;
     const enum register_result expected[] = {REGISTER_OK, REGISTER_REPLAYED, REGISTER_OK};
     for (size_t i = 0; i < 3; i++) {
         tasks[i] = make_in(0, "a/u", (struct task_options){.delay_ms = 3600000});
         assert_int_equal(
             broadcaster_register_task(broadcaster, tasks[i], idempotency_entry_create("key", 1), &answer),
             expected[i]);
-        task_unref(answer);
+        task_unref(answer.task);
         clock_fake_advance(i == 0 ? 3600000 : 600000);
     }
     release(tasks, 3);
