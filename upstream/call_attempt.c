@@ -14,7 +14,7 @@ static struct upstream_call *call_of_guard(struct guard *guard) {
 void attempt_end(struct upstream_call *call, const struct upstream_result *result) {
     struct attempt *attempt = &call->attempt;
     const struct guard_report report = {
-        .result = result, .was_sent = attempt->sent_mono_ms >= 0, .latency_ms = attempt->first_event_ms};
+        .result = result, .was_sent = attempt->was_used, .latency_ms = attempt->first_event_ms};
     if (attempt->stream != NULL)
         upstream_stream_cancel(attempt->stream);
     attempt->stream = NULL;
@@ -31,6 +31,11 @@ static void fail(struct upstream_call *call, enum upstream_end end, const char *
 }
 
 /* ---- the stream -------------------------------------------------------------------------------------- */
+
+static void on_request(void *context) {
+    struct upstream_call *call = context;
+    call->attempt.was_used = true;
+}
 
 static void on_sent(void *context) {
     struct upstream_call *call = context;
@@ -99,8 +104,11 @@ static void on_end(void *context, const struct upstream_result *result) {
 }
 
 static bool start_stream(struct upstream_call *call, struct upstream_run *run) {
-    struct upstream_stream_callbacks callbacks = {
-        .on_sent = on_sent, .on_open = on_open, .on_event = on_event, .on_end = on_end};
+    struct upstream_stream_callbacks callbacks = {.on_request = on_request,
+                                                  .on_sent = on_sent,
+                                                  .on_open = on_open,
+                                                  .on_event = on_event,
+                                                  .on_end = on_end};
     if (call->callbacks.may_read != NULL)
         callbacks.may_read = may_read;
     call->attempt.stream =
@@ -197,6 +205,7 @@ void attempt_begin(struct upstream_call *call) {
     call->attempts++;
     call->tries++;
     call->attempt.sent_mono_ms = call->attempt.first_event_ms = -1;
+    call->attempt.was_used = false;
     call_set_phase(call, call->index, UPSTREAM_PHASE_LIMITER);
     go_on(call, guard_enter(&call->attempt.guard, call->index, wait_until_mono_ms(call)));
 }

@@ -18,6 +18,7 @@ struct held_event {
 struct attempt {
     struct upstream_stream *stream; /* NULL: not started, or it has ended */
     struct guard guard;
+    bool was_used;          /* a request went out, be it only for the session */
     bool was_made;          /* a stream was started */
     int64_t sent_mono_ms;   /* -1: it was not sent */
     int64_t first_event_ms; /* since then; -1: there was none */

@@ -125,6 +125,9 @@ struct upstream_result {
 };
 
 struct upstream_stream_callbacks {
+    /** A request goes out: the run's, or the one that creates its session. At most once. NULL: nobody asks.
+     */
+    void (*on_request)(void *context);
     /** The connection stands and the run's request goes out. At most once. */
     void (*on_sent)(void *context);
     /** The head of an event stream has come. At most once. NULL: nobody asks. */
@@ -161,9 +164,10 @@ void upstream_run_charge(struct upstream_run *run);
 struct upstream_stream;
 
 /** Starts a run: creates the session if need be (a POST of {} to session_url; 2xx, 400 and 409 are fine, so
- * is anything else: the run's own answer tells), posts, parses. If the session was said to exist and the run
- *  is answered 404, the session is created and the run posted once more, once. Of `settings` it keeps
- *  nothing. NULL: out of memory; `run`'s strings are freed in any case. No callback before it returns. */
+ * is anything else but 429 and 503: the run's own answer tells), posts, parses. A creation that is answered
+ * 429 or 503 ends the stream as the run's answer would. If the session was said to exist and the run is
+ * answered 404, the session is created and the run posted once more, once. Of `settings` it keeps nothing.
+ * NULL: out of memory; `run`'s strings are freed in any case. No callback before it returns. */
 struct upstream_stream *upstream_stream_start(struct upstream_client *client,
                                               const struct upstream_settings *settings,
                                               struct upstream_run *run,

@@ -39,6 +39,7 @@ struct upstream_stream {
     enum stream_phase phase;
     enum upstream_end fault; /* why we stopped reading; UPSTREAM_COMPLETED: we did not */
     const char *fault_message;
+    bool told_request;
     bool told_sent;
     bool has_retried; /* the run was posted again after a 404 */
     bool has_failed;  /* an event said that the run failed */
@@ -53,10 +54,16 @@ static struct upstream_stream *stream_of(struct transfer *transfer) {
 
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
+/** The upstream has no room for the session that the run needs, so the run is not posted. */
+static bool is_creation_refused(const struct upstream_stream *stream) {
+    int status = stream->transfer.status;
+    return stream->phase == STREAM_CREATE && (status == 429 || status == 503);
+}
+
 /** For how long we are asked to stay away: by a refusal's header, or by the stream's `retry:` field. */
 static int64_t asked_for_ms(const struct upstream_stream *stream) {
     const struct transfer *transfer = &stream->transfer;
-    if (stream->phase != STREAM_RUN || transfer->status == 0)
+    if ((stream->phase != STREAM_RUN && !is_creation_refused(stream)) || transfer->status == 0)
         return 0;
     if (transfer->status != 200)
         return retry_after_parse(transfer_header(transfer, "Retry-After"), clock_unix_ms());
@@ -74,7 +81,8 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, cons
     memcpy(outcome.finish_reason, stream->reading.finish_reason, sizeof(outcome.finish_reason));
     struct upstream_result result = {
         .end = end,
-        .http_status = stream->phase == STREAM_RUN ? stream->transfer.status : 0,
+        .http_status =
+            stream->phase == STREAM_RUN || is_creation_refused(stream) ? stream->transfer.status : 0,
         .message = message,
         .retry_after_ms = asked_for_ms(stream),
         .outcome = &outcome,
@@ -114,8 +122,9 @@ static bool append_answer(struct buffer *message, const char *text, size_t lengt
 
 static void finish_refused(struct upstream_stream *stream) {
     struct buffer *message = &stream->message;
+    const char *when = stream->phase == STREAM_CREATE ? " when the session was to be created" : "";
     size_t length = is_readable(stream) ? stream->answer.length : 0;
-    bool done = buffer_printf(message, "The upstream answered %d", stream->transfer.status) &&
+    bool done = buffer_printf(message, "The upstream answered %d%s", stream->transfer.status, when) &&
                 append_answer(message, stream->answer.bytes, length);
     finish(stream, UPSTREAM_STATUS, done ? message->bytes : "The upstream refused the run.");
 }
@@ -321,6 +330,9 @@ static bool send_request(struct upstream_stream *stream, enum stream_phase phase
 static void on_sent(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
     transfer_set_deadline(transfer, stream->first_byte_timeout_ms);
+    if (!stream->told_request && stream->callbacks.on_request != NULL)
+        stream->callbacks.on_request(stream->context);
+    stream->told_request = true;
     if (stream->phase == STREAM_CREATE || stream->told_sent)
         return;
     stream->told_sent = true;
@@ -338,7 +350,7 @@ static bool is_event_stream(const char *type) {
 
 static bool on_head(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
-    if (stream->phase == STREAM_CREATE)
+    if (stream->phase == STREAM_CREATE && !is_creation_refused(stream))
         return true; /* its body has what is left of the time for the first byte */
     if (transfer->status != 200) {
         transfer_set_deadline(transfer, ANSWER_TIMEOUT_MS);
@@ -361,7 +373,7 @@ static bool on_head(struct transfer *transfer) {
 
 static enum transfer_taken on_body(struct transfer *transfer, const char *bytes, size_t length) {
     struct upstream_stream *stream = stream_of(transfer);
-    if (stream->has_ended || stream->phase == STREAM_CREATE)
+    if (stream->has_ended || (stream->phase == STREAM_CREATE && !is_creation_refused(stream)))
         return TRANSFER_TAKEN;
     if (transfer->status != 200 || stream->is_foreign)
         return keep_answer(stream, bytes, length);
@@ -372,11 +384,13 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
     return parse(stream, bytes, length);
 }
 
-/** The session's creation has ended. Whatever was answered, the run's own answer will tell. */
+/** The session's creation has ended. Whatever else was answered, the run's own answer will tell. */
 static void on_created(struct upstream_stream *stream, CURLcode code) {
     const char *message;
     enum upstream_end end = transfer_judge(&stream->transfer, code, &message);
-    if (end == UPSTREAM_CONNECT || end == UPSTREAM_IDLE || end == UPSTREAM_INTERNAL)
+    if (is_creation_refused(stream))
+        finish_refused(stream);
+    else if (end == UPSTREAM_CONNECT || end == UPSTREAM_IDLE || end == UPSTREAM_INTERNAL)
         finish(stream, end, message);
     else if (!send_request(stream, STREAM_RUN))
         finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");

@@ -6,9 +6,9 @@ enum { TOKENS = 10 };
 /** Cancels a call in this phase: it is in no other, and gives back its slot, and its token if it was not
  * used. */
 static void check_cancel(void (*serve)(struct raw_server *server, int fd, size_t connection),
-                         bool has_session, enum upstream_phase phase, uint64_t tokens) {
+                         enum upstream_phase phase, uint64_t tokens) {
     struct call_fixture fixture;
-    struct call_recorder recorder = {.has_session = has_session}, next = {0};
+    struct call_recorder recorder = {0}, next = {0};
     call_fixture_begin(&fixture, serve);
     guard_by_limiter(&fixture, 1, 0);
     guard_by_breaker(&fixture, 100);
@@ -52,10 +52,29 @@ static void serve_not_now(struct raw_server *server, int fd, size_t connection) 
 
 static void call_cancelled_in_any_phase_gives_back_what_it_holds(void **state) {
     (void)state;
-    check_cancel(serve_silence, false, UPSTREAM_PHASE_LIMITER, TOKENS);
-    check_cancel(serve_silence, true, UPSTREAM_PHASE_CONNECT, TOKENS);
-    check_cancel(serve_silence, false, UPSTREAM_PHASE_FIRST_BYTE, TOKENS - 1);
-    check_cancel(serve_head_and_hold, false, UPSTREAM_PHASE_STREAMING, TOKENS - 1);
+    check_cancel(serve_silence, UPSTREAM_PHASE_LIMITER, TOKENS);
+    check_cancel(serve_silence, UPSTREAM_PHASE_FIRST_BYTE, TOKENS - 1);
+    check_cancel(serve_head_and_hold, UPSTREAM_PHASE_STREAMING, TOKENS - 1);
+}
+
+/* The request that creates a session uses the token up as a run's does. */
+static void call_cancelled_while_its_session_is_created_keeps_its_token(void **state) {
+    (void)state;
+    struct call_fixture fixture;
+    struct call_recorder recorder = {.has_session = true};
+    call_fixture_begin(&fixture, serve_silence);
+    guard_by_limiter(&fixture, 1, 0);
+    call_fixture_open(&fixture);
+    call_start(&recorder, &fixture);
+    while (raw_server_requests(&fixture.fixture.server) == 0)
+        fixture_turn(&fixture.fixture);
+    assert_int_equal(calls_in_phase(&fixture, UPSTREAM_A, UPSTREAM_PHASE_CONNECT), 1);
+    upstream_call_cancel(recorder.call);
+    assert_int_equal(calls_in_phases(&fixture), 0);
+    assert_int_equal(limiter_now(&fixture, UPSTREAM_A).slots_used, 0);
+    assert_int_equal(limiter_now(&fixture, UPSTREAM_A).tokens, TOKENS - 1);
+    call_fixture_end(&fixture);
+    assert_string_equal(recorder.told, "");
 }
 
 static void call_cancelled_between_two_attempts_gives_back_what_it_holds(void **state) {
@@ -180,6 +199,7 @@ static void call_cancelled_in_its_callbacks_tells_nothing_more(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(call_cancelled_in_any_phase_gives_back_what_it_holds),
+        cmocka_unit_test(call_cancelled_while_its_session_is_created_keeps_its_token),
         cmocka_unit_test(call_cancelled_between_two_attempts_gives_back_what_it_holds),
         cmocka_unit_test(call_cancelled_while_it_waits_leaves_the_line),
         cmocka_unit_test(call_cancelled_as_it_is_granted_stays_until_it_was_told),

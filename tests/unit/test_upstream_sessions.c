@@ -47,6 +47,35 @@ static void stream_runs_whatever_the_creation_was_answered(void **state) {
     check_session(refused, false, UPSTREAM_COMPLETED, "SR");
 }
 
+/* Refused for want of room, the creation is the end: the run would only add to it. */
+static void check_refused_creation(const char *text, bool exists, int status, int64_t retry_after_ms,
+                                   const char *message) {
+    struct fixture fixture;
+    struct recorder recorder = {.fixture = &fixture};
+    const char *const texts[] = {exists ? NOT_FOUND : text, exists ? text : NULL, NULL};
+    answers = texts;
+    fixture_begin(&fixture, serve_answers);
+    struct upstream_run run = recorder_run(&fixture, "/session", exists);
+    recorder_start_run(&recorder, &run);
+    recorder_await_end(&recorder);
+    assert_int_equal(recorder.result.end, UPSTREAM_STATUS);
+    assert_int_equal(recorder.result.http_status, status);
+    assert_int_equal(recorder.result.retry_after_ms, retry_after_ms);
+    assert_string_equal(recorder.message, message);
+    assert_int_equal(raw_server_requests(&fixture.server), exists ? 2 : 1);
+    fixture_end(&fixture);
+}
+
+static void stream_ends_when_there_is_no_room_for_its_session(void **state) {
+    (void)state;
+    for (int exists = 0; exists < 2; exists++) {
+        check_refused_creation("HTTP/1.1 429 X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", exists, 429,
+                               7000, "The upstream answered 429 when the session was to be created.");
+        check_refused_creation("HTTP/1.1 503 X\r\nContent-Length: 17\r\n\r\n{\"error\":\"later\"}", exists,
+                               503, 0, "The upstream answered 503 when the session was to be created: later");
+    }
+}
+
 static void stream_creates_a_lost_session_and_runs_once_more(void **state) {
     (void)state;
     static const char *const lost[] = {NOT_FOUND, EMPTY_200, HEAD_CHUNKED CHUNK_A LAST_CHUNK, NULL};
@@ -88,6 +117,7 @@ int main(void) {
         cmocka_unit_test(stream_creates_its_session_first),
         cmocka_unit_test(stream_does_not_create_a_session_that_exists),
         cmocka_unit_test(stream_runs_whatever_the_creation_was_answered),
+        cmocka_unit_test(stream_ends_when_there_is_no_room_for_its_session),
         cmocka_unit_test(stream_creates_a_lost_session_and_runs_once_more),
         cmocka_unit_test(stream_runs_once_more_only_once),
         cmocka_unit_test(stream_waits_for_its_session_no_longer_than_for_a_first_byte),
