@@ -9,6 +9,7 @@ struct client_socket {
     uv_poll_t poll;
     struct upstream_client *client;
     curl_socket_t socket;
+    int events; /* that curl waits for */
 };
 
 static void client_drive(struct upstream_client *client, curl_socket_t socket, int flags);
@@ -23,11 +24,27 @@ void client_forget_handle(struct upstream_client *client) {
 
 /* ---- sockets -------------------------------------------------------------------------------------- */
 
+static void on_socket_ready(uv_poll_t *poll, int status, int events);
+
+/** The flags that curl gets for a socket with an error. libuv has stopped watching that socket, but bytes
+ * that arrived before the error are still to be read; curl meets the error itself after them. curl must not
+ * write before: its write would fail, and it would drop what it has not read. */
+static int flags_of_broken(struct client_socket *socket) {
+    if (uv_poll_start(&socket->poll, socket->events, on_socket_ready) != 0)
+        return CURL_CSELECT_ERR;
+    return (socket->events & UV_READABLE) != 0 ? CURL_CSELECT_IN : CURL_CSELECT_OUT;
+}
+
+/** The flags that curl gets for a socket without an error. Whenever curl waits for bytes, it tries to read
+ *  before it writes: an answer and a reset may have come since the loop looked, and then a write fails. */
+static int flags_of(const struct client_socket *socket, int events) {
+    int flags = (socket->events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
+    return flags | ((events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0);
+}
+
 static void on_socket_ready(uv_poll_t *poll, int status, int events) {
     struct client_socket *socket = CONTAINER_OF(poll, struct client_socket, poll);
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
-    flags |= (events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
-    flags |= (events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0;
+    int flags = status < 0 ? flags_of_broken(socket) : flags_of(socket, events);
     client_drive(socket->client, socket->socket, flags);
 }
 
@@ -66,6 +83,8 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *contex
         socket = socket_create(client, fd);
     int events = (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
     events |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
+    if (socket != NULL)
+        socket->events = events;
     if (socket == NULL || uv_poll_start(&socket->poll, events, on_socket_ready) != 0) {
         struct transfer *transfer = NULL;
         curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);

@@ -117,6 +117,16 @@ static inline size_t raw_server_connections(struct raw_server *server) {
     return connections;
 }
 
+/** Connections that the server has not closed yet. */
+static inline size_t raw_server_open(struct raw_server *server) {
+    size_t open = 0;
+    pthread_mutex_lock(&server->mutex);
+    for (size_t i = 0; i < server->connections; i++)
+        open += server->fds[i] >= 0 ? 1 : 0;
+    pthread_mutex_unlock(&server->mutex);
+    return open;
+}
+
 static inline size_t raw_server_requests(struct raw_server *server) {
     pthread_mutex_lock(&server->mutex);
     size_t requests = server->requests;
