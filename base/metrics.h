@@ -22,6 +22,10 @@
     X(EVENTS_RENAMED, "sluice_events_renamed_total",                                                         \
       "Events of agents with a name of the gateway's, delivered as upstream.<name>")                         \
     X(EVENTS_TRIMMED, "sluice_events_trimmed_total", "Events that left a full log")                          \
+    X(MEMORY_EVENTS_TRIMMED, "sluice_memory_events_trimmed_total",                                           \
+      "Events that left a log because memory was short, also counted as trimmed")                            \
+    X(MEMORY_RECORDINGS_DROPPED, "sluice_memory_recordings_dropped_total",                                   \
+      "Runs that left the cache because memory was short")                                                   \
     X(SUBSCRIBERS_OPENED, "sluice_subscribers_opened_total", "Subscribers that were connected")              \
     X(SUBSCRIBERS_GATHERED, "sluice_subscribers_gathered_total",                                             \
       "Subscribers whose connection came to another worker than their session's, and was given to it")       \

@@ -64,6 +64,7 @@ struct broadcaster *broadcaster_create(const struct broadcaster_limits *limits) 
     }
     idle_sessions_init(&broadcaster->idle);
     copy_limits(&broadcaster->limits, limits);
+    atomic_init(&broadcaster->counts.log_bytes_cap, UINT64_MAX);
     return broadcaster;
 }
 

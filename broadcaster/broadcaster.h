@@ -99,6 +99,18 @@ bool broadcaster_close_session(struct session *session, enum task_reason reason)
 /** Ends the sessions that nobody has used for session_ttl_ms, or session_empty_ttl_ms. Returns how many. */
 size_t broadcaster_clean_up(struct broadcaster *broadcaster);
 
+/** Memory is short: trims the logs of idle sessions, those that were not used for longest first, then what
+ * everybody has been sent of the logs of sessions that have subscribers but no run. Frees about `bytes`, or
+ * less: the work of one call is bounded. Returns how much; 0: there is nothing to trim just now. */
+uint64_t broadcaster_trim(struct broadcaster *broadcaster, uint64_t bytes);
+
+/** Sessions that have a current run. */
+uint64_t broadcaster_count_running(struct broadcaster *broadcaster);
+
+/** From now on no log takes more than `bytes`; UINT64_MAX: what log_bytes_max allows. Trims some of the logs
+ * of sessions with a run to that, other ones in the next call. Returns the bytes that were freed. */
+uint64_t broadcaster_cap_logs(struct broadcaster *broadcaster, uint64_t bytes);
+
 /** From now on no run is accepted. Runs that wait are cancelled, every subscriber gets server.drain. Once. */
 void broadcaster_drain(struct broadcaster *broadcaster);
 bool broadcaster_is_draining(const struct broadcaster *broadcaster);
@@ -165,6 +177,7 @@ struct broadcaster_counts {
     _Atomic uint64_t subscribers;
     _Atomic uint64_t log_events;
     _Atomic uint64_t log_bytes;
+    _Atomic uint64_t log_bytes_cap; /* see broadcaster_cap_logs() */
     _Atomic uint64_t ended[TASK_STATUS_COUNT][REASON_COUNT];
 };
 struct broadcaster_counts *broadcaster_counts(struct broadcaster *broadcaster);

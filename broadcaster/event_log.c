@@ -112,6 +112,28 @@ struct frame *event_log_trim(struct event_log *log, const struct event_log_limit
     return evicted;
 }
 
+/* Without memory for a smaller ring, the log keeps the one that it has. */
+static void shrink(struct event_log *log) {
+    struct frame **ring = log->capacity > CAPACITY_MIN ? ring_create(CAPACITY_MIN) : NULL;
+    if (ring == NULL)
+        return;
+    ring_destroy(log->ring, log->capacity);
+    log->ring = ring;
+    log->capacity = CAPACITY_MIN;
+}
+
+struct frame *event_log_shed(struct event_log *log, uint64_t bytes_kept, uint64_t until,
+                             uint32_t events_max) {
+    struct frame *evicted = NULL;
+    for (uint32_t events = 0;
+         events < events_max && count_of(log) > 0 && log->bytes > bytes_kept && log->first_sequence < until;
+         events++)
+        evict(log, &evicted);
+    if (count_of(log) == 0)
+        shrink(log);
+    return evicted;
+}
+
 struct frame *event_log_clear(struct event_log *log) {
     struct frame *all = NULL;
     while (count_of(log) > 0)

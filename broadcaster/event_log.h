@@ -61,6 +61,11 @@ void event_log_append(struct event_log *log, const struct event_log_limits *limi
 /** Trims to the limits, after what was over them was written. Returns what left: a list linked by `next`. */
 struct frame *event_log_trim(struct event_log *log, const struct event_log_limits *limits);
 
+/** Takes the oldest frames out while the log takes more than `bytes_kept`: at most `events_max` of them, and
+ * none from `until` on. An empty log keeps no more memory than it had at first. Returns what left: a list
+ * linked by `next`. */
+struct frame *event_log_shed(struct event_log *log, uint64_t bytes_kept, uint64_t until, uint32_t events_max);
+
 /** Takes all frames out as if they had been trimmed: a list linked by `next`. Nothing is appended any more.
  */
 struct frame *event_log_clear(struct event_log *log);

@@ -73,18 +73,23 @@ void session_touch_locked(struct session *session) {
 }
 
 static enum idleness idleness_locked(const struct session *session) {
-    if (!session_is_open(session) || atomic_load(&session->closed) || session->current != NULL ||
-        session->queue_length > 0 || session->subscribers > 0)
+    bool retains = session->log.first_sequence != session->log.next_sequence;
+    if (!session_is_open(session) || atomic_load(&session->closed))
         return SESSION_IN_USE;
+    if (session->current != NULL)
+        return SESSION_RUNNING;
+    if (session->queue_length > 0 || session->subscribers > 0)
+        return retains ? SESSION_WATCHED : SESSION_IN_USE;
     if (!session->had_run)
         return SESSION_EMPTY;
-    return session->log.first_sequence == session->log.next_sequence ? SESSION_TRIMMED : SESSION_IDLE;
+    return retains ? SESSION_IDLE : SESSION_TRIMMED;
 }
 
 void session_settle_locked(struct session *session) {
     lock_assert_held(&session->lock);
     enum idleness idleness = idleness_locked(session);
-    if (idleness != SESSION_IN_USE || session->idleness != SESSION_IN_USE)
+    bool stays = idleness == session->idleness && (idleness == SESSION_IN_USE || idleness == SESSION_RUNNING);
+    if (!stays)
         idle_sessions_place_locked(broadcaster_idle_sessions(session->broadcaster), session, idleness);
 }
 

@@ -113,6 +113,10 @@ void session_append_locked(struct session *session, struct frame *frame, struct 
 /** Trims the log to its limits, if every worker has written what stands in it. */
 void session_trim_locked(struct session *session, struct session_effects *effects);
 
+/** Takes the oldest events out of the log while it takes more than `bytes_kept` and every worker has written
+ * them; not more than a few hundred at a time. Returns the bytes that left it. */
+uint64_t session_shed_locked(struct session *session, uint64_t bytes_kept, struct session_effects *effects);
+
 /** Whether some worker has still to write more than half of what the log may hold. */
 bool session_is_ahead_locked(const struct session *session);
 

@@ -6,6 +6,9 @@
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/watch.h"
 
+/* Events that leave a log under one lock, when it is trimmed for want of memory. */
+#define SHED_EVENTS_MAX 256
+
 static void add_evicted(struct session_effects *effects, struct frame *list, uint64_t *ret_count) {
     while (list != NULL) {
         struct frame *next = list->next;
@@ -16,16 +19,30 @@ static void add_evicted(struct session_effects *effects, struct frame *list, uin
     }
 }
 
-static struct event_log_limits log_limits_locked(const struct session *session) {
-    const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
-    struct event_log_limits log_limits = {.events_max = (uint32_t)atomic_load(&limits->log_events_max),
-                                          .bytes_max = atomic_load(&limits->log_bytes_max)};
+/* The bytes that a log may take just now. */
+static uint64_t bytes_max(const struct session *session) {
+    uint64_t limit = atomic_load(&broadcaster_limits(session->broadcaster)->log_bytes_max);
+    uint64_t cap =
+        atomic_load_explicit(&broadcaster_counts(session->broadcaster)->log_bytes_cap, memory_order_relaxed);
+    return limit < cap ? limit : cap;
+}
+
+/* The first event that some worker has not written yet; 0: nobody listens. */
+static uint64_t unwritten_from_locked(const struct session *session) {
+    uint64_t from = 0;
     const struct watch *watch;
     LIST_FOREACH(watch, &session->watches, session_entry) {
-        if (log_limits.unwritten_from == 0 || watch->written_sequence < log_limits.unwritten_from)
-            log_limits.unwritten_from = watch->written_sequence;
+        if (from == 0 || watch->written_sequence < from)
+            from = watch->written_sequence;
     }
-    return log_limits;
+    return from;
+}
+
+static struct event_log_limits log_limits_locked(const struct session *session) {
+    const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
+    return (struct event_log_limits){.events_max = (uint32_t)atomic_load(&limits->log_events_max),
+                                     .bytes_max = bytes_max(session),
+                                     .unwritten_from = unwritten_from_locked(session)};
 }
 
 /* Keeps the counts of all sessions true after the log was `bytes_before` large and `added` events came. */
@@ -60,13 +77,24 @@ void session_trim_locked(struct session *session, struct session_effects *effect
     count_locked(session, bytes_before, 0, trimmed);
 }
 
+uint64_t session_shed_locked(struct session *session, uint64_t bytes_kept, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
+    uint64_t unwritten_from = unwritten_from_locked(session);
+    uint64_t until = unwritten_from != 0 ? unwritten_from : UINT64_MAX;
+    uint64_t bytes_before = session->log.bytes, trimmed = 0;
+    add_evicted(effects, event_log_shed(&session->log, bytes_kept, until, SHED_EVENTS_MAX), &trimmed);
+    count_locked(session, bytes_before, 0, trimmed);
+    metrics_add(METRIC_MEMORY_EVENTS_TRIMMED, trimmed);
+    return bytes_before - session->log.bytes;
+}
+
 bool session_is_ahead_locked(const struct session *session) {
     const struct event_log *log = &session->log;
     const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
     const struct watch *watch;
     LIST_FOREACH(watch, &session->watches, session_entry) {
         if (log->next_sequence - watch->written_sequence > atomic_load(&limits->log_events_max) / 2 ||
-            log->bytes_ever - watch->written_bytes > atomic_load(&limits->log_bytes_max) / 2)
+            log->bytes_ever - watch->written_bytes > bytes_max(session) / 2)
             return true;
     }
     return false;

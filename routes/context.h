@@ -23,7 +23,7 @@ struct routes_settings {
     uint64_t run_tokens_max;
     uint64_t health_queue_percent; /* fuller is degraded */
     uint64_t health_sessions_percent;
-    uint64_t memory_warn_bytes; /* more is degraded, twice as much critical; 0: never */
+    uint64_t memory_warn_bytes; /* more is degraded */
 };
 
 struct routes_context {

@@ -66,12 +66,17 @@ static void judge_share(struct health_report *report, const char *code, const ch
         add(report, HEALTH_DEGRADED, (struct health_reason){code, message, NULL, value, limit});
 }
 
-static void judge_memory(struct health_report *report, uint64_t bytes, uint64_t limit) {
-    if (limit > 0 && bytes > limit)
-        add(report, bytes > 2 * limit ? HEALTH_CRITICAL : HEALTH_DEGRADED,
+static void judge_memory(struct health_report *report, uint64_t warn_bytes) {
+    uint64_t bytes = memory_total();
+    if (memory_look() >= MEMORY_FULL)
+        add(report, HEALTH_CRITICAL,
+            (struct health_reason){"memory_full", "The memory limit has been reached.", NULL, bytes,
+                                   memory_limit()});
+    else if (bytes > warn_bytes)
+        add(report, HEALTH_DEGRADED,
             (struct health_reason){
                 "memory_high", "Events, sessions, requests and answers take more memory than they should.",
-                NULL, bytes, limit});
+                NULL, bytes, warn_bytes});
 }
 
 static void judge_redis(struct health_report *report, struct cache *cache) {
@@ -99,6 +104,6 @@ void health_report_make(const struct routes_context *context, struct health_repo
                 limits->runs_queued_max, settings->health_queue_percent);
     judge_share(ret_report, "sessions_high", "Nearly as many sessions are open as may be.", stats.sessions,
                 limits->sessions_max, settings->health_sessions_percent);
-    judge_memory(ret_report, memory_total(), settings->memory_warn_bytes);
+    judge_memory(ret_report, settings->memory_warn_bytes);
     judge_redis(ret_report, context->cache);
 }

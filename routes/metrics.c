@@ -79,6 +79,16 @@ static void add_memory(struct exposition *exposition) {
     }
 }
 
+static void add_memory_level(struct exposition *exposition) {
+    enum memory_level now = memory_look();
+    exposition_family(exposition, "sluice_memory_level", "gauge",
+                      "1 for the level that memory is at, 0 for the others");
+    for (int i = MEMORY_EASY; i <= MEMORY_OVER; i++) {
+        const char *name = memory_level_name((enum memory_level)i);
+        exposition_sample(exposition, (const struct exposition_label[]){{"level", name}, {0}}, i == (int)now);
+    }
+}
+
 static void add_limit(struct exposition *exposition, const char *key, uint64_t value) {
     exposition_sample(exposition, (const struct exposition_label[]){{"limit", key}, {0}}, value);
 }
@@ -101,6 +111,7 @@ static void add_limits(struct exposition *exposition, const struct routes_contex
     add_limit(exposition, "log_bytes_max", limits->log_bytes_max);
     add_limit(exposition, "tasks_kept", limits->tasks_kept);
     add_limit(exposition, "memory_warn_bytes", context->settings->memory_warn_bytes);
+    add_limit(exposition, "memory_max_bytes", memory_limit());
 }
 
 /* ---- how runs ended ------------------------------------------------------------------------------ */
@@ -217,6 +228,7 @@ void handle_metrics(struct request *request) {
     add_queue(&exposition, context->broadcaster);
     add_gauges(&exposition, context);
     add_memory(&exposition);
+    add_memory_level(&exposition);
     add_limits(&exposition, context);
     add_ends(&exposition, context->broadcaster);
     upstream_metrics_add(&exposition, context->caller);

@@ -72,6 +72,8 @@ static void write_memory(struct json_writer *json, const struct routes_context *
     json_add_count(json, "accounted_bytes", memory_total());
     json_add_count(json, "log_bytes", stats->log_bytes);
     json_add_count(json, "warn_bytes", context->settings->memory_warn_bytes);
+    json_add_count(json, "max_bytes", memory_limit());
+    json_add_string(json, "level", memory_level_name(memory_look()));
     json_begin_object(json, "kinds");
     for (int kind = MEMORY_UNCOUNTED + 1; kind < MEMORY_KIND_COUNT; kind++)
         json_add_count(json, memory_kind_name((enum memory_kind)kind), memory_used((enum memory_kind)kind));
@@ -154,6 +156,7 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     json_add_number(json, "session_empty_ttl_ms", limits->session_empty_ttl_ms);
     json_add_number(json, "queue_timeout_ms", limits->queue_timeout_ms);
     json_add_number(json, "queue_aging_ms", limits->queue_aging_ms);
+    json_add_count(json, "memory_max_bytes", memory_limit());
     json_add_count(json, "request_body_bytes_max", settings->request_body_bytes_max);
     json_add_count(json, "request_json_values_max", settings->request_json_values_max);
     json_add_count(json, "event_bytes_max", context->caller->settings.items[0].event_bytes_max);

@@ -1,6 +1,7 @@
 /* The settings of the process: gathers them from their sources, checks them, reloads them. */
 #include "server/config.h"
 
+#include "base/machine_memory.h"
 #include "server/config_file.h"
 #include "server/config_keys.h"
 #include "server/config_names.h"
@@ -84,8 +85,21 @@ static bool read_flags(struct config *config, const struct config_options *optio
 
 /* ---- what no key can judge alone ---------------------------------------------------------------- */
 
+/* Below this there is no room for a few requests. */
+#define MEMORY_BYTES_MIN ((uint64_t)16 << 20)
+
+static void resolve_memory(struct config *config) {
+    if (config->memory_max_bytes == 0) {
+        uint64_t half = machine_memory_bytes("") / 2;
+        config->memory_max_bytes = half > MEMORY_BYTES_MIN ? half : MEMORY_BYTES_MIN;
+    }
+    if (config->routes.memory_warn_bytes == 0)
+        config->routes.memory_warn_bytes = config->memory_max_bytes / 4 * 3;
+}
+
 /* Turns what was said into what is meant. */
 static void resolve(struct config *config) {
+    resolve_memory(config);
     config->routes.cors_origins = (const char *const *)config->cors_origins.items;
     config->routes.cors_origins_count = config->cors_origins.count;
     if (config->workers == 0) {
@@ -108,6 +122,12 @@ static bool check_together(const struct config *config, struct config_error *err
                             "listening on %s is open to everyone while no authentication is configured; use "
                             "--allow-unauthenticated if that is meant, or an address such as 127.0.0.1",
                             config->listen.address);
+        return false;
+    }
+    if (config->memory_max_bytes < MEMORY_BYTES_MIN) {
+        config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index("memory_max_bytes"), error,
+                            "memory_max_bytes (%" PRIu64 ") must be 0 or at least %" PRIu64,
+                            config->memory_max_bytes, MEMORY_BYTES_MIN);
         return false;
     }
     if (event_bytes_max > config->limits.log_bytes_max) {

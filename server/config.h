@@ -68,6 +68,7 @@ struct config {
     enum log_level log_level;
     enum log_format log_format;
     int64_t drain_ms;
+    uint64_t memory_max_bytes; /* what is in force: never 0 */
     int64_t cleanup_interval_ms;
     /* The keys of an upstream as they were given, and what is made of them and of the list of upstreams: that
      * is in force, at least one. */

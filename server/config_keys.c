@@ -67,6 +67,10 @@ const struct config_key config_keys[] = {
      .meaning = "How lines are logged on standard error."},
     {PROCESS, MS("drain_ms", drain_ms, "30000", 0, HOUR), .reloadable = true,
      .meaning = "How long runs may go on after SIGTERM before they are cancelled; 0 is not at all."},
+    {PROCESS, BYTES("memory_max_bytes", memory_max_bytes, "0", 0, 1024 * GIB), .reloadable = true,
+     .meaning = "Memory that clients and upstreams may make the gateway take. Near it logs are trimmed, at it new runs and "
+                "sessions are refused. 0 is half of the machine's memory, or of what its control groups allow, at least "
+                "16MiB."},
 
     {UPSTREAM, .name = "upstream", .type = &config_url, FIELD(upstream.base_url, char *),
      .fallback = "http://127.0.0.1:8000", .of_upstream = true,
@@ -287,9 +291,9 @@ const struct config_key config_keys[] = {
     {HTTP, BOOL("demo", routes.demo, "true"), .reloadable = true,
      .meaning = "Serve the demo page at /demo."},
 
-    {HEALTH, BYTES("memory_warn_bytes", routes.memory_warn_bytes, "1GiB", 0, 1024 * GIB), .reloadable = true,
-     .meaning = "Warn in the log when event logs, runs and subscribers take more memory; that is degraded, and twice "
-                "as much is critical. 0 is never."},
+    {HEALTH, BYTES("memory_warn_bytes", routes.memory_warn_bytes, "0", 0, 1024 * GIB), .reloadable = true,
+     .meaning = "Warn in the log when clients and upstreams make the gateway take more memory; that is degraded. 0 is "
+                "three quarters of memory_max_bytes."},
     {HEALTH, COUNT("health_queue_percent", routes.health_queue_percent, "80", 1, 100), .reloadable = true,
      .meaning = "A queue of runs that is fuller is degraded, in percent of runs_queued_max."},
     {HEALTH, COUNT("health_sessions_percent", routes.health_sessions_percent, "90", 1, 100), .reloadable = true,

@@ -24,6 +24,7 @@ struct process {
     struct address_limits *address_limits;
     struct upstreams upstreams;
     struct cache *cache; /* NULL: no upstream caches */
+    struct memory_keeper memory_keeper;
     struct fanout_settings fanout;
     struct config *config;
     struct config *old_config; /* while the workers take their settings from `config` */
@@ -111,6 +112,7 @@ static void close_handles(struct process *process) {
     uv_close((uv_handle_t *)&process->hangup, NULL);
     uv_close((uv_handle_t *)&process->clean_up, NULL);
     uv_close((uv_handle_t *)&process->drain, NULL);
+    memory_keeper_close(&process->memory_keeper);
     inbox_close(&process->inbox);
 }
 
@@ -169,6 +171,7 @@ static void reload(struct process *process) {
     apply_limits(broadcaster_limits(process->broadcaster), &config->limits);
     broadcaster_poll_queue(process->broadcaster);
     apply_fanout(&process->fanout, &config->fanout);
+    memory_set_limit(config->memory_max_bytes);
     uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
                    (uint64_t)config->cleanup_interval_ms);
     process->pending = process->worker_count;
@@ -198,13 +201,14 @@ static void on_hangup(uv_signal_t *signal, int number) {
 static void on_clean_up(uv_timer_t *timer) {
     struct process *process = timer->data;
     size_t ended = broadcaster_clean_up(process->broadcaster);
+    memory_keeper_report(&process->memory_keeper);
     struct broadcaster_stats stats;
     broadcaster_get_stats(process->broadcaster, &stats);
     if (ended > 0)
         log_info("sessions_expired", LOG_INT("count", ended), LOG_INT("sessions", stats.sessions));
     uint64_t bytes = memory_total();
     uint64_t warn_bytes = process->config->routes.memory_warn_bytes;
-    if (warn_bytes > 0 && bytes > warn_bytes)
+    if (bytes > warn_bytes)
         log_warn("memory_high", LOG_INT("bytes", bytes), LOG_INT("log_bytes", stats.log_bytes),
                  LOG_INT("sessions", stats.sessions), LOG_INT("subscribers", stats.subscribers),
                  LOG_INT("tasks", stats.tasks));
@@ -255,8 +259,12 @@ static bool init_main(struct process *process) {
     process->address_limits = address_limits_create(&config->http.address);
     if (!upstreams_init(&process->upstreams, &config->upstreams) || !init_cache(process))
         return false;
+    memory_set_limit(config->memory_max_bytes);
+    memory_keeper_init(&process->memory_keeper, &process->loop, &process->inbox, process->broadcaster,
+                       process->cache);
     process->shared = (struct worker_shared){
         .broadcaster = process->broadcaster,
+        .memory_keeper = &process->memory_keeper,
         .fanout = &process->fanout,
         .address_limits = process->address_limits,
         .upstreams = &process->upstreams,
@@ -314,6 +322,7 @@ static bool start_workers(struct process *process) {
                                        LOG_STR("upstream", shown),
                                        LOG_STR("upstream_kind", config->upstreams.items[0].adapter->name),
                                        LOG_INT("upstreams", config->upstreams.count),
+                                       LOG_INT("memory_max_bytes", config->memory_max_bytes),
                                        {0}};
     log_announce("listening", fields); /* whoever started us waits for it, whatever the level is */
     return true;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "routes/runner.h"
 #include "routes/upstream_log.h"
 #include "server/http_listener.h"
@@ -98,6 +99,8 @@ static void on_prepare(uv_prepare_t *prepare) {
         uv_idle_start(&worker->idle, on_idle);
     else
         uv_idle_stop(&worker->idle);
+    if (memory_level() != MEMORY_EASY)
+        memory_keeper_wake(worker->shared->memory_keeper);
     if (worker->stop_now) {
         fanout_abort(worker->fanout);
         upstream_queries_abort(&worker->caller);

@@ -13,6 +13,7 @@
 #include "broadcaster/fanout.h"
 #include "server/address_limits.h"
 #include "server/config.h"
+#include "server/memory_keeper.h"
 #include "upstream/cache.h"
 
 #define WORKERS_MAX 256
@@ -22,6 +23,7 @@ struct worker_shared {
     struct broadcaster *broadcaster;
     struct fanout_settings *fanout;
     struct address_limits *address_limits;
+    struct memory_keeper *memory_keeper;
     struct upstreams *upstreams;
     struct cache *cache;                          /* NULL: no upstream caches */
     bool has_health_checks;                       /* a worker has them: the first one */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory_budget.h"
+#include "base/metrics.h"
 #include "upstream/recording_code.h"
 
 #include <assert.h>
@@ -17,6 +18,9 @@ static const struct breaker_settings redis_breaker = {.failure_percent = 50,
                                                       .recovery_ms = 500,
                                                       .recovery_max_ms = 10000,
                                                       .probes_max = 1};
+
+/* Runs that are forgotten at once when memory is short. */
+#define TRIM_MAX 64
 
 struct cache_entry {
     char key[CACHE_KEY_SIZE];
@@ -177,6 +181,24 @@ void cache_store(struct cache *cache, const char *key, struct recording *recordi
     }
     lock_release(&cache->lock);
     free_all(&out);
+}
+
+uint64_t cache_trim(struct cache *cache, uint64_t bytes) {
+    struct cache_entry_list out = TAILQ_HEAD_INITIALIZER(out);
+    struct cache_entry *oldest;
+    uint64_t count = 0;
+    lock_acquire(&cache->lock);
+    uint64_t before = cache->bytes;
+    while ((oldest = TAILQ_FIRST(&cache->by_use)) != NULL && before - cache->bytes < bytes &&
+           count < TRIM_MAX) {
+        take_out_locked(cache, oldest, &out);
+        count++;
+    }
+    uint64_t trimmed = before - cache->bytes;
+    lock_release(&cache->lock);
+    free_all(&out);
+    metrics_add(METRIC_MEMORY_RECORDINGS_DROPPED, count);
+    return trimmed;
 }
 
 /* ---- what it stands at --------------------------------------------------------------------------- */

@@ -48,6 +48,10 @@ void cache_destroy(struct cache *cache);
  * thread. */
 struct recording *cache_find(struct cache *cache, const char *key) MUST_CHECK;
 
+/** Memory is short: forgets what was not used for the longest time, of about `bytes`, or less: the work of
+ * one call is bounded. Returns the bytes; 0: nothing is kept any more. Any thread. */
+uint64_t cache_trim(struct cache *cache, uint64_t bytes);
+
 /** Any thread. */
 void cache_get_info(struct cache *cache, struct cache_info *ret_info);
 

@@ -249,7 +249,7 @@ static void check_idleness(struct session *session) {
     lock_acquire(&session->lock);
     bool is_idle = !atomic_load(&session->closed) && session->current == NULL && session->queue_length == 0 &&
                    session->subscribers == 0;
-    assert_int_equal(session->idleness != SESSION_IN_USE, is_idle);
+    assert_int_equal(idleness_is_idle(session->idleness), is_idle);
     assert_true(session->idleness != SESSION_EMPTY || session->newest == NULL);
     lock_release(&session->lock);
 }
@@ -290,6 +290,8 @@ static void step_anything(struct hammer *hammer) {
         if (draw(hammer, 10) == 0)
             broadcaster_cancel_all(broadcaster, REASON_REQUESTED);
         broadcaster_clean_up(broadcaster);
+        broadcaster_trim(broadcaster, draw(hammer, 10000));
+        broadcaster_cap_logs(broadcaster, draw(hammer, 2) == 0 ? UINT64_MAX : draw(hammer, 5000));
         break;
     }
     check_idleness(session);

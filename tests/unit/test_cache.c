@@ -115,6 +115,24 @@ static void cache_counts_every_byte_it_lets_go(void **state) {
     assert_true(info_now().expired > 0);
 }
 
+static void cache_that_is_trimmed_lets_go_what_was_not_used_for_the_longest_time(void **state) {
+    (void)state;
+    uint64_t nothing = memory_used(MEMORY_RECORDINGS);
+    keep("0", 700, 60000);
+    keep("1", 700, 60000);
+    keep("2", 700, 60000);
+    assert_true(is_kept("0"));
+    uint64_t bytes = info_now().bytes;
+    assert_true(memory_used(MEMORY_RECORDINGS) >= nothing + bytes);
+    assert_int_equal(cache_trim(cache, 1), bytes / 3);
+    assert_false(is_kept("1"));
+    assert_true(is_kept("0") && is_kept("2"));
+    assert_int_equal(cache_trim(cache, UINT64_MAX), bytes / 3 * 2);
+    assert_int_equal(cache_trim(cache, UINT64_MAX), 0);
+    assert_int_equal(info_now().entries, 0);
+    assert_int_equal(memory_used(MEMORY_RECORDINGS), nothing);
+}
+
 static void replay_goes_on_when_its_recording_is_let_go(void **state) {
     (void)state;
     struct fake_run run = {.refuses = true};
@@ -161,6 +179,8 @@ static void cache_is_not_made_for_an_address_that_is_none(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(cache_that_is_trimmed_lets_go_what_was_not_used_for_the_longest_time,
+                                        set_up, tear_down),
         TEST(cache_keeps_until_the_time_is_up),
         TEST(cache_lets_go_what_was_not_used_for_the_longest_time),
         TEST(cache_does_not_keep_what_is_larger_than_itself),

@@ -1,4 +1,5 @@
 /* Settings: which source wins, and what a reload changes. */
+#include "base/machine_memory.h"
 #include "server/config_names.h"
 #include "server/config_source.h"
 #include "tests/support/config_loading.h"
@@ -53,7 +54,9 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_int_equal(config->fanout.stall_timeout_ms, 30000);
     assert_int_equal(config->limits.queue_timeout_ms, 600000);
     assert_int_equal(config->limits.queue_aging_ms, 10000);
-    assert_int_equal(config->routes.memory_warn_bytes, 1 << 30);
+    assert_true(config->memory_max_bytes == machine_memory_bytes("") / 2 ||
+                config->memory_max_bytes == (uint64_t)16 << 20);
+    assert_int_equal(config->routes.memory_warn_bytes, config->memory_max_bytes / 4 * 3);
     assert_int_equal(config->routes.health_queue_percent, 80);
     assert_int_equal(config->routes.health_sessions_percent, 90);
     assert_int_equal(config->drain_ms, 30000);

@@ -44,6 +44,8 @@ static void a_bad_file_is_told_in_one_line_with_its_place(void **state) {
         {"runs_max: 1\n\nupstream_model: \"\xff\"\n",
          "sluice.yaml:3: is not YAML: invalid leading UTF-8 octet\n"},
         {"cors_origins: [\n", "sluice.yaml:2: is not YAML: "},
+        {"memory_max_bytes: 16777215\n",
+         "sluice.yaml:1: memory_max_bytes: memory_max_bytes (16777215) must be 0 or at least 16777216"},
         {"event_bytes_max: 8MiB\n", "sluice.yaml:1: event_bytes_max: event_bytes_max (8388608) must not be "
                                     "more than log_bytes_max (4194304)\n"},
         {"listen: 0.0.0.0:80\n", "sluice.yaml:1: listen: listening on 0.0.0.0 is open to everyone while no "

@@ -48,7 +48,8 @@ static void begin(size_t count) {
     caller =
         (struct upstream_caller){.upstreams = &upstreams, .settings = {.count = count, .items = settings}};
     assert_true(upstreams_init(&upstreams, &caller.settings));
-    routes_settings = (struct routes_settings){.health_queue_percent = 80, .health_sessions_percent = 90};
+    routes_settings = (struct routes_settings){
+        .health_queue_percent = 80, .health_sessions_percent = 90, .memory_warn_bytes = UINT64_MAX};
     context = (struct routes_context){.broadcaster = unit_broadcaster(),
                                       .caller = &caller,
                                       .settings = &routes_settings,
@@ -189,7 +190,7 @@ static void health_is_degraded_while_nearly_all_sessions_are_open(void **state) 
     assert_int_equal(report.reasons[0].limit, 9);
 }
 
-static void health_is_degraded_above_the_memory_it_should_take_and_critical_above_twice_that(void **state) {
+static void health_is_degraded_above_the_memory_it_should_take(void **state) {
     (void)state;
     begin(1);
     session_unref(unit_session(context.broadcaster, "app/user/session"));
@@ -200,10 +201,23 @@ static void health_is_degraded_above_the_memory_it_should_take_and_critical_abov
     assert_report(HEALTH_DEGRADED, "memory_high");
     assert_int_equal(report.reasons[0].value, bytes);
     assert_int_equal(report.reasons[0].limit, bytes - 1);
-    routes_settings.memory_warn_bytes = (bytes + 1) / 2;
+    routes_settings.memory_warn_bytes = 1; /* new runs are accepted however much more it is */
     assert_report(HEALTH_DEGRADED, "memory_high");
-    routes_settings.memory_warn_bytes = (bytes - 1) / 2;
-    assert_report(HEALTH_CRITICAL, "memory_high");
+}
+
+static void health_is_critical_while_memory_is_full(void **state) {
+    (void)state;
+    begin(1);
+    session_unref(unit_session(context.broadcaster, "app/user/session"));
+    uint64_t bytes = memory_total();
+    memory_set_limit(bytes + bytes / 8);
+    assert_report(HEALTH_HEALTHY, "");
+    memory_set_limit(bytes);
+    assert_report(HEALTH_CRITICAL, "memory_full");
+    assert_int_equal(report.reasons[0].value, bytes);
+    assert_int_equal(report.reasons[0].limit, bytes);
+    memory_set_limit(0);
+    assert_report(HEALTH_HEALTHY, "");
 }
 
 static void health_is_degraded_while_draining(void **state) {
@@ -351,7 +365,8 @@ int main(void) {
         TEST(health_tells_a_bounded_number_of_reasons_and_the_worst_first),
         TEST(health_is_degraded_while_the_queue_is_nearly_full),
         TEST(health_is_degraded_while_nearly_all_sessions_are_open),
-        TEST(health_is_degraded_above_the_memory_it_should_take_and_critical_above_twice_that),
+        TEST(health_is_degraded_above_the_memory_it_should_take),
+        TEST(health_is_critical_while_memory_is_full),
         TEST(health_is_degraded_while_draining),
         TEST(health_is_answered_with_its_reasons),
         TEST(stats_and_metrics_have_room_for_all_upstreams),

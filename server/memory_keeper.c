@@ -1,0 +1,115 @@
+/* Keeps the process within memory_max_bytes: see memory_keeper.h. */
+#include "server/memory_keeper.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory_budget.h"
+#include "base/metrics.h"
+
+/* How often it looks again when it could not make room. */
+#define LOOK_MS 100
+/* No report comes sooner after the one before. */
+#define REPORT_MS 10000
+/* What a log of a session with a run has in any case: so much of a stream that the viewers who keep up miss
+ * nothing. */
+#define CAP_BYTES_MIN (16 * 1024)
+
+/* ---- making room --------------------------------------------------------------------------------- */
+
+/* What each log of a session with a run may take, so that all of them together stay below the low mark. */
+static uint64_t share_of_a_run(struct memory_keeper *keeper) {
+    uint64_t events = memory_used(MEMORY_EVENTS), total = memory_total(), low = memory_low_mark();
+    uint64_t others = total > events ? total - events : 0;
+    uint64_t running = broadcaster_count_running(keeper->broadcaster);
+    uint64_t share = low > others ? (low - others) / (running > 0 ? running : 1) : 0;
+    return share > CAP_BYTES_MIN ? share : CAP_BYTES_MIN;
+}
+
+/* Makes some room. False: there is nothing more to be had just now. */
+static bool make_room(struct memory_keeper *keeper) {
+    uint64_t total = memory_total(), low = memory_low_mark();
+    uint64_t wanted = total > low ? total - low : 0;
+    if (wanted == 0)
+        return false;
+    if (keeper->cache != NULL && cache_trim(keeper->cache, wanted) > 0)
+        return true;
+    if (broadcaster_trim(keeper->broadcaster, wanted) > 0)
+        return true;
+    keeper->is_capped = true;
+    return broadcaster_cap_logs(keeper->broadcaster, share_of_a_run(keeper)) > 0;
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void rest(struct memory_keeper *keeper) {
+    if (keeper->is_capped)
+        broadcaster_cap_logs(keeper->broadcaster, UINT64_MAX);
+    keeper->is_capped = false;
+    atomic_store(&keeper->is_awake, false); /* who finds memory tight from now on wakes it */
+}
+
+static void work(struct memory_keeper *keeper) {
+    bool has_more = make_room(keeper);
+    enum memory_level level = memory_look();
+    memory_keeper_report(keeper);
+    if (level == MEMORY_EASY)
+        rest(keeper);
+    else
+        uv_timer_start(&keeper->timer, on_timer, has_more ? 0 : LOOK_MS, 0);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    work(timer->data);
+}
+
+static void on_wake(struct inbox_item *item) {
+    struct memory_keeper *keeper = CONTAINER_OF(item, struct memory_keeper, item);
+    if (!keeper->is_closed)
+        work(keeper);
+}
+
+/* ---- reporting ----------------------------------------------------------------------------------- */
+
+static uint64_t since_last(enum metric metric, uint64_t *last) {
+    uint64_t now = metrics_get(metric), count = now - *last;
+    *last = now;
+    return count;
+}
+
+void memory_keeper_report(struct memory_keeper *keeper) {
+    int64_t now_ms = clock_mono_ms();
+    if (now_ms - keeper->reported_mono_ms < REPORT_MS)
+        return;
+    uint64_t events = since_last(METRIC_MEMORY_EVENTS_TRIMMED, &keeper->events);
+    uint64_t recordings = since_last(METRIC_MEMORY_RECORDINGS_DROPPED, &keeper->recordings);
+    if (events + recordings == 0)
+        return;
+    keeper->reported_mono_ms = now_ms;
+    log_warn("memory_trimmed", LOG_INT("events", events), LOG_INT("recordings", recordings),
+             LOG_INT("bytes", memory_total()), LOG_INT("max_bytes", memory_limit()),
+             LOG_STR("level", memory_level_name(memory_level())));
+}
+
+/* ---- its life ------------------------------------------------------------------------------------ */
+
+void memory_keeper_init(struct memory_keeper *keeper, uv_loop_t *loop, struct inbox *inbox,
+                        struct broadcaster *broadcaster, struct cache *cache) {
+    *keeper = (struct memory_keeper){.broadcaster = broadcaster,
+                                     .cache = cache,
+                                     .inbox = inbox,
+                                     .item.handle = on_wake,
+                                     .reported_mono_ms = clock_mono_ms() - REPORT_MS};
+    uv_timer_init(loop, &keeper->timer);
+    keeper->timer.data = keeper;
+}
+
+void memory_keeper_wake(struct memory_keeper *keeper) {
+    if (!atomic_load_explicit(&keeper->is_awake, memory_order_relaxed) &&
+        !atomic_exchange(&keeper->is_awake, true))
+        inbox_post(keeper->inbox, &keeper->item);
+}
+
+void memory_keeper_close(struct memory_keeper *keeper) {
+    keeper->is_closed = true;
+    uv_close((uv_handle_t *)&keeper->timer, NULL);
+}
