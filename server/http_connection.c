@@ -52,6 +52,9 @@ void http_connection_destroy(struct http_connection *connection) {
     struct http_listener *listener = connection->listener;
     if (!connection->closing && !listener->closing && peer_is_there(connection->fd))
         http_connection_offends(connection, 0, "the library could not make out a request line");
+    /* libmicrohttpd 0.9.75 completes no request for which it has failed twice to make an error answer. */
+    if (connection->exchange != NULL)
+        http_exchange_finish(connection->exchange, false);
     http_connection_arrived(connection);
     address_limits_leave(listener->limits, connection->address);
     memory_release(MEMORY_CONNECTIONS, connection->memory);

@@ -279,7 +279,7 @@ static void refuse_stuck(struct http_exchange *exchange) {
     if (is_chunked)
         reply_error(&exchange->request, 400, chunks, "A chunk-size line or the trailers are too long.");
     else
-        reply_error(&exchange->request, 431, head, "The headers leave no room to read the body.");
+        reply_error(&exchange->request, 431, head, "Request line and headers are too large.");
     http_exchange_offend(exchange, is_chunked ? chunks : head);
     cut_off(exchange);
 }

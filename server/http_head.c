@@ -109,10 +109,19 @@ static const char *refuse(struct request *request, int status, const char *code,
     return code;
 }
 
-/* Each field and each cookie costs the library this much beside its text. */
+/* Each field, cookie and parameter costs the library this much beside its text. */
 #define FIELD_BYTES 64
 /* What it needs to read a body and to write the head of an answer. */
 #define ROOM_BYTES_MIN 512
+
+/* The line lies in the first half of the connection's memory, and parameters are noted in the other one. */
+bool http_head_parameters_fit(const char *uri, uint64_t request_header_bytes_max) {
+    size_t length = 0, count = 0;
+    for (; uri[length] != '\0'; length++)
+        count += uri[length] == '?' || uri[length] == '&';
+    return length < request_header_bytes_max &&
+           count * FIELD_BYTES + ROOM_BYTES_MIN <= request_header_bytes_max;
+}
 
 struct cookies {
     size_t count, bytes;
@@ -131,7 +140,9 @@ static enum MHD_Result count_cookie(void *context, enum MHD_ValueKind kind, cons
 static bool leaves_room(const struct http_exchange *exchange, const struct head *head) {
     struct cookies cookies = {0};
     MHD_get_connection_values(exchange->handle, MHD_COOKIE_KIND, count_cookie, &cookies);
-    size_t used = header_size(exchange) + cookies.bytes + (head->fields + cookies.count) * FIELD_BYTES;
+    int parameters = MHD_get_connection_values(exchange->handle, MHD_GET_ARGUMENT_KIND, NULL, NULL);
+    size_t noted = head->fields + cookies.count + (size_t)parameters;
+    size_t used = header_size(exchange) + cookies.bytes + noted * FIELD_BYTES;
     return used + ROOM_BYTES_MIN <= HTTP_POOL_BYTES(exchange->listener->settings.request_header_bytes_max);
 }
 

@@ -14,4 +14,8 @@
  */
 const char *http_head_check(struct http_exchange *exchange, const char *method, const char *version);
 
+/** Whether the library has the room to note the parameters of a target. If it has none, version 0.9.75
+ * answers nothing, and reports neither an error nor the end of the request. */
+bool http_head_parameters_fit(const char *uri, uint64_t request_header_bytes_max);
+
 #endif

@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "server/handover.h"
 #include "server/http_exchange.h"
+#include "server/http_head.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -38,6 +39,8 @@ static void *on_request_line(void *context, const char *uri, struct MHD_Connecti
     listener->progress.was_called = true;
     if (exchange == NULL)
         note_no_memory(handle);
+    else if (!http_head_parameters_fit(uri, listener->settings.request_header_bytes_max))
+        http_exchange_end_stuck(exchange);
     return exchange;
 }
 

@@ -148,6 +148,8 @@ const refused = {
   'a head over its limit': [431, get('/healthz', `${host}A: ${'a'.repeat(17000)}\r\n`)],
   'a head over all limits': [431, get('/healthz', `${host}A: ${'a'.repeat(200000)}\r\n`)],
   'a target over its limit': [414, get(`/${'a'.repeat(40000)}`)],
+  'more parameters than the library has room for': [431, get(`/healthz?${'a&'.repeat(4000)}`)],
+  'more trailers than the library has room for': [431, `${run}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n${'A:b\r\n'.repeat(2500)}\r\n`],
   'too many headers': [431, get('/healthz', host + 'A: b\r\n'.repeat(50))],
   'a body over its limit': [413, `${run}Transfer-Encoding: chunked\r\n\r\n${`ffff\r\n${'a'.repeat(65535)}\r\n`.repeat(20)}`],
 };
