@@ -41,6 +41,7 @@ struct session {
     atomic_bool closed; /* set under the lock, once */
     _Atomic uint32_t
         known_by; /* number + 1 of the upstream that was seen to know this session; 0: none yet */
+    _Atomic int64_t cut_mono_ms; /* when a stream of the session was last closed before its end; 0: never */
 
     struct lock lock;
     /* under the lock: */
@@ -78,6 +79,16 @@ static inline bool session_is_open(const struct session *session) {
 /** Whether the upstream of that number was the last one seen to know the session. Any thread, as the next. */
 static inline bool session_is_known_by(const struct session *session, uint32_t upstream) {
     return atomic_load_explicit(&session->known_by, memory_order_relaxed) == upstream + 1;
+}
+
+/** When a stream of the session at its upstream was last closed before its end; 0: never. Any thread. */
+static inline int64_t session_cut_mono_ms(const struct session *session) {
+    return atomic_load_explicit(&session->cut_mono_ms, memory_order_relaxed);
+}
+
+/** A stream of the session is closed before its end. Any thread. */
+static inline void session_note_cut(struct session *session, int64_t now_mono_ms) {
+    atomic_store_explicit(&session->cut_mono_ms, now_mono_ms, memory_order_relaxed);
 }
 
 /** It was seen to know it. */

@@ -1,6 +1,7 @@
 /* What a run asks of the upstreams: see run_plan.h. */
 #include "routes/run_plan.h"
 
+#include "base/clock.h"
 #include "base/memory_budget.h"
 
 #include <stdlib.h>
@@ -46,9 +47,21 @@ void run_plan_destroy(struct run_plan *plan) {
     free(plan);
 }
 
+static bool settles(const struct upstream_settings *settings) {
+    return settings->adapter->writes_after_a_cut && settings->settle_ms > 0;
+}
+
 /* Whether what is asked cannot be needed a second time. */
 static bool is_asked_once(const struct run_plan *plan, const struct upstream_settings *settings) {
-    return plan->count == 1 && settings->retry.attempts_max <= 1 && !settings->resumable;
+    return plan->count == 1 && settings->retry.attempts_max <= 1 && !settings->resumable &&
+           !settles(settings);
+}
+
+/* How long the session's agent is left alone after a cut. */
+static int64_t settle_in_ms(const struct run_plan *plan, const struct upstream_settings *settings) {
+    int64_t cut_ms = session_cut_mono_ms(plan->session);
+    int64_t left_ms = cut_ms + settings->settle_ms - clock_mono_ms();
+    return cut_ms > 0 && settles(settings) && left_ms > 0 ? left_ms : 0;
 }
 
 static bool copy_text(const char *text, char **ret_copy) {
@@ -103,6 +116,7 @@ bool run_plan_build(struct run_plan *plan, const struct upstream_settings *setti
         *ret_message = "There is no memory for the request.";
         return false;
     }
+    ret_run->wait_ms = settle_in_ms(plan, settings);
     ret_run->session_exists = session_is_known_by(plan->session, (uint32_t)upstream);
     add_trace(plan, ret_run);
     return true;

@@ -197,8 +197,30 @@ static void driver_start(struct task_driver *driver, struct task *task) {
     inbox_post(runner->context->inbox, &task->start_item);
 }
 
+/* Whether the run's stream at the upstream is closed before its end, by us. */
+static bool is_cut(const struct task_info *info) {
+    if (info->execution_delay_ms < 0) /* nothing was sent */
+        return false;
+    switch (info->status) {
+    case TASK_CANCELLED:
+    case TASK_REPLACED:
+    case TASK_TIMEOUT:
+        return true;
+    case TASK_FAILED:
+        return info->reason == REASON_UPSTREAM_IDLE || info->reason == REASON_UPSTREAM_PROTOCOL ||
+               info->reason == REASON_LIMIT || info->reason == REASON_INTERNAL;
+    default:
+        return false;
+    }
+}
+
+/* The note stands before the session's next run may be started: see session_apply(). */
 static void driver_ended(struct task_driver *driver, struct task *task) {
     struct runner *runner = CONTAINER_OF(driver, struct runner, driver);
+    struct task_info info;
+    task_get_info(task, &info);
+    if (is_cut(&info))
+        session_note_cut(task->session, clock_mono_ms());
     task_ref(task);
     inbox_post(runner->context->inbox, &task->ended_item);
 }

@@ -3,14 +3,14 @@
 #
 #   scripts/install-deps.sh build    what the programs are built from: Debian packages
 #   scripts/install-deps.sh lint     what make lint, coverage and valgrind need besides
-#   scripts/install-deps.sh test     also what the tests need: more of them, Node.js 20 and npm packages
+#   scripts/install-deps.sh test     also what the tests need: more of them, Node.js 20, npm and Python packages
 #   scripts/install-deps.sh bench    what the gateway is measured against; what cannot be had is said and left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build_packages=(build-essential pkg-config libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libcjson-dev
     libcyaml-dev libyaml-dev uthash-dev libhiredis-dev libssl-dev)
-test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git spin prometheus redis-server)
+test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git spin prometheus redis-server python3 python3-venv)
 lint_packages=(clang clang-tidy clang-tools cppcheck gcovr valgrind libc6-dbg)
 peer_packages=(nginx libnginx-mod-nchan haproxy python3-fastapi uvicorn python3-uvloop python3-httptools)
 # Those of them that are services of the machine.
@@ -97,6 +97,16 @@ install_modules() {
     cp "$1/package-lock.json" "$1/node_modules/.installed-lock.json"
 }
 
+# Installs the Python packages of tests/python in build-python unless they are those of its requirements.
+install_python() {
+    ! cmp -s tests/python/requirements.txt build-python/installed-requirements.txt || return 0
+    echo 'install-deps: installing the Python packages of tests/python in build-python'
+    rm -rf build-python
+    python3 -m venv build-python
+    build-python/bin/pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+    cp tests/python/requirements.txt build-python/installed-requirements.txt
+}
+
 # Installs the servers to compare with. They are not needed for anything else: without one of them the rest is measured.
 install_peers() {
     local missing
@@ -130,6 +140,7 @@ test)
     install_node
     install_modules tests
     install_modules tests/adk-upstream
+    install_python
     ;;
 lint)
     install_packages "${build_packages[@]}" "${lint_packages[@]}"

@@ -114,6 +114,9 @@ const struct config_key config_keys[] = {
     {UPSTREAM, BOOL("upstream_doubt_fails", upstream.rules.doubt_fails, "false"), .of_upstream = true,
      .meaning = "For the kind adk: an answer fails whose last word is an errorCode, or a partial event without the whole "
                 "one. By default the run is completed, with a warning."},
+    {UPSTREAM, MS("upstream_settle_ms", upstream.settle_ms, "100", 0, 10 * SECOND), .reloadable = true, .of_upstream = true,
+     .meaning = "For the kind adk: after a run of a session was cut off, its agent is left alone for this long before the "
+                "session's next run is posted, since it still writes to the session. 0 disables the wait."},
     {UPSTREAM, TYPED_TEXT("upstream_health_path", config_path, upstream.health_path, KIB), .of_upstream = true,
      .meaning = "Path that is asked by GET whether the upstream is well, which 2xx says; by default it is not asked."},
     {UPSTREAM, MS("upstream_health_interval_ms", upstream.health_interval_ms, "10000", 10, DAY),

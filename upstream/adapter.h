@@ -58,6 +58,7 @@ struct adapter_reading {
     bool has_odd_choice;                     /* openai: one whose number is not among those bits */
     bool is_partial;                         /* adk: the whole event after a partial one has not come yet */
     bool has_events;                         /* one that is no end marker has come */
+    bool is_unsettled; /* adk: refused, for something was written to the session after it had been read */
 };
 
 /** How a stream has ended that came to the clean end of its framing without ADAPTER_DONE or ADAPTER_LAST. */
@@ -113,6 +114,10 @@ struct adapter {
     /** The data of the end marker, the event that is ADAPTER_DONE: a stream that ends without it is
      * truncated. NULL: there is none, the end of the answer's body is the end. */
     const char *done_data;
+
+    /** An agent of this kind writes to its session when a stream is closed before its end. A call that begins
+     * before that was written may be refused: see struct adapter_reading, is_unsettled. */
+    bool writes_after_a_cut;
 
     /** A call of this kind only answers: made twice, it has done nothing twice. */
     bool is_without_effects;

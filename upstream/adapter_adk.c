@@ -8,6 +8,9 @@
 #include <assert.h>
 #include <string.h>
 
+/* What ADK for Python refuses a run by that has read its session before something else was written to it. */
+#define STALE "\"StaleSessionError"
+
 #define URL_BYTES_MAX (16 * 1024)
 
 /* Whose session it is is never the client's to say, in neither of the spellings that ADK takes. "streaming"
@@ -127,8 +130,10 @@ static enum adapter_verdict adk_judge(struct adapter_reading *reading, const str
         if (key == KEY_PARTIAL)
             is_partial = json_keys_value_is(data, length, at, "true");
     }
-    if (found[KEY_ERROR] && adapter_data_is_error(data, length))
+    if (found[KEY_ERROR] && adapter_data_is_error(data, length)) {
+        reading->is_unsettled = memmem(data, length, STALE, strlen(STALE)) != NULL;
         return ADAPTER_FAILED;
+    }
     bool says_something = found[KEY_ERROR_CODE] || found[KEY_FINISH_REASON] || found[KEY_USAGE];
     bool ends_something = reading->is_partial || reading->error_code[0] != '\0';
     if (is_partial && !found[KEY_ERROR_CODE]) { /* a piece of an answer: nearly all events are that */
@@ -245,4 +250,5 @@ const struct adapter adapter_adk = {
     .append_text = adk_append_text,
     .count_tokens = adk_count_tokens,
     .say = adk_say,
+    .writes_after_a_cut = true,
 };

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How often a session's agent is asked again that has not settled; each wait is twice the one before. */
+#define UNSETTLED_MAX 5
+
 static struct upstream_call *call_of(uv_timer_t *timer) {
     return CONTAINER_OF(timer, struct upstream_call, timer);
 }
@@ -44,6 +47,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 static void close_call(struct upstream_call *call) {
     call->has_ended = true;
     call_drop_held(call);
+    upstream_run_finish(&call->waiting);
     attempt_end(call, NULL);
     call_set_phase(call, call->index, UPSTREAM_PHASE_COUNT);
     uv_close((uv_handle_t *)&call->timer, on_timer_closed);
@@ -155,6 +159,22 @@ static bool may_repeat_error(const struct upstream_settings *settings, const str
     return result->end == UPSTREAM_ERROR && repeats;
 }
 
+/** A session's agent was asked before it had written what a cut makes it write: it is asked again after a
+ * while, whatever the retry settings are, for it has refused before it did anything. */
+static bool ask_unsettled_again(struct upstream_call *call, const struct upstream_result *result) {
+    int64_t settle_ms = call_settings(call)->settle_ms;
+    if (!result->is_unsettled || settle_ms == 0 || call->is_last || call->has_event ||
+        call->unsettled == UNSETTLED_MAX)
+        return false;
+    struct upstream_retry retry = {.delay_ms = settle_ms << call->unsettled++,
+                                   .upstream = call_settings(call)->name,
+                                   .failure = *result};
+    call_count(&call_upstream(call)->retries);
+    call_set_phase(call, call->index, UPSTREAM_PHASE_RETRY);
+    try_later(call, &retry, on_attempt_due);
+    return true;
+}
+
 static bool may_ask_again(const struct upstream_call *call, const struct upstream_result *result,
                           bool was_made) {
     const struct upstream_settings *settings = call_settings(call);
@@ -218,6 +238,8 @@ void call_attempt_failed(struct upstream_call *call, const struct upstream_resul
     }
     attempt_end(call, result);
     keep_failure(call, result, was_made);
+    if (ask_unsettled_again(call, result))
+        return;
     if (may_ask_again(call, result, was_made) && ask_again(call, result))
         return;
     bool may_go_on = !call->has_event && (!was_made || call_may_fall_back(result));

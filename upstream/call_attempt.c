@@ -129,6 +129,27 @@ static bool ask_to_resume(struct upstream_call *call, struct upstream_run *run) 
     return run->last_event_id != NULL;
 }
 
+static void send_built(struct upstream_call *call, struct upstream_run *run) {
+    if (!ask_to_resume(call, run)) {
+        upstream_run_finish(run);
+        fail(call, UPSTREAM_INTERNAL, "Memory ran out.", 0);
+        return;
+    }
+    if (call->tries == 1 && !call->has_event)
+        call->tries_mono_ms = clock_mono_ms();
+    if (start_stream(call, run))
+        call_count(&call_upstream(call)->calls);
+    else
+        fail(call, UPSTREAM_INTERNAL, "Memory ran out.", 0);
+}
+
+static void on_wait_over(uv_timer_t *timer) {
+    struct upstream_call *call = CONTAINER_OF(timer, struct upstream_call, timer);
+    struct upstream_run run = call->waiting;
+    call->waiting = (struct upstream_run){0};
+    send_built(call, &run);
+}
+
 static void send_request(struct upstream_call *call) {
     struct upstream_run run = {0};
     const char *message = "";
@@ -143,17 +164,12 @@ static void send_request(struct upstream_call *call) {
         return;
     }
     call->is_last = run.is_last;
-    if (!ask_to_resume(call, &run)) {
-        upstream_run_finish(&run);
-        fail(call, UPSTREAM_INTERNAL, "Memory ran out.", 0);
+    if (run.wait_ms == 0) {
+        send_built(call, &run);
         return;
     }
-    if (call->tries == 1 && !call->has_event)
-        call->tries_mono_ms = clock_mono_ms();
-    if (start_stream(call, &run))
-        call_count(&call_upstream(call)->calls);
-    else
-        fail(call, UPSTREAM_INTERNAL, "Memory ran out.", 0);
+    call->waiting = run;
+    uv_timer_start(&call->timer, on_wait_over, (uint64_t)run.wait_ms, 0);
 }
 
 /* ---- the guards -------------------------------------------------------------------------------------- */

@@ -4,6 +4,8 @@
 #include "upstream/retry.h"
 
 enum breaker_outcome call_breaker_outcome(const struct upstream_result *result) {
+    if (result->is_unsettled)
+        return BREAKER_NEITHER;
     switch (result->end) {
     case UPSTREAM_COMPLETED:
         return BREAKER_SUCCESS;

@@ -65,6 +65,7 @@ struct upstream_settings {
     char *canned_answer; /* text that is answered when all else has failed; NULL: none */
     bool resumable;      /* kind sse: sends ids, and goes on behind a Last-Event-ID */
     struct adapter_rules rules;
+    int64_t settle_ms; /* kind adk: a session is left alone for so long after a cut; 0: not at all */
     char *health_path; /* asked by GET, 2xx is healthy; NULL: not asked */
     int64_t health_interval_ms;
     struct retry_settings retry;
@@ -120,6 +121,7 @@ struct upstream_result {
     enum upstream_end end;
     int http_status;     /* 0: there was no answer */
     const char *message; /* one sentence for people, "" if there is nothing to say; valid in the callback */
+    bool is_unsettled;   /* see struct adapter_reading */
     const struct upstream_outcome *outcome; /* valid in the callback; NULL: it said nothing */
     int64_t retry_after_ms; /* what a refusal's Retry-After, or a stream's `retry:`, asked for; 0: nothing */
 };
@@ -153,8 +155,9 @@ struct upstream_run {
     char *last_event_id; /* taken over; sent as Last-Event-ID; NULL: none */
     char *traceparent;   /* taken over; sent as headers of these names (W3C Trace Context); NULL: none */
     char *tracestate;
-    bool is_last;  /* it cannot be made again for this upstream */
-    size_t memory; /* that was charged for the strings above: upstream_run_charge() */
+    bool is_last;    /* it cannot be made again for this upstream */
+    int64_t wait_ms; /* a call: it is not to be sent before */
+    size_t memory;   /* that was charged for the strings above: upstream_run_charge() */
 };
 
 /** Charges the memory of its URLs and its body, once they are there; upstream_run_finish() releases it. Who

@@ -85,6 +85,7 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, cons
             stream->phase == STREAM_RUN || is_creation_refused(stream) ? stream->transfer.status : 0,
         .message = message,
         .retry_after_ms = asked_for_ms(stream),
+        .is_unsettled = stream->reading.is_unsettled,
         .outcome = &outcome,
     };
     stream->callbacks.on_end(stream->context, &result);

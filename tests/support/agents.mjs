@@ -1,6 +1,10 @@
 // Upstream agents as programs: the real ADK api server, and the project's demo agent.
-import {existsSync} from 'node:fs';
+import {existsSync, mkdtempSync, rmSync} from 'node:fs';
+import net from 'node:net';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import {request} from './http.mjs';
+import {until} from './limits.mjs';
 import {Program} from './program.mjs';
 import {projectPath} from './sluice.mjs';
 
@@ -29,6 +33,30 @@ export async function startAdk(context, {env = {}} = {}) {
   const program = new Program(process.execPath, ['serve.mjs', '0', 'agents'], {cwd: directory, env});
   context.after(() => program.stop('SIGKILL'));
   return new Agent(program, await program.line('stdout', listenLine, 30000));
+}
+
+/** The real ADK server for Python with the agent "scripted" and its sessions in a SQLite database. */
+export async function startPythonAdk(context) {
+  const adk = projectPath('build-python/bin/adk');
+  if (!existsSync(adk)) throw new Error('run scripts/install-deps.sh test first');
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-adk-'));
+  context.after(() => rmSync(directory, {recursive: true, force: true}));
+  const port = await freePort();
+  const program = new Program(adk, ['api_server', '--port', String(port), '--session_service_uri', `sqlite+aiosqlite:///${directory}/sessions.db`, '.'],
+    {cwd: projectPath('tests/python/agents'), env: {PYTHONDONTWRITEBYTECODE: '1'}});
+  context.after(() => program.stop('SIGKILL'));
+  const agent = new Agent(program, `http://127.0.0.1:${port}`);
+  await until(async () => (await agent.request('GET', '/list-apps').catch(() => undefined))?.status === 200, 'ADK for Python serves', 60000);
+  return agent;
+}
+
+/** A port that nobody listens on just now. */
+async function freePort() {
+  const server = net.createServer();
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const {port} = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 /** The demo agent, app "demo". */
