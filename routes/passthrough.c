@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "routes/handlers.h"
 #include "routes/identity.h"
+#include "routes/passed_headers.h"
 #include "routes/path.h"
 #include "routes/upstream_choice.h"
 #include "upstream/query.h"
@@ -21,18 +22,20 @@
 #define HELD_LOW (HELD_HIGH / 2)
 #define HELD_MAX (HELD_HIGH + 1024u * 1024u) /* libcurl never gives a larger piece at once */
 #define TARGET_BYTES_MAX (64u * 1024u)
+#define STATUS_MAX 599 /* RFC 9110, section 15 */
 
 enum end { END_OPEN, END_CLEAN, END_BROKEN };
 
 struct passthrough {
     struct request *request;
+    size_t upstream;
     struct upstream_query *query; /* NULL once it has ended */
     struct buffer held;
     enum end end;
-    bool answered;    /* its head is the client's */
-    bool paused;      /* the upstream waits for us */
-    bool starved;     /* the client waits for us */
-    bool is_bodyless; /* the client has its whole answer, and the request may be gone */
+    bool answered; /* its head is the client's */
+    bool paused;   /* the upstream waits for us */
+    bool starved;  /* the client waits for us */
+    bool is_done;  /* the client has its whole answer, and the request may be gone */
 };
 
 static void passthrough_destroy(void *context) {
@@ -71,15 +74,13 @@ static ssize_t source_read(void *context, char *bytes, size_t size) {
 
 /* ---- from the upstream --------------------------------------------------------------------------- */
 
-/* What concerns the gateway's own origin is the gateway's to say. */
-static bool is_passed_back(const char *name) {
-    static const char *const kept[] = {"Set-Cookie", "Alt-Svc", "Strict-Transport-Security",
-                                       "X-Content-Type-Options"};
-    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
-        if (strcasecmp(name, kept[i]) == 0)
-            return false;
-    }
-    return strncasecmp(name, "Access-Control-", strlen("Access-Control-")) != 0;
+/* A status that no client knows; what the upstream sends with it is read and thrown away. */
+static void refuse_status(struct passthrough *passthrough, int status) {
+    struct request *request = passthrough->request;
+    passthrough->is_done = true;
+    passthrough->request = NULL;
+    reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", status);
+    request_answer(request);
 }
 
 static void on_head(void *context, int status, const struct upstream_header *headers, size_t count,
@@ -90,17 +91,18 @@ static void on_head(void *context, int status, const struct upstream_header *hea
                                         .finished = passthrough_destroy,
                                         .context = passthrough,
                                         .content_length = content_length};
-    for (size_t i = 0; i < count; i++) {
-        if (is_passed_back(headers[i].name))
-            reply_header(request, headers[i].name, headers[i].value);
+    if (status > STATUS_MAX) {
+        refuse_status(passthrough, status);
+        return;
     }
-    reply_header(request, "X-Content-Type-Options", "nosniff");
+    passed_headers_reply(request, status, upstream_at(request, passthrough->upstream)->base_url, headers,
+                         count);
     passthrough->answered = true;
     if (status != 204 && status != 304) {
         reply_from_source(request, status, &source);
     } else {
         reply_empty(request, status); /* has no body by its nature; what is left comes to its own end */
-        passthrough->is_bodyless = true;
+        passthrough->is_done = true;
         passthrough->request = NULL;
     }
     request_answer(request);
@@ -108,6 +110,8 @@ static void on_head(void *context, int status, const struct upstream_header *hea
 
 static bool on_body(void *context, const char *bytes, size_t length) {
     struct passthrough *passthrough = context;
+    if (passthrough->is_done)
+        return true;
     if (passthrough->held.length >= HELD_HIGH) {
         passthrough->paused = true;
         return false;
@@ -126,7 +130,7 @@ static void on_end(void *context, const struct upstream_result *result) {
     struct request *request = passthrough->request;
     passthrough->query = NULL;
     passthrough->end = result->end == UPSTREAM_COMPLETED ? END_CLEAN : END_BROKEN;
-    if (passthrough->is_bodyless) {
+    if (passthrough->is_done) {
         passthrough_destroy(passthrough);
         return;
     }
@@ -168,6 +172,7 @@ static void start(struct request *request, size_t upstream, const char *target) 
     }
     buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_ANSWERS);
     passthrough->request = request;
+    passthrough->upstream = upstream;
     const struct upstream_query_request query = {.index = upstream,
                                                  .method = request->head ? "HEAD" : "GET",
                                                  .path = target,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import {once} from 'node:events';
 import net from 'node:net';
 import {after, test} from 'node:test';
-import {answerMarked} from '../support/expect.mjs';
+import {answerMarked, assertError} from '../support/expect.mjs';
 import {rawRequest} from '../support/http.mjs';
 import {pause, until} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
@@ -33,7 +33,7 @@ test('passthrough streams, keeps status and end-to-end headers, and removes hop-
   let finish;
   const finished = new Promise((resolve) => { finish = resolve; });
   passthrough.set('/list-apps?x=1', async (exchange) => {
-    await exchange.head({status: 203, headers: {'Content-Type': 'application/odd', 'X-Own': 'kept', 'Keep-Alive': 'timeout=5', Connection: 'X-Secret-Hop', 'X-Secret-Hop': 'removed',
+    await exchange.head({status: 203, headers: {'Content-Type': 'text/csv', ETag: '"kept"', 'Keep-Alive': 'timeout=5', Connection: 'X-Secret-Hop', 'X-Secret-Hop': 'removed',
       'Proxy-Authenticate': 'Basic', Upgrade: 'h2c', Trailer: 'X-T', 'Set-Cookie': 'a=b'}});
     await exchange.chunk(part);
     await finished;
@@ -47,12 +47,94 @@ test('passthrough streams, keeps status and end-to-end headers, and removes hop-
   assert.match(await client.ended(), /^(last-chunk|length)$/);
   assert.equal(client.status, 203);
   assert.equal(client.body.length, 2000);
-  assert.equal(client.headers['content-type'], 'application/odd');
-  assert.equal(client.headers['x-own'], 'kept');
+  assert.equal(client.headers['content-type'], 'text/csv');
+  assert.equal(client.headers.etag, '"kept"');
   for (const name of ['x-secret-hop', 'keep-alive', 'proxy-authenticate', 'upgrade', 'trailer']) assert.equal(client.headers[name], undefined, name);
   const {headers} = upstream.runs[number];
   assert.equal(headers.host, new URL(upstream.url).host);
   for (const name of ['proxy-authorization', 'te', 'upgrade']) assert.equal(headers[name], undefined, name);
+});
+
+/** Passes through an answer of these raw bytes, and gives what a client gets. */
+async function passed(bytes, method = 'GET') {
+  passthrough.set('/list-apps?raw', (exchange) => exchange.send(bytes));
+  return sluice.request(method, '/list-apps?raw');
+}
+
+const guarding = {'x-content-type-options': 'nosniff', 'content-security-policy': "default-src 'none'; frame-ancestors 'none'; sandbox"};
+
+test('no header of an upstream speaks to the proxy in front or to the browser', async () => {
+  const {headers, text} = await passed('HTTP/1.1 200 OK\r\nX-Accel-Redirect: /internal/secret\r\nX-Accel-Expires: 0\r\nX-Sendfile: /etc/passwd\r\n' +
+    'Set-Cookie: a=b\r\nRefresh: 0; url=//evil\r\nLink: <//evil/x.css>; rel=stylesheet\r\nClear-Site-Data: "*"\r\nContent-Security-Policy: script-src *\r\n' +
+    'Access-Control-Allow-Origin: *\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}');
+  assert.equal(text, '{}');
+  assert.deepEqual(Object.keys(headers).sort(), ['cache-control', 'connection', 'content-length', 'content-security-policy', 'content-type', 'date', 'x-content-type-options']
+    .filter((name) => name !== 'connection' || headers.connection));
+  assert.equal(headers['content-type'], 'application/json');
+  assert.equal(headers['cache-control'], 'no-store');
+  for (const [name, value] of Object.entries(guarding)) assert.equal(headers[name], value);
+});
+
+test('a page of the upstream is text on the gateway, and what has no type a download', async () => {
+  const page = '<!DOCTYPE html><script>alert(document.domain)</script>';
+  const answer = (status, type) => passed(`HTTP/1.1 ${status} X\r\n${type}Content-Length: ${page.length}\r\n\r\n${page}`);
+  for (const type of ['text/html', 'application/xhtml+xml', 'image/svg+xml']) {
+    for (const status of [200, 404, 502]) {
+      const {headers, text, status: got} = await answer(status, `Content-Type: ${type}\r\n`);
+      assert.deepEqual([got, headers['content-type'], text], [status, 'text/plain; charset=utf-8', page]);
+      assert.equal(headers['content-security-policy'], guarding['content-security-policy']);
+    }
+  }
+  for (const type of ['', 'Content-Type: text/plain, text/html\r\n', 'Content-Type: text/plain\r\nContent-Type: text/html\r\n']) {
+    const {headers} = await answer(200, type);
+    assert.deepEqual([headers['content-type'], headers['content-disposition']], ['application/octet-stream', 'attachment'], type);
+  }
+});
+
+test('the content type is kept behind 200 other headers, whatever they are', async () => {
+  for (const name of [(i) => `X-Fill-${i}`, () => 'Vary', () => 'ETag', () => 'Cache-Control']) {
+    const fill = Array.from({length: 200}, (_, i) => `${name(i)}: private\r\n`).join('');
+    const {headers} = await passed(`HTTP/1.1 200 OK\r\n${fill}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`);
+    assert.equal(headers['content-type'], 'application/json');
+    for (const [guard, value] of Object.entries(guarding)) assert.equal(headers[guard], value);
+  }
+});
+
+test('answers without a body, interim answers and odd statuses pass as what they are', async () => {
+  const empty = async (status, extra, method) => {
+    const {status: got, headers, text} = await passed(`HTTP/1.1 ${status} Any <b>words</b>\r\nETag: "e"\r\n${extra}\r\n`, method);
+    assert.deepEqual([got, text, headers.etag], [status, '', '"e"']);
+    for (const [guard, value] of Object.entries(guarding)) assert.equal(headers[guard], value);
+    return headers;
+  };
+  assert.equal((await empty(204, ''))['content-type'], undefined);
+  assert.equal((await empty(304, 'Cache-Control: max-age=5\r\n'))['cache-control'], 'max-age=5');
+  assert.equal((await empty(200, 'Content-Type: text/html\r\nContent-Length: 5\r\n', 'HEAD'))['content-type'], 'text/plain; charset=utf-8');
+  const interim = await passed('HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nSet-Cookie: a=b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}');
+  assert.deepEqual([interim.status, interim.headers['set-cookie'], interim.headers.link], [200, undefined, undefined]);
+  assertError(await passed('HTTP/1.1 999 Odd\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\n{}'), 503, /^upstream_error$/);
+  assert.equal((await sluice.get('/list-apps')).status, 404, 'the connection is still good');
+});
+
+test('a refusal that is passed through has one Retry-After', async () => {
+  for (const [status, said, expected] of [[429, '7', '7'], [503, '9', '9'], [503, 'soon', '2']]) {
+    const answer = await passed(`HTTP/1.1 ${status} X\r\nRetry-After: ${said}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`);
+    const values = answer.rawHeaders.filter((_, i) => i % 2 === 1 && /^retry-after$/i.test(answer.rawHeaders[i - 1]));
+    assert.deepEqual([answer.status, values], [status, [expected]]);
+  }
+});
+
+test('a redirect leads through the gateway, or nowhere', async () => {
+  const location = async (value) => (await passed(`HTTP/1.1 307 X\r\nLocation: ${value}\r\nContent-Length: 0\r\n\r\n`)).headers.location;
+  assert.equal(await location(`${upstream.url}/list-apps?x`), '/list-apps?x');
+  assert.equal(await location('/list-apps'), '/list-apps');
+  for (const elsewhere of ['http://elsewhere.example/', '//elsewhere.example/', 'javascript:alert(1)']) assert.equal(await location(elsewhere), undefined);
+});
+
+test('the demo page keeps the policy of its own', async () => {
+  const {headers} = await sluice.get('/demo');
+  assert.match(headers['content-type'], /^text\/html/);
+  assert.match(headers['content-security-policy'], /script-src 'unsafe-inline'/);
 });
 
 test('a passthrough that breaks off is told from one that ends', async (t) => {

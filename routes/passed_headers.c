@@ -1,0 +1,251 @@
+/* What is passed on of an upstream's headers: see passed_headers.h. */
+#include "routes/passed_headers.h"
+
+#include "base/clock.h"
+#include "upstream/retry.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* Of a header that may stand several times; more lines are not read one by one. */
+#define REPEATS_MAX 4
+#define LOCATION_BYTES_MAX 4096
+
+struct answer {
+    struct request *request;
+    int status;
+    const char *base_url;
+    const struct upstream_header *headers;
+    size_t count;
+};
+
+/* The value of the `nth` header of that name, from 0; NULL: there are fewer. */
+static const char *find(const struct answer *answer, const char *name, size_t nth) {
+    for (size_t i = 0; i < answer->count; i++) {
+        if (strcasecmp(answer->headers[i].name, name) == 0 && nth-- == 0)
+            return answer->headers[i].value;
+    }
+    return NULL;
+}
+
+/* ---- media types --------------------------------------------------------------------------------- */
+
+enum treatment { SERVE_AS_IS, SERVE_AS_TEXT, SERVE_AS_DOWNLOAD };
+
+static bool is_token_byte(char byte) {
+    return byte > ' ' && byte < 0x7f && strchr("()<>@,;:\\\"/[]?={}", byte) == NULL;
+}
+
+static size_t token_length(const char *text) {
+    size_t length = 0;
+    while (is_token_byte(text[length]))
+        length++;
+    return length;
+}
+
+/* The length of a quoted string without the two bytes by which some would end it elsewhere; 0: it is none. */
+static size_t quoted_length(const char *text) {
+    if (*text != '"')
+        return 0;
+    size_t length = 1 + strcspn(text + 1, "\"\\,");
+    return text[length] == '"' ? length + 1 : 0;
+}
+
+/* RFC 9110, section 8.3.1: whether nothing but parameters follows. A comma would be two values to a browser,
+ * which takes the last. */
+static bool has_only_parameters(const char *text) {
+    for (;;) {
+        text += strspn(text, " \t");
+        if (*text == '\0')
+            return true;
+        if (*text++ != ';')
+            return false;
+        text += strspn(text, " \t");
+        size_t name = token_length(text);
+        text += name;
+        if (name == 0)
+            continue; /* an empty parameter is allowed */
+        if (*text++ != '=')
+            return false;
+        size_t value = *text == '"' ? quoted_length(text) : token_length(text);
+        if (value == 0)
+            return false;
+        text += value;
+    }
+}
+
+static bool is_among(const char *text, size_t length, const char *const *words) {
+    for (; *words != NULL; words++) {
+        if (strlen(*words) == length && strncasecmp(text, *words, length) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool begins_with(const char *text, size_t length, const char *prefix) {
+    return length > strlen(prefix) && strncasecmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static bool ends_with(const char *text, size_t length, const char *suffix) {
+    size_t suffix_length = strlen(suffix);
+    return length > suffix_length && strncasecmp(text + length - suffix_length, suffix, suffix_length) == 0;
+}
+
+static bool contains(const char *text, size_t length, const char *word) {
+    for (size_t i = 0; i + strlen(word) <= length; i++) {
+        if (strncasecmp(text + i, word, strlen(word)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Types that no browser runs, whoever asks for them. */
+static bool is_harmless(const char *type, size_t length) {
+    static const char *const harmless[] = {"application/json",
+                                           "text/json",
+                                           "application/x-ndjson",
+                                           "application/jsonl",
+                                           "application/json-seq",
+                                           "text/plain",
+                                           "text/csv",
+                                           "text/markdown",
+                                           "text/event-stream",
+                                           "application/octet-stream",
+                                           "application/pdf",
+                                           "image/png",
+                                           "image/jpeg",
+                                           "image/gif",
+                                           "image/webp",
+                                           "image/avif",
+                                           "image/bmp",
+                                           "application/zip",
+                                           "application/gzip",
+                                           "application/x-protobuf",
+                                           NULL};
+    return is_among(type, length, harmless) || begins_with(type, length, "audio/") ||
+           begins_with(type, length, "video/") ||
+           (begins_with(type, length, "application/") && ends_with(type, length, "+json"));
+}
+
+static enum treatment judge_type(const char *value) {
+    size_t type = token_length(value);
+    if (type == 0 || value[type] != '/')
+        return SERVE_AS_DOWNLOAD;
+    size_t subtype = token_length(value + type + 1);
+    size_t length = type + 1 + subtype;
+    if (subtype == 0 || !has_only_parameters(value + length))
+        return SERVE_AS_DOWNLOAD;
+    if (contains(value, length, "xml") || contains(value, length, "html") ||
+        contains(value, length, "script"))
+        return SERVE_AS_TEXT;
+    if (is_harmless(value, length))
+        return SERVE_AS_IS;
+    return begins_with(value, length, "text/") ? SERVE_AS_TEXT : SERVE_AS_DOWNLOAD;
+}
+
+static void add_type(const struct answer *answer) {
+    const char *value = find(answer, "Content-Type", 0);
+    const char *disposition = find(answer, "Content-Disposition", 0);
+    bool has_content = answer->status != 204 && answer->status != 304;
+    if (value == NULL && !has_content)
+        return;
+    bool is_clear = value != NULL && find(answer, "Content-Type", 1) == NULL;
+    enum treatment treatment = is_clear ? judge_type(value) : SERVE_AS_DOWNLOAD;
+    if (treatment == SERVE_AS_IS && !reply_header(answer->request, "Content-Type", value))
+        treatment = SERVE_AS_DOWNLOAD;
+    if (treatment == SERVE_AS_TEXT)
+        reply_header(answer->request, "Content-Type", "text/plain; charset=utf-8");
+    if (treatment == SERVE_AS_DOWNLOAD) {
+        reply_header(answer->request, "Content-Type", "application/octet-stream");
+        disposition = "attachment";
+    }
+    if (disposition != NULL)
+        reply_header(answer->request, "Content-Disposition", disposition);
+}
+
+/* ---- where it leads ------------------------------------------------------------------------------ */
+
+/* The path of a URL that begins with "http://host", or ""; without a slash at its end. */
+static const char *path_of(const char *url) {
+    const char *scheme_end = strstr(url, "://");
+    const char *authority = scheme_end != NULL ? scheme_end + strlen("://") : url;
+    return authority + strcspn(authority, "/?#");
+}
+
+/* What follows `base`, if that is the beginning of `location` as a whole part of it; else NULL. */
+static const char *behind(const char *location, const char *base, size_t base_length) {
+    bool fits = strncmp(location, base, base_length) == 0 && strchr("/?#", location[base_length]) != NULL;
+    return fits ? location + base_length : NULL;
+}
+
+/* The path by which the gateway leads to where the upstream wants its client to go; NULL: it leads elsewhere.
+ * Of a path that begins with two slashes or a backslash a browser would make another host. */
+static const char *gateway_path(const char *location, const char *base_url) {
+    const char *base_path = path_of(base_url);
+    const char *path = location[0] == '/' ? behind(location, base_path, strlen(base_path))
+                                          : behind(location, base_url, strlen(base_url));
+    bool is_path = path != NULL && path[0] == '/' && path[1] != '/' && strchr(path, '\\') == NULL &&
+                   strlen(path) <= LOCATION_BYTES_MAX;
+    return is_path ? path : NULL;
+}
+
+/* ---- the others ---------------------------------------------------------------------------------- */
+
+static void add_first(const struct answer *answer, const char *name) {
+    const char *value = find(answer, name, 0);
+    if (value != NULL)
+        reply_header(answer->request, name, value);
+}
+
+/* All lines of a header that is a list; `everything` says what too many of them may have said. */
+static void add_list(const struct answer *answer, const char *name, const char *everything) {
+    if (find(answer, name, REPEATS_MAX) != NULL) {
+        reply_header(answer->request, name, everything);
+        return;
+    }
+    for (size_t i = 0; find(answer, name, i) != NULL; i++)
+        reply_header(answer->request, name, find(answer, name, i));
+}
+
+static void add_location(const struct answer *answer) {
+    const char *location = find(answer, "Location", 0);
+    const char *path = location != NULL ? gateway_path(location, answer->base_url) : NULL;
+    if (path != NULL)
+        reply_header(answer->request, "Location", path);
+}
+
+/* A reply of 429 or 503 has a Retry-After by itself. */
+static void add_retry_after(const struct answer *answer) {
+    if (answer->status != 429 && answer->status != 503) {
+        add_first(answer, "Retry-After");
+        return;
+    }
+    int64_t retry_after_ms = retry_after_parse(find(answer, "Retry-After", 0), clock_unix_ms());
+    if (retry_after_ms > 0)
+        reply_retry_after(answer->request, retry_after_ms);
+}
+
+void passed_headers_reply(struct request *request, int status, const char *base_url,
+                          const struct upstream_header *headers, size_t count) {
+    static const char *const once[] = {"Content-Encoding",
+                                       "Content-Language",
+                                       "Content-Range",
+                                       "Accept-Ranges",
+                                       "ETag",
+                                       "Last-Modified",
+                                       "Age",
+                                       "Allow"};
+    const struct answer answer = {request, status, base_url, headers, count};
+    add_type(&answer);
+    reply_header(request, "X-Content-Type-Options", "nosniff");
+    reply_header(request, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox");
+    if (find(&answer, "Cache-Control", 0) != NULL)
+        add_list(&answer, "Cache-Control", "no-store");
+    else
+        reply_header(request, "Cache-Control", "no-store");
+    for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
+        add_first(&answer, once[i]);
+    add_list(&answer, "Vary", "*");
+    add_location(&answer);
+    add_retry_after(&answer);
+}

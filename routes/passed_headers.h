@@ -1,0 +1,22 @@
+/* The headers of an upstream's answer that is passed through.
+ *
+ * The answer is served on the gateway's own origin, and through the proxy in front: a header could speak to
+ * either (Set-Cookie, X-Accel-Redirect, Clear-Site-Data, Link, Refresh, and those that will be invented). So
+ * only the headers of a list are passed on, and of each that may stand once only the first. In addition
+ *
+ *   - no media type is served that a browser would run: HTML, XML, SVG, scripts and style sheets become plain
+ * text, other types that are not known to be harmless, or are missing or malformed, a download;
+ *   - `X-Content-Type-Options: nosniff` and a Content-Security-Policy that allows nothing are always sent;
+ *   - `Cache-Control` is `no-store`, unless the upstream says otherwise;
+ *   - a Location is passed on if it leads to this upstream, as the path that leads there through the gateway.
+ */
+#ifndef SLUICE_ROUTES_PASSED_HEADERS_H
+#define SLUICE_ROUTES_PASSED_HEADERS_H
+
+#include "routes/request.h"
+
+/** Adds the headers of the reply. `base_url` is the upstream's. */
+void passed_headers_reply(struct request *request, int status, const char *base_url,
+                          const struct upstream_header *headers, size_t count);
+
+#endif
