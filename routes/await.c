@@ -11,6 +11,7 @@
 struct await {
     struct task_waiter waiter;
     uv_timer_t timer;
+    struct routes_context *context;
     struct request *request; /* NULL: settled */
     struct task *task;       /* a reference */
     void (*answer)(struct request *request, struct task *task);
@@ -18,6 +19,7 @@ struct await {
 
 static void on_timer_closed(uv_handle_t *handle) {
     struct await *await = handle->data;
+    await->context->awaits--;
     task_unref(await->task);
     free(await);
 }
@@ -64,6 +66,8 @@ void await_end(struct request *request, struct task *task, int64_t wait_ms,
         reply_no_memory(request);
         return;
     }
+    await->context = request->context;
+    await->context->awaits++;
     await->task = task_ref(task);
     await->answer = answer;
     await->waiter.inbox = request->context->inbox;

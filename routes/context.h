@@ -40,6 +40,7 @@ struct routes_context {
     struct routes_context *const *peers; /* of all workers, this one's among them */
     size_t workers;
     int64_t started_unix_ms;
+    size_t awaits; /* of runs' ends, each of which may still be told through the inbox: see await.h */
     uint64_t (*connections)(void); /* HTTP connections of all workers; any thread */
 };
 

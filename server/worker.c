@@ -107,7 +107,7 @@ static void on_prepare(uv_prepare_t *prepare) {
     }
     /* Idle, not only without subscribers: another thread may still be about to post to our inbox. */
     bool idle = fanout_is_idle(worker->fanout) && runner_active(worker->runner) == 0 &&
-                worker->caller.calls == 0 &&
+                worker->caller.calls == 0 && worker->context.awaits == 0 &&
                 (worker->cache == NULL || cache_worker_active(worker->cache) == 0);
     if (worker->stopping && idle && (worker->stop_now || !http_listener_is_busy(worker->listener)))
         close_all(worker);
