@@ -54,7 +54,9 @@
     X(REQUESTS_OFFENDING, "sluice_requests_offending_total",                                                 \
       "Requests that were malformed, too large or too slow to arrive")                                       \
     X(TURNS_WITHOUT_PROGRESS, "sluice_turns_without_progress_total",                                         \
-      "HTTP listener turns in which nothing happened, from the 256th in a row on")
+      "HTTP listener turns in which nothing happened, from the 256th in a row on")                           \
+    X(BROKEN_STATES, "sluice_broken_states_total",                                                           \
+      "States that cannot be, each of which ended its connection or run: a fault of the gateway")
 
 enum metric {
 #define X(symbol, name, help) METRIC_##symbol,

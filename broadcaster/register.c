@@ -1,10 +1,9 @@
 /* Registering a run with its session: the swap. See broadcaster_register_task(). */
 #include "broadcaster/broadcaster.h"
 
+#include "base/broken_state.h"
 #include "base/clock.h"
 #include "base/metrics.h"
-
-#include <assert.h>
 
 static enum register_result replay_locked(struct session *session, const char *key, uint64_t body_hash,
                                           struct registration *registration) {
@@ -70,24 +69,36 @@ static enum register_result accept_locked(struct session *session, struct task *
     return queue_locked(session, task, &session->delayed);
 }
 
+/* A run whose time has come, from among those that are delayed. False: there is no place for it, and it ends.
+ * It has a reservation, so that cannot be. */
+static bool place_due_locked(struct session *session, struct task *task, struct session_effects *effects) {
+    struct task *nobody = NULL;
+    lock_assert_held(&session->lock);
+    TAILQ_REMOVE(&session->delayed, task, queue_entry);
+    session->queue_length--;
+    task->is_delayed = false;
+    if (place_locked(session, task, &nobody, effects) == REGISTER_OK)
+        return true;
+    broken_state_note("broadcaster/register.c: no place for a run that had a reservation");
+    TAILQ_INSERT_TAIL(&session->delayed, task, queue_entry);
+    session->queue_length++;
+    task->is_delayed = true;
+    session_end_task_locked(session, task, TASK_FAILED, REASON_INTERNAL, effects);
+    return false;
+}
+
 void task_become_due(struct task *task) {
     struct session *session = task->session;
     struct session_effects effects = {0};
-    struct task *nobody = NULL;
     lock_acquire(&session->lock);
     bool is_placed = false;
     if (task->is_delayed && !task_status_is_end(task->status)) {
         session_touch_locked(session);
         bool conflicts = session->current != NULL && task->options.on_conflict == ON_CONFLICT_REJECT;
-        if (conflicts) {
+        if (conflicts)
             session_end_task_locked(session, task, TASK_CANCELLED, REASON_CONFLICT, &effects);
-        } else {
-            TAILQ_REMOVE(&session->delayed, task, queue_entry);
-            session->queue_length--;
-            task->is_delayed = false;
-            is_placed = place_locked(session, task, &nobody, &effects) == REGISTER_OK;
-            assert(is_placed); /* it has a reservation */
-        }
+        else
+            is_placed = place_due_locked(session, task, &effects);
     }
     lock_release(&session->lock);
     session_apply(&effects);

@@ -7,7 +7,6 @@
 #include "routes/json_writer.h"
 #include "routes/request.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -78,9 +77,13 @@ static void add_retry_after(struct request *request, int64_t usual_ms) {
     reply_header(request, "Retry-After", seconds);
 }
 
-/* Every answer goes through here, once. */
-static void decide(struct request *request, enum reply_kind kind, int status) {
-    assert(request->reply.kind == REPLY_NONE);
+/* Every answer goes through here, once. False: there is one already, and what the caller brought must be
+ * freed. */
+static bool decide(struct request *request, enum reply_kind kind, int status) {
+    if (request->reply.kind != REPLY_NONE) {
+        request_break(request, "routes/reply.c: answered twice");
+        return false;
+    }
     request->reply.kind = kind;
     request->reply.status = status;
     if (status == 429 || status == 503)
@@ -89,11 +92,16 @@ static void decide(struct request *request, enum reply_kind kind, int status) {
     if (log_enabled(LOG_LEVEL_DEBUG))
         log_debug("request", LOG_STR("method", method_names[request->method]), LOG_STR("path", request->path),
                   LOG_INT("status", status));
+    return true;
 }
 
 static void decide_body(struct request *request, int status, const char *content_type, char *body,
                         size_t length, bool is_static) {
-    decide(request, REPLY_BODY, status);
+    if (!decide(request, REPLY_BODY, status)) {
+        if (!is_static)
+            free(body);
+        return;
+    }
     request->reply.body = body;
     request->reply.body_length = length;
     request->reply.body_is_static = is_static;
@@ -114,15 +122,17 @@ void reply_static(struct request *request, int status, const char *content_type,
 }
 
 void reply_empty(struct request *request, int status) {
-    decide(request, REPLY_BODY, status);
-    request->reply.body_is_static = true;
+    if (decide(request, REPLY_BODY, status))
+        request->reply.body_is_static = true;
 }
 
 void reply_stream(struct request *request, struct subscriber *subscriber, bool greeting) {
-    if (subscriber == NULL)
-        reply_empty(request, 200);
-    else
-        decide(request, REPLY_SUBSCRIBER, 200);
+    if (!decide(request, subscriber != NULL ? REPLY_SUBSCRIBER : REPLY_BODY, 200)) {
+        if (subscriber != NULL)
+            subscriber_destroy(subscriber);
+        return;
+    }
+    request->reply.body_is_static = true;
     request->reply.subscriber = subscriber;
     request->reply.greeting = greeting;
     reply_header(request, "Content-Type", "text/event-stream");
@@ -132,8 +142,10 @@ void reply_stream(struct request *request, struct subscriber *subscriber, bool g
 }
 
 void reply_from_source(struct request *request, int status, const struct reply_source *source) {
-    decide(request, REPLY_SOURCE, status);
-    request->reply.source = *source;
+    if (decide(request, REPLY_SOURCE, status))
+        request->reply.source = *source;
+    else
+        source->finished(source->context);
 }
 
 /* ---- JSON ---------------------------------------------------------------------------------------- */

@@ -44,7 +44,8 @@ struct reply {
     struct reply_header headers[REPLY_HEADERS_MAX];
     size_t header_count;
     int64_t retry_after_ms; /* for a 429 or 503; 0: the usual */
-    bool is_mutilated;      /* there was no memory for one of the headers: the connection is closed instead */
+    bool is_mutilated;      /* there was no memory for one of the headers, or the request is broken: the
+                             * connection is closed instead */
     char *body;
     size_t body_length;
     bool body_is_static;

@@ -1,11 +1,11 @@
 /* One HTTP request as the handlers see it: see request.h. */
 #include "routes/request.h"
 
+#include "base/broken_state.h"
 #include "base/buffer.h"
 #include "base/percent.h"
 #include "base/utf8.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,15 +103,31 @@ int request_query_number(const struct request *request, const char *name, int64_
     return 0;
 }
 
+void request_break(struct request *request, const char *what) {
+    broken_state_note(what);
+    request->reply.is_mutilated = true;
+}
+
 void request_defer(struct request *request, void (*abandoned)(void *context), void *context) {
-    assert(!request->deferred && request->reply.kind == REPLY_NONE);
+    if (request->deferred || request->reply.kind != REPLY_NONE) {
+        request_break(request, "routes/request.c: deferred twice, or after its answer");
+        abandoned(context);
+        return;
+    }
     request->deferred = true;
     request->abandoned = abandoned;
     request->deferred_context = context;
 }
 
 void request_answer(struct request *request) {
-    assert(request->deferred && request->reply.kind != REPLY_NONE);
+    if (!request->deferred) {
+        request_break(request, "routes/request.c: answered without having been deferred");
+        return;
+    }
+    if (request->reply.kind == REPLY_NONE) {
+        request_break(request, "routes/request.c: answered with nothing");
+        reply_error(request, 500, "internal", "The gateway has no answer to this request.");
+    }
     request->deferred = false;
     request->operations->answer(request);
 }

@@ -86,6 +86,10 @@ bool request_query_has_only(const struct request *request, const char *const *na
 int request_query_number(const struct request *request, const char *name, int64_t minimum, int64_t maximum,
                          int64_t *value) MUST_CHECK;
 
+/** Notes a state that cannot be, and has the connection closed: no answer of this request is sent any more.
+ */
+void request_break(struct request *request, const char *what);
+
 /** The answer comes later, by reply_...() and then request_answer(), on this thread. Should the request go
  *  before that (the program stops), `abandoned` is called with `context`, and the request may not be used any
  *  more. */

@@ -210,4 +210,8 @@ void router_begin(struct request *request) {
 
 void router_handle(struct request *request) {
     request->route->handle(request);
+    if (request->reply.kind == REPLY_NONE && !request->deferred) {
+        request_break(request, "routes/router.c: a handler without an answer");
+        reply_error(request, 500, "internal", "The gateway has no answer to this request.");
+    }
 }

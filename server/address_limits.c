@@ -2,6 +2,7 @@
 
 #include "server/address_limits.h"
 
+#include "base/broken_state.h"
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/memory_budget.h"
@@ -114,8 +115,9 @@ void address_limits_leave(struct address_limits *limits, struct address *address
     if (address == NULL)
         return;
     lock_acquire(&limits->lock);
-    assert(address->connections > 0);
-    if (--address->connections == 0)
+    if (address->connections == 0)
+        broken_state_note("server/address_limits.c: one connection more left than came");
+    else if (--address->connections == 0)
         TAILQ_INSERT_TAIL(&limits->unused, address, entry);
     lock_release(&limits->lock);
 }

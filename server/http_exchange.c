@@ -9,7 +9,6 @@
 #include "server/http_head.h"
 #include "server/http_own_body.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +63,10 @@ static const struct request_operations operations = {
     .header = find_header, .each_header = each_header, .answer = answer, .source_ready = answer};
 
 void http_exchange_suspend(struct http_exchange *exchange) {
-    assert(!exchange->suspended);
+    if (exchange->suspended) {
+        request_break(&exchange->request, "server/http_exchange.c: suspended twice");
+        return;
+    }
     exchange->suspended = true;
     MHD_suspend_connection(exchange->handle);
 }
@@ -322,7 +324,6 @@ void http_exchange_route(struct http_exchange *exchange) {
         request->body = exchange->body.bytes;
     request->body_length = exchange->body.length;
     router_handle(request);
-    assert(request->reply.kind != REPLY_NONE || request->deferred);
 }
 
 enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char *method, const char *version,

@@ -1,11 +1,11 @@
 /* The adapter for Google ADK's api server. */
 #include "upstream/adapter.h"
 
+#include "base/broken_state.h"
 #include "base/json_keys.h"
 #include "base/percent.h"
 #include "upstream/adapter_body.h"
 
-#include <assert.h>
 #include <string.h>
 
 /* What ADK for Python refuses a run by that has read its session before something else was written to it. */
@@ -187,7 +187,10 @@ static bool add_text(const char *text, size_t length, bool partial, struct adapt
         state->partial_length += done ? length : 0;
         return done;
     }
-    assert(state->partial_length <= out->length);
+    if (state->partial_length > out->length) {
+        broken_state_note("upstream/adapter_adk.c: pieces are longer than all of the text");
+        state->partial_length = out->length;
+    }
     if (length > state->partial_length && !buffer_reserve(out, length - state->partial_length))
         return false;
     out->length -= state->partial_length;

@@ -6,6 +6,7 @@
  */
 #include "upstream/flight.h"
 
+#include "base/broken_state.h"
 #include "base/clock.h"
 #include "base/memory_budget.h"
 
@@ -181,7 +182,10 @@ void follower_resume(struct follower *follower) {
 }
 
 void follower_cancel(struct follower *follower) {
-    assert(!follower->is_over);
+    if (follower->is_over) {
+        broken_state_note("upstream/follower.c: cancelled after its end");
+        return;
+    }
     follower->is_over = true;
     if (!follower->is_busy)
         leave(follower);

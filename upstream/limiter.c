@@ -1,6 +1,7 @@
 /* A rate limiter: see limiter.h. */
 #include "upstream/limiter.h"
 
+#include "base/broken_state.h"
 #include "base/clock.h"
 #include "base/lock.h"
 
@@ -207,7 +208,10 @@ static void post_all(struct ticket_line *settled) {
 static enum limiter_result enter_locked(struct limiter *limiter, struct limiter_ticket *ticket,
                                         int64_t now_ms) {
     lock_assert_held(&limiter->lock);
-    assert(ticket->state == LIMITER_TICKET_OUT && !ticket->posted);
+    if (ticket->state != LIMITER_TICKET_OUT || ticket->posted) {
+        broken_state_note("upstream/limiter.c: a ticket entered twice");
+        return LIMITER_FULL;
+    }
     if (can_serve_locked(limiter, now_ms)) {
         grant_locked(limiter, ticket, now_ms);
         return LIMITER_GRANTED;
@@ -265,7 +269,8 @@ bool limiter_leave(struct limiter *limiter, struct limiter_ticket *ticket,
     struct ticket_line settled;
     lock_acquire(&limiter->lock);
     int64_t now_ms = clock_mono_ms();
-    assert(ticket->state != LIMITER_TICKET_OUT);
+    if (ticket->state == LIMITER_TICKET_OUT)
+        broken_state_note("upstream/limiter.c: a ticket left twice");
     fill_locked(limiter, now_ms);
     if (ticket->state == LIMITER_TICKET_WAITING)
         leave_line_locked(limiter, ticket);

@@ -1,6 +1,7 @@
 /* A recording: see recording.h. */
 #include "upstream/recording.h"
 
+#include "base/broken_state.h"
 #include "base/clock.h"
 #include "base/memory_budget.h"
 #include "base/refcount.h"
@@ -125,7 +126,12 @@ static void tell_locked(struct recording_reader *reader) {
 static void append(struct recording *recording, struct recording_entry *entry) {
     struct recording_reader *reader;
     lock_acquire(&recording->lock);
-    assert(!recording->has_ended);
+    if (recording->has_ended) {
+        lock_release(&recording->lock);
+        broken_state_note("upstream/recording.c: an entry after its end");
+        entry_destroy(entry);
+        return;
+    }
     STAILQ_INSERT_TAIL(&recording->entries, entry, link);
     recording->count++;
     recording->bytes += entry->bytes;
@@ -200,8 +206,13 @@ bool recording_append_retry(struct recording *recording, const struct upstream_r
 
 void recording_append_replay(struct recording *to, struct recording *from) {
     struct recording_reader *reader;
+    assert(TAILQ_EMPTY(&from->readers));
     lock_acquire(&to->lock);
-    assert(!to->has_ended && TAILQ_EMPTY(&from->readers));
+    if (to->has_ended) {
+        lock_release(&to->lock);
+        broken_state_note("upstream/recording.c: a replay after its end");
+        return;
+    }
     TAILQ_FOREACH(reader, &to->readers, link) {
         if (reader->next == NULL)
             reader->next = STAILQ_FIRST(&from->entries);
@@ -218,7 +229,11 @@ void recording_append_replay(struct recording *to, struct recording *from) {
 void recording_end(struct recording *recording, const struct upstream_result *result) {
     struct recording_reader *reader;
     lock_acquire(&recording->lock);
-    assert(!recording->has_ended);
+    if (recording->has_ended) {
+        lock_release(&recording->lock);
+        broken_state_note("upstream/recording.c: ended twice");
+        return;
+    }
     recording->result = *result;
     snprintf(recording->message, sizeof(recording->message), "%s", result->message);
     recording->result.message = recording->message;

@@ -1,10 +1,10 @@
 /* One connection to a Redis server: see redis_connection.h. */
 #include "upstream/redis_connection.h"
 
+#include "base/broken_state.h"
 #include "base/clock.h"
 #include "base/memory_budget.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <sys/un.h>
 
@@ -54,7 +54,10 @@ static void on_socket_closed(uv_handle_t *handle) {
 
 void redis_connection_close(struct redis_connection *connection) {
     struct redis_command *command;
-    assert(!connection->is_closing);
+    if (connection->is_closing) {
+        broken_state_note("upstream/redis_connection.c: closed twice");
+        return;
+    }
     connection->is_closing = true;
     uv_close(&connection->socket.handle, on_socket_closed);
     uv_close((uv_handle_t *)&connection->timer, on_socket_closed);

@@ -1,9 +1,8 @@
 /* The life of a transfer: request, deadline, end. See client_internal.h. */
 #include "upstream/client_internal.h"
 
+#include "base/broken_state.h"
 #include "base/memory_budget.h"
-
-#include <assert.h>
 
 /* What libcurl takes for a transfer and its connection: the handle, its options, the room to read and write.
  */
@@ -11,7 +10,10 @@
 
 bool transfer_init(struct transfer *transfer, struct upstream_client *client,
                    const struct upstream_settings *settings, const struct transfer_role *role) {
-    assert(!client->closing);
+    if (client->closing) {
+        broken_state_note("upstream/transfer.c: begun while the client closes");
+        return false;
+    }
     CURL *easy = curl_easy_init();
     if (easy == NULL)
         return false;
@@ -37,7 +39,10 @@ static void touch(struct transfer *transfer) {
 }
 
 bool transfer_send(struct transfer *transfer, const struct transfer_request *request) {
-    assert(!transfer->is_added && !transfer->is_wanted);
+    if (transfer->is_added || transfer->is_wanted) {
+        broken_state_note("upstream/transfer.c: sent while a request is under way");
+        return false;
+    }
     transfer->status = 0;
     transfer->header_bytes = 0;
     transfer->is_sent = false;

@@ -126,6 +126,7 @@ export class Sluice {
     const end = await this.program.stop(signal);
     const said = this.program.stderr.slice(-6000);
     assert.doesNotMatch(this.program.stderr, sanitizerReport, `a sanitizer's report:\n${said}`);
+    assert.doesNotMatch(this.program.stderr, /"event":"broken_state"/, `a state that cannot be:\n${said}`);
     assert.deepEqual({code: end.code, signal: end.signal}, this.expectedEnd, `how sluice ended:\n${said}`);
   }
 }
