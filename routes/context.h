@@ -5,6 +5,7 @@
 
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/fanout.h"
+#include "routes/traceparent.h"
 #include "upstream/follower.h"
 
 #include <uv.h>
@@ -15,6 +16,7 @@ struct routes_settings {
     size_t cors_origins_count;
     bool cors_credentials;
     bool demo; /* serve /demo */
+    enum trace_trust trace_trust;
     uint64_t request_body_bytes_max;
     uint64_t request_json_values_max; /* in a JSON body */
     int64_t run_timeout_ms;           /* of a run that asks for no other, and the most that one may ask for */

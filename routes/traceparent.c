@@ -142,12 +142,14 @@ static bool make_id(char *out, size_t length) {
     return true;
 }
 
-void trace_read(struct trace *ret_trace, const char *traceparent, const char *tracestate) {
+void trace_read(struct trace *ret_trace, enum trace_trust trust, const char *traceparent,
+                const char *tracestate) {
     *ret_trace = (struct trace){0};
     struct piece header = {"", 0};
-    if (traceparent != NULL)
+    if (traceparent != NULL && trust != TRACE_TRUST_NONE)
         header = trim(traceparent, strlen(traceparent));
     if (read_parent(ret_trace, header)) {
+        ret_trace->sampled = ret_trace->sampled && trust == TRACE_TRUST_ALL;
         if (tracestate != NULL)
             read_state(ret_trace, tracestate);
     } else if (!make_id(ret_trace->id, TRACE_ID_SIZE - 1)) {
@@ -166,7 +168,7 @@ bool trace_make_parent(const char *trace_id, bool sampled, char out[TRACE_PARENT
 void trace_read_request(struct trace *ret_trace, const struct request *request) {
     char *traceparent = request_header_joined(request, "traceparent");
     char *tracestate = request_header_joined(request, "tracestate");
-    trace_read(ret_trace, traceparent, tracestate);
+    trace_read(ret_trace, request->context->settings->trace_trust, traceparent, tracestate);
     free(traceparent);
     free(tracestate);
 }

@@ -6,7 +6,8 @@
  *     if (!trace_make_parent(trace.id, trace.sampled, parent))  // for each request to the upstream
  *         ...;
  *
- * A gateway records nothing: it takes the flag `sampled` as it came, and begins traces without it.
+ * A gateway records nothing: it takes the flag `sampled` as it came, from clients that are trusted, and
+ * begins traces without it.
  */
 #ifndef SLUICE_ROUTES_TRACEPARENT_H
 #define SLUICE_ROUTES_TRACEPARENT_H
@@ -21,18 +22,29 @@
 
 struct request;
 
+/** What is believed of the two headers. A client that could set the flag `sampled` could have every request
+ * recorded, at the cost of those who trace; one that chooses the id can put its requests into another's
+ * trace. */
+enum trace_trust {
+    TRACE_TRUST_NONE,   /* nothing: each request begins a trace */
+    TRACE_TRUST_PARENT, /* the trace goes on, without the flag */
+    TRACE_TRUST_ALL     /* the flag, too */
+};
+
 struct trace {
     char id[TRACE_ID_SIZE]; /* for log lines too; "" if there was no randomness to make one of */
     bool sampled;
     char state[TRACE_STATE_MAX + 1]; /* what is to be sent as tracestate; "": nothing */
 };
 
-/** Reads the two headers of a request. Several of one name count as one with commas between them. */
+/** Reads the two headers of a request, as far as the settings trust them. Several of one name count as one
+ * with commas between them. */
 void trace_read_request(struct trace *ret_trace, const struct request *request);
 
 /** Reads the two headers, NULL if absent. Without a valid traceparent a trace is begun and tracestate is not
  * looked at; an invalid tracestate is left out, of one that is too long whole members are. */
-void trace_read(struct trace *ret_trace, const char *traceparent, const char *tracestate);
+void trace_read(struct trace *ret_trace, enum trace_trust trust, const char *traceparent,
+                const char *tracestate);
 
 /** Writes a traceparent of the trace of this id with a new parent id. False: there is no randomness, or no
  * trace. */

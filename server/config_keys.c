@@ -40,6 +40,8 @@ static const struct config_choice stream_errors[] = {{"by_kind", RETRY_STREAM_ER
                                                      {"on", RETRY_STREAM_ERRORS_ON},
                                                      {"off", RETRY_STREAM_ERRORS_OFF},
                                                      {0}};
+static const struct config_choice trace_trusts[] = {
+    {"none", TRACE_TRUST_NONE}, {"parent", TRACE_TRUST_PARENT}, {"all", TRACE_TRUST_ALL}, {0}};
 static const struct config_choice kinds[] = {{"adk", 0}, {"sse", 0}, {"openai", 0}, {0}};
 
 #define PROCESS .group = "Process"
@@ -291,6 +293,9 @@ const struct config_key config_keys[] = {
      .meaning = "Origins whose pages may use the gateway from a browser: exact ones, or * for all; none by default."},
     {HTTP, BOOL("cors_credentials", routes.cors_credentials, "false"), .reloadable = true,
      .meaning = "Let those pages send cookies and other credentials; only with exact origins."},
+    {HTTP, CHOICE("trace_trust", routes.trace_trust, enum trace_trust, "parent", trace_trusts), .reloadable = true,
+     .meaning = "What is believed of a client's traceparent. parent: the trace goes on, but its flag 'sampled' is not taken, "
+                "so that no client can force recording. all: the flag, too, for clients that are trusted. none: nothing."},
     {HTTP, BOOL("demo", routes.demo, "true"), .reloadable = true,
      .meaning = "Serve the demo page at /demo."},
 

@@ -7,17 +7,17 @@ import {sessionPath, startSluice} from '../support/sluice.mjs';
 
 const scripts = new Map();
 const upstream = await startUpstream({after}, answerAsAsked(scripts));
-const sluice = await startSluice({after}, {upstream: upstream.url, retry_attempts_max: 3, retry_base_ms: 1});
+const sluice = await startSluice({after}, {upstream: upstream.url, retry_attempts_max: 3, retry_base_ms: 1, trace_trust: 'all'});
 
 const id = '4bf92f3577b34da6a3ce929d0e0e4736';
 const parent = '00f067aa0ba902b7';
 
 /** A finished run with these headers: {task_id, session, asked}, the latter the headers that came to the upstream with it. */
-async function traced(headers, message = 'hello') {
+async function traced(headers, message = 'hello', gateway = sluice) {
   const before = upstream.runs.length;
   const session = sessionPath();
-  const {task_id} = await sluice.run(session, message, undefined, {headers});
-  await sluice.taskEnded(task_id);
+  const {task_id} = await gateway.run(session, message, undefined, {headers});
+  await gateway.taskEnded(task_id);
   return {task_id, session, asked: upstream.runs.slice(before).map((exchange) => exchange.headers)};
 }
 
@@ -33,6 +33,19 @@ test('a trace is passed on with a new parent, and its state with it', async () =
   assert.deepEqual([sent.trace, sent.flags], [id, '01']);
   assert.notEqual(sent.parent, parent);
   assert.equal(headers.tracestate, 'rojo=00f067aa0ba902b7,congo=t61rcWkgMzE');
+});
+
+test('a client cannot force sampling, unless it is trusted', async (t) => {
+  const untrusting = await startSluice(t, {upstream: upstream.url});
+  const headers = {traceparent: `00-${id}-${parent}-01`, tracestate: 'rojo=1'};
+  const byDefault = (await traced(headers, 'hello', untrusting)).asked[0];
+  assert.deepEqual([parts(byDefault.traceparent).trace, parts(byDefault.traceparent).flags], [id, '00']);
+  assert.equal(byDefault.tracestate, 'rojo=1');
+  const closed = await startSluice(t, {upstream: upstream.url, trace_trust: 'none'});
+  const fresh = (await traced(headers, 'hello', closed)).asked[0];
+  assert.notEqual(parts(fresh.traceparent).trace, id);
+  assert.equal(parts(fresh.traceparent).flags, '00');
+  assert.equal(fresh.tracestate, undefined);
 });
 
 test('without a trace, or with one that is not valid, one is begun', async () => {

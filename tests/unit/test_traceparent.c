@@ -13,7 +13,7 @@
 static struct trace read_both(const char *traceparent, const char *tracestate) {
     struct trace trace;
     memset(&trace, 0xa5, sizeof(trace));
-    trace_read(&trace, traceparent, tracestate);
+    trace_read(&trace, TRACE_TRUST_ALL, traceparent, tracestate);
     return trace;
 }
 
@@ -187,6 +187,27 @@ static void trace_leaves_out_whole_members_of_a_state_that_is_too_long(void **st
     assert_state(text, expected);
 }
 
+/* A client cannot make the agents record its requests. */
+static void trace_takes_no_flag_from_a_client_that_is_not_trusted(void **state) {
+    (void)state;
+    struct trace trace;
+    memset(&trace, 0xa5, sizeof(trace));
+    trace_read(&trace, TRACE_TRUST_PARENT, "00-" ID "-" PARENT "-01", "rojo=1");
+    assert_string_equal(trace.id, ID);
+    assert_false(trace.sampled);
+    assert_string_equal(trace.state, "rojo=1");
+    trace_read(&trace, TRACE_TRUST_PARENT, "01-" ID "-" PARENT "-ff-more", NULL);
+    assert_false(trace.sampled);
+}
+
+static void trace_takes_nothing_from_a_client_that_is_not_trusted_at_all(void **state) {
+    (void)state;
+    struct trace trace;
+    memset(&trace, 0xa5, sizeof(trace));
+    trace_read(&trace, TRACE_TRUST_NONE, "00-" ID "-" PARENT "-01", "rojo=1");
+    assert_begun(&trace);
+}
+
 static void trace_makes_a_new_parent_of_the_same_trace_each_time(void **state) {
     (void)state;
     char one[TRACE_PARENT_SIZE], other[TRACE_PARENT_SIZE];
@@ -220,6 +241,8 @@ int main(void) {
         cmocka_unit_test(trace_leaves_out_a_state_that_is_no_list),
         cmocka_unit_test(trace_bounds_keys_values_and_members),
         cmocka_unit_test(trace_leaves_out_whole_members_of_a_state_that_is_too_long),
+        cmocka_unit_test(trace_takes_no_flag_from_a_client_that_is_not_trusted),
+        cmocka_unit_test(trace_takes_nothing_from_a_client_that_is_not_trusted_at_all),
         cmocka_unit_test(trace_makes_a_new_parent_of_the_same_trace_each_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
