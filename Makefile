@@ -293,8 +293,10 @@ docs: $(BUILD)/sluice ## Write docs/configuration.md and the example configurati
 	$(BUILD)/sluice --print-config-example > scripts/sluice.example.yaml
 
 .PHONY: docs-check
-docs-check: $(BUILD)/sluice ## Fail if those, or the man page, say something else than the program
+docs-check: $(BUILD)/sluice ## Fail if those, the man page, or the list of assertions say something else than the program
 	@scripts/check-docs.sh $(BUILD)/sluice
+	@scripts/check-asserts.sh --self-test
+	@scripts/check-asserts.sh
 
 # ---- the rest -------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@
  *     }
  *
  * The caller then closes that connection, or ends that run: the process and everybody else's runs go on. A
- * state that one file, or one lock, rules out is asserted instead.
+ * state that one file, or one lock, rules out is asserted instead. docs/internals/assertions.md lists both.
  */
 #ifndef SLUICE_BASE_BROKEN_STATE_H
 #define SLUICE_BASE_BROKEN_STATE_H
