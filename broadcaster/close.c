@@ -66,7 +66,8 @@ static bool is_expired_locked(struct session *session) {
     int64_t empty_ttl_ms = atomic_load(&limits->session_empty_ttl_ms);
     if (!session->had_run && empty_ttl_ms < ttl_ms)
         ttl_ms = empty_ttl_ms;
-    return session->subscribers == 0 && !session_has_waiting_locked(session) &&
+    /* A run that waits or is under way uses its session, however silent its upstream is. */
+    return session->subscribers == 0 && session->queue_length == 0 && session->current == NULL &&
            clock_mono_ms() - session->last_used_mono_ms >= ttl_ms;
 }
 

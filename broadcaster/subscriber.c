@@ -53,6 +53,11 @@ static void place_locked(struct subscriber *subscriber, const struct subscriber_
     }
 }
 
+/* Whether the run's end was trimmed, so that nothing of it is left to read. */
+static bool is_gone_locked(const struct session *session, const struct task *run) {
+    return run != NULL && task_status_is_end(run->status) && run->end_sequence < session->log.first_sequence;
+}
+
 /* A session that was not opened has the place in its list from now on; `*place` is NULL then. */
 static enum subscriber_result prepare_locked(struct subscriber *subscriber,
                                              const struct subscriber_spec *spec,
@@ -64,8 +69,7 @@ static enum subscriber_result prepare_locked(struct subscriber *subscriber,
         return SUBSCRIBER_COMPLETE;
     if (atomic_load(&session->closed))
         return spec->run != NULL ? SUBSCRIBER_GONE : SUBSCRIBER_CLOSED;
-    if (spec->run != NULL && task_status_is_end(spec->run->status) &&
-        spec->run->end_sequence < session->log.first_sequence)
+    if (is_gone_locked(session, spec->run))
         return SUBSCRIBER_GONE;
     if (session->subscribers >= atomic_load(&limits->subscribers_per_session_max))
         return SUBSCRIBER_SESSION_FULL;
@@ -132,6 +136,30 @@ enum subscriber_result subscriber_prepare(struct session *session, const struct 
     subscriber->run = spec->run != NULL ? task_ref(spec->run) : NULL;
     *ret_subscriber = subscriber;
     return SUBSCRIBER_OK;
+}
+
+enum subscriber_result subscriber_aim(struct subscriber *subscriber, const struct subscriber_spec *spec) {
+    struct session *session = subscriber->session;
+    enum subscriber_result result = SUBSCRIBER_OK;
+    assert(subscriber->watch == NULL && subscriber->run == NULL && spec->run->session == session);
+    lock_acquire(&session->lock);
+    if (is_complete_locked(session, spec)) {
+        result = SUBSCRIBER_COMPLETE;
+    } else if (atomic_load(&session->closed) || is_gone_locked(session, spec->run)) {
+        result = SUBSCRIBER_GONE;
+    } else {
+        subscriber->until_after = 0;
+        subscriber->position = (struct event_id){0};
+        subscriber->gap_due = false;
+        place_locked(subscriber, spec);
+    }
+    lock_release(&session->lock);
+    if (result == SUBSCRIBER_OK) {
+        subscriber->run = task_ref(spec->run);
+        subscriber->until_run = spec->until_run;
+        subscriber->agent_framing = spec->agent_framing;
+    }
+    return result;
 }
 
 enum subscriber_result subscriber_await(struct broadcaster *broadcaster, const char *key,
@@ -220,6 +248,13 @@ static void destroy(struct subscriber *subscriber, bool left) {
 void subscriber_destroy(struct subscriber *subscriber) {
     assert(subscriber->watch == NULL);
     destroy(subscriber, true);
+}
+
+void subscriber_release(struct subscriber *subscriber) {
+    if (subscriber == NULL)
+        return;
+    assert(subscriber->watch == NULL);
+    destroy(subscriber, false);
 }
 
 void subscriber_connect(struct subscriber *subscriber, struct fanout *fanout, struct sink *sink,

@@ -71,8 +71,14 @@ enum subscriber_result {
 enum subscriber_result subscriber_prepare(struct session *session, const struct subscriber_spec *spec,
                                           struct subscriber **ret_subscriber);
 
-/** The same for the session of that key. If it is not open, the subscriber waits for it, which takes a place
- * until the session is opened or the subscriber leaves. */
+/** Aims a prepared subscriber anew: at a run that was registered after it was prepared. Its place was taken
+ * before, so that it cannot be refused for want of one. SUBSCRIBER_OK, SUBSCRIBER_COMPLETE or
+ * SUBSCRIBER_GONE; it must be connected, destroyed or released all the same. */
+enum subscriber_result subscriber_aim(struct subscriber *subscriber,
+                                      const struct subscriber_spec *spec) MUST_CHECK;
+
+/** subscriber_prepare() for the session of that key. If it is not open, the subscriber waits for it, which
+ * takes a place until the session is opened or the subscriber leaves. */
 enum subscriber_result subscriber_await(struct broadcaster *broadcaster, const char *key,
                                         const struct subscriber_spec *spec,
                                         struct subscriber **ret_subscriber);
@@ -86,6 +92,10 @@ bool subscriber_is_gathered(const struct subscriber *subscriber);
 
 /** A prepared subscriber whose client has gone. */
 void subscriber_destroy(struct subscriber *subscriber);
+
+/** A prepared subscriber that was never to be one, because its request was refused: no run ends for it. Takes
+ * NULL. */
+void subscriber_release(struct subscriber *subscriber);
 
 /** Starts writing to `sink`, which it owns from now on; `chunked`: HTTP/1.1 chunks, else bare text. The
  * subscriber may have ended when this returns. */

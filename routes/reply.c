@@ -70,7 +70,18 @@ void reply_retry_after(struct request *request, int64_t retry_after_ms) {
     request->reply.retry_after_ms = retry_after_ms > 0 ? retry_after_ms : 1;
 }
 
+static bool has_header(const struct reply *reply, const char *name) {
+    for (size_t i = 0; i < reply->header_count; i++) {
+        if (strcasecmp(reply->headers[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Unless the upstream's own is passed on. */
 static void add_retry_after(struct request *request, int64_t usual_ms) {
+    if (has_header(&request->reply, "Retry-After"))
+        return;
     int64_t ms = request->reply.retry_after_ms > 0 ? request->reply.retry_after_ms : usual_ms;
     char seconds[24];
     snprintf(seconds, sizeof(seconds), "%" PRId64, (ms + 999) / 1000);

@@ -42,14 +42,15 @@ static void reply_started(struct request *request, const struct run_request *run
     reply_json(request, 200, &json);
 }
 
-/* A run whose stream was asked for and cannot be had is of no use to who started it. */
+/* The client asked for the stream and cannot get it: cancel the run that it just started. */
 static void reply_run_stream(struct request *request, const struct run_started *started,
                              enum stream_kind kind) {
     if (started->task == NULL) {
+        subscriber_release(started->subscriber);
         stream_refuse_gone(request);
         return;
     }
-    bool streams = stream_reply_run(request, started->task, kind);
+    bool streams = stream_reply_run(request, started->task, kind, started->subscriber);
     if (!streams && !started->replayed)
         task_cancel(started->task, REASON_REQUESTED);
 }

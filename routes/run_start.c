@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "routes/runner.h"
 #include "routes/session_access.h"
+#include "routes/stream.h"
 #include "routes/upstream_choice.h"
 
 #include <stdio.h>
@@ -97,13 +98,27 @@ static struct task *make_task(struct request *request, const struct run_request 
     return task;
 }
 
-/* One attempt. Look at the reply first: it may be decided. */
+/* A run that is answered by its stream takes the place for it before it is registered: without one it must
+ * neither replace another run nor use up its key. False: the reply is decided. */
+static bool take_place(struct request *request, const struct run_request *run, struct session *session,
+                       struct subscriber **ret_subscriber) {
+    return !run->has_stream || stream_take_place(request, session, ret_subscriber);
+}
+
+/* One attempt. Look at the reply first: it may be decided. `*ret_subscriber` is set with REGISTER_OK and
+ * REGISTER_REPLAYED only. */
 static enum register_result register_once(struct request *request, const struct run_request *run,
-                                          struct session *session, struct registration *ret_registration) {
+                                          struct session *session, struct registration *ret_registration,
+                                          struct subscriber **ret_subscriber) {
+    struct subscriber *subscriber = NULL;
     *ret_registration = (struct registration){0};
-    struct task *task = make_task(request, run, session);
-    if (task == NULL)
+    if (!take_place(request, run, session, &subscriber))
         return REGISTER_NO_MEMORY;
+    struct task *task = make_task(request, run, session);
+    if (task == NULL) {
+        subscriber_release(subscriber);
+        return REGISTER_NO_MEMORY;
+    }
     enum register_result result = REGISTER_NO_MEMORY;
     struct idempotency_entry *entry =
         run->idempotency_key != NULL ? idempotency_entry_create(run->idempotency_key, run->body_hash) : NULL;
@@ -115,6 +130,10 @@ static enum register_result register_once(struct request *request, const struct 
     } else {
         runner_discard_task(task);
     }
+    if (result == REGISTER_OK || result == REGISTER_REPLAYED)
+        *ret_subscriber = subscriber;
+    else
+        subscriber_release(subscriber);
     return result;
 }
 
@@ -125,7 +144,8 @@ static void log_start(const struct run_request *run, const struct run_started *s
 }
 
 static void finish(struct request *request, const struct run_request *run, enum register_result result,
-                   const struct registration *registration, struct run_started *ret_started) {
+                   const struct registration *registration, struct subscriber *subscriber,
+                   struct run_started *ret_started) {
     struct task *task = registration->task;
     if (result != REGISTER_OK && result != REGISTER_REPLAYED) {
         refuse(request, result, registration);
@@ -133,7 +153,8 @@ static void finish(struct request *request, const struct run_request *run, enum 
         task_unref(task);
         return;
     }
-    *ret_started = (struct run_started){.task = task, .replayed = result == REGISTER_REPLAYED};
+    *ret_started =
+        (struct run_started){.task = task, .replayed = result == REGISTER_REPLAYED, .subscriber = subscriber};
     ret_started->earlier_status = registration->earlier.status;
     ret_started->created_unix_ms =
         task != NULL ? task->created_unix_ms : registration->earlier.created_unix_ms;
@@ -165,6 +186,7 @@ static bool find_earlier(const struct request *request, const struct run_request
 bool run_start(struct request *request, const struct run_request *run, struct run_started *ret_started) {
     enum register_result result = REGISTER_CLOSED;
     struct registration registration = {0};
+    struct subscriber *subscriber = NULL;
     bool is_found = find_earlier(request, run, &result, &registration);
     if (!is_found && run->retry_after_ms > 0 && !upstream_at(request, run->upstream)->cache.on) {
         refuse_for_upstream(request, run);
@@ -174,11 +196,11 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
         struct session *session = session_open(request, run->session_key);
         if (session == NULL)
             return false;
-        result = register_once(request, run, session, &registration);
+        result = register_once(request, run, session, &registration, &subscriber);
         session_unref(session);
         if (request->reply.kind != REPLY_NONE)
             return false;
     }
-    finish(request, run, result, &registration, ret_started);
+    finish(request, run, result, &registration, subscriber, ret_started);
     return request->reply.kind == REPLY_NONE;
 }

@@ -10,10 +10,12 @@ struct run_started {
     int64_t created_unix_ms;
     bool replayed;                   /* the run of an earlier request with the same Idempotency-Key */
     enum task_status earlier_status; /* without a task: how that run ended */
+    struct subscriber *subscriber;   /* prepared for the run's own stream, if that is the answer; else NULL */
 };
 
-/** Starts the run, or finds the one that was started before. The Location header is added. False: the reply
- * is decided. */
+/** Starts the run, or finds the one that was started before. What can refuse the request is looked at before
+ * the run is registered, so that a refusal changes nothing. The Location header is added. False: the reply is
+ * decided, and there is nothing left to free. */
 bool run_start(struct request *request, const struct run_request *run,
                struct run_started *ret_started) MUST_CHECK;
 

@@ -112,18 +112,34 @@ static bool refuse_draining(struct request *request) {
     return true;
 }
 
-bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind) {
-    struct subscriber_spec spec = {
-        .run = task, .agent_framing = kind == STREAM_OF_AGENT, .stays = kind != STREAM_RESUMED};
-    struct subscriber *subscriber;
-    if (kind == STREAM_RESUMED && !read_last_id(request, &spec))
-        return false;
-    enum subscriber_result result = subscriber_prepare(task->session, &spec, &subscriber);
-    if (result == SUBSCRIBER_OK)
-        reply_stream(request, subscriber, kind != STREAM_OF_AGENT);
-    else
+bool stream_take_place(struct request *request, struct session *session, struct subscriber **ret_subscriber) {
+    const struct subscriber_spec spec = {
+        .from = SUBSCRIBE_FROM_NOW, .stays = true, .address = request->address};
+    enum subscriber_result result = subscriber_prepare(session, &spec, ret_subscriber);
+    if (result != SUBSCRIBER_OK)
         refuse(request, result);
     return result == SUBSCRIBER_OK;
+}
+
+bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind,
+                      struct subscriber *subscriber) {
+    struct subscriber_spec spec = {
+        .run = task, .agent_framing = kind == STREAM_OF_AGENT, .stays = kind != STREAM_RESUMED};
+    if (kind == STREAM_RESUMED && !read_last_id(request, &spec)) {
+        subscriber_release(subscriber);
+        return false;
+    }
+    bool has_place = subscriber != NULL;
+    enum subscriber_result result =
+        has_place ? subscriber_aim(subscriber, &spec) : subscriber_prepare(task->session, &spec, &subscriber);
+    if (result == SUBSCRIBER_OK) {
+        reply_stream(request, subscriber, kind != STREAM_OF_AGENT);
+        return true;
+    }
+    if (has_place)
+        subscriber_release(subscriber);
+    refuse(request, result);
+    return false;
 }
 
 /* ---- the handlers -------------------------------------------------------------------------------- */
@@ -158,6 +174,6 @@ void handle_stream_task(struct request *request) {
     if (request->head)
         reply_stream(request, NULL, false);
     else
-        stream_reply_run(request, task, STREAM_RESUMED);
+        stream_reply_run(request, task, STREAM_RESUMED, NULL);
     task_unref(task);
 }

@@ -2,6 +2,7 @@
 #ifndef SLUICE_ROUTES_STREAM_H
 #define SLUICE_ROUTES_STREAM_H
 
+#include "broadcaster/subscriber.h"
 #include "routes/request.h"
 
 enum stream_kind {
@@ -10,8 +11,15 @@ enum stream_kind {
     STREAM_OF_AGENT,   /* the agent's events alone, as the agent would send them */
 };
 
-/** Answers with the stream of this run. False: it could not be; the reply says why. */
-bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind);
+/** Takes a place among the session's subscribers for the stream of a run that is still to be registered.
+ * False: there is none; the reply says why. */
+bool stream_take_place(struct request *request, struct session *session,
+                       struct subscriber **ret_subscriber) MUST_CHECK;
+
+/** Answers with the stream of this run. `subscriber`, which is taken over, has a place; NULL: one is taken
+ * now. False: it could not be; the reply says why. */
+bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind,
+                      struct subscriber *subscriber);
 
 /** Answers that the events of the run are no longer retained. */
 void stream_refuse_gone(struct request *request);

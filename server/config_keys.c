@@ -228,7 +228,7 @@ const struct config_key config_keys[] = {
      .meaning = "Sessions at once. For one more, a session ends that never had a run and has no subscribers; if there "
                 "is none, it is refused."},
     {SESSIONS, MS("session_ttl_ms", limits.session_ttl_ms, "1800000", 10, 365 * DAY), .reloadable = true,
-     .meaning = "How long a session is kept after its last use."},
+     .meaning = "How long a session is kept after its last use; a run that waits or is under way uses it."},
     {SESSIONS, MS("session_empty_ttl_ms", limits.session_empty_ttl_ms, "60000", 10, 365 * DAY), .reloadable = true,
      .meaning = "The same for a session that never had a run, while nobody listens to it."},
     {SESSIONS, COUNT("log_events_max", limits.log_events_max, "1000", 1, 10000000), .reloadable = true,

@@ -28,6 +28,14 @@ test('sessions are created, shown, listed and deleted upstream', async () => {
   assert.deepEqual(upstream.sessions.slice(from), [`POST ${session}`, 'POST /apps/a1/users/u1/sessions', 'GET /apps/a1/users/u1/sessions', `GET ${session}`, `DELETE ${session}`]);
 });
 
+test('the upstream\'s Retry-After is passed on once, and ours stands where it sent none', async () => {
+  for (const [path, status, headers, expected] of [['/list-apps?r=1', 429, {'Retry-After': '7'}, '7'], ['/list-apps?r=2', 503, {'Retry-After': '9'}, '9'], ['/list-apps?r=3', 503, {}, '2']]) {
+    passthrough.set(path, (exchange) => exchange.head({status, headers: {'Content-Type': 'application/json', ...headers}, framing: 'length', length: 2}).then(() => exchange.send('{}')));
+    const answer = await sluice.get(path);
+    assert.deepEqual([answer.status, answer.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'retry-after').length, answer.headers['retry-after']], [status, 1, expected]);
+  }
+});
+
 test('passthrough streams, keeps status and end-to-end headers, and removes hop-by-hop ones', async () => {
   const part = 'x'.repeat(1000);
   let finish;

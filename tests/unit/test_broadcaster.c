@@ -63,14 +63,13 @@ static void broadcaster_never_gives_an_id_again_to_a_session_opened_anew(void **
 static void broadcaster_clean_up_ends_what_was_not_used_for_its_time(void **state) {
     (void)state;
     struct task *task = unit_run(&driver, session);
-    clock_fake_advance(1799999);
-    assert_int_equal(broadcaster_clean_up(broadcaster), 0);
-    unit_publish(task, "alive");
+    clock_fake_advance(10 * 1800000);
+    assert_int_equal(broadcaster_clean_up(broadcaster), 0); /* a run uses it, however silent that is */
+    assert_true(task_end(task, TASK_COMPLETED, REASON_NONE, 0, NULL));
     clock_fake_advance(1799999);
     assert_int_equal(broadcaster_clean_up(broadcaster), 0);
     clock_fake_advance(1);
-    assert_int_equal(broadcaster_clean_up(broadcaster), 1); /* and its run with it */
-    assert_int_equal(broadcaster_ended_count(broadcaster, TASK_CANCELLED, REASON_SESSION_EXPIRED), 1);
+    assert_int_equal(broadcaster_clean_up(broadcaster), 1);
     assert_int_equal(driver.ended, 1);
     unit_assert_empty(broadcaster);
     unit_task_release(task);
