@@ -55,6 +55,7 @@ static bool read_file(struct config *config, struct config_error *error) {
                              (struct config_source){CONFIG_FROM_FILE, file.values[i].line}, error);
     }
     config->list = config_file_list_ref(file.list);
+    config->file_exposes_secret = file.exposes_secret;
     config_file_finish(&file);
     return good;
 }

@@ -85,6 +85,7 @@ struct config {
     /* Where it came from; see config_source.h. */
     struct config_source *sources; /* one a key, in the order of config_keys */
     char *file;                    /* NULL: none was named */
+    bool file_exposes_secret;      /* one stands in it, and other users of the machine may read it */
     struct config_file_list *list; /* of upstreams, as the file says it; NULL: there is none */
     int argc;
     char **argv;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- bytes -------------------------------------------------------------------------------------- */
@@ -32,10 +33,14 @@ static int read_all(int file, struct buffer *text) {
     return 0;
 }
 
-static bool load_text(const char *path, struct buffer *text, struct config_error *error) {
+/* *ret_is_public: whether users may read it that are neither its owner nor in its group. */
+static bool load_text(const char *path, struct buffer *text, bool *ret_is_public,
+                      struct config_error *error) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     int result = file < 0 ? -errno : read_all(file, text);
+    struct stat status;
 
+    *ret_is_public = file >= 0 && fstat(file, &status) == 0 && (status.st_mode & S_IROTH) != 0;
     if (file >= 0)
         close(file);
     if (result == -EFBIG)
@@ -290,6 +295,25 @@ static bool take(struct config_file *file, const struct config_raw *row, const s
     return true;
 }
 
+/* Whether a secret is given: a key that is one, or a URL with a query, which may hold one. */
+static bool has_secret(const struct config_file_value *values) {
+    for (size_t i = 0; i < config_keys_count; i++) {
+        const char *text = values[i].text != NULL ? values[i].text : "";
+        bool has_query = config_keys[i].type == &config_url && strchr(text, '?') != NULL;
+        if ((config_keys[i].secret && text[0] != '\0') || has_query)
+            return true;
+    }
+    return false;
+}
+
+static bool holds_secret(const struct config_file *file) {
+    bool holds = has_secret(file->values);
+
+    for (size_t i = 0; file->list != NULL && i < file->list->count && !holds; i++)
+        holds = has_secret(file->list->items[i].values);
+    return holds;
+}
+
 /* libcyaml gives C strings, which would end at an escaped NUL. */
 static bool check_whole(const char *path, const struct buffer *text, struct config_error *error) {
     const struct config_place place = config_place_of_nul(text);
@@ -325,6 +349,7 @@ bool config_file_init(struct config_file *file, const char *path, struct config_
     struct config_schema schema;
     struct buffer text;
     bool good = false;
+    bool is_public = false;
 
     buffer_init(&text, CONFIG_FILE_BYTES_MAX);
     if (!config_schema_init(&schema)) {
@@ -333,8 +358,10 @@ bool config_file_init(struct config_file *file, const char *path, struct config_
     }
     if (!buffer_append(&text, "", 0))
         config_error_set(error, "%s: out of memory", path);
-    else if (load_text(path, &text, error) && check_whole(path, &text, error))
+    else if (load_text(path, &text, &is_public, error) && check_whole(path, &text, error))
         good = parse_text(file, path, &text, &schema.file, error);
+    if (good)
+        file->exposes_secret = is_public && holds_secret(file);
     buffer_finish(&text);
     config_schema_finish(&schema);
     return good;

@@ -34,6 +34,7 @@ struct config_file_list {
 struct config_file {
     struct config_file_value *values; /* one a key, in the order of config_keys */
     struct config_file_list *list;    /* NULL: there is none */
+    bool exposes_secret;              /* one stands in it, and other users of the machine may read it */
 };
 
 /** Reads the file. False: refused, `error` says why, and there is nothing to finish. An empty file is fine.

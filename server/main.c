@@ -151,6 +151,12 @@ static void apply_fanout(struct fanout_settings *to, const struct fanout_setting
     atomic_store(&to->retry_ms, from->retry_ms);
 }
 
+static void warn_of_secrets(const struct config *config) {
+    if (config->file_exposes_secret)
+        log_warn("secrets_exposed", LOG_STR("file", config->file),
+                 LOG_STR("message", "The file holds secrets, and other users of the machine can read it."));
+}
+
 static void on_clean_up(uv_timer_t *timer);
 
 static void reload(struct process *process) {
@@ -177,6 +183,7 @@ static void reload(struct process *process) {
     process->pending = process->worker_count;
     for (size_t i = 0; i < process->worker_count; i++)
         worker_reload(process->workers[i], config);
+    warn_of_secrets(config);
     log_info("reloaded", LOG_STR("changed", report.changed), LOG_STR("needs_restart", report.kept));
 }
 
@@ -353,6 +360,7 @@ int main(int argc, char **argv) {
         break;
     }
     log_init(process.config->log_level, process.config->log_format);
+    warn_of_secrets(process.config);
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     srandom((unsigned)(clock_unix_ms() ^ getpid()));

@@ -4,12 +4,46 @@
 #include "server/config_source.h"
 #include "tests/support/config_loading.h"
 
+#include <sys/stat.h>
+
 /* Where the value of this key came from. */
 static const char *source_of(const struct config *config, const char *name) {
     static char source[CONFIG_SOURCE_SIZE];
 
     config_source_describe(config, CONFIG_NO_UPSTREAM, config_key_index(name), source);
     return source;
+}
+
+/* Whether a file of this text and mode is found to expose a secret. */
+static bool exposes(const char *text, mode_t mode) {
+    struct loaded loaded;
+
+    write_file(text);
+    assert_int_equal(chmod("sluice.yaml", mode), 0);
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    struct config *config = load_good(&loaded);
+    bool exposes_secret = config->file_exposes_secret;
+    config_destroy(config);
+    return exposes_secret;
+}
+
+static void a_file_with_a_secret_that_others_can_read_is_known(void **state) {
+    static const char *const secrets[] = {
+        "upstream_authorization: Bearer x\n", "redis_password: x\n",
+        "upstream: http://a/run?key=x\nupstream_kind: sse\n",
+        "upstreams:\n  - {name: a, upstream_authorization: x}\n",
+        "upstreams:\n  - {name: a}\n  - {name: b, upstream: 'http://a/run?k=x', upstream_kind: sse}\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {
+        assert_true(exposes(secrets[i], 0604));
+        assert_true(exposes(secrets[i], 0644));
+        assert_false(exposes(secrets[i], 0640));
+        assert_false(exposes(secrets[i], 0600));
+    }
+    assert_false(exposes("upstream: http://a/\n", 0644));
+    assert_false(exposes("upstream_authorization: \"\"\n", 0644));
+    assert_false(exposes("", 0644));
 }
 
 static void defaults_are_those_of_the_contract(void **state) {
@@ -261,6 +295,7 @@ int main(void) {
         cmocka_unit_test(a_reload_changes_what_can_change_and_keeps_the_rest),
         cmocka_unit_test(a_bad_reload_changes_nothing_and_says_why),
         cmocka_unit_test(a_reload_of_the_same_changes_nothing),
+        cmocka_unit_test(a_file_with_a_secret_that_others_can_read_is_known),
     };
     return cmocka_run_group_tests(tests, enter_directory, leave_directory);
 }
