@@ -15,6 +15,8 @@
     X(HTTP_ERRORS, "sluice_http_errors_total", "HTTP answers with a status of 400 or above")                 \
     X(RUNS_ACCEPTED, "sluice_runs_accepted_total", "Runs that were accepted")                                \
     X(RUNS_REFUSED, "sluice_runs_refused_total", "Runs refused by a limit, a conflict or a shutdown")        \
+    X(RUNS_DELAYED_REFUSED, "sluice_runs_delayed_refused_total",                                             \
+      "Runs with a delay refused because too many, in all or of their user, have not started")               \
     X(EVENTS_IN, "sluice_events_in_total", "Events read from upstreams and appended to a log")               \
     X(EVENT_BYTES_IN, "sluice_event_bytes_in_total", "Bytes of data of those events")                        \
     X(EVENTS_FENCED, "sluice_events_fenced_total",                                                           \

@@ -28,6 +28,8 @@ static void copy_limits(struct broadcaster_limits *to, const struct broadcaster_
     atomic_init(&to->runs_per_user_max, from->runs_per_user_max);
     atomic_init(&to->runs_queued_max, from->runs_queued_max);
     atomic_init(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
+    atomic_init(&to->runs_delayed_max, from->runs_delayed_max);
+    atomic_init(&to->runs_delayed_per_user_max, from->runs_delayed_per_user_max);
     atomic_init(&to->subscribers_max, from->subscribers_max);
     atomic_init(&to->subscribers_per_session_max, from->subscribers_per_session_max);
     atomic_init(&to->subscribers_gathered_max, from->subscribers_gathered_max);
@@ -277,6 +279,7 @@ void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_s
         .subscribers_waiting = waiting_places_count(broadcaster->waiting_places),
         .runs = scheduled.running,
         .runs_queued = scheduled.queued,
+        .runs_delayed = scheduled.delayed,
         .tasks = task_table_count(broadcaster->tasks),
         .log_events = atomic_load(&counts->log_events),
         .log_bytes = atomic_load(&counts->log_bytes),

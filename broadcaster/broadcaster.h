@@ -17,6 +17,8 @@ struct broadcaster_limits {
     _Atomic uint64_t runs_per_user_max; /* of a user within an app; 0: no such limit */
     _Atomic uint64_t runs_queued_max;
     _Atomic uint64_t runs_queued_per_session_max;
+    _Atomic uint64_t runs_delayed_max;          /* with a delay, until they start */
+    _Atomic uint64_t runs_delayed_per_user_max; /* of a user within an app; 0: no such limit */
     _Atomic uint64_t subscribers_max;
     _Atomic uint64_t subscribers_per_session_max;
     _Atomic uint64_t subscribers_gathered_max;            /* see subscriber_is_gathered() */
@@ -64,9 +66,10 @@ enum register_result {
     REGISTER_KEY_MISMATCH, /* ... with another body */
     REGISTER_CONFLICT,     /* on_conflict reject, and another run is current */
     REGISTER_QUEUE_FULL, /* it would have to wait in its session, and as many wait as may: there, or in all */
-    REGISTER_RUNS_FULL,  /* as many runs as may be, in all or of its app or user, and as many wait as may */
-    REGISTER_CLOSED,     /* the session was closed meanwhile: open it again and make another task */
-    REGISTER_DRAINING,   /* the program is about to stop */
+    REGISTER_DELAYED_FULL, /* as many runs with a delay have not started as may, in all or of its user */
+    REGISTER_RUNS_FULL,    /* as many runs as may be, in all or of its app or user, and as many wait as may */
+    REGISTER_CLOSED,       /* the session was closed meanwhile: open it again and make another task */
+    REGISTER_DRAINING,     /* the program is about to stop */
     REGISTER_NO_MEMORY,
 };
 
@@ -136,8 +139,9 @@ struct broadcaster_stats {
     uint64_t subscribers;
     uint64_t subscribers_waiting; /* of them, those of such sessions */
     uint64_t runs;                /* that have a slot */
-    uint64_t runs_queued;
-    uint64_t tasks; /* tracked, ended ones included */
+    uint64_t runs_queued;         /* that have a place in the queue */
+    uint64_t runs_delayed;        /* with a delay, that have not started */
+    uint64_t tasks;               /* tracked, ended ones included */
     uint64_t log_events;
     uint64_t log_bytes;
 };

@@ -23,19 +23,37 @@ static void find_earlier(struct broadcaster *broadcaster, struct registration *r
         registration->task = task_table_find(broadcaster_tasks(broadcaster), registration->earlier.task_id);
 }
 
-/* A run that waits in its session, behind others or for its time; one that waited before has a place. */
-static enum register_result queue_locked(struct session *session, struct task *task,
-                                         struct task_queue *queue) {
+/* A run that waits in its session from now on, in the queue or for its time. */
+static void link_locked(struct session *session, struct task *task) {
+    lock_assert_held(&session->lock);
+    atomic_store(&task->registered, true);
+    task_ref(task); /* the list's */
+    TAILQ_INSERT_TAIL(task->is_delayed ? &session->delayed : &session->queue, task, queue_entry);
+    session->queue_length++;
+    session->delayed_length += task->is_delayed;
+}
+
+/* A run that waits behind others; one that was for later has a place. */
+static enum register_result queue_locked(struct session *session, struct task *task) {
+    lock_assert_held(&session->lock);
     struct broadcaster *broadcaster = session->broadcaster;
+    uint64_t queued_max = atomic_load(&broadcaster_limits(broadcaster)->runs_queued_per_session_max);
     bool has_place = atomic_load(&task->registered);
-    bool is_full =
-        session->queue_length >= atomic_load(&broadcaster_limits(broadcaster)->runs_queued_per_session_max);
+    bool is_full = session->queue_length - session->delayed_length >= queued_max;
     if ((!has_place && is_full) || !scheduler_reserve(broadcaster_scheduler(broadcaster), task))
         return REGISTER_QUEUE_FULL;
-    atomic_store(&task->registered, true);
-    task_ref(task); /* the queue's */
-    TAILQ_INSERT_TAIL(queue, task, queue_entry);
-    session->queue_length++;
+    link_locked(session, task);
+    return REGISTER_OK;
+}
+
+static enum register_result delay_locked(struct session *session, struct task *task) {
+    lock_assert_held(&session->lock);
+    if (!scheduler_reserve(broadcaster_scheduler(session->broadcaster), task)) {
+        metrics_add(METRIC_RUNS_DELAYED_REFUSED, 1);
+        return REGISTER_DELAYED_FULL;
+    }
+    task->is_delayed = true;
+    link_locked(session, task);
     return REGISTER_OK;
 }
 
@@ -48,7 +66,7 @@ static enum register_result place_locked(struct session *session, struct task *t
         return REGISTER_CONFLICT;
     }
     if (old != NULL && task->options.on_conflict == ON_CONFLICT_ENQUEUE)
-        return queue_locked(session, task, &session->queue);
+        return queue_locked(session, task);
     enum admission_state state = scheduler_ask(broadcaster_scheduler(session->broadcaster), task, old);
     if (state == ADMISSION_NONE)
         return REGISTER_RUNS_FULL;
@@ -63,25 +81,26 @@ static enum register_result place_locked(struct session *session, struct task *t
 
 static enum register_result accept_locked(struct session *session, struct task *task, struct task **ret_task,
                                           struct session_effects *effects) {
-    if (task->options.delay_ms == 0)
-        return place_locked(session, task, ret_task, effects);
-    task->is_delayed = true;
-    return queue_locked(session, task, &session->delayed);
+    if (task->options.delay_ms > 0)
+        return delay_locked(session, task);
+    return place_locked(session, task, ret_task, effects);
 }
 
 /* A run whose time has come, from among those that are delayed. False: there is no place for it, and it ends.
- * It has a reservation, so that cannot be. */
+ * It has kept its place, so that cannot be. */
 static bool place_due_locked(struct session *session, struct task *task, struct session_effects *effects) {
     struct task *nobody = NULL;
     lock_assert_held(&session->lock);
     TAILQ_REMOVE(&session->delayed, task, queue_entry);
     session->queue_length--;
+    session->delayed_length--;
     task->is_delayed = false;
     if (place_locked(session, task, &nobody, effects) == REGISTER_OK)
         return true;
-    broken_state_note("broadcaster/register.c: no place for a run that had a reservation");
+    broken_state_note("broadcaster/register.c: no place for a run that had one");
     TAILQ_INSERT_TAIL(&session->delayed, task, queue_entry);
     session->queue_length++;
+    session->delayed_length++;
     task->is_delayed = true;
     session_end_task_locked(session, task, TASK_FAILED, REASON_INTERNAL, effects);
     return false;

@@ -21,7 +21,8 @@ struct scheduler_group {
     UT_hash_handle hh;
     uint64_t members; /* runs that point here */
     uint64_t running;
-    char name[]; /* "app" or "app/user" */
+    uint64_t delayed; /* places of runs with a delay */
+    char name[];      /* "app" or "app/user" */
 };
 
 struct scheduler {
@@ -30,7 +31,7 @@ struct scheduler {
     /* under the lock: */
     struct waiting_list waiting[PRIORITY_MAX + 1]; /* each in the order of arrival */
     uint64_t waiting_count;
-    uint64_t queued; /* reserved and waiting */
+    uint64_t queued, delayed; /* reserved and waiting, by the kind of their place */
     uint64_t running;
     int64_t held_mean_ms;
     struct scheduler_group *groups;
@@ -52,7 +53,8 @@ struct scheduler *scheduler_create(const struct broadcaster_limits *limits) {
 void scheduler_destroy(struct scheduler *scheduler) {
     if (scheduler == NULL)
         return;
-    assert(scheduler->running == 0 && scheduler->queued == 0 && scheduler->groups == NULL);
+    assert(scheduler->running == 0 && scheduler->queued + scheduler->delayed == 0 &&
+           scheduler->groups == NULL);
     lock_finish(&scheduler->lock);
     free(scheduler);
 }
@@ -110,11 +112,12 @@ static bool group_has_room(const struct scheduler_group *group, uint64_t running
 static void leave_groups_locked(struct scheduler *scheduler, struct task *task) {
     leave_group_locked(scheduler, &task->admission.app);
     leave_group_locked(scheduler, &task->admission.user);
+    leave_group_locked(scheduler, &task->admission.delayer);
 }
 
 void scheduler_forget(struct scheduler *scheduler, struct task *task) {
     assert(task->admission.state == ADMISSION_NONE);
-    if (task->admission.app == NULL && task->admission.user == NULL)
+    if (task->admission.app == NULL && task->admission.user == NULL && task->admission.delayer == NULL)
         return;
     lock_acquire(&scheduler->lock);
     leave_groups_locked(scheduler, task);
@@ -128,14 +131,18 @@ bool scheduler_prepare(struct scheduler *scheduler, struct task *task) {
     struct admission *admission = &task->admission;
     bool of_app = atomic_load(&scheduler->limits->runs_per_app_max) > 0;
     bool of_user = atomic_load(&scheduler->limits->runs_per_user_max) > 0;
-    if (!of_app && !of_user)
+    bool delays = task->options.delay_ms > 0;
+    if (!of_app && !of_user && !delays)
         return true;
     lock_acquire(&scheduler->lock);
     if (of_app)
         admission->app = join_group_locked(scheduler, parts.app, app_length);
     if (of_user)
         admission->user = join_group_locked(scheduler, parts.app, user_length);
-    bool joined = (!of_app || admission->app != NULL) && (!of_user || admission->user != NULL);
+    if (delays)
+        admission->delayer = join_group_locked(scheduler, parts.app, user_length);
+    bool joined = (!of_app || admission->app != NULL) && (!of_user || admission->user != NULL) &&
+                  (!delays || admission->delayer != NULL);
     if (!joined)
         leave_groups_locked(scheduler, task);
     lock_release(&scheduler->lock);
@@ -184,6 +191,22 @@ static void link_waiting_locked(struct scheduler *scheduler, struct task *task) 
     scheduler->waiting_count++;
 }
 
+/* A place that is taken or released, of the kind that the run has. */
+static void count_place_locked(struct scheduler *scheduler, const struct task *task, uint64_t change) {
+    lock_assert_held(&scheduler->lock);
+    struct scheduler_group *delayer = task->admission.delayer;
+    if (delayer == NULL) {
+        scheduler->queued += change;
+    } else {
+        scheduler->delayed += change;
+        delayer->delayed += change;
+    }
+}
+
+static bool has_place(const struct task *task) {
+    return task->admission.state == ADMISSION_RESERVED || task->admission.state == ADMISSION_WAITING;
+}
+
 /* The one way from state to state: keeps all counts. */
 static void change_state_locked(struct scheduler *scheduler, struct task *task, enum admission_state state,
                                 int64_t since_mono_ms) {
@@ -193,16 +216,16 @@ static void change_state_locked(struct scheduler *scheduler, struct task *task, 
         TAILQ_REMOVE(list_of(scheduler, task), task, admission.link);
         scheduler->waiting_count--;
     }
-    if (admission->state == ADMISSION_RESERVED || admission->state == ADMISSION_WAITING)
-        scheduler->queued--;
+    if (has_place(task))
+        count_place_locked(scheduler, task, -(uint64_t)1);
     else if (admission->state == ADMISSION_GRANTED)
         count_running_locked(scheduler, task, -(uint64_t)1);
     admission->state = state;
     admission->since_mono_ms = since_mono_ms;
     if (state == ADMISSION_WAITING)
         link_waiting_locked(scheduler, task);
-    if (state == ADMISSION_RESERVED || state == ADMISSION_WAITING)
-        scheduler->queued++;
+    if (has_place(task))
+        count_place_locked(scheduler, task, 1);
     else if (state == ADMISSION_GRANTED)
         count_running_locked(scheduler, task, 1);
 }
@@ -239,24 +262,37 @@ static struct task *grant_next_locked(struct scheduler *scheduler) {
     return task_ref(best);
 }
 
-static bool has_room_locked(const struct scheduler *scheduler) {
-    return scheduler->queued < atomic_load(&scheduler->limits->runs_queued_max);
+/* Whether there is a place of the kind that the run needs. */
+static bool has_room_locked(struct scheduler *scheduler, const struct task *task) {
+    lock_assert_held(&scheduler->lock);
+    const struct broadcaster_limits *limits = scheduler->limits;
+    const struct scheduler_group *delayer = task->admission.delayer;
+    if (delayer == NULL)
+        return scheduler->queued < atomic_load(&limits->runs_queued_max);
+    uint64_t per_user_max = atomic_load(&limits->runs_delayed_per_user_max);
+    return scheduler->delayed < atomic_load(&limits->runs_delayed_max) &&
+           (per_user_max == 0 || delayer->delayed < per_user_max);
 }
 
 bool scheduler_reserve(struct scheduler *scheduler, struct task *task) {
     lock_acquire(&scheduler->lock);
-    bool reserved = task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler);
+    bool reserved = task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler, task);
     if (reserved && task->admission.state == ADMISSION_NONE)
         change_state_locked(scheduler, task, ADMISSION_RESERVED, clock_mono_ms());
     lock_release(&scheduler->lock);
     return reserved;
 }
 
-/* What the other one had is this one's now, and since then; both are of the same app and user. */
+/* What the other one had is this one's now, and since then, the kind of its place included; both are of the
+ * same app and user. */
 static enum admission_state take_over_locked(struct scheduler *scheduler, struct task *task,
                                              struct task *from) {
-    struct admission had = from->admission;
+    const struct admission had = from->admission;
     change_state_locked(scheduler, from, ADMISSION_NONE, 0);
+    change_state_locked(scheduler, task, ADMISSION_NONE, 0); /* a place of its own, if it was for later */
+    from->admission.delayer =
+        task->admission.delayer; /* neither has a place now; each leaves one group at its end */
+    task->admission.delayer = had.delayer;
     change_state_locked(scheduler, task, had.state, had.since_mono_ms);
     return had.state;
 }
@@ -269,7 +305,7 @@ enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *tas
     else if (scheduler->running < atomic_load(&scheduler->limits->runs_max) &&
              may_run_locked(scheduler, task))
         state = ADMISSION_GRANTED;
-    else if (task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler))
+    else if (task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler, task))
         state = ADMISSION_WAITING;
     if (state != task->admission.state)
         change_state_locked(scheduler, task, state, clock_mono_ms());
@@ -302,7 +338,7 @@ struct task *scheduler_poll(struct scheduler *scheduler) {
 void scheduler_tell_idle(struct scheduler *scheduler) {
     LIST_HEAD(, idle_waiter) told = LIST_HEAD_INITIALIZER(told);
     lock_acquire(&scheduler->lock);
-    if (scheduler->running == 0 && scheduler->queued == 0) {
+    if (scheduler->running == 0 && scheduler->queued == 0 && scheduler->delayed == 0) {
         told.lh_first = scheduler->idle_waiters.lh_first;
         LIST_INIT(&scheduler->idle_waiters);
     }
@@ -338,6 +374,7 @@ void scheduler_get_info(struct scheduler *scheduler, struct scheduler_info *ret_
     *ret_info = (struct scheduler_info){
         .running = scheduler->running,
         .queued = scheduler->queued,
+        .delayed = scheduler->delayed,
         .waiting = scheduler->waiting_count,
         .oldest_wait_ms = oldest_wait_locked(scheduler),
         .held_mean_ms = scheduler->held_mean_ms,

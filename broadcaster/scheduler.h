@@ -11,9 +11,17 @@
  *
  *     NONE -> RESERVED (waits in its session, or for its time) -> WAITING (for a slot) -> GRANTED -> NONE
  *
+ * A run that is reserved or waits has a place. There are two kinds, so that runs for later cannot block the
+ * queue, and need not be refused when they are due:
+ *
+ *     in the queue          runs_queued_max of them
+ *     of a run with a delay runs_delayed_max of them, runs_delayed_per_user_max for each user of an app;
+ *                           kept until the run starts, also when it is due and waits like others
+ *
+ * A run that replaces another one takes over its place, of whichever kind that is.
+ *
  * The lock of the scheduler is taken after a session's, is held for a few list operations, and nothing is
- * called or taken while it is held. The number of runs that wait, in all places, is bounded by
- * runs_queued_max.
+ * called or taken while it is held.
  */
 #ifndef SLUICE_BROADCASTER_SCHEDULER_H
 #define SLUICE_BROADCASTER_SCHEDULER_H
@@ -40,6 +48,8 @@ struct admission {
     enum admission_state state;
     int64_t since_mono_ms;              /* when the state began */
     struct scheduler_group *app, *user; /* NULL: not limited */
+    struct scheduler_group *delayer;    /* the user for whom its place counts as that of a run with a delay;
+                                           NULL: its    place is in the queue */
     TAILQ_ENTRY(task) link;             /* while it waits for a slot */
 };
 
@@ -54,15 +64,15 @@ struct idle_waiter {
 struct scheduler *scheduler_create(const struct broadcaster_limits *limits) MUST_CHECK;
 void scheduler_destroy(struct scheduler *scheduler); /* takes NULL; no run is left */
 
-/** Makes what a run needs to be counted for its app and user. False: out of memory. After success, leave() is
- * due, or forget() if it was not registered. No lock held. */
+/** Makes what a run needs to be counted for its app and user. Its options are set. False: out of memory.
+ * After success, leave() is due, or forget() if it was not registered. No lock held. */
 bool scheduler_prepare(struct scheduler *scheduler, struct task *task) MUST_CHECK;
 
 /** Undoes that. */
 void scheduler_forget(struct scheduler *scheduler, struct task *task);
 
-/** A place in the queue for a run that does not ask for a slot yet; one that has it keeps it. False: as many
- * wait as may. */
+/** A place for a run that does not ask for a slot yet, in the queue or, if it has a delay, of the other kind;
+ * one that has it keeps it. False: as many wait as may. */
 bool scheduler_reserve(struct scheduler *scheduler, struct task *task) MUST_CHECK;
 
 /** Asks for a slot. `in_place_of`, if not NULL, is a run of the same session that is about to end, and whose
@@ -87,8 +97,9 @@ void scheduler_tell_idle(struct scheduler *scheduler);
 
 struct scheduler_info {
     uint64_t running;
-    uint64_t queued;        /* in all places */
-    uint64_t waiting;       /* of them, for a slot alone */
+    uint64_t queued;        /* that have a place in the queue */
+    uint64_t delayed;       /* that have a place of the runs with a delay */
+    uint64_t waiting;       /* of both, for a slot alone */
     int64_t oldest_wait_ms; /* of those */
     int64_t held_mean_ms;   /* how long a run holds its slot, of the last ones; 0: none has ended yet */
     int64_t retry_after_ms; /* until a slot is free, by that mean and by how many run */

@@ -145,6 +145,7 @@ static void leave_locked(struct session *session, struct task *task, struct sess
     } else {
         TAILQ_REMOVE(task->is_delayed ? &session->delayed : &session->queue, task, queue_entry);
         session->queue_length--;
+        session->delayed_length -= task->is_delayed;
     }
     struct task *granted = scheduler_leave(broadcaster_scheduler(session->broadcaster), task);
     if (granted != NULL) {

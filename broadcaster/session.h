@@ -51,6 +51,7 @@ struct session {
     struct task_queue queue;   /* references: runs that wait their turn behind it */
     struct task_queue delayed; /* references: runs that are not due yet */
     uint32_t queue_length;     /* of both */
+    uint32_t delayed_length;   /* of those that are not due */
     bool draining;             /* the program is about to stop, and that was told */
     uint32_t subscribers;      /* connected, or about to be */
     struct watch_list watches; /* one for each worker that has subscribers of this session */

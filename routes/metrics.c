@@ -41,9 +41,10 @@ static void add_queue(struct exposition *exposition, struct broadcaster *broadca
     struct scheduler_info info;
     scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
     add_gauge(exposition, "sluice_runs", "Runs under way", info.running);
-    add_gauge(exposition, "sluice_runs_queued", "Runs that wait, for their session, their time or a slot",
+    add_gauge(exposition, "sluice_runs_queued", "Runs in the queue: they wait for their session or a slot",
               info.queued);
-    add_gauge(exposition, "sluice_runs_waiting", "Of them, those that wait for a slot alone", info.waiting);
+    add_gauge(exposition, "sluice_runs_delayed", "Runs with a delay that have not started", info.delayed);
+    add_gauge(exposition, "sluice_runs_waiting", "Of both, those that wait for a slot alone", info.waiting);
     exposition_family(exposition, "sluice_runs_oldest_wait_seconds", "gauge",
                       "How long the one has waited for a slot that waits for the longest time");
     exposition_sample_ms(exposition, NULL, (uint64_t)info.oldest_wait_ms);
@@ -102,6 +103,8 @@ static void add_limits(struct exposition *exposition, const struct routes_contex
     add_limit(exposition, "runs_per_user_max", limits->runs_per_user_max);
     add_limit(exposition, "runs_queued_max", limits->runs_queued_max);
     add_limit(exposition, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
+    add_limit(exposition, "runs_delayed_max", limits->runs_delayed_max);
+    add_limit(exposition, "runs_delayed_per_user_max", limits->runs_delayed_per_user_max);
     add_limit(exposition, "subscribers_max", limits->subscribers_max);
     add_limit(exposition, "subscribers_per_session_max", limits->subscribers_per_session_max);
     add_limit(exposition, "subscribers_waiting_max", limits->subscribers_waiting_max);

@@ -13,6 +13,9 @@
 /* How often a session may be closed under our hands. */
 #define ATTEMPTS_MAX 5
 
+/* Nobody knows when a run with a delay starts, or is cancelled. */
+#define DELAYED_RETRY_AFTER_MS 10000
+
 /* By how long runs hold their slots just now: one of all must end, or the one of the session. */
 static void set_retry_after(struct request *request, enum register_result result) {
     struct scheduler_info info;
@@ -21,6 +24,8 @@ static void set_retry_after(struct request *request, enum register_result result
         reply_retry_after(request, info.retry_after_ms);
     else if (result == REGISTER_QUEUE_FULL)
         reply_retry_after(request, info.held_mean_ms);
+    else if (result == REGISTER_DELAYED_FULL)
+        reply_retry_after(request, DELAYED_RETRY_AFTER_MS);
 }
 
 /* Whether it is certain, as far as can be told before it is registered, that nothing keeps it waiting. */
@@ -49,6 +54,11 @@ static void refuse(struct request *request, enum register_result result,
         break;
     case REGISTER_QUEUE_FULL:
         reply_error(request, 429, "queue_full", "As many runs wait as may, in this session or in all.");
+        break;
+    case REGISTER_DELAYED_FULL:
+        reply_error(request, 429, "delayed_full",
+                    "The limit of runs with a delay that have not started has been reached, in all or for "
+                    "this user.");
         break;
     case REGISTER_RUNS_FULL:
         reply_error(request, 429, "too_many_runs", "As many runs are under way as may be, and as many wait.");

@@ -23,6 +23,7 @@ static void write_summary(struct json_writer *json, const struct routes_context 
     json_add_count(json, "subscribers", stats->subscribers);
     json_add_count(json, "runs", stats->runs);
     json_add_count(json, "runs_queued", stats->runs_queued);
+    json_add_count(json, "runs_delayed", stats->runs_delayed);
 }
 
 /* ---- GET /health --------------------------------------------------------------------------------- */
@@ -87,8 +88,10 @@ static void write_queue(struct json_writer *json, struct broadcaster *broadcaste
     json_begin_object(json, "queue");
     json_add_count(json, "running", info.running);
     json_add_count(json, "queued", info.queued);
+    json_add_count(json, "delayed", info.delayed);
     json_add_count(json, "waiting", info.waiting);
     json_add_count(json, "queued_max", broadcaster_limits(broadcaster)->runs_queued_max);
+    json_add_count(json, "delayed_max", broadcaster_limits(broadcaster)->runs_delayed_max);
     json_add_number(json, "oldest_wait_ms", info.oldest_wait_ms);
     json_add_number(json, "held_mean_ms", info.held_mean_ms);
     json_add_number(json, "retry_after_ms", info.retry_after_ms);
@@ -142,6 +145,8 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     json_add_count(json, "runs_per_user_max", limits->runs_per_user_max);
     json_add_count(json, "runs_queued_max", limits->runs_queued_max);
     json_add_count(json, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
+    json_add_count(json, "runs_delayed_max", limits->runs_delayed_max);
+    json_add_count(json, "runs_delayed_per_user_max", limits->runs_delayed_per_user_max);
     json_add_count(json, "subscribers_max", limits->subscribers_max);
     json_add_count(json, "subscribers_per_session_max", limits->subscribers_per_session_max);
     json_add_count(json, "subscribers_waiting_max", limits->subscribers_waiting_max);

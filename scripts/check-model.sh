@@ -1,8 +1,9 @@
 #!/bin/bash
 # Checks the models of tests/model/ with spin. Ends with "N passed, N failed".
 #
-#   scripts/check-model.sh         some seconds: three runs, and two with any two who interfere
-#   scripts/check-model.sh long    some minutes: two runs with all who interfere, three with each of them
+#   scripts/check-model.sh         some seconds: three runs, and two with some pairs of those who interfere
+#   scripts/check-model.sh long    many minutes: two runs with all who interfere, three with each of them, and two with a run
+#                                  for later, or with a session that is waited for, and each of them
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,11 +44,14 @@ if [ "${1:-}" = long ]; then
     verify sluice clean "-DRUNS=2 $others"
     for other in $others; do
         verify sluice clean "-DRUNS=3 $other"
+        verify sluice clean "-DRUNS=2 -DDELAY $other"
+        verify sluice clean "-DRUNS=2 -DAWAIT $other"
     done
 else
     verify sluice clean -DRUNS=3
     for pair in '-DWAIT -DCANCEL' '-DWAIT -DSUBSCRIBER' '-DWAIT -DCLEAN_UP' '-DCANCEL -DSUBSCRIBER' \
-        '-DCANCEL -DCLEAN_UP' '-DSUBSCRIBER -DCLEAN_UP' '-DSLOT -DCANCEL' '-DSLOT -DCLEAN_UP' '-DSLOT -DSUBSCRIBER'; do
+        '-DCANCEL -DCLEAN_UP' '-DSUBSCRIBER -DCLEAN_UP' '-DSLOT -DCANCEL' '-DSLOT -DCLEAN_UP' '-DSLOT -DSUBSCRIBER' \
+        '-DDELAY -DSLOT' '-DDELAY -DSUBSCRIBER' '-DDELAY -DCANCEL' '-DDELAY -DCLEAN_UP' '-DDELAY -DAWAIT'; do
         verify sluice clean "-DRUNS=2 $pair"
     done
 fi
@@ -56,6 +60,8 @@ verify sluice guilty '-DRUNS=2 -DCANCEL -DWITHOUT_ONE_END'
 verify sluice guilty '-DRUNS=2 -DWITHOUT_NEXT'
 verify sluice guilty '-DRUNS=2 -DWAIT -DWITHOUT_UNLINK'
 verify sluice guilty '-DRUNS=2 -DSLOT -DWITHOUT_GRANT'
+verify sluice guilty '-DRUNS=2 -DDELAY -DWITHOUT_PLACE'
+verify sluice guilty '-DRUNS=2 -DAWAIT -DWITHOUT_RECHECK'
 verify old guilty -DREGISTER
 verify old guilty -DCANCEL
 verify old guilty -DCLEAN_UP

@@ -205,6 +205,11 @@ const struct config_key config_keys[] = {
      .meaning = "Runs that wait for their turn, over all sessions; one more is refused."},
     {RUNS, COUNT("runs_queued_per_session_max", limits.runs_queued_per_session_max, "16", 0, 10000), .reloadable = true,
      .meaning = "Runs that wait in a session for their turn; one more is refused."},
+    {RUNS, COUNT("runs_delayed_max", limits.runs_delayed_max, "1000", 0, 1000000), .reloadable = true,
+     .meaning = "Runs with a delay_ms that have not started, over all sessions; one more is refused. They take no place in "
+                "the queue, not even when they are due and wait."},
+    {RUNS, COUNT("runs_delayed_per_user_max", limits.runs_delayed_per_user_max, "100", 0, 1000000), .reloadable = true,
+     .meaning = "The same for one user of an app. 0 disables the limit."},
     {RUNS, MS("queue_timeout_ms", limits.queue_timeout_ms, "600000", 0, 30 * DAY), .reloadable = true,
      .meaning = "How long a run may wait for its turn; then it ends as timeout. 0 is as long as it takes."},
     {RUNS, MS("queue_aging_ms", limits.queue_aging_ms, "10000", 1, DAY), .reloadable = true,

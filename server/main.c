@@ -130,6 +130,8 @@ static void apply_limits(struct broadcaster_limits *to, const struct broadcaster
     atomic_store(&to->queue_aging_ms, from->queue_aging_ms);
     atomic_store(&to->runs_queued_max, from->runs_queued_max);
     atomic_store(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
+    atomic_store(&to->runs_delayed_max, from->runs_delayed_max);
+    atomic_store(&to->runs_delayed_per_user_max, from->runs_delayed_per_user_max);
     atomic_store(&to->subscribers_max, from->subscribers_max);
     atomic_store(&to->subscribers_per_session_max, from->subscribers_per_session_max);
     atomic_store(&to->subscribers_gathered_max, from->subscribers_gathered_max);

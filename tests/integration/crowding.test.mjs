@@ -197,3 +197,37 @@ test('one address cannot take all the places of those that wait', async (t) => {
   await sluice.run(session);
   await until(async () => (await from('127.0.0.2')).status === 200, 'and another one, since that session is there');
 });
+
+// ---- runs for later ----
+
+test('runs for later block no queue, and are limited in all and for each user', async (t) => {
+  const {sluice} = await start(t, {runs_max: 1, runs_queued_max: 2, runs_delayed_max: 6, runs_delayed_per_user_max: 4});
+  const delay = (user) => sluice.post(`${sessionPath(undefined, {user})}/run`, {message: 'later', gateway: {delay_ms: 86400000}});
+  for (let i = 0; i < 4; i++) assert.equal((await delay('mallory')).status, 200);
+  const refused = await delay('mallory');
+  assertError(refused, 429, /^delayed_full$/);
+  assert.match(refused.headers['retry-after'], /^\d+$/);
+  for (let i = 0; i < 2; i++) assert.equal((await delay('alice')).status, 200);
+  assertError(await delay('bob'), 429, /^delayed_full$/);
+  await sluice.run(sessionPath(), 'hold');
+  const waiting = [await sluice.run(sessionPath()), await sluice.run(sessionPath())];
+  assert.deepEqual(waiting.map(({status}) => status), ['pending', 'pending'], 'the queue is for those that could run now');
+  const stats = await sluice.stats();
+  assert.deepEqual([stats.runs, stats.runs_queued, stats.runs_delayed, stats.queue.delayed, stats.queue.delayed_max], [1, 2, 6, 6, 6]);
+  assert.deepEqual([stats.limits.runs_delayed_max, stats.limits.runs_delayed_per_user_max], [6, 4]);
+  assert.equal(stats.counters.sluice_runs_delayed_refused_total, 2);
+  assert.equal((await sluice.delete('/tasks?user=mallory')).json.cancelled, 4);
+  assert.equal((await delay('mallory')).status, 200);
+});
+
+test('a run for later that is due when the queue is full waits in its place, and runs', async (t) => {
+  const {sluice} = await start(t, {runs_max: 1, runs_queued_max: 1});
+  const holding = await sluice.run(sessionPath(), 'hold');
+  const later = [];
+  for (let i = 0; i < 5; i++) later.push(await sluice.run(sessionPath(), 'later', {delay_ms: 1}));
+  const waiting = await sluice.run(sessionPath());
+  await until(async () => (await sluice.stats()).queue.waiting === 6, 'all of them are due');
+  assertError(await sluice.post(`${sessionPath()}/run`, {message: 'a'}), 429, /^too_many_runs$/);
+  await sluice.delete(`/tasks/${holding.task_id}`);
+  for (const {task_id} of [...later, waiting]) assert.equal((await sluice.taskEnded(task_id)).status, 'completed');
+});

@@ -2,15 +2,17 @@
  *
  * Checked: no deadlock; each run that was registered ends exactly once, and runs that were refused never; nothing is
  * appended to the log after a run's end (the fence); a run that was registered is never lost: at all times it is the
- * current one, or waits in the queue behind one that is, or has ended; a current one runs, or has a slot, or waits for one,
- * which is not free then; each waiter is told exactly once, or has given up.
+ * current one, or waits in the queue behind one that is, or waits for its time, or has ended; a current one runs, or has a
+ * slot, or waits for one, which is not free then; each waiter is told exactly once, or has given up; a session that was opened
+ * is not closed by a subscriber that waited for it and leaves; a closed one has no run that has not ended.
  *
  * Who takes part beside three registrations, their streams, the worker and the shutdown is chosen by -DWAIT, -DCANCEL,
- * -DSUBSCRIBER, -DCLEAN_UP and -DSLOT, a run of another session that has the one slot at first: all of them together take
+ * -DSUBSCRIBER, -DCLEAN_UP, -DSLOT, a run of another session that has the one slot at first, -DDELAY, with which run 2 is for
+ * later, and -DAWAIT, with which the session is not open at first and two subscribers wait for it: all of them together take
  * long, any two of them seconds.
  *
- * That these checks can fail is checked too: -DWITHOUT_FENCE, -DWITHOUT_ONE_END, -DWITHOUT_NEXT, -DWITHOUT_UNLINK and
- * -DWITHOUT_GRANT each leave something out, and must be found.
+ * That these checks can fail is checked too: -DWITHOUT_FENCE, -DWITHOUT_ONE_END, -DWITHOUT_NEXT, -DWITHOUT_UNLINK,
+ * -DWITHOUT_GRANT, -DWITHOUT_PLACE and -DWITHOUT_RECHECK each leave something out, and must be found.
  *
  * Each step says in brackets which function it stands for. Every section under the lock is what that function does
  * between lock_acquire() and lock_release(); what follows the release is session_apply(). A section is one atomic step
@@ -31,7 +33,13 @@ mtype = {start, over};                      /* what the inbox brings: driver_sta
 byte lock;                /* session->lock: 0, or 1 + the process that holds it */
 byte current;             /* session->current */
 byte queued;              /* session->queue, of one place here */
+byte delayed;             /* session->delayed, likewise */
 bool closed, draining;    /* session->closed, broadcaster->draining */
+#ifdef AWAIT
+bool opened;              /* session->opened */
+#else
+bool opened = true;
+#endif
 byte subscribers;         /* session->subscribers */
 mtype status[RUNS + 1];   /* task->status */
 bool registered[RUNS + 1];
@@ -60,10 +68,11 @@ inline release() { /* [lock_release] and what must be true whenever the lock is 
         assert(lock == 1 + _pid);
         assert(queued == NONE || current != NONE); /* nobody waits for nothing */
         assert(asks == NONE || slot != NONE);
+        assert(!closed || (current == NONE && queued == NONE && delayed == NONE));
         r = 1;
         do
         :: r <= RUNS ->
-            assert(!registered[r] || status[r] == ended || current == r || queued == r); /* never lost */
+            assert(!registered[r] || status[r] == ended || current == r || queued == r || delayed == r); /* never lost */
             assert(status[r] != running || (current == r && slot == r));
             assert(current != r || status[r] == running || slot == r || asks == r); /* it will be started */
             assert(run_ends[r] == (status[r] == ended -> 1 : 0));                        /* ends exactly once */
@@ -107,7 +116,8 @@ inline end_run(task) { /* [session_end_task_locked] */
     :: else ->
         if
         :: current == task -> current = NONE
-        :: else -> assert(queued == task); queued = NONE
+        :: current != task && queued == task -> queued = NONE
+        :: else -> assert(delayed == task); delayed = NONE
         fi;
         leave(task);
         status[task] = ended;
@@ -159,6 +169,10 @@ inline end_waiting() { /* [end_waiting_locked] */
     :: else -> skip
     fi;
     if
+    :: delayed != NONE -> r = delayed; end_run(r); r = NONE
+    :: else -> skip
+    fi;
+    if
     :: current != NONE && status[current] == pending -> r = current; end_run(r); r = NONE
     :: else -> skip
     fi
@@ -207,10 +221,35 @@ inline apply() { /* [session_apply]: no lock is held; nothing here waits, for th
     fi
 }
 
-proctype Register(byte task; bool enqueue) { /* [broadcaster_register_task] */
-    EFFECTS;
+inline open_session() { /* [broadcaster_open_session]; one that is closed is made anew, which is another session */
+#ifdef AWAIT
     atomic {
         acquire();
+        if
+        :: !closed && !draining -> opened = true
+        :: else -> skip
+        fi;
+        release()
+    }
+#else
+    skip
+#endif
+}
+
+inline check_opened() { /* who waited has not closed what was opened */
+#ifndef CLEAN_UP
+    assert(!opened || !closed)
+#else
+    skip
+#endif
+}
+
+proctype Register(byte task; bool enqueue) { /* [broadcaster_register_task] */
+    EFFECTS;
+    open_session();
+    atomic {
+        acquire();
+        check_opened();
         if
         :: draining || closed -> skip /* refused: it never runs and never ends */
         :: else ->
@@ -224,6 +263,35 @@ proctype Register(byte task; bool enqueue) { /* [broadcaster_register_task] */
                 end_current(); /* the swap */
                 claim(task)
             fi
+        fi;
+        release()
+    };
+    apply()
+}
+
+proctype Delay(byte task) { /* the same with a delay, then [task_become_due] by its worker's timer */
+    EFFECTS;
+    open_session();
+    atomic {
+        acquire();
+        check_opened();
+        if
+        :: draining || closed -> skip
+        :: else -> registered[task] = true; status[task] = pending; delayed = task
+        fi;
+        release()
+    };
+    atomic {
+        acquire();
+        if
+        :: delayed == task ->
+            delayed = NONE;
+#ifndef WITHOUT_PLACE /* it has kept its place, so it is never refused now */
+            ask(task, current);
+            end_current();
+            claim(task)
+#endif
+        :: else -> skip /* it has ended, or was never registered */
         fi;
         release()
     };
@@ -347,12 +415,51 @@ proctype Subscriber() { /* [subscriber_prepare], then [subscriber_destroy]; its 
     fi
 }
 
+proctype Await() { /* [subscriber_await] for a session that is not open, then [subscriber_destroy] */
+    EFFECTS;
+    bool counted = false, forgets = false;
+    atomic {
+        acquire();
+        if
+        :: !closed -> subscribers++; counted = true
+        :: else -> skip
+        fi;
+        release()
+    };
+    if
+    :: !counted -> skip
+    :: else ->
+        atomic {
+            acquire();
+            subscribers--;
+            forgets = !opened;
+            release()
+        };
+        if
+        :: !forgets -> skip
+        :: else -> /* [broadcaster_forget_session] */
+            atomic {
+                acquire();
+                if
+#ifdef WITHOUT_RECHECK
+                :: true -> closed = true
+#else
+                :: !opened && subscribers == 0 -> closed = true
+#endif
+                :: else -> skip
+                fi;
+                release()
+            }
+        fi
+    fi
+}
+
 proctype CleanUp() { /* [broadcaster_clean_up] -> [close_session] of a session out of its time */
     EFFECTS;
     atomic {
         acquire();
         if
-        :: !closed && subscribers == 0 -> end_waiting(); end_current(); closed = true
+        :: !closed && opened && subscribers == 0 -> end_waiting(); end_current(); closed = true
         :: else -> skip
         fi;
         release()
@@ -392,7 +499,15 @@ init {
         :: else -> break
         od;
         run Register(1, false);
+#ifdef DELAY
+        run Delay(2);
+#else
         run Register(2, true);
+#endif
+#ifdef AWAIT
+        run Await();
+        run Await();
+#endif
 #if RUNS > 2
         run Register(3, false);
 #endif
@@ -416,7 +531,7 @@ init {
     }
     /* Everybody has finished but the worker, and it has nothing left to do. */
     _nr_pr == 2 && empty(inbox);
-    assert(lock == 0 && current == NONE && queued == NONE && subscribers == 0 && !waiting);
+    assert(lock == 0 && current == NONE && queued == NONE && delayed == NONE && subscribers == 0 && !waiting);
     assert(slot == NONE && asks == NONE);
     task = 1;
     do

@@ -47,6 +47,7 @@ static inline void fake_driver_ended(struct task_driver *base, struct task *task
     ((struct broadcaster_limits){.runs_max = 100,                                                            \
                                  .runs_queued_max = 50,                                                      \
                                  .runs_queued_per_session_max = 16,                                          \
+                                 .runs_delayed_max = 50,                                                     \
                                  .subscribers_max = 1000,                                                    \
                                  .subscribers_per_session_max = 500,                                         \
                                  .subscribers_waiting_max = 100,                                             \
@@ -170,6 +171,7 @@ static inline void unit_assert_empty(struct broadcaster *broadcaster) {
     assert_int_equal(stats.subscribers_waiting, 0);
     assert_int_equal(stats.runs, 0);
     assert_int_equal(stats.runs_queued, 0);
+    assert_int_equal(stats.runs_delayed, 0);
     assert_int_equal(stats.log_events, 0);
     assert_int_equal(stats.log_bytes, 0);
 }

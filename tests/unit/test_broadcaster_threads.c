@@ -36,7 +36,8 @@ static struct fanout_settings settings;
 static struct hammer hammers[WORKERS];
 static atomic_int at_work; /* threads that still take steps */
 static atomic_bool may_close;
-static uint64_t slots = 100; /* runs_max */
+static uint64_t slots = 100;     /* runs_max */
+static uint64_t queued_max = 50; /* and runs_delayed_max */
 static uint64_t sessions_max = 100, places = 1000;
 static bool with_delays;
 static pthread_barrier_t meeting;
@@ -192,6 +193,8 @@ static void hammer_all(step_function *const steps[WORKERS], int count) {
     broadcaster = unit_broadcaster();
     atomic_store(&broadcaster_limits(broadcaster)->log_events_max, 50);
     atomic_store(&broadcaster_limits(broadcaster)->runs_max, slots);
+    atomic_store(&broadcaster_limits(broadcaster)->runs_queued_max, queued_max);
+    atomic_store(&broadcaster_limits(broadcaster)->runs_delayed_max, queued_max);
     atomic_store(&broadcaster_limits(broadcaster)->sessions_max, sessions_max);
     atomic_store(&broadcaster_limits(broadcaster)->session_ttl_ms, 50);
     atomic_store(&broadcaster_limits(broadcaster)->subscribers_waiting_max, places);
@@ -351,16 +354,22 @@ static void step_for_a_slot(struct hammer *hammer) {
     scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
     assert_in_range(info.running, 0, slots);
     assert_true(info.waiting == 0 || info.running == slots); /* no slot is free while somebody waits */
+    assert_in_range(info.queued, 0, 3);
+    assert_in_range(info.delayed, 0, 3);
 }
 
 static void threads_that_share_too_few_slots_use_them_all_and_no_more(void **state) {
     (void)state;
     step_function *const steps[WORKERS] = {step_for_a_slot, step_for_a_slot, step_for_a_slot};
     slots = 2;
+    queued_max = 3; /* of each kind */
     with_delays = true;
+    uint64_t refused_before = metrics_get(METRIC_RUNS_DELAYED_REFUSED);
     hammer_all(steps, 2500);
     slots = 100;
+    queued_max = 50;
     with_delays = false;
+    assert_true(metrics_get(METRIC_RUNS_DELAYED_REFUSED) > refused_before);
     assert_true(release_all() > 100);
 }
 

@@ -70,6 +70,8 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_int_equal(config->limits.log_bytes_max, 4 << 20);
     assert_int_equal(config->limits.session_ttl_ms, 30 * 60 * 1000);
     assert_int_equal(config->limits.session_empty_ttl_ms, 60 * 1000);
+    assert_int_equal(config->limits.runs_delayed_max, 1000);
+    assert_int_equal(config->limits.runs_delayed_per_user_max, 100);
     assert_int_equal(config->limits.subscribers_waiting_max, 50000);
     assert_int_equal(config->limits.subscribers_waiting_per_address_max, 20000);
     assert_int_equal(config->upstream.event_bytes_max, 1 << 20);
