@@ -84,7 +84,7 @@ test('runs, events, limits, upstreams and the process are shown as they are', as
   }, 'a call that streams');
   const {samples} = await sluice.metrics();
   const expected = {
-    sluice_runs: 1, sluice_runs_queued: 0, sluice_subscribers: 1, sluice_sessions: 6, sluice_runs_accepted_total: 5,
+    sluice_runs: 1, sluice_runs_queued: 0, sluice_runs_delayed: 0, sluice_subscribers: 1, sluice_subscribers_waiting: 1, sluice_sessions: 5, sluice_runs_accepted_total: 5,
     'sluice_runs_ended_total{status="completed",reason=""}': 3, 'sluice_runs_ended_total{status="failed",reason="upstream_status"}': 1,
     'sluice_runs_ended_total{status="failed",reason="circuit_open"}': 0, 'sluice_runs_ended_total{status="timeout",reason="queue_time"}': 0,
     sluice_events_in_total: 7, 'sluice_limit{limit="runs_max"}': 7, 'sluice_limit{limit="runs_queued_max"}': 9,
