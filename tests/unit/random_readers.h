@@ -91,7 +91,9 @@ static inline void publish_one(struct task *task) {
     uint32_t length = draw_size(course->event_max);
     for (uint32_t i = 0; i < length; i++)
         text[i] = "abcdefg: \n\r{}\"0"[draw(draw(3) == 0 ? 15 : 9)];
-    const char *type = draw(5) == 0 ? "some.type" : NULL;
+    static const char *const types[] = {"some.type", "run.end", "gap",
+                                        "session.end"}; /* the others are ours */
+    const char *type = draw(5) == 0 ? types[draw(4)] : NULL;
     struct frame *frame =
         frame_create(FRAME_EVENT, task->serial, type, type != NULL ? strlen(type) : 0, text, length);
     assert_non_null(frame);
@@ -131,6 +133,15 @@ static inline void end_run(void) {
     struct task *task = draw(4) == 0 ? any_run() : current();
     if (task != NULL)
         task_end(task, ends[end].status, ends[end].reason, 0, ends[end].message);
+}
+
+/* Memory is short: the oldest events leave, as far as they were written. */
+static inline void shed(void) {
+    struct session_effects effects = {0};
+    lock_acquire(&session_of()->lock);
+    (void)session_shed_locked(session_of(), draw(2) == 0 ? 0 : draw(100000), &effects);
+    lock_release(&session_of()->lock);
+    session_apply(&effects);
 }
 
 /* ---- readers -------------------------------------------------------------------------------------- */

@@ -168,6 +168,22 @@ static inline void oracle_read_error(const struct oracle *oracle, struct reader 
     reader->told_end = true;
 }
 
+/* Whether the text is this event of the log, as the reader must get it: in the agent's framing by the name
+ * that the agent gave it. */
+static inline bool oracle_is_event(const struct oracle *oracle, const struct reader *reader,
+                                   uint64_t sequence, struct event_id id, const char *text) {
+    if (sequence == 0 || event_id_compare(oracle->events[sequence]->id, id) != 0)
+        return false;
+    struct frame *frame = oracle->events[sequence];
+    bool is_sent = reader->agent_framing && frame->is_renamed;
+    frame = is_sent ? frame_create_as_sent(frame) : frame_ref(frame);
+    assert_non_null(frame);
+    struct frame_span span = frame_plain(frame);
+    bool is_event = span.length == strlen(text) && memcmp(span.bytes, text, span.length) == 0;
+    frame_unref(frame);
+    return is_event;
+}
+
 /* `text`: what stands between two empty lines, with the second one. */
 static inline void oracle_read_block(const struct oracle *oracle, struct reader *reader, const char *text) {
     static const char loss[] = "data: {\"error\":\"events were lost: they are no longer retained\"}\n\n";
@@ -188,11 +204,8 @@ static inline void oracle_read_block(const struct oracle *oracle, struct reader 
     assert_int_equal(sscanf(text, "id: %41[0-9-]\n%n", id_text, &length), 1);
     assert_true(event_id_parse(id_text, &id));
     uint64_t sequence = oracle_find(oracle, id);
-    struct frame_span frame = {0};
-    if (sequence > 0 && event_id_compare(oracle->events[sequence]->id, id) == 0)
-        frame = frame_plain(oracle->events[sequence]);
     const char *data = text + length;
-    if (frame.length == strlen(text) && memcmp(frame.bytes, text, frame.length) == 0)
+    if (oracle_is_event(oracle, reader, sequence, id, text))
         oracle_read_event(oracle, reader, sequence);
     else if (!reader->agent_framing && strncmp(data, "event: gap\ndata: ", 17) == 0)
         oracle_read_gap(oracle, reader, id, data + 17);

@@ -94,6 +94,8 @@ static void take_step(void) {
                                           publish,
                                           publish,
                                           end_run,
+                                          end_run,
+                                          shed,
                                           prepare,
                                           prepare,
                                           connect_prepared,
