@@ -55,6 +55,10 @@
       "JSON texts that were not read because they hold too many values")                                     \
     X(REQUESTS_OFFENDING, "sluice_requests_offending_total",                                                 \
       "Requests that were malformed, too large or too slow to arrive")                                       \
+    X(REQUESTS_CROSS_SITE, "sluice_requests_cross_site_total",                                               \
+      "Requests refused because a page of another origin may not do what they ask")                          \
+    X(REQUESTS_OF_OTHER_HOST, "sluice_requests_of_other_host_total",                                         \
+      "Requests refused because their Host is no name of this gateway")                                      \
     X(TURNS_WITHOUT_PROGRESS, "sluice_turns_without_progress_total",                                         \
       "HTTP listener turns in which nothing happened, from the 256th in a row on")                           \
     X(BROKEN_STATES, "sluice_broken_states_total",                                                           \

@@ -15,7 +15,11 @@ struct routes_settings {
     const char *const *cors_origins; /* exact origins, or the one item "*" */
     size_t cors_origins_count;
     bool cors_credentials;
-    bool demo; /* serve /demo */
+    const char *const *allowed_hosts; /* names of this gateway: see site.h */
+    size_t allowed_hosts_count;
+    bool listens_on_loopback;
+    const char *listen_address; /* NULL: not known */
+    bool demo;                  /* serve /demo */
     enum trace_trust trace_trust;
     uint64_t request_body_bytes_max;
     uint64_t request_json_values_max; /* in a JSON body */

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static bool allows_all(const struct routes_settings *settings) {
+bool cors_allows_all(const struct routes_settings *settings) {
     return settings->cors_origins_count == 1 && strcmp(settings->cors_origins[0], "*") == 0;
 }
 
@@ -13,7 +13,7 @@ static const char *allowed_origin(const struct request *request) {
     const char *origin = request_header(request, "Origin");
     if (origin == NULL)
         return NULL;
-    if (allows_all(settings))
+    if (cors_allows_all(settings))
         return "*";
     for (size_t i = 0; i < settings->cors_origins_count; i++) {
         if (strcmp(settings->cors_origins[i], origin) == 0)
@@ -22,9 +22,13 @@ static const char *allowed_origin(const struct request *request) {
     return NULL;
 }
 
+bool cors_allows(const struct request *request) {
+    return allowed_origin(request) != NULL;
+}
+
 void cors_add_headers(struct request *request) {
     const struct routes_settings *settings = request->context->settings;
-    bool by_origin = settings->cors_origins_count > 0 && !allows_all(settings);
+    bool by_origin = settings->cors_origins_count > 0 && !cors_allows_all(settings);
     if (by_origin)
         reply_header(request, "Vary", "Origin"); /* also where it is refused: caches must tell them apart */
     const char *origin = allowed_origin(request);

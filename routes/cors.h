@@ -5,6 +5,12 @@
 
 #include "routes/request.h"
 
+/** Whether pages of every origin are allowed. */
+bool cors_allows_all(const struct routes_settings *settings);
+
+/** Whether the request has the Origin of a page that is allowed. */
+bool cors_allows(const struct request *request);
+
 /** Adds the headers that let the page of an allowed origin read the answer. For every request: the router
  * does it before anything is decided, and who refuses one before the router does it for his refusal. */
 void cors_add_headers(struct request *request);

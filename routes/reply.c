@@ -185,6 +185,7 @@ static void reply_error_list(struct request *request, int status, const char *co
                              const char *value, const char *format, va_list values) {
     char message[MESSAGE_SIZE];
     vsnprintf(message, sizeof(message), format, values);
+    snprintf(request->reply.code, sizeof(request->reply.code), "%s", code);
     struct json_writer json;
     json_writer_init(&json, ERROR_BYTES_MAX);
     json_begin_object(&json, NULL);

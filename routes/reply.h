@@ -14,6 +14,7 @@ struct request;
 struct subscriber;
 
 #define REPLY_HEADERS_MAX 48
+#define REPLY_CODE_SIZE 48
 
 struct reply_header {
     char *name;
@@ -41,6 +42,7 @@ struct reply_source {
 struct reply {
     enum reply_kind kind;
     int status;
+    char code[REPLY_CODE_SIZE]; /* of an error; else "" */
     struct reply_header headers[REPLY_HEADERS_MAX];
     size_t header_count;
     int64_t retry_after_ms; /* for a 429 or 503; 0: the usual */

@@ -7,6 +7,7 @@
 #include "routes/handlers.h"
 #include "routes/header_value.h"
 #include "routes/path.h"
+#include "routes/site.h"
 #include "routes/upstream_choice.h"
 
 #include <stdio.h>
@@ -182,6 +183,25 @@ void router_refuse_body(struct request *request) {
                 (unsigned long long)request->context->settings->request_body_bytes_max);
 }
 
+/* ---- across sites -------------------------------------------------------------------------------- */
+
+/* Whether the route opens or changes something: then a page of another origin may not use it. What is read, a
+ * browser shows only to a page that may see it, and a link to it works. */
+static bool is_guarded(const struct route *route) {
+    return route->method != METHOD_GET || route->handle == handle_stream_session ||
+           route->handle == handle_stream_task;
+}
+
+static bool refuse_foreign(struct request *request) {
+    if (!is_guarded(request->route) || !site_is_foreign(request))
+        return false;
+    metrics_add(METRIC_REQUESTS_CROSS_SITE, 1);
+    reply_error(
+        request, 403, "cross_site",
+        "A page of another origin may not do this; cors_origins and allowed_hosts list those that may.");
+    return true;
+}
+
 /* ---- the two steps ------------------------------------------------------------------------------- */
 
 static void answer_unknown_path(struct request *request) {
@@ -204,7 +224,7 @@ void router_begin(struct request *request) {
         answer_options(request, match.methods);
     else if (match.route == NULL)
         refuse_method(request, match.methods);
-    else if (read_names(request, &path))
+    else if (!refuse_foreign(request) && read_names(request, &path))
         check_body(request);
 }
 

@@ -103,6 +103,10 @@ static void resolve(struct config *config) {
     resolve_memory(config);
     config->routes.cors_origins = (const char *const *)config->cors_origins.items;
     config->routes.cors_origins_count = config->cors_origins.count;
+    config->routes.allowed_hosts = (const char *const *)config->allowed_hosts.items;
+    config->routes.allowed_hosts_count = config->allowed_hosts.count;
+    config->routes.listens_on_loopback = config_listen_is_loopback(&config->listen);
+    config->routes.listen_address = config->listen.address;
     if (config->workers == 0) {
         uint64_t most = config_keys[config_key_index("workers")].maximum;
         config->workers = uv_available_parallelism();

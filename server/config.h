@@ -80,7 +80,8 @@ struct config {
     struct fanout_settings fanout;
     struct config_http http;
     struct routes_settings routes;
-    struct config_list cors_origins; /* what routes.cors_origins points to */
+    struct config_list cors_origins;  /* what routes.cors_origins points to */
+    struct config_list allowed_hosts; /* the same of routes.allowed_hosts */
 
     /* Where it came from; see config_source.h. */
     struct config_source *sources; /* one a key, in the order of config_keys */

@@ -293,6 +293,11 @@ const struct config_key config_keys[] = {
                 "most some 15 ms."},
     {HTTP, MS("request_timeout_ms", http.request_timeout_ms, "15000", SECOND, HOUR),
      .meaning = "Time a request may take to arrive, and its answer to stand still; then the connection is closed."},
+    {HTTP, .name = "allowed_hosts", .type = &config_hosts, FIELD(allowed_hosts, struct config_list),
+     .fallback = "", .reloadable = true,
+     .meaning = "Names by which this gateway is asked, as Host headers have them. A listener on a loopback address serves these "
+                "besides localhost and loopback addresses, and no others. Other listeners serve any name while the list is "
+                "empty. Pages at these names count as the gateway's own."},
     {HTTP, .name = "cors_origins", .type = &config_origins, FIELD(cors_origins, struct config_list),
      .fallback = "", .reloadable = true,
      .meaning = "Origins whose pages may use the gateway from a browser: exact ones, or * for all; none by default."},

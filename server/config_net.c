@@ -77,10 +77,11 @@ bool config_listen_is_loopback(const struct config_listen *listen) {
     return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == IN_LOOPBACKNET);
 }
 
-/* ---- origins ------------------------------------------------------------------------------------ */
+/* ---- lists of origins and of hosts
+ * ------------------------------------------------------------------------------------ */
 
-#define ORIGINS_MAX 64
-#define ORIGIN_BYTES_MAX 256
+#define LIST_ITEMS_MAX 64
+#define LIST_ITEM_BYTES_MAX 256
 
 static bool host_is_valid(const char *host, size_t length) {
     if (length == 0)
@@ -97,7 +98,7 @@ static bool origin_is_valid(const char *origin) {
     const char *host = origin + scheme + 3;
     uint16_t port;
 
-    if (strlen(origin) > ORIGIN_BYTES_MAX || scheme == 0 || strncmp(origin + scheme, "://", 3) != 0)
+    if (strlen(origin) > LIST_ITEM_BYTES_MAX || scheme == 0 || strncmp(origin + scheme, "://", 3) != 0)
         return false;
     size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
     if (length > strlen(host) || !host_is_valid(host, length))
@@ -110,6 +111,19 @@ static bool origin_is_valid(const char *origin) {
            !(port == 443 && strncmp(origin, "https:", 6) == 0);
 }
 
+/* "gateway.example", "*.example.com", "[::1]:8080". */
+static bool host_pattern_is_valid(const char *text) {
+    const char *host = strncmp(text, "*.", 2) == 0 ? text + 2 : text;
+    uint16_t port;
+
+    if (strlen(text) > LIST_ITEM_BYTES_MAX || (host != text && host[0] == '['))
+        return false;
+    size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (length > strlen(host) || !host_is_valid(host, length))
+        return false;
+    return host[length] == '\0' || (host[length] == ':' && parse_port(host + length + 1, &port) && port != 0);
+}
+
 static void list_finish(void *field) {
     struct config_list *list = field;
 
@@ -120,7 +134,7 @@ static void list_finish(void *field) {
 }
 
 /* Cuts `text` at its commas, and spaces off the ends of the items. */
-static int origins_fill(struct config_list *list, char *text) {
+static int list_fill(struct config_list *list, char *text, bool (*is_valid)(const char *item)) {
     char *rest = text;
     char *item;
 
@@ -128,7 +142,7 @@ static int origins_fill(struct config_list *list, char *text) {
         item += strspn(item, " ");
         for (size_t end = strlen(item); end > 0 && item[end - 1] == ' '; end--)
             item[end - 1] = '\0';
-        if (list->count == ORIGINS_MAX || (strcmp(item, "*") != 0 && !origin_is_valid(item)))
+        if (list->count == LIST_ITEMS_MAX || (strcmp(item, "*") != 0 && !is_valid(item)))
             return -EINVAL;
         if ((list->items[list->count] = strdup(item)) == NULL)
             return -ENOMEM;
@@ -141,14 +155,13 @@ static int origins_fill(struct config_list *list, char *text) {
     return 0;
 }
 
-static int origins_parse(const struct config_key *key, const char *text, void *field) {
-    struct config_list list = {.items = calloc(ORIGINS_MAX, sizeof(char *))};
+static int list_parse(const char *text, bool (*is_valid)(const char *item), void *field) {
+    struct config_list list = {.items = calloc(LIST_ITEMS_MAX, sizeof(char *))};
     char *copy = strdup(text);
     int result = list.items == NULL || copy == NULL ? -ENOMEM : 0;
 
-    (void)key;
     if (result == 0 && text[0] != '\0')
-        result = origins_fill(&list, copy);
+        result = list_fill(&list, copy, is_valid);
     free(copy);
     if (result < 0) {
         list_finish(&list);
@@ -159,7 +172,7 @@ static int origins_parse(const struct config_key *key, const char *text, void *f
     return 0;
 }
 
-static bool origins_format(const struct config_key *key, const void *field, struct buffer *out) {
+static bool list_format(const struct config_key *key, const void *field, struct buffer *out) {
     const struct config_list *list = field;
 
     (void)key;
@@ -168,6 +181,11 @@ static bool origins_format(const struct config_key *key, const void *field, stru
             return false;
     }
     return true;
+}
+
+static int origins_parse(const struct config_key *key, const char *text, void *field) {
+    (void)key;
+    return list_parse(text, origin_is_valid, field);
 }
 
 static bool origins_allow(const struct config_key *key, struct buffer *out) {
@@ -181,6 +199,26 @@ const struct config_type config_origins = {.placeholder = "LIST",
                                            .quoted = true,
                                            .list = true,
                                            .parse = origins_parse,
-                                           .format = origins_format,
+                                           .format = list_format,
                                            .allow = origins_allow,
                                            .finish = list_finish};
+
+static int hosts_parse(const struct config_key *key, const char *text, void *field) {
+    (void)key;
+    return list_parse(text, host_pattern_is_valid, field);
+}
+
+static bool hosts_allow(const struct config_key *key, struct buffer *out) {
+    (void)key;
+    return buffer_append_text(out,
+                              "a list of host names such as gateway.example, *.example.com or [::1] (lower "
+                              "case, with or without a port), or * alone");
+}
+
+const struct config_type config_hosts = {.placeholder = "LIST",
+                                         .quoted = true,
+                                         .list = true,
+                                         .parse = hosts_parse,
+                                         .format = list_format,
+                                         .allow = hosts_allow,
+                                         .finish = list_finish};

@@ -236,8 +236,8 @@ static void check(struct http_exchange *exchange, const char *method, const char
         return;
     }
     router_begin(request);
-    if (request->reply.status == 413)
-        http_exchange_offend(exchange, "body_too_large");
+    if (request->reply.status == 413 || request->reply.status == 403)
+        http_exchange_offend(exchange, request->reply.code);
 }
 
 /* A refusal need not wait for a body; the library closes the connection after it then. Without a body it is

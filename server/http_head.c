@@ -1,6 +1,8 @@
 /* The head of a request: see http_head.h. */
 #include "server/http_head.h"
 
+#include "base/metrics.h"
+#include "routes/site.h"
 #include "server/http_target.h"
 
 #include <ctype.h>
@@ -180,6 +182,11 @@ static const char *check_target(struct request *request, const struct head *head
         return refuse(request, 400, "invalid_host", "A request has one Host header.");
     if (host != NULL && !http_authority_is_valid(host, strlen(host)))
         return refuse(request, 400, "invalid_host", "The Host header is no host with or without a port.");
+    if (!site_serves(request->context->settings, host)) {
+        metrics_add(METRIC_REQUESTS_OF_OTHER_HOST, 1);
+        return refuse(request, 403, "host_not_allowed",
+                      "The Host header is no name of this gateway; allowed_hosts lists further ones.");
+    }
     int result = read_target(request, host);
     if (result == -ENOMEM)
         reply_no_memory(request);

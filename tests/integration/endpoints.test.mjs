@@ -23,7 +23,7 @@ test('unknown paths are 404, known ones with another method 405 with Allow', asy
   const cases = [['PUT', `${session}/run`, ['GET', 'POST', 'DELETE']], ['POST', `${session}/task-status`, ['GET']], ['POST', '/tasks', ['GET', 'DELETE']], ['POST', '/tasks/x', ['GET', 'DELETE']], ['GET', '/run_sse', ['POST']],
     ['POST', '/healthz', ['GET']], ['DELETE', '/metrics', ['GET']], ['PATCH', `${session}/history`, ['GET']], ['POST', '/list-apps', ['GET']], ['BREW', '/stats', ['GET']]];
   for (const [method, path, allowed] of cases) {
-    const answer = await rawRequest(sluice.port, `${method} ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+    const answer = await rawRequest(sluice.port, `${method} ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
     assert.match(answer, /^HTTP\/1\.1 405 /, `${method} ${path}: ${answer.split('\r')[0]}`);
     const allow = /^Allow: (.*)$/im.exec(answer)[1].split(/, */);
     for (const each of allowed) assert.ok(allow.includes(each), `${each} in ${allow} of ${path}`);
@@ -47,7 +47,7 @@ test('HEAD is GET without the body, OPTIONS says what is allowed', async () => {
 });
 
 test('headers over the limit are refused, and nonsense is no harm', async () => {
-  const large = await rawRequest(sluice.port, `GET /healthz HTTP/1.1\r\nHost: x\r\nX-Large: ${'x'.repeat(40000)}\r\n\r\n`);
+  const large = await rawRequest(sluice.port, `GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Large: ${'x'.repeat(40000)}\r\n\r\n`);
   assert.match(large, /^HTTP\/1\.[01] (431|4\d\d) /);
   for (const bytes of ['\r\n\r\n\r\n', 'GET\r\n\r\n', 'nonsense\r\n\r\n', 'GET / HTTP/9.9\r\n\r\n', 'GET /a b HTTP/1.1\r\n\r\n', '\x16\x03\x01\x02\x00']) {
     const socket = net.connect(sluice.port, '127.0.0.1');
@@ -62,7 +62,7 @@ test('a request may not be told twice how long it is', async () => {
   const body = '{"message":"smuggled"}';
   const came = upstream.runs.length;
   const url = `${sessionPath()}/run`;
-  const both = await rawRequest(sluice.port, `POST ${url} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n`);
+  const both = await rawRequest(sluice.port, `POST ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n`);
   assert.doesNotMatch(both, /^HTTP\/1\.1 200 /);
   assert.equal(upstream.runs.length, came);
 });
@@ -175,7 +175,7 @@ test('memory is accounted for, and above a threshold there is a warning', async 
 
 test('a client that never finishes its request is closed', async (t) => {
   const gateway = await startSluice(t, {upstream: upstream.url, request_timeout_ms: 1000});
-  const pieces = ['', 'GET /heal', 'GET /healthz HTTP/1.1\r\nHost: x\r\n', `POST ${sessionPath()}/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"mess`];
+  const pieces = ['', 'GET /heal', 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n', `POST ${sessionPath()}/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"mess`];
   await Promise.all(pieces.map((piece) => within(new Promise((resolve) => {
     const socket = net.connect(gateway.port, '127.0.0.1', () => socket.write(piece));
     socket.on('error', () => {});
@@ -215,7 +215,7 @@ test('curl can do it all', async () => {
 test('keep-alive: many requests on one connection', async () => {
   const body = '{"message":"again"}';
   const url = `${sessionPath()}/run`;
-  const one = `POST ${url} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-  const answer = await rawRequest(sluice.port, `${one.repeat(5)}GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+  const one = `POST ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const answer = await rawRequest(sluice.port, `${one.repeat(5)}GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
   assert.equal(answer.match(/HTTP\/1\.1 200 /g).length, 6, 'pipelined, answered in order');
 });

@@ -12,7 +12,7 @@ import {sessionPath, startSluice} from '../support/sluice.mjs';
 const upstream = await startUpstream({after}, answerMarked(1));
 const sluice = await startSluice({after}, {upstream: upstream.url, request_timeout_ms: 1000, request_headers_max: 50});
 
-const host = 'Host: x\r\n';
+const host = 'Host: localhost\r\n';
 const get = (target, fields = host, version = 'HTTP/1.1') => `GET ${target} ${version}\r\n${fields}\r\n`;
 const run = `POST ${sessionPath()}/run HTTP/1.1\r\n${host}Content-Type: application/json\r\n`;
 const message = '{"message":"hi"}';
@@ -73,7 +73,7 @@ const refused = {
   'a bare CR in a value': [400, get('/healthz', `${host}A: b\rC: d\r\n`)],
   'a folded value': [400, get('/healthz', `${host}A: b\r\n folded\r\nC: d\r\n`)],
   'the last value folded': [400, get('/healthz', `${host}A: b\r\n\tfolded\r\n`)],
-  'the Host folded': [400, get('/healthz', 'Host: x\r\n y\r\n')],
+  'the Host folded': [400, get('/healthz', 'Host: localhost\r\n y\r\n')],
   'a space before the first field': [400, get('/healthz', ` A: b\r\n${host}`)],
   'bare LFs': [400, 'GET /healthz HTTP/1.1\nHost: x\n\n'],
   'a bare LF behind one field': [400, get('/healthz', `${host}A: b\nC: d\r\n`)],
@@ -129,8 +129,8 @@ const refused = {
   'a target without a slash': [400, get('healthz')],
   'CONNECT': [400, `CONNECT x:80 HTTP/1.1\r\n${host}\r\n`],
   'an absolute target on another host': [400, get('http://y/healthz')],
-  'an absolute target with a user': [400, get('http://u@x/healthz')],
-  'an absolute target with another scheme': [400, get('ftp://x/healthz')],
+  'an absolute target with a user': [400, get('http://u@localhost/healthz')],
+  'an absolute target with another scheme': [400, get('ftp://localhost/healthz')],
   'an absolute target without a host': [400, get('http:///healthz')],
   'a fragment': [400, get('/healthz#x')],
 
@@ -204,10 +204,10 @@ test('who trickles is timed out while others are served', async (t) => {
 test('what is unusual but proper is answered', async (t) => {
   const close = `${host}Connection: close\r\n`;
   const proper = {
-    'an absolute target': [[200], get('http://x/healthz', close)],
-    'an absolute target in capitals': [[200], get('HTTP://X/healthz', close)],
-    'an absolute target without a path': [[404], get('http://x', close)],
-    'an absolute target with a query': [[200], get('http://x/healthz?a=b', close)],
+    'an absolute target': [[200], get('http://localhost/healthz', close)],
+    'an absolute target in capitals': [[200], get('HTTP://LOCALHOST/healthz', close)],
+    'an absolute target without a path': [[404], get('http://localhost', close)],
+    'an absolute target with a query': [[200], get('http://localhost/healthz?a=b', close)],
     'a Host with a port': [[200], get('/healthz', 'Host: localhost:8080\r\nConnection: close\r\n')],
     'a Host with an empty port': [[200], get('/healthz', 'Host: localhost:\r\nConnection: close\r\n')],
     'a Host of IPv6': [[200], get('/healthz', 'Host: [::1]:80\r\nConnection: close\r\n')],
@@ -218,7 +218,7 @@ test('what is unusual but proper is answered', async (t) => {
     'empty lines before a request': [[200], `\r\n\r\n${get('/healthz', close)}`],
     'white space around a value': [[200], get('/healthz', `${close}A: \t b \t\r\n`)],
     'an empty value': [[200], get('/healthz', `${close}A:\r\nB: \r\n`)],
-    'no white space before a value': [[200], get('/healthz', 'Host:x\r\nConnection:close\r\n')],
+    'no white space before a value': [[200], get('/healthz', 'Host:localhost\r\nConnection:close\r\n')],
     'Latin-1 in a value': [[200], get('/healthz', `${close}A: \xe4\r\n`)],
     'an encoded letter': [[200], get('/%68ealthz', close)],
     'dots that are no segment': [[404], get('/a..b/...', close)],

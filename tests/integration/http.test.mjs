@@ -27,7 +27,7 @@ function converse(sluice, text, address = '127.0.0.1') {
 
 test('the head of an answer without a length is followed by nothing', async (t) => {
   const sluice = await startSluice(t, {upstream: upstream.url});
-  const {closed} = converse(sluice, 'HEAD /list-apps HTTP/1.1\r\nHost: x\r\n\r\n');
+  const {closed} = converse(sluice, 'HEAD /list-apps HTTP/1.1\r\nHost: localhost\r\n\r\n');
   const text = await within(closed, 5000, 'the end of the answer');
   assert.match(text, /^HTTP\/1\.1 200 /);
   assert.equal(text.slice(text.indexOf('\r\n\r\n')), '\r\n\r\n');
@@ -61,13 +61,13 @@ test('SIGHUP does not disturb the end, whenever it comes', async (t) => {
 test('the end comes in order under everything that clients do', async (t) => {
   const session = sessionPath();
   const body = (message) => JSON.stringify({message, gateway: {on_conflict: 'enqueue'}});
-  const post = (path, text, more = '') => `POST ${path} HTTP/1.1\r\nHost: x\r\n${more}Content-Type: application/json\r\n` +
+  const post = (path, text, more = '') => `POST ${path} HTTP/1.1\r\nHost: localhost\r\n${more}Content-Type: application/json\r\n` +
     `Content-Length: ${text.length}\r\n\r\n${text}`;
-  const get = (path, version = '1.1') => `GET ${path} HTTP/${version}\r\nHost: x\r\n\r\n`;
+  const get = (path, version = '1.1') => `GET ${path} HTTP/${version}\r\nHost: localhost\r\n\r\n`;
   const kinds = [
     get(`${session}/run`), get(`${session}/run`, '1.0'), get(`${session}/run?until=run`), get('/list-apps').repeat(3),
     post(`${session}/run`, body('hold')), post(`${session}/run`, body('go'), 'Accept: text/event-stream\r\n'),
-    `DELETE ${session}/run HTTP/1.1\r\nHost: x\r\n\r\n`, `DELETE ${session} HTTP/1.1\r\nHost: x\r\n\r\n`,
+    `DELETE ${session}/run HTTP/1.1\r\nHost: localhost\r\n\r\n`, `DELETE ${session} HTTP/1.1\r\nHost: localhost\r\n\r\n`,
     post(`${session}/run`, body('go')).slice(0, -5), 'GET /hea', post('/nowhere', 'x'.repeat(100000)), get('/stats').repeat(5),
   ];
   for (let round = 0; round < (slow ? 3 : 6); round++) {

@@ -154,7 +154,7 @@ test('a passthrough that breaks off is told from one that ends', async (t) => {
   const gateway = await startSluice(t, {upstream: upstream.url, workers: 1});
   const idle = net.connect(gateway.port, '127.0.0.1');
   t.after(() => idle.destroy());
-  idle.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+  idle.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await once(idle, 'data');
   const client = await new SseClient(gateway.url, '/list-apps?cut').opened();
   assert.match(await client.disconnected(2000), /^(truncated|reset)$/);
@@ -186,11 +186,11 @@ test('.., absolute URLs and unlisted prefixes never reach the upstream', async (
   const targets = ['/apps/../secret', '/list-apps/../secret', '/apps/a/users/..%2f..%2fsecret', '/debug/%2e%2e/secret', '/%2e%2e/secret', '/list-apps%2f..%2fsecret', '/..', '/.', '//list-apps', '/unlisted/path', '/builder/save',
     '/run', '/run_live', '/apps/a/users/u/sessions/%2e%2e', '/debug/trace/..', '/LIST-APPS', '/list-appsx'];
   for (const target of targets) {
-    const answer = await rawRequest(sluice.port, `GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    const answer = await rawRequest(sluice.port, `GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
     assert.match(answer, /^HTTP\/1\.1 40[0345] /, target);
   }
   for (const target of [`${upstream.url}/list-apps`, 'http://elsewhere.example/list-apps', '*', 'elsewhere.example:80']) {
-    const answer = await rawRequest(sluice.port, `GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    const answer = await rawRequest(sluice.port, `GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
     assert.match(answer, /^HTTP\/1\.1 4\d\d /, target);
   }
   assert.equal(upstream.runs.length + upstream.sessions.length, came);

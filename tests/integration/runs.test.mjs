@@ -32,9 +32,9 @@ test('POST S/run wants JSON, a length, and not too much', async () => {
   assertError(await sluice.post(url, '{"message":"a"}', {headers: {'content-type': null}}), 415);
   assert.equal((await sluice.post(url, '{"message":"a"}', {headers: {'content-type': 'Application/JSON; charset=utf-8'}})).status, 200);
   assertError(await sluice.post(url, {message: 'x'.repeat(20000)}), 413);
-  const noLength = await rawRequest(sluice.port, `POST ${url} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n`);
+  const noLength = await rawRequest(sluice.port, `POST ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n`);
   assert.match(noLength, /^HTTP\/1\.1 411 /);
-  const many = await rawRequest(sluice.port, `POST ${url} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\nConnection: close\r\n\r\n{`);
+  const many = await rawRequest(sluice.port, `POST ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\nConnection: close\r\n\r\n{`);
   assert.match(many, /^HTTP\/1\.1 413 /, 'refused before it is sent');
 });
 
@@ -45,7 +45,7 @@ test('POST S/run takes a body that comes in pieces', async () => {
     let text = '';
     const socket = net.connect(sluice.port, '127.0.0.1', async () => {
       socket.setNoDelay();
-      for (const byte of `POST ${url} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`) {
+      for (const byte of `POST ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`) {
         socket.write(byte);
         await new Promise(setImmediate);
       }

@@ -115,14 +115,14 @@ test('while it drains, it takes no new connection, and refuses new runs on old o
     kept.write(text);
     await until(() => expected.test(said), `${expected} after ${text.split('\r')[0]}: ${said}`);
   };
-  await ask('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n', /^HTTP\/1\.1 200 /);
+  await ask('GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n', /^HTTP\/1\.1 200 /);
   sluice.program.signal('SIGTERM');
   await client.event('server.drain');
-  await ask('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n', /^HTTP\/1\.1 503 /);
+  await ask('GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n', /^HTTP\/1\.1 503 /);
   const body = '{"message":"late"}';
-  await ask(`POST ${session}/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`, /^HTTP\/1\.1 503 [^]*Retry-After/i);
+  await ask(`POST ${session}/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`, /^HTTP\/1\.1 503 [^]*Retry-After/i);
   await until(() => sluice.get('/healthz').then(() => false, (error) => /ECONNREFUSED|ECONNRESET|hang up/.test(error.code ?? error.message)), 'the listener is closed');
-  await ask(`DELETE ${session}/run HTTP/1.1\r\nHost: x\r\n\r\n`, /^HTTP\/1\.1 20[02] /);
+  await ask(`DELETE ${session}/run HTTP/1.1\r\nHost: localhost\r\n\r\n`, /^HTTP\/1\.1 20[02] /);
   kept.end();
   assert.equal((await within(sluice.program.ended, 10000, 'its end, once nothing runs any more')).code, 0);
 });

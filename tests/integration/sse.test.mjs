@@ -164,7 +164,7 @@ test("a stream's connection is closed at its end, whatever other connections are
   const gateway = await startSluice(t, {upstream: upstream.url, workers: 1});
   const idle = net.connect(gateway.port, '127.0.0.1');
   t.after(() => idle.destroy());
-  idle.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+  idle.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await once(idle, 'data');
   for (const version of ['1.1', '1.0']) {
     const client = await gateway.runStream(sessionPath(), 'count=2', undefined, {version});

@@ -65,7 +65,7 @@ test('a client that leaves while it waits is no harm', async () => {
   const {task_id} = await sluice.run(sessionPath(), 'hold');
   const sockets = Array.from({length: 10}, () => {
     const socket = net.connect(sluice.port, '127.0.0.1');
-    socket.write(`GET /tasks/${task_id}?wait_ms=30000 HTTP/1.1\r\nHost: x\r\n\r\n`);
+    socket.write(`GET /tasks/${task_id}?wait_ms=30000 HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     return socket;
   });
   await pause(50);

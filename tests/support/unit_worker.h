@@ -41,9 +41,9 @@ static inline void on_stopped(struct worker_shared *unused) {
 
 /* Workers that do not run yet. `flags`: as on the command line, the last one NULL. */
 static inline void worker_prepare(const char *const *flags) {
-    char *arguments[FLAGS_MAX] = {"sluice", "--listen",   "127.0.0.1:0",       "--workers",
-                                  "1",      "--upstream", "http://127.0.0.1:1"};
-    int count = 7;
+    char *arguments[FLAGS_MAX] = {"sluice",     "--listen",           "127.0.0.1:0",     "--workers", "1",
+                                  "--upstream", "http://127.0.0.1:1", "--allowed-hosts", "x"};
+    int count = 9;
     for (; *flags != NULL; flags++)
         arguments[count++] = (char *)(uintptr_t)*flags;
     stopped = 0;
@@ -180,7 +180,7 @@ static inline void wait_for_descriptors(size_t count) {
 static inline void assert_served(int fd) {
     struct buffer answer;
     buffer_init(&answer, 1 << 20);
-    client_send(fd, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    client_send(fd, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_true(client_read_until(fd, &answer, "\"ok\""));
     buffer_finish(&answer);
 }

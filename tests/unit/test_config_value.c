@@ -20,6 +20,41 @@ static void origins_are_a_list_in_the_file_and_have_commas_elsewhere(void **stat
     config_destroy(loaded.config);
 }
 
+static void allowed_hosts_are_names_patterns_and_addresses(void **state) {
+    static const char *const good[] = {"gateway.example",
+                                       "*.gateway.example",
+                                       "gateway.example:8443",
+                                       "*.a.example:1",
+                                       "[::1]",
+                                       "[2001:db8::1]:80",
+                                       "10.0.0.1",
+                                       "*"};
+    static const char *const bad[] = {
+        "https://a.example", "A.example",  "a.example/",  "a.example:",  "a.example:0", "a.example:65536",
+        "a.*.example",       "*a.example", "*.[::1]",     "[::1",        "a b",         "a.example,*",
+        "a.example,",        "*.",         "u@a.example", "a.example:x", ":80"};
+    struct loaded loaded;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        load(&loaded, "--allowed-hosts", good[i], NULL);
+        const struct routes_settings *routes = &load_good(&loaded)->routes;
+        assert_int_equal(routes->allowed_hosts_count, 1);
+        assert_string_equal(routes->allowed_hosts[0], good[i]);
+        config_destroy(loaded.config);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        load(&loaded, "--allowed-hosts", bad[i], NULL);
+        assert_int_equal(loaded.result, CONFIG_REFUSED);
+    }
+    write_file("allowed_hosts:\n  - a.example\n  - \"*.b.example\"\n");
+    load(&loaded, "--config", "sluice.yaml", NULL);
+    assert_int_equal(load_good(&loaded)->routes.allowed_hosts_count, 2);
+    assert_true(loaded.config->routes.listens_on_loopback);
+    assert_string_equal(loaded.config->routes.listen_address, "127.0.0.1");
+    config_destroy(loaded.config);
+}
+
 static void origins_that_no_browser_sends_are_refused(void **state) {
     static const char *const texts[] = {"https://a.example/",
                                         "https://A.example",
@@ -234,6 +269,7 @@ static void a_smaller_log_makes_the_default_event_smaller(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(origins_are_a_list_in_the_file_and_have_commas_elsewhere),
+        cmocka_unit_test(allowed_hosts_are_names_patterns_and_addresses),
         cmocka_unit_test(origins_that_no_browser_sends_are_refused),
         cmocka_unit_test(bytes_have_units),
         cmocka_unit_test(numbers_are_digits_within_their_range),

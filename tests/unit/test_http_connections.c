@@ -1,7 +1,7 @@
 /* Taking connections: the limit, and the end with requests under way. */
 #include "tests/support/unit_worker.h"
 
-#define STREAM "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: x\r\n\r\n"
+#define STREAM "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #define CONNECTIONS_MAX 4
 
 static int set_up(void **state) {
@@ -109,7 +109,7 @@ static int silent_upstream(char url[64]) {
     return fd;
 }
 
-#define WAITING "GET /list-apps HTTP/1.1\r\nHost: x\r\n\r\n"
+#define WAITING "GET /list-apps HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 static void end_answers_a_request_that_waits(void **state) {
     (void)state;

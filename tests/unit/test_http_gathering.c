@@ -19,7 +19,7 @@ static int set_up(void **state) {
 static int ask_worker(size_t worker, const char *method, const char *accept, int session, const char *body) {
     char text[512];
     snprintf(text, sizeof(text),
-             "%s /apps/a/users/u/sessions/%d/run HTTP/1.1\r\nHost: x\r\nAccept: %s\r\n"
+             "%s /apps/a/users/u/sessions/%d/run HTTP/1.1\r\nHost: localhost\r\nAccept: %s\r\n"
              "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
              method, session, accept, strlen(body), body);
     port = ports[worker];

@@ -3,7 +3,7 @@
  * clients are raw sockets. */
 #include "tests/support/unit_worker.h"
 
-#define STREAM "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: x\r\n\r\n"
+#define STREAM "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #define STREAM_1_0 "GET /apps/a/users/u/sessions/s/run HTTP/1.0\r\n\r\n"
 
 static int set_up(void **state) {
@@ -204,7 +204,7 @@ static void handover_breaks_off_without_the_last_chunk_when_the_client_stalls(vo
 
 static void requests_share_a_connection(void **state) {
     (void)state;
-    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     struct buffer answer;
     buffer_init(&answer, 1 << 20);
     int fd = client_connect();

@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 
-#define START "POST /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+#define START                                                                                                \
+    "POST /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 #define CHUNKED START "Transfer-Encoding: chunked\r\n\r\n"
 #define MESSAGE "{\"message\":\"a\"}"
 #define BUFFER_BYTES 4096 /* twice the limit of a head */

@@ -3,8 +3,9 @@
 
 #include <poll.h>
 
-#define RUN "POST /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-#define HEALTH "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+#define RUN                                                                                                  \
+    "POST /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+#define HEALTH "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #define TIMEOUT_MS 1000
 #define PIECE_MS 100
 
@@ -74,7 +75,7 @@ static void head_that_trickles_is_answered_408(void **state) {
     (void)state;
     struct buffer answer;
     buffer_init(&answer, 1 << 20);
-    assert_in_time(trickle("GET /healthz HTTP/1.1\r\nHost: x\r\nA: ", &answer));
+    assert_in_time(trickle("GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: ", &answer));
     assert_answer(&answer, "HTTP/1.1 408 ", "request_timeout");
     buffer_finish(&answer);
 }
@@ -126,16 +127,16 @@ static void head_over_its_limit_is_answered_431(void **state) {
     char request[4096];
     struct buffer answer;
     buffer_init(&answer, 1 << 20);
-    snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\nHost: x\r\nA: %02040d\r\n\r\n", 0);
+    snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: %02040d\r\n\r\n", 0);
     ask(request, &answer);
     assert_answer(&answer, "HTTP/1.1 431 ", "headers_too_large");
     buffer_clear(&answer);
-    snprintf(request, sizeof(request), "GET /healthz?%02040d HTTP/1.1\r\nHost: x\r\n\r\n", 0);
+    snprintf(request, sizeof(request), "GET /healthz?%02040d HTTP/1.1\r\nHost: localhost\r\n\r\n", 0);
     ask(request, &answer);
     assert_answer(&answer, "HTTP/1.1 431 ", "headers_too_large");
     buffer_clear(&answer);
     snprintf(request, sizeof(request),
-             "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: %01900d\r\n\r\n", 0);
+             "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nA: %01900d\r\n\r\n", 0);
     ask(request, &answer);
     assert_answer(&answer, "HTTP/1.1 200 ", "\"ok\"");
     buffer_finish(&answer);
@@ -162,7 +163,8 @@ static void refusal_reaches_a_client_that_goes_on_sending(void **state) {
     send_too_much(RUN "Content-Length: 33554432\r\n\r\n", piece, &answer);
     assert_answer(&answer, "HTTP/1.1 413 ", "body_too_large");
     buffer_clear(&answer);
-    send_too_much("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 33554432\r\n\r\n", piece, &answer);
+    send_too_much("POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33554432\r\n\r\n", piece,
+                  &answer);
     assert_answer(&answer, "HTTP/1.1 404 ", "not_found");
     buffer_clear(&answer);
     assert_true(buffer_printf(&chunk, "10000\r\n%s\r\n", piece));
@@ -180,7 +182,8 @@ static void request_with_two_ends_is_refused_and_nothing_after_it_is_read(void *
         RUN
         "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nf\r\n{\"message\":\"a\"}\r\n0\r\n\r\n" HEALTH,
         RUN "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" HEALTH,
-        ("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n" HEALTH),
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Length: "
+         "44\r\n\r\n" HEALTH),
     };
     struct buffer answer;
     buffer_init(&answer, 1 << 20);
@@ -201,10 +204,10 @@ static void request_without_a_host_or_with_a_space_in_its_target_is_refused(void
     ask("GET /healthz HTTP/1.1\r\n\r\n", &answer);
     assert_answer(&answer, "HTTP/1.1 400 ", "invalid_host");
     buffer_clear(&answer);
-    ask("GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", &answer);
+    ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: y\r\n\r\n", &answer);
     assert_answer(&answer, "HTTP/1.1 400 ", "invalid_host");
     buffer_clear(&answer);
-    ask("GET /health z HTTP/1.1\r\nHost: x\r\n\r\n", &answer);
+    ask("GET /health z HTTP/1.1\r\nHost: localhost\r\n\r\n", &answer);
     assert_answer(&answer, "HTTP/1.1 400 ", "invalid_target");
     buffer_clear(&answer);
     ask("GET /healthz HTTP/1.0\r\n\r\n", &answer);
@@ -216,7 +219,7 @@ static void head_of_a_stream_has_no_length_and_no_body(void **state) {
     (void)state;
     struct buffer answer;
     buffer_init(&answer, 1 << 20);
-    ask("HEAD /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: x\r\n\r\n", &answer);
+    ask("HEAD /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: localhost\r\n\r\n", &answer);
     assert_memory_equal(answer.bytes, "HTTP/1.1 200 ", 13);
     assert_non_null(strstr(answer.bytes, "text/event-stream"));
     assert_null(strstr(answer.bytes, "Content-Length"));

@@ -52,7 +52,8 @@ static void worker_stays_until_it_heard_of_a_run_that_was_waited_for(void **stat
     struct session *session = unit_session(broadcaster, "app/user/session");
     struct task *task = unit_run(&driver, session);
     char request[128];
-    snprintf(request, sizeof(request), "GET /tasks/%s?wait_ms=60000 HTTP/1.1\r\nHost: x\r\n\r\n", task->id);
+    snprintf(request, sizeof(request), "GET /tasks/%s?wait_ms=60000 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+             task->id);
     int fd = client_request(request);
     while (!has_waiter(task))
         usleep(1000);
