@@ -97,6 +97,8 @@ static bool decide(struct request *request, enum reply_kind kind, int status) {
     }
     request->reply.kind = kind;
     request->reply.status = status;
+    if (!has_header(&request->reply, "X-Content-Type-Options"))
+        reply_header(request, "X-Content-Type-Options", "nosniff");
     if (status == 429 || status == 503)
         add_retry_after(request, status == 429 ? RETRY_AFTER_429_MS : RETRY_AFTER_503_MS);
     metrics_add(METRIC_HTTP_ERRORS, status >= 400);
@@ -120,7 +122,6 @@ static void decide_body(struct request *request, int status, const char *content
         reply_charge(&request->reply, length);
     reply_header(request, "Content-Type", content_type);
     reply_header(request, "Cache-Control", "no-store");
-    reply_header(request, "X-Content-Type-Options", "nosniff");
 }
 
 void reply_body(struct request *request, int status, const char *content_type, char *body, size_t length) {
@@ -149,7 +150,6 @@ void reply_stream(struct request *request, struct subscriber *subscriber, bool g
     reply_header(request, "Content-Type", "text/event-stream");
     reply_header(request, "Cache-Control", "no-cache, no-transform");
     reply_header(request, "X-Accel-Buffering", "no");
-    reply_header(request, "X-Content-Type-Options", "nosniff");
 }
 
 void reply_from_source(struct request *request, int status, const struct reply_source *source) {

@@ -116,7 +116,8 @@ static void refuse_connection(struct http_listener *listener, int fd, const char
     int body_length = snprintf(body, sizeof(body), format, code, message);
     int length = snprintf(answer, sizeof(answer),
                           "HTTP/1.1 %s\r\nConnection: close\r\nRetry-After: 2\r\n"
-                          "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+                          "Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
+                          "Content-Length: %d\r\n\r\n%s",
                           status, body_length, body);
     send(fd, answer, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
     lingering_close(&listener->lingering, fd);

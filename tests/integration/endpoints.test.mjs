@@ -1,5 +1,6 @@
 // What holds for all endpoints: methods, CORS, limits, malformed requests; and health, metrics and the demo page.
 import assert from 'node:assert/strict';
+import {once} from 'node:events';
 import net from 'node:net';
 import {after, test} from 'node:test';
 import {answerMarked, asked, assertError, holdAfterOne} from '../support/expect.mjs';
@@ -29,6 +30,26 @@ test('unknown paths are 404, known ones with another method 405 with Allow', asy
     for (const each of allowed) assert.ok(allow.includes(each), `${each} in ${allow} of ${path}`);
     assert.ok(!allow.includes(method));
   }
+});
+
+test('every answer carries nosniff, those without a body too', async () => {
+  const session = sessionPath();
+  const {task_id} = await sluice.run(session, 'work');
+  await sluice.taskEnded(task_id);
+  const client = await sluice.follow(session, '?until=run');
+  await client.ended();
+  const answers = [['GET', '/healthz', 200], ['GET', '/nope', 404], ['OPTIONS', '/healthz', 204], ['HEAD', `/tasks/${task_id}/events`, 200], ['GET', `${session}/run?until=run&last_event_id=${client.lastId}`, 204],
+    ['DELETE', session, 200]];
+  for (const [method, path, status] of answers) {
+    const answer = await sluice.request(method, path);
+    assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
+    assert.equal(answer.headers['x-content-type-options'], 'nosniff', `${method} ${path}`);
+  }
+  const full = await startSluice({after}, {upstream: upstream.url, connections_per_address_max: 1});
+  const socket = net.connect(full.port, '127.0.0.1');
+  await once(socket, 'connect');
+  await until(async () => /^HTTP\/1\.1 429 [^]*nosniff/.test(await rawRequest(full.port, '')), 'a refusal of a connection with nosniff');
+  socket.destroy();
 });
 
 test('HEAD is GET without the body, OPTIONS says what is allowed', async () => {
