@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 build_packages=(build-essential pkg-config libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libcjson-dev
     libcyaml-dev libyaml-dev uthash-dev libhiredis-dev libssl-dev)
-test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git spin prometheus redis-server python3 python3-venv)
+test_packages=(libcmocka-dev clang libclang-rt-14-dev clang-format curl chromium git openssl spin prometheus redis-server python3 python3-venv)
 lint_packages=(clang clang-tidy clang-tools cppcheck gcovr valgrind libc6-dbg)
 peer_packages=(nginx libnginx-mod-nchan haproxy python3-fastapi uvicorn python3-uvloop python3-httptools)
 # Those of them that are services of the machine.

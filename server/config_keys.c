@@ -82,6 +82,9 @@ const struct config_key config_keys[] = {
      .meaning = "What the upstream speaks: ADK's api server, any event stream, or chat completions."},
     {UPSTREAM, TEXT("upstream_model", upstream.model, 256), .of_upstream = true,
      .meaning = "Model for the kind openai, if a run names none."},
+    {UPSTREAM, TYPED_TEXT("upstream_ca_file", config_text, upstream.ca_file, 4 * KIB), .of_upstream = true, .reloadable = true,
+     .meaning = "PEM file with the certificates of the authorities that may have signed the upstream's, in place of "
+                "the system's; for an upstream of https. A reload reads it again."},
     {UPSTREAM, TEXT("upstream_authorization", upstream.authorization, 8 * KIB), .secret = true, .of_upstream = true,
      .meaning = "Value of the Authorization header of every request to the upstream. A secret: prefer the "
                 "environment or the file to the flag, which other users of the machine can see."},

@@ -106,6 +106,38 @@ static void resolve(const struct config *config, size_t upstream) {
     }
 }
 
+/* What is wrong with the file; the reason is one of ca_bundle_load(). */
+static void refuse_ca_file(const struct config *config, size_t upstream, int reason,
+                           struct config_error *error) {
+    const char *path = config->upstream_items[upstream].ca_file;
+    size_t index = config_key_index("upstream_ca_file");
+
+    if (reason == -ENOMEM)
+        config_error_set(error, "out of memory");
+    else if (reason == -EISDIR)
+        config_source_blame(config, upstream, index, error, "%s: is no file", path);
+    else if (reason == -EFBIG)
+        config_source_blame(config, upstream, index, error, "%s: is larger than %d bytes", path,
+                            CA_BUNDLE_BYTES_MAX);
+    else if (reason == -EBADMSG)
+        config_source_blame(config, upstream, index, error,
+                            "%s: holds no certificate in PEM form, or one that cannot be read", path);
+    else
+        config_source_blame(
+            config, upstream, index, error, "%s: cannot be read: %s", path,
+            /* glibc's strerror() has a buffer for each thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+            strerror(-reason));
+}
+
+static bool load_ca_file(struct config *config, size_t upstream, struct config_error *error) {
+    struct upstream_settings *settings = &config->upstream_items[upstream];
+    int result = settings->ca_file != NULL ? ca_bundle_load(settings->ca_file, &settings->ca) : 0;
+
+    if (result < 0)
+        refuse_ca_file(config, upstream, result, error);
+    return result == 0;
+}
+
 static bool build_one(struct config *config, size_t upstream, struct config_error *error) {
     struct upstream_settings *settings = &config->upstream_items[upstream];
 
@@ -121,7 +153,7 @@ static bool build_one(struct config *config, size_t upstream, struct config_erro
             return false;
     }
     resolve(config, upstream);
-    return true;
+    return load_ca_file(config, upstream, error);
 }
 
 bool config_upstreams_build(struct config *config, struct config_error *error) {
@@ -150,6 +182,7 @@ void config_upstreams_finish(struct config *config) {
                 key->type->finish(field_of(settings, key));
         }
         free(settings->name);
+        ca_bundle_unref(settings->ca);
     }
     free(config->upstream_items);
     config->upstream_items = NULL;
@@ -197,6 +230,14 @@ static bool check_kind(const struct config *config, size_t upstream, struct conf
     if (!is_sse && strchr(settings->base_url, '?') != NULL) {
         config_source_blame(config, upstream, config_key_index("upstream"), error,
                             "upstream may have a query only with upstream_kind sse");
+        return false;
+    }
+    /* One for all upstreams may be of no use to some of them. */
+    bool is_for_it = config->list == NULL ||
+                     config_source_own_text(config, upstream, config_key_index("upstream_ca_file")) != NULL;
+    if (settings->ca != NULL && is_for_it && strncmp(settings->base_url, "https://", 8) != 0) {
+        config_source_blame(config, upstream, config_key_index("upstream_ca_file"), error,
+                            "upstream_ca_file is for an upstream of https://, this one is without TLS");
         return false;
     }
     if (!is_sse && settings->resumable) {

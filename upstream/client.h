@@ -11,6 +11,7 @@
 #include "base/attributes.h"
 #include "upstream/adapter.h"
 #include "upstream/breaker.h"
+#include "upstream/ca_bundle.h"
 #include "upstream/limiter.h"
 
 #include <stdbool.h>
@@ -48,9 +49,11 @@ struct cache_policy {
 struct upstream_settings {
     char *name; /* letters, digits, _ and - */
     const struct adapter *adapter;
-    char *base_url;      /* http:// or https://, no trailing slash */
-    char *model;         /* openai: used if a run names none; NULL: none */
-    char *authorization; /* value of an Authorization header for every request; NULL: none */
+    char *base_url;       /* http:// or https://, no trailing slash */
+    char *model;          /* openai: used if a run names none; NULL: none */
+    char *ca_file;        /* PEM file of the authorities that are accepted; NULL: those of the system */
+    struct ca_bundle *ca; /* what was in it; NULL: there is none */
+    char *authorization;  /* value of an Authorization header for every request; NULL: none */
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms; /* from the request sent to the answer's first byte */
     int64_t idle_timeout_ms;       /* between events */

@@ -58,6 +58,8 @@ struct transfer_role {
     void (*destroy)(struct transfer *transfer);                /* frees the owner */
 };
 
+#define TRANSFER_ERROR_SIZE (CURL_ERROR_SIZE + 64)
+
 /** One request, or several one after the other, on one easy handle and under one deadline. */
 struct transfer {
     const struct transfer_role *role;
@@ -71,17 +73,18 @@ struct transfer {
     uint64_t timer_due_ms;
     int64_t connect_timeout_ms;
     int64_t keepalive_ms;
-    int status;          /* of the answer; 0: none yet */
-    size_t header_bytes; /* of the answer, so far */
-    size_t header_room;  /* that was charged for them */
-    CURLcode failure;    /* to be told as the request's end; CURLE_OK: none */
+    struct ca_bundle *ca; /* a reference; NULL: the system's authorities */
+    int status;           /* of the answer; 0: none yet */
+    size_t header_bytes;  /* of the answer, so far */
+    size_t header_room;   /* that was charged for them */
+    CURLcode failure;     /* to be told as the request's end; CURLE_OK: none */
     bool is_sent;
-    bool is_queued;   /* in client->queue */
-    bool is_wanted;   /* to be added to the multi handle */
-    bool is_added;    /* in the multi handle */
-    bool is_resumed;  /* to be unpaused */
-    bool is_released; /* to be destroyed */
-    char error[CURL_ERROR_SIZE];
+    bool is_queued;                  /* in client->queue */
+    bool is_wanted;                  /* to be added to the multi handle */
+    bool is_added;                   /* in the multi handle */
+    bool is_resumed;                 /* to be unpaused */
+    bool is_released;                /* to be destroyed */
+    char error[TRANSFER_ERROR_SIZE]; /* of libcurl's, and what it becomes for people */
 };
 
 /** A request; what it points to must stay as long as it runs. */
@@ -147,7 +150,7 @@ int64_t transfer_content_length(const struct transfer *transfer);
 /** Whether the answer says where its body ends. */
 bool transfer_is_framed(const struct transfer *transfer);
 
-/** What a curl result means; *ret_message is set to one sentence, static. */
-enum upstream_end transfer_judge(const struct transfer *transfer, CURLcode code, const char **ret_message);
+/** What a curl result means; *ret_message is set to one sentence, valid until the transfer is released. */
+enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, const char **ret_message);
 
 #endif

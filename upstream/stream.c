@@ -208,7 +208,7 @@ static void conclude_stream(struct upstream_stream *stream, enum upstream_end en
 
 /** The run's request has ended: reports how. */
 static void conclude(struct upstream_stream *stream, CURLcode code) {
-    const struct transfer *transfer = &stream->transfer;
+    struct transfer *transfer = &stream->transfer;
     const char *message;
     enum upstream_end end = transfer_judge(transfer, code, &message);
     if (stream->fault != UPSTREAM_COMPLETED)

@@ -24,6 +24,7 @@ bool transfer_init(struct transfer *transfer, struct upstream_client *client,
     transfer->deadline_ms = UINT64_MAX;
     transfer->connect_timeout_ms = settings->connect_timeout_ms;
     transfer->keepalive_ms = settings->keepalive_ms;
+    transfer->ca = ca_bundle_ref(settings->ca);
     uv_timer_init(client->loop, &transfer->timer);
     client->handles++;
     TAILQ_INSERT_TAIL(&client->transfers, transfer, link);
@@ -155,6 +156,7 @@ void transfer_settle(struct transfer *transfer) {
         memory_release(MEMORY_STREAMS, CURL_MEMORY);
         transfer_release_headers(transfer);
         curl_slist_free_all(transfer->headers);
+        ca_bundle_unref(transfer->ca);
         uv_close((uv_handle_t *)&transfer->timer, on_timer_closed);
     } else if (transfer->failure != CURLE_OK) {
         CURLcode failure = transfer->failure;

@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/memory_budget.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* What one read of a socket takes. A stream has 24 KB in all by this, most of them libcurl's; half of it
@@ -126,6 +127,18 @@ static bool set_limits(struct transfer *transfer) {
     return curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms) == CURLE_OK;
 }
 
+/* The bytes outlive the handle, and are not copied. With them libcurl would still look into the system's
+ * directory. */
+static bool set_authorities(const struct transfer *transfer) {
+    CURL *easy = transfer->easy;
+    if (transfer->ca == NULL)
+        return true;
+    struct curl_blob blob = {
+        .data = transfer->ca->pem, .len = transfer->ca->length, .flags = CURL_BLOB_NOCOPY};
+    return curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
+}
+
 static bool set_callbacks(struct transfer *transfer) {
     CURL *easy = transfer->easy;
     return curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK &&
@@ -165,7 +178,8 @@ bool transfer_set_options(struct transfer *transfer, const struct transfer_reque
            curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK &&
-           set_method(easy, request) && set_limits(transfer) && set_callbacks(transfer);
+           set_method(easy, request) && set_limits(transfer) && set_authorities(transfer) &&
+           set_callbacks(transfer);
 }
 
 /* ---- the answer ------------------------------------------------------------------------------------- */
@@ -223,7 +237,26 @@ static enum upstream_end judge_unsent(CURLcode code, const char **ret_message) {
     }
 }
 
-enum upstream_end transfer_judge(const struct transfer *transfer, CURLcode code, const char **ret_message) {
+static bool is_about_certificate(CURLcode code) {
+    return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR ||
+           code == CURLE_SSL_INVALIDCERTSTATUS || code == CURLE_SSL_CACERT_BADFILE;
+}
+
+/* With libcurl's own sentence, which says why. */
+static enum upstream_end judge_certificate(struct transfer *transfer, CURLcode code,
+                                           const char **ret_message) {
+    char why[CURL_ERROR_SIZE];
+    const char *said = transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(code);
+    snprintf(why, sizeof(why), "%.*s", CURL_ERROR_SIZE - 1, said);
+    snprintf(transfer->error, sizeof(transfer->error), "The upstream's certificate was not accepted: %s.",
+             why);
+    *ret_message = transfer->error;
+    return UPSTREAM_CONNECT;
+}
+
+enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, const char **ret_message) {
+    if (is_about_certificate(code))
+        return judge_certificate(transfer, code, ret_message);
     /* curl sends again on a new connection if the old one turns out to be closed: that one may fail, too. */
     if (!transfer->is_sent || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
         return judge_unsent(code, ret_message);

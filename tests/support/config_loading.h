@@ -4,6 +4,8 @@
 #define SLUICE_TESTS_SUPPORT_CONFIG_LOADING_H
 
 #include "server/config.h"
+#include "server/config_keys.h"
+#include "tests/support/unit_certificate.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +19,27 @@
 #define ARGUMENTS_MAX 16
 
 static char directory[] = "/tmp/sluice-test-config-XXXXXX";
+
+#define SAMPLE_CA_FILE "ca.pem"
+
+/* A value that the key takes: the default, if it has one. */
+static inline const char *sample_of(const struct config_key *key) {
+    if (key->fallback[0] != '\0')
+        return key->fallback;
+    if (strcmp(key->name, "upstream_ca_file") == 0)
+        return SAMPLE_CA_FILE;
+    return key->type == &config_origins ? "https://a.b" : key->type == &config_path ? "/x" : "x";
+}
+
+static inline void write_sample_ca_file(void) {
+    struct unit_certificate made;
+    FILE *file = fopen(SAMPLE_CA_FILE, "w");
+
+    unit_certificate_make(&made);
+    assert_non_null(file);
+    assert_true(fputs(made.certificate, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
 
 /* What one call of config_load() gave. */
 struct loaded {
@@ -92,6 +115,7 @@ static inline int enter_directory(void **state) {
 static inline int leave_directory(void **state) {
     (void)state;
     unlink("sluice.yaml");
+    unlink(SAMPLE_CA_FILE);
     return rmdir(directory);
 }
 

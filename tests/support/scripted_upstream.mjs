@@ -2,6 +2,7 @@
 // the test's script. Session requests are answered by itself unless the script wants them.
 import http from 'node:http';
 import net from 'node:net';
+import tls from 'node:tls';
 import {EventEmitter} from 'node:events';
 import {within} from './limits.mjs';
 
@@ -63,14 +64,15 @@ class Exchange extends EventEmitter {
 }
 
 class ScriptedUpstream extends EventEmitter {
-  constructor(script) {
+  constructor(script, certificate) {
     super();
     this.script = script;
     this.runs = []; // exchanges handed to the script
     this.sessions = []; // 'METHOD path' of session requests
     this.connections = 0;
     this.sockets = new Set();
-    this.server = net.createServer({noDelay: true}, (socket) => this.serve(socket));
+    const serve = (socket) => this.serve(socket);
+    this.server = certificate ? tls.createServer({noDelay: true, key: certificate.key, cert: certificate.cert}, serve) : net.createServer({noDelay: true}, serve);
   }
 
   /** Runs under way. */
@@ -135,12 +137,13 @@ function takeRequest(bytes) {
   return {method, path, headers, body: bytes.toString('utf8', end + 4, end + 4 + length), rest: bytes.subarray(end + 4 + length)};
 }
 
-/** Starts one on a free port; `script` is called with each Exchange and may be asynchronous. */
-export async function startUpstream(context, script, {onSession} = {}) {
-  const upstream = new ScriptedUpstream(script);
+/** Starts one on a free port; `script` is called with each Exchange and may be asynchronous. With a `certificate`, a {key,
+ *  cert}, it speaks TLS. */
+export async function startUpstream(context, script, {onSession, certificate} = {}) {
+  const upstream = new ScriptedUpstream(script, certificate);
   upstream.onSession = onSession;
   await new Promise((resolve) => upstream.server.listen(0, '127.0.0.1', resolve));
-  upstream.url = `http://127.0.0.1:${upstream.server.address().port}`;
+  upstream.url = `${certificate ? 'https' : 'http'}://127.0.0.1:${upstream.server.address().port}`;
   context.after(() => {
     upstream.server.close();
     for (const socket of upstream.sockets) socket.destroy();

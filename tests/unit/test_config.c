@@ -125,18 +125,12 @@ static void flag_wins_over_environment_over_file_over_default(void **state) {
     unsetenv("SLUICE_LOG_EVENTS_MAX");
 }
 
-/* A value that the key takes: the default, if it has one. */
-static const char *sample_of(const struct config_key *key) {
-    if (key->fallback[0] != '\0')
-        return key->fallback;
-    return key->type == &config_origins ? "https://a.b" : key->type == &config_path ? "/x" : "x";
-}
-
 static void every_key_can_be_given_in_every_way(void **state) {
     /* There is an upstream "x" to fall back to. */
     static const char list[] = "upstreams: [{name: x}, {name: y}]\n";
 
     (void)state;
+    write_sample_ca_file();
     for (size_t i = 0; i < config_keys_count; i++) {
         const struct config_key *key = &config_keys[i];
         const char *text = sample_of(key);

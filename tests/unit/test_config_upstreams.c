@@ -114,22 +114,17 @@ static void an_item_takes_what_it_does_not_give_from_outside_of_the_list(void **
     config_destroy(loaded.config);
 }
 
-/* A value that the key takes: the default, if it has one. */
-static const char *sample_of(const struct config_key *key) {
-    if (key->fallback[0] != '\0')
-        return key->fallback;
-    return key->type == &config_path ? "/x" : "x";
-}
-
 static void an_item_may_give_the_keys_of_an_upstream_and_no_others(void **state) {
     (void)state;
+    write_sample_ca_file();
     for (size_t i = 0; i < config_keys_count; i++) {
         const struct config_key *key = &config_keys[i];
         char yaml[256], source[CONFIG_SOURCE_SIZE], error[256];
         struct loaded loaded;
 
-        snprintf(yaml, sizeof(yaml), "upstreams:\n  - name: y\n    %s: \"%s\"\n  - name: x\n", key->name,
-                 sample_of(key));
+        const char *url = strcmp(key->name, "upstream") == 0 ? "" : "    upstream: https://h\n";
+        snprintf(yaml, sizeof(yaml), "upstreams:\n  - name: y\n    %s: \"%s\"\n%s  - name: x\n", key->name,
+                 sample_of(key), url);
         write_file(yaml);
         load(&loaded, "--config", "sluice.yaml", NULL);
         if (!key->of_upstream) {

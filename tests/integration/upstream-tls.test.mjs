@@ -1,0 +1,121 @@
+// Upstreams that speak TLS: whose certificate is accepted, and what is said of one that is not.
+import assert from 'node:assert/strict';
+import {copyFileSync, mkdirSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {after, test} from 'node:test';
+import {Certificates} from '../support/certificates.mjs';
+import {answerMarked, assertError} from '../support/expect.mjs';
+import {until} from '../support/limits.mjs';
+import {startUpstream} from '../support/scripted_upstream.mjs';
+import {flagList, sessionPath, sluiceSays, startSluice, temporaryFile} from '../support/sluice.mjs';
+
+const certificates = new Certificates({after});
+const authority = certificates.authority();
+const stranger = certificates.authority();
+const own = certificates.selfSigned();
+
+const answer = (exchange) => (exchange.path === '/run_sse' ? answerMarked(3)(exchange) : exchange.answer(200, '["app"]'));
+const signed = await startUpstream({after}, answer, {certificate: authority.sign()});
+const selfSigned = await startUpstream({after}, answer, {certificate: own});
+
+async function ended(sluice) {
+  const {task_id} = await sluice.run(sessionPath());
+  return sluice.taskEnded(task_id);
+}
+
+/** Neither a run nor a passed-through read nor a session request reaches the upstream; gives the message. */
+async function refused(sluice, upstream) {
+  const came = upstream.runs.length + upstream.sessions.length;
+  const task = await ended(sluice);
+  assert.deepEqual([task.status, task.reason], ['failed', 'upstream_connect']);
+  for (const {json, ...passed} of [await sluice.get('/list-apps'), await sluice.post(sessionPath(), {})]) {
+    assertError({json, ...passed}, 503, /^upstream_unavailable$/);
+    assert.equal(json.error.message, task.message);
+  }
+  assert.equal(upstream.runs.length + upstream.sessions.length, came);
+  return task.message;
+}
+
+async function accepted(sluice) {
+  assert.equal((await ended(sluice)).status, 'completed');
+  assert.deepEqual((await sluice.get('/list-apps')).json, ['app']);
+}
+
+test('a certificate that no known authority has signed is not accepted, and that is said', async (t) => {
+  const message = await refused(await startSluice(t, {upstream: selfSigned.url}), selfSigned);
+  assert.match(message, /^The upstream's certificate was not accepted: .*self.signed/);
+  assert.match(await refused(await startSluice(t, {upstream: signed.url}), signed), /certificate was not accepted: .*issuer/);
+});
+
+test('upstream_ca_file says which authorities are accepted', async (t) => {
+  await accepted(await startSluice(t, {upstream: signed.url, upstream_ca_file: authority.path}));
+  await accepted(await startSluice(t, {upstream: selfSigned.url, upstream_ca_file: own.path}));
+  const several = temporaryFile(t, 'several.pem', `# two\n${stranger.cert}\n${authority.cert}`);
+  await accepted(await startSluice(t, {upstream: signed.url, upstream_ca_file: several}));
+  assert.match(await refused(await startSluice(t, {upstream: signed.url, upstream_ca_file: stranger.path}), signed), /certificate was not accepted/);
+});
+
+test('a certificate for another name is not accepted', async (t) => {
+  const elsewhere = await startUpstream(t, answer, {certificate: authority.sign('DNS:elsewhere.example')});
+  const message = await refused(await startSluice(t, {upstream: elsewhere.url, upstream_ca_file: authority.path}), elsewhere);
+  assert.match(message, /^The upstream's certificate was not accepted: .*127\.0\.0\.1/);
+});
+
+test('each upstream of a list has authorities of its own', async (t) => {
+  const path = temporaryFile(t, 'sluice.yaml', `upstreams:
+  - {name: a, upstream: "${signed.url}", upstream_ca_file: "${authority.path}", upstream_apps: a}
+  - {name: b, upstream: "${selfSigned.url}", upstream_ca_file: "${own.path}", upstream_apps: b}
+  - {name: c, upstream: "${selfSigned.url}", upstream_apps: c}
+`);
+  const sluice = await startSluice(t, {config: path});
+  const statusOf = async (app) => {
+    const {task_id} = await sluice.run(sessionPath(undefined, {app}));
+    return (await sluice.taskEnded(task_id)).status;
+  };
+  assert.deepEqual([await statusOf('a'), await statusOf('b'), await statusOf('c'), await statusOf('b')], ['completed', 'completed', 'failed', 'completed']);
+});
+
+test('a reload reads the file again, and a bad one changes nothing', async (t) => {
+  const ca = temporaryFile(t, 'ca.pem', stranger.cert);
+  const config = temporaryFile(t, 'sluice.yaml', `upstream_ca_file: ${ca}\n`);
+  const sluice = await startSluice(t, {upstream: signed.url, config});
+  const reloaded = async (event, count) => {
+    sluice.program.signal('SIGHUP');
+    await until(() => sluice.logs.filter((entry) => entry.event === event).length === count, event);
+  };
+  await refused(sluice, signed);
+  copyFileSync(authority.path, ca);
+  await reloaded('reloaded', 1);
+  await accepted(sluice);
+  writeFileSync(ca, 'nothing');
+  await reloaded('reload_refused', 1);
+  await accepted(sluice);
+});
+
+test('a file that is of no use is refused at start', async (t) => {
+  const directory = temporaryFile(t, 'x', '').replace(/x$/, '');
+  const write = (name, text) => {
+    writeFileSync(join(directory, name), text);
+    return join(directory, name);
+  };
+  const half = authority.cert.subarray(0, authority.cert.length / 2);
+  mkdirSync(join(directory, 'directory'));
+  const files = [
+    [join(directory, 'missing'), /cannot be read: No such file/],
+    [join(directory, 'directory'), /is no file/],
+    [write('empty', ''), /holds no certificate/],
+    [write('garbage', 'garbage'), /holds no certificate/],
+    [write('key', own.key), /holds no certificate/],
+    [write('half', half), /holds no certificate/],
+    [write('second-half', Buffer.concat([authority.cert, half])), /holds no certificate/],
+    [write('large', Buffer.concat([authority.cert, Buffer.alloc(300000, 10)])), /larger than/],
+  ];
+  for (const [file, expected] of files) {
+    const {code, stderr} = await sluiceSays(flagList({upstream: 'https://127.0.0.1:1', upstream_ca_file: file}));
+    assert.equal(code, 2, file);
+    assert.match(stderr, expected);
+    assert.match(stderr, /^--upstream-ca-file: [^\n]*\n?$/, 'one line that names the key');
+  }
+  const plain = await sluiceSays(flagList({upstream: 'http://127.0.0.1:1', upstream_ca_file: authority.path}));
+  assert.deepEqual([plain.code, /https/.test(plain.stderr)], [2, true], 'a file for an upstream without TLS is a mistake');
+});
