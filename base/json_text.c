@@ -38,18 +38,18 @@ static bool append_escaped(struct buffer *buffer, const char *text, size_t lengt
     return buffer_append(buffer, text + plain, length - plain);
 }
 
+bool json_text_append_part(struct buffer *buffer, const char *text, size_t length) {
+    if (utf8_is_valid(text, length))
+        return append_escaped(buffer, text, length);
+    struct buffer clean;
+    buffer_init(&clean, 3 * length); /* each bad byte becomes at most the three of U+FFFD */
+    bool done =
+        utf8_append_replaced(&clean, text, length) && append_escaped(buffer, clean.bytes, clean.length);
+    buffer_finish(&clean);
+    return done;
+}
+
 bool json_text_append_string(struct buffer *buffer, const char *text, size_t length) {
-    if (!buffer_append_text(buffer, "\""))
-        return false;
-    bool done;
-    if (utf8_is_valid(text, length)) {
-        done = append_escaped(buffer, text, length);
-    } else {
-        struct buffer clean;
-        buffer_init(&clean, 3 * length); /* each bad byte becomes at most the three of U+FFFD */
-        done =
-            utf8_append_replaced(&clean, text, length) && append_escaped(buffer, clean.bytes, clean.length);
-        buffer_finish(&clean);
-    }
-    return done && buffer_append_text(buffer, "\"");
+    return buffer_append_text(buffer, "\"") && json_text_append_part(buffer, text, length) &&
+           buffer_append_text(buffer, "\"");
 }

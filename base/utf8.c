@@ -88,3 +88,12 @@ bool utf8_append_replaced(struct buffer *buffer, const char *bytes, size_t lengt
         length -= done;
     }
 }
+
+size_t utf8_beginning(const char *bytes, size_t length, size_t length_max) {
+    if (length <= length_max)
+        return length;
+    size_t cut = length_max;
+    for (size_t back = 0; back < 3 && ((unsigned char)bytes[cut] & 0xC0) == 0x80; back++)
+        cut--;
+    return ((unsigned char)bytes[cut] & 0xC0) == 0x80 ? length_max : cut; /* that is no character at all */
+}

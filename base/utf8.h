@@ -7,6 +7,10 @@
 /** Whether the bytes are well-formed UTF-8 (Unicode 15, table 3-7). Any thread. */
 bool utf8_is_valid(const char *bytes, size_t length);
 
+/** How many of the bytes, at most `length_max` (4 or more), make a beginning that does not end within a
+ * character. */
+size_t utf8_beginning(const char *bytes, size_t length, size_t length_max);
+
 /** Appends the bytes with each maximal ill-formed part replaced by U+FFFD, as the Encoding standard's
  *  decoder does it. False: the buffer is full or memory is out. Any thread. */
 bool utf8_append_replaced(struct buffer *buffer, const char *bytes, size_t length) MUST_CHECK;

@@ -254,18 +254,43 @@ void broadcaster_poll_queue(struct broadcaster *broadcaster) {
 
 /* ---- looking ------------------------------------------------------------------------------------- */
 
-size_t broadcaster_history(struct session *session, struct frame **frames, size_t count) {
-    size_t found = 0;
+struct log_span broadcaster_newest_events(struct session *session, uint64_t count) {
     lock_acquire(&session->lock);
     session_touch_locked(session);
     session_settle_locked(session);
     const struct event_log *log = &session->log;
     uint64_t retained = log->next_sequence - log->first_sequence;
-    uint64_t from = retained > count ? log->next_sequence - count : log->first_sequence;
-    for (uint64_t sequence = from; sequence < log->next_sequence; sequence++)
-        frames[found++] = frame_ref(event_log_at(log, sequence));
+    uint64_t skipped = retained > count ? retained - count : 0;
+    struct log_span span = {.next = log->first_sequence + skipped, .end = log->next_sequence};
     lock_release(&session->lock);
-    return found;
+    return span;
+}
+
+struct log_span broadcaster_task_events(struct task *task) {
+    struct session *session = task->session;
+    lock_acquire(&session->lock);
+    session_touch_locked(session);
+    session_settle_locked(session);
+    bool has_started = task->start_sequence != 0;
+    struct log_span span = {.next = has_started ? task->start_sequence : task->end_sequence,
+                            .end = task->end_sequence};
+    lock_release(&session->lock);
+    return span;
+}
+
+struct frame *broadcaster_next_event(struct session *session, struct log_span *span, bool *lost) {
+    struct frame *frame = NULL;
+    lock_acquire(&session->lock);
+    session_touch_locked(session);
+    const struct event_log *log = &session->log;
+    if (span->next < span->end && span->next < log->first_sequence) {
+        *lost = true;
+        span->next = log->first_sequence;
+    }
+    if (span->next < span->end && span->next < log->next_sequence)
+        frame = frame_ref(event_log_at(log, span->next++));
+    lock_release(&session->lock);
+    return frame;
 }
 
 void broadcaster_get_stats(struct broadcaster *broadcaster, struct broadcaster_stats *ret_stats) {

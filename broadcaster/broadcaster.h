@@ -128,9 +128,21 @@ void broadcaster_poll_queue(struct broadcaster *broadcaster);
 void broadcaster_for_each_session(struct broadcaster *broadcaster,
                                   bool (*visit)(void *context, struct session *session), void *context);
 
-/** The newest retained events, oldest of them first: fills `frames` with at most `count` references, returns
- * how many. */
-size_t broadcaster_history(struct session *session, struct frame **frames, size_t count);
+/** Events of a session's log that follow each other, by their sequence. */
+struct log_span {
+    uint64_t next, end;
+};
+
+/** The newest retained events, at most `count`. A use of the session. */
+struct log_span broadcaster_newest_events(struct session *session, uint64_t count);
+
+/** What the log has, or had, from a run's start to its end; the run has ended. Others' events may stand
+ * between. A use of the session. */
+struct log_span broadcaster_task_events(struct task *task);
+
+/** The next event of a span, a reference; the span is moved behind it. NULL: there is none left. What is no
+ * longer retained is passed over, and *lost set then. */
+struct frame *broadcaster_next_event(struct session *session, struct log_span *span, bool *lost) MUST_CHECK;
 
 /** What there is at this moment. */
 struct broadcaster_stats {

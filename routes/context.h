@@ -3,6 +3,7 @@
 #ifndef SLUICE_ROUTES_CONTEXT_H
 #define SLUICE_ROUTES_CONTEXT_H
 
+#include "base/turns.h"
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/fanout.h"
 #include "routes/traceparent.h"
@@ -41,6 +42,7 @@ struct routes_context {
     const struct routes_settings *settings;
     struct runner *runner;
     struct inbox *inbox;
+    struct turns turns; /* of the answers that are made piece by piece: see json_answer.h */
     uv_loop_t *loop;
     const char *version;
     struct routes_context *const *peers; /* of all workers, this one's among them */

@@ -1,74 +1,69 @@
-/* Retained events as a JSON array: see event_list.h. */
+/* Events of a session as a JSON array: see event_list.h. */
 #include "routes/event_list.h"
 
-#include <stdlib.h>
+#include "base/memory_budget.h"
 
-/* Each byte may become six ("\u001f"). */
-#define ESCAPED_FACTOR 6
-#define EVENT_OVERHEAD 128
+/* What a look at an event costs beside its bytes, as if it were as many bytes. */
+#define EVENT_WORK 256
+/* A buffer that was larger is not kept for the next event. */
+#define KEPT_BYTES (64 * 1024)
 
-bool event_list_take(struct session *session, size_t count_max, struct event_list *ret_list) {
-    struct frame **frames = calloc(count_max, sizeof(struct frame *));
-    if (frames == NULL)
-        return false;
-    *ret_list =
-        (struct event_list){.frames = frames, .count = broadcaster_history(session, frames, count_max)};
-    return true;
-}
-
-void event_list_keep_run(struct event_list *list, uint64_t run, uint64_t bytes_max) {
-    size_t kept = 0;
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        struct frame *frame = list->frames[i];
-        bool is_output = frame->run == run && frame->kind == FRAME_EVENT;
-        bytes += is_output ? frame->data_length : 0;
-        if (is_output && bytes <= bytes_max)
-            list->frames[kept++] = frame;
-        else
-            frame_unref(frame);
-    }
-    list->count = kept;
+void event_list_init(struct event_list *list, struct session *session, struct log_span span) {
+    *list = (struct event_list){.session = session_ref(session), .span = span};
+    buffer_init_counted(&list->data, UINT32_MAX, MEMORY_ANSWERS);
 }
 
 void event_list_finish(struct event_list *list) {
-    for (size_t i = 0; i < list->count; i++)
-        frame_unref(list->frames[i]);
-    free(list->frames);
+    buffer_finish(&list->data);
+    session_unref(list->session);
 }
 
-size_t event_list_json_max(const struct event_list *list) {
-    size_t size = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        const struct frame *frame = list->frames[i];
-        size += ESCAPED_FACTOR * ((size_t)frame->type_length + frame->data_length) + EVENT_OVERHEAD;
-    }
-    return size;
+bool event_list_has(const struct event_list *list, const struct frame *frame) {
+    return list->run == 0 || (frame->run == list->run && frame->kind == FRAME_EVENT);
 }
 
-static void write_event(const struct frame *frame, bool with_source, struct json_writer *json) {
+static void begin_event(struct event_list *list, const struct frame *frame, struct json_answer *answer) {
+    struct json_writer *json = &answer->json;
     char id[EVENT_ID_SIZE];
     struct frame_span type = frame_type(frame);
-    struct buffer data;
-    buffer_init(&data, (size_t)frame->data_length + 1);
     event_id_format(frame->id, id);
     json_begin_object(json, NULL);
     json_add_string(json, "id", id);
     json_add_text(json, "type", type.bytes, type.length);
-    if (with_source)
+    if (list->with_source)
         json_add_string(json, "source", frame->kind == FRAME_EVENT ? "agent" : "gateway");
-    if (frame_append_data(frame, &data) && buffer_append_text(&data, ""))
-        json_add_text(json, "data", data.length > 0 ? data.bytes : "", data.length);
-    else
-        json->failed = true;
-    json_end_object(json);
-    buffer_finish(&data);
+    json_begin_text(json, "data");
+    json->failed = json->failed || !frame_append_data(frame, &list->data);
+    json_answer_worked(answer, frame->data_length);
+    list->within_event = true;
+    list->data_written = 0;
+    list->written++;
 }
 
-void event_list_write(const struct event_list *list, bool with_source, struct json_writer *json,
-                      const char *name) {
-    json_begin_array(json, name);
-    for (size_t i = 0; i < list->count && !json->failed; i++)
-        write_event(list->frames[i], with_source, json);
-    json_end_array(json);
+static void end_event(struct event_list *list, struct json_writer *json) {
+    json_end_text(json);
+    json_end_object(json);
+    list->within_event = false;
+    if (list->data.capacity > KEPT_BYTES)
+        buffer_finish(&list->data);
+    else
+        buffer_clear(&list->data);
+}
+
+bool event_list_write(struct event_list *list, struct json_answer *answer) {
+    while (json_answer_has_room(answer)) {
+        if (list->within_event) {
+            if (json_answer_write_text(answer, &list->data, &list->data_written))
+                end_event(list, &answer->json);
+            continue;
+        }
+        struct frame *frame = broadcaster_next_event(list->session, &list->span, &list->lost);
+        if (frame == NULL)
+            return true;
+        json_answer_worked(answer, EVENT_WORK);
+        if (event_list_has(list, frame))
+            begin_event(list, frame, answer);
+        frame_unref(frame);
+    }
+    return false;
 }

@@ -1,31 +1,31 @@
-/* Retained events as a JSON array: for history and for what a run produced. */
+/* Events of a session as a JSON array, written piece by piece: for history and for what a run produced. */
 #ifndef SLUICE_ROUTES_EVENT_LIST_H
 #define SLUICE_ROUTES_EVENT_LIST_H
 
 #include "broadcaster/broadcaster.h"
-#include "routes/json_writer.h"
+#include "routes/json_answer.h"
 
-/** The newest retained events of a session; references. */
 struct event_list {
-    struct frame **frames;
-    size_t count;
+    struct session *session; /* a reference */
+    struct log_span span;    /* what is left to be written */
+    uint64_t run;            /* serial: only the agent's events of this run; 0: all events */
+    bool with_source;        /* each says whether it is the agent's or the gateway's */
+
+    uint64_t written; /* events that were begun */
+    bool lost;        /* some were no longer retained when it was their turn */
+    struct buffer data;
+    size_t data_written; /* of the event that is being written */
+    bool within_event;
 };
 
-/** At most `count_max` of them. False: out of memory. */
-bool event_list_take(struct session *session, size_t count_max, struct event_list *ret_list) MUST_CHECK;
-
-/** Keeps only the agent's events of this run, and of those no more than `bytes_max` bytes of data, the
- * oldest. */
-void event_list_keep_run(struct event_list *list, uint64_t run, uint64_t bytes_max);
-
+void event_list_init(struct event_list *list, struct session *session, struct log_span span);
 void event_list_finish(struct event_list *list);
 
-/** Bytes that the list takes as JSON at most. */
-size_t event_list_json_max(const struct event_list *list);
+/** Writes on the items [{"id","type","data"},...] of an array that was begun, as far as there is room; data
+ * is a string as it came. True: all are written. */
+bool event_list_write(struct event_list *list, struct json_answer *answer);
 
-/** Writes [{"id","type","data"},...]; data is a string as it came. `with_source` adds "source", "agent" or
- * "gateway": which of the two made the event. */
-void event_list_write(const struct event_list *list, bool with_source, struct json_writer *json,
-                      const char *name);
+/** Whether a frame is one of the list's. */
+bool event_list_has(const struct event_list *list, const struct frame *frame);
 
 #endif

@@ -79,6 +79,19 @@ void json_add_text(struct json_writer *writer, const char *name, const char *byt
     append_string(writer, bytes, length);
 }
 
+void json_begin_text(struct json_writer *writer, const char *name) {
+    begin_value(writer, name);
+    append(writer, "\"");
+}
+
+void json_add_part(struct json_writer *writer, const char *bytes, size_t length) {
+    writer->failed = writer->failed || !json_text_append_part(&writer->text, bytes, length);
+}
+
+void json_end_text(struct json_writer *writer) {
+    append(writer, "\"");
+}
+
 void json_add_number(struct json_writer *writer, const char *name, int64_t number) {
     begin_value(writer, name);
     writer->failed = writer->failed || !buffer_printf(&writer->text, "%" PRId64, number);

@@ -39,6 +39,11 @@ void json_add_count(struct json_writer *writer, const char *name, uint64_t count
 void json_add_bool(struct json_writer *writer, const char *name, bool value);
 void json_add_null(struct json_writer *writer, const char *name);
 
+/** A text in parts, each of which ends where a character does: begin, any number of parts, end. */
+void json_begin_text(struct json_writer *writer, const char *name);
+void json_add_part(struct json_writer *writer, const char *bytes, size_t length);
+void json_end_text(struct json_writer *writer);
+
 /** A moment as ISO 8601 in UTC; 0 becomes null. */
 void json_add_time(struct json_writer *writer, const char *name, int64_t unix_ms);
 

@@ -213,6 +213,7 @@ static void init_context(struct worker *worker, const struct config *config) {
         .started_unix_ms = worker->shared->started_unix_ms,
         .connections = http_listener_connections,
     };
+    turns_init(&worker->context.turns, &worker->inbox);
     take_settings(worker, config);
 }
 

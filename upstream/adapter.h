@@ -68,11 +68,6 @@ enum adapter_ending {
     ADAPTER_DOUBTFUL, /* whole, but with *ret_warning */
 };
 
-/** What append_text() remembers between the events of a run. */
-struct adapter_text_state {
-    size_t partial_length; /* bytes of `out` that came from events marked partial since the last whole one */
-};
-
 struct adapter {
     const char *name;
 
@@ -98,10 +93,10 @@ struct adapter {
      * if the stream fails right after it. NULL member: all events are visible. */
     bool (*is_visible)(const struct sse_event *event);
 
-    /** Appends the text that a person would read of one event's data to `out`: the increment that it adds.
-     *  `state` is zeroed before the first event of a run. False: out of memory or the buffer is full. */
-    bool (*append_text)(const char *data, size_t length, struct adapter_text_state *state,
-                        struct buffer *out);
+    /** Appends the text that a person would read of one event's data to `out`. *ret_partial: it is a piece of
+     * an answer that streams, whose whole may follow in a later event that is not partial; a text that is
+     * whole takes the place of all pieces before it. False: out of memory or the buffer is full. */
+    bool (*read_text)(const char *data, size_t length, struct buffer *out, bool *ret_partial) MUST_CHECK;
 
     /** Brings *tokens, what a run has used so far (0 before its first event), up to date by one event's data.
      *  False: it says nothing of it, which must be cheap. NULL member: this kind never does. */

@@ -1,7 +1,6 @@
 /* The adapter for Google ADK's api server. */
 #include "upstream/adapter.h"
 
-#include "base/broken_state.h"
 #include "base/json_keys.h"
 #include "base/percent.h"
 #include "upstream/adapter_body.h"
@@ -175,42 +174,12 @@ static bool append_parts(const cJSON *event, struct buffer *out) {
     return true;
 }
 
-/** Adds one event's text. While an answer streams, ADK sends its pieces in events marked partial and then the
- *  whole of it once more in one that is not: that one takes the place of the pieces.
- *
- *      out:  text of earlier answers | pieces since then: partial_length |
- */
-static bool add_text(const char *text, size_t length, bool partial, struct adapter_text_state *state,
-                     struct buffer *out) {
-    if (partial) {
-        bool done = buffer_append(out, text, length);
-        state->partial_length += done ? length : 0;
-        return done;
-    }
-    if (state->partial_length > out->length) {
-        broken_state_note("upstream/adapter_adk.c: pieces are longer than all of the text");
-        state->partial_length = out->length;
-    }
-    if (length > state->partial_length && !buffer_reserve(out, length - state->partial_length))
-        return false;
-    out->length -= state->partial_length;
-    state->partial_length = 0;
-    return buffer_append(out, text, length);
-}
-
-static bool adk_append_text(const char *data, size_t length, struct adapter_text_state *state,
-                            struct buffer *out) {
-    cJSON *event = adapter_parse(data, length);
-    if (event == NULL)
-        return true; /* an old server's error frame may be anything */
-    struct buffer text;
-    buffer_init(&text, length); /* JSON text is never shorter than what it says */
-    bool done = append_parts(event, &text);
-    if (done && text.length > 0) {
-        bool partial = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "partial"));
-        done = add_text(text.bytes, text.length, partial, state, out);
-    }
-    buffer_finish(&text);
+/** While an answer streams, ADK sends its pieces in events marked partial and then the whole of it once more
+ * in one that is not. */
+static bool adk_read_text(const char *data, size_t length, struct buffer *out, bool *ret_partial) {
+    cJSON *event = adapter_parse(data, length); /* NULL, too, of an old server's error frame */
+    bool done = append_parts(event, out);
+    *ret_partial = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "partial"));
     cJSON_Delete(event);
     return done;
 }
@@ -250,7 +219,7 @@ const struct adapter adapter_adk = {
     .session_url = adk_session_url,
     .judge = adk_judge,
     .judge_end = adk_judge_end,
-    .append_text = adk_append_text,
+    .read_text = adk_read_text,
     .count_tokens = adk_count_tokens,
     .say = adk_say,
     .writes_after_a_cut = true,

@@ -222,9 +222,8 @@ static bool openai_is_visible(const struct sse_event *event) {
 
 /* ---- its text ----------------------------------------------------------------------------------------- */
 
-static bool openai_append_text(const char *data, size_t length, struct adapter_text_state *state,
-                               struct buffer *out) {
-    (void)state;
+static bool openai_read_text(const char *data, size_t length, struct buffer *out, bool *ret_partial) {
+    *ret_partial = false;
     cJSON *event = adapter_parse(data, length);
     const cJSON *choices = cJSON_GetObjectItemCaseSensitive(event, "choices");
     const cJSON *delta = cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(choices, 0), "delta");
@@ -271,7 +270,7 @@ const struct adapter adapter_openai = {
     .judge = openai_judge,
     .judge_end = openai_judge_end,
     .is_visible = openai_is_visible,
-    .append_text = openai_append_text,
+    .read_text = openai_read_text,
     .count_tokens = openai_count_tokens,
     .say = openai_say,
     .done_data = DONE,

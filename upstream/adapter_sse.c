@@ -118,9 +118,8 @@ static enum adapter_ending sse_judge_end(const struct adapter_reading *reading, 
 
 /* ---- its text ----------------------------------------------------------------------------------------- */
 
-static bool sse_append_text(const char *data, size_t length, struct adapter_text_state *state,
-                            struct buffer *out) {
-    (void)state;
+static bool sse_read_text(const char *data, size_t length, struct buffer *out, bool *ret_partial) {
+    *ret_partial = false;
     if (!buffer_reserve(out, length + 1))
         return false;
     return buffer_append(out, data, length) && buffer_append(out, "\n", 1);
@@ -147,6 +146,6 @@ const struct adapter adapter_sse = {
     .run_body = sse_run_body,
     .judge = sse_judge,
     .judge_end = sse_judge_end,
-    .append_text = sse_append_text,
+    .read_text = sse_read_text,
     .say = sse_say,
 };

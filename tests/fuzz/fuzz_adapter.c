@@ -19,13 +19,14 @@ static const struct adapter *const adapters[] = {&adapter_adk, &adapter_sse, &ad
 struct run {
     const struct adapter *adapter;
     struct adapter_reading reading;
-    struct adapter_text_state state;
-    struct buffer text;
-    bool is_full;
+    size_t room;       /* for the text of an event */
     unsigned verdicts; /* a sum of all of them, in order */
+};
 
-    /* What the text must be: what is settled, and the pieces of an answer that still streams. */
-    struct sse_text settled, pieces;
+/* What must be read of an event. */
+struct expected {
+    struct sse_text text;
+    bool partial;
 };
 
 /* ---- what an event means -------------------------------------------------------------------------- */
@@ -178,55 +179,56 @@ static const cJSON *member(const cJSON *object, const char *name) {
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-static void expect_adk(struct run *run, const cJSON *event) {
+static void expect_adk(const cJSON *event, struct expected *expected) {
     const cJSON *content = member(event, "content"), *role = member(content, "role"), *part;
-    struct sse_text text = {0};
-    sse_text_set(&text, "", 0);
-    if (!cJSON_IsString(role) || strcmp(role->valuestring, "model") == 0) {
-        cJSON_ArrayForEach(part, member(content, "parts")) {
-            const cJSON *item = member(part, "text");
-            if (cJSON_IsString(item) && !cJSON_IsTrue(member(part, "thought")))
-                sse_text_append(&text, item->valuestring, strlen(item->valuestring));
-        }
+    expected->partial = cJSON_IsTrue(member(event, "partial"));
+    if (cJSON_IsString(role) && strcmp(role->valuestring, "model") != 0)
+        return;
+    cJSON_ArrayForEach(part, member(content, "parts")) {
+        const cJSON *item = member(part, "text");
+        if (cJSON_IsString(item) && !cJSON_IsTrue(member(part, "thought")))
+            sse_text_append(&expected->text, item->valuestring, strlen(item->valuestring));
     }
-    if (text.length > 0 && cJSON_IsTrue(member(event, "partial"))) {
-        sse_text_append(&run->pieces, text.bytes, text.length);
-    } else if (text.length > 0) {
-        sse_text_set(&run->pieces, "", 0);
-        sse_text_append(&run->settled, text.bytes, text.length);
-    }
-    free(text.bytes);
 }
 
-static void expect_openai(struct run *run, const cJSON *event) {
+static void expect_openai(const cJSON *event, struct expected *expected) {
     const cJSON *content =
         member(member(cJSON_GetArrayItem(member(event, "choices"), 0), "delta"), "content");
     if (cJSON_IsString(content))
-        sse_text_append(&run->settled, content->valuestring, strlen(content->valuestring));
+        sse_text_append(&expected->text, content->valuestring, strlen(content->valuestring));
 }
 
-static void expect(struct run *run, const char *data, size_t length) {
-    if (run->adapter == &adapter_sse) {
-        sse_text_append(&run->settled, data, length);
-        sse_text_append(&run->settled, "\n", 1);
-        return;
+static struct expected expect(const struct adapter *adapter, const char *data, size_t length) {
+    struct expected expected = {0};
+    sse_text_set(&expected.text, "", 0);
+    if (adapter == &adapter_sse) {
+        sse_text_append(&expected.text, data, length);
+        sse_text_append(&expected.text, "\n", 1);
+        return expected;
     }
     cJSON *event = adapter_parse(data, length);
-    if (run->adapter == &adapter_adk)
-        expect_adk(run, event);
+    if (adapter == &adapter_adk)
+        expect_adk(event, &expected);
     else
-        expect_openai(run, event);
+        expect_openai(event, &expected);
     cJSON_Delete(event);
+    return expected;
 }
 
-static void check_text(const struct run *run) {
-    const struct buffer *text = &run->text;
-    REQUIRE(text->length == run->settled.length + run->pieces.length);
-    REQUIRE(text->length == 0 || memcmp(text->bytes, run->settled.bytes, run->settled.length) == 0);
-    REQUIRE(text->length == 0 ||
-            memcmp(text->bytes + run->settled.length, run->pieces.bytes, run->pieces.length) == 0);
-    REQUIRE(run->adapter != &adapter_adk || run->state.partial_length == run->pieces.length);
-    REQUIRE(utf8_is_valid(text->length > 0 ? text->bytes : "", text->length));
+static void check_text(const struct run *run, const char *data, size_t length) {
+    struct expected expected = expect(run->adapter, data, length);
+    struct buffer text;
+    bool partial;
+    buffer_init(&text, run->room);
+    if (run->adapter->read_text(data, length, &text, &partial)) {
+        REQUIRE(partial == expected.partial && text.length == expected.text.length);
+        REQUIRE(text.length == 0 || memcmp(text.bytes, expected.text.bytes, text.length) == 0);
+        REQUIRE(utf8_is_valid(text.length > 0 ? text.bytes : "", text.length));
+    } else {
+        REQUIRE(expected.text.length > run->room && text.length <= run->room);
+    }
+    buffer_finish(&text);
+    free(expected.text.bytes);
 }
 
 /* ---- the stream ----------------------------------------------------------------------------------- */
@@ -242,24 +244,14 @@ static int on_event(void *context, const struct sse_event *event) {
     REQUIRE(memchr(run->reading.finish_reason, '\0', ADAPTER_WORD_SIZE) != NULL);
     REQUIRE(memchr(run->reading.error_code, '\0', ADAPTER_WORD_SIZE) != NULL);
     run->verdicts = run->verdicts * 31 + (unsigned)verdict + 1;
-    if (!run->is_full)
-        run->is_full = !run->adapter->append_text(data, copy.data_length, &run->state, &run->text);
-    REQUIRE(run->text.length <= run->text.bytes_max && run->state.partial_length <= run->text.length);
-    expect(run, event->data, event->data_length);
-    if (!run->is_full)
-        check_text(run);
-    else
-        REQUIRE(run->text.bytes_max < ROOM_MAX);
+    check_text(run, data, copy.data_length);
     free(data);
     return 0;
 }
 
 static unsigned read_stream(const struct adapter *adapter, struct fuzz_cuts cuts, size_t room,
                             const struct fuzz_input *stream) {
-    struct run run = {.adapter = adapter, .reading = {.rules = &rules}};
-    buffer_init(&run.text, room);
-    sse_text_set(&run.settled, "", 0);
-    sse_text_set(&run.pieces, "", 0);
+    struct run run = {.adapter = adapter, .reading = {.rules = &rules}, .room = room};
     struct sse_parser *parser = sse_parser_create(ROOM_MAX, ROOM_MAX, on_event, &run);
     REQUIRE(parser != NULL);
     int result = 0;
@@ -270,9 +262,6 @@ static unsigned read_stream(const struct adapter *adapter, struct fuzz_cuts cuts
     }
     REQUIRE(result == 0 || result == -E2BIG);
     sse_parser_destroy(parser);
-    buffer_finish(&run.text);
-    free(run.settled.bytes);
-    free(run.pieces.bytes);
     return run.verdicts;
 }
 

@@ -39,6 +39,24 @@ static void check_json(const char *text, size_t length, const struct utf8_refere
     buffer_finish(&out);
 }
 
+/* Written in parts it is the same string, wherever it is cut. */
+static void check_parts(const char *text, size_t length, size_t part_max) {
+    struct buffer whole, parts;
+    buffer_init(&whole, 6 * length + 16);
+    buffer_init(&parts, 6 * length + 16);
+    REQUIRE(json_text_append_part(&whole, text, length));
+    for (size_t at = 0; at < length;) {
+        size_t part = utf8_beginning(text + at, length - at, part_max);
+        REQUIRE(part > 0 && part <= part_max && (part + 3 >= part_max || at + part == length));
+        REQUIRE(json_text_append_part(&parts, text + at, part));
+        at += part;
+    }
+    REQUIRE(whole.length == parts.length);
+    REQUIRE(whole.length == 0 || memcmp(whole.bytes, parts.bytes, whole.length) == 0);
+    buffer_finish(&whole);
+    buffer_finish(&parts);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct fuzz_input input = {data, size};
     size_t room = fuzz_take_pair(&input);
@@ -49,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     check_replacing(text, input.length, &expected, expected.length);
     check_replacing(text, input.length, &expected, room);
     check_json(text, input.length, &expected);
+    check_parts(text, input.length, 4 + room % 16);
     free(expected.bytes);
     free(text);
     return 0;

@@ -43,6 +43,9 @@ for (const stream of streams) {
         seed('adapter', [kind, 9, 1, 0], stream);
     seed('frame', [3, 1, 0, 2, 0, 3, 5, 0, 200], 'event', stream);
 }
+const adkSaid = (parts, extra = '') => `data: {${extra}"content":{"role":"model","parts":[${parts}]}}\n\n`;
+seed('adapter', [0, 9, 1, 0], adkSaid('{"text":"a"},{"text":"b","thought":true},{"text":"c","thought":1}', '"partial":true,') +
+    adkSaid('{"text":"ac"},{"functionCall":{}}') + adkSaid('{"text":"d"}', '"partial":0,') + adkSaid('{"text":"e"}').replace('model', 'user'));
 seed('sse_parser', [0, 0, 0, 0], 'retry: 9223372036854775808\nretry:10\r\nid: a\0b\nid\ndata\n\n');
 // The last data line has no end, and is over the limit together with the lines before it.
 seed('sse_parser', [0, 0, 40, 0], `data: ${'x'.repeat(30)}\ndata: ${'y'.repeat(20)}`);

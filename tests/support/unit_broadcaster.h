@@ -129,10 +129,21 @@ static inline enum task_status unit_status(struct task *task) {
     return info.status;
 }
 
+/* The newest events of a session, oldest of them first: fills `frames` with references. */
+static inline size_t unit_newest(struct session *session, struct frame **frames, size_t count_max) {
+    struct log_span span = broadcaster_newest_events(session, count_max);
+    bool lost = false;
+    size_t count = 0;
+    for (struct frame *frame; (frame = broadcaster_next_event(session, &span, &lost)) != NULL;)
+        frames[count++] = frame;
+    assert_false(lost);
+    return count;
+}
+
 /* What the session's log says, as stream_assert_says() has it. */
 static inline void unit_log_text(struct session *session, char *out, size_t size) {
     static struct frame *frames[5000];
-    size_t count = broadcaster_history(session, frames, 5000), length = 0;
+    size_t count = unit_newest(session, frames, 5000), length = 0;
     out[0] = '\0';
     for (size_t i = 0; i < count; i++) {
         struct buffer data;

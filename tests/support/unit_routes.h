@@ -102,6 +102,7 @@ static inline void routes_begin(struct routes_fixture *fixture,
         .started_unix_ms = 1700000000000,
         .connections = no_connections,
     };
+    turns_init(&fixture->context.turns, &fixture->inbox);
     fixture->peer = &fixture->context;
     fixture->context.runner = runner_create(&fixture->context);
     assert_non_null(fixture->context.runner);
@@ -174,6 +175,21 @@ static inline cJSON *answer_json(const struct asked *asked) {
     cJSON *json = cJSON_ParseWithLength(asked->request.reply.body, asked->request.reply.body_length);
     assert_non_null(json);
     return json;
+}
+
+/* Reads on until a source has ended, and returns how. */
+static inline ssize_t read_source(struct routes_fixture *fixture, struct asked *asked, struct buffer *out) {
+    const struct reply_source *source = &asked->request.reply.source;
+    char bytes[1000];
+    assert_int_equal(asked->request.reply.kind, REPLY_SOURCE);
+    for (;;) {
+        ssize_t count = source->read(source->context, bytes, sizeof(bytes));
+        if (count < 0)
+            return count;
+        assert_true(buffer_append(out, bytes, (size_t)count));
+        for (int wakes = asked->wakes; count == 0 && asked->wakes == wakes;)
+            routes_turn(fixture);
+    }
 }
 
 static inline void let_go(struct asked *asked) {

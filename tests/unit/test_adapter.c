@@ -77,17 +77,17 @@ static enum adapter_verdict judge(const struct adapter *adapter, const char *dat
     return verdict;
 }
 
-/** Appends the text of each event to `out`, in order. */
-static void append_all(const struct adapter *adapter, const char *const *events, struct buffer *out) {
-    struct adapter_text_state text_state = {0};
-    for (; *events != NULL; events++)
-        assert_true(adapter->append_text(*events, strlen(*events), &text_state, out));
-}
-
+/** What is read of each event: its text, with an ellipsis behind it if it is a piece. */
 static void check_text(const struct adapter *adapter, const char *const *events, const char *expected) {
     struct buffer out;
     buffer_init(&out, 1000);
-    append_all(adapter, events, &out);
+    for (; *events != NULL; events++) {
+        bool partial;
+        size_t length = out.length;
+        assert_true(adapter->read_text(*events, strlen(*events), &out, &partial));
+        assert_true(out.length == length || !partial || buffer_append_text(&out, "..."));
+        assert_true(events[1] == NULL || buffer_append_text(&out, "|"));
+    }
     assert_string_equal(out.length > 0 ? out.bytes : "", expected);
     buffer_finish(&out);
 }
@@ -174,32 +174,33 @@ static void adk_joins_the_texts_of_the_model(void **state) {
         "{\"error\":\"it said \"no\"\"}",
         "7",
         NULL};
-    check_text(&adapter_adk, events, "one two!");
+    check_text(&adapter_adk, events, "one ||two!|||");
 }
 
-static void adk_replaces_pieces_by_the_whole_that_follows(void **state) {
+static void adk_tells_pieces_from_what_is_whole(void **state) {
     (void)state;
-    static const char *const events[] = {
-        ADK_EVENT("A."),           ADK_PARTIAL("B"),
-        ADK_PARTIAL("C"),          "{\"content\":{\"role\":\"model\",\"parts\":[{\"functionCall\":{}}]}}",
-        ADK_EVENT("BC!"),          ADK_EVENT("D."),
-        ADK_PARTIAL("long piece"), ADK_EVENT("short."),
-        ADK_PARTIAL("E"),          NULL};
-    check_text(&adapter_adk, events, "A.BC!D.short.E");
+    static const char *const events[] = {ADK_EVENT("A."),
+                                         ADK_PARTIAL("B"),
+                                         "{\"partial\":false,\"content\":{\"parts\":[{\"text\":\"C\"}]}}",
+                                         "{\"partial\":1,\"content\":{\"parts\":[{\"text\":\"D\"}]}}",
+                                         "{\"partial\":true,\"content\":{\"parts\":[{\"functionCall\":{}}]}}",
+                                         NULL};
+    check_text(&adapter_adk, events, "A.|B...|C|D|");
 }
 
-static void adk_leaves_the_text_as_it_is_when_there_is_no_room(void **state) {
+static void adapters_say_when_there_is_no_room_for_the_text(void **state) {
     (void)state;
     struct buffer out;
-    struct adapter_text_state text_state = {0};
+    bool partial;
     buffer_init(&out, 4);
-    const char *piece = ADK_PARTIAL("abc"), *whole = ADK_EVENT("abcde"), *fitting = ADK_EVENT("abcd");
-    assert_true(adapter_adk.append_text(piece, strlen(piece), &text_state, &out));
-    assert_false(adapter_adk.append_text(piece, strlen(piece), &text_state, &out));
-    assert_false(adapter_adk.append_text(whole, strlen(whole), &text_state, &out));
-    assert_string_equal(out.bytes, "abc");
-    assert_true(adapter_adk.append_text(fitting, strlen(fitting), &text_state, &out));
-    assert_string_equal(out.bytes, "abcd");
+    const char *fitting = ADK_EVENT("abcd"), *long_one = ADK_EVENT("abcde");
+    assert_true(adapter_adk.read_text(fitting, strlen(fitting), &out, &partial));
+    buffer_clear(&out);
+    assert_false(adapter_adk.read_text(long_one, strlen(long_one), &out, &partial));
+    buffer_clear(&out);
+    assert_true(adapter_sse.read_text("abc", 3, &out, &partial));
+    buffer_clear(&out);
+    assert_false(adapter_sse.read_text("abcd", 4, &out, &partial));
     buffer_finish(&out);
 }
 
@@ -229,7 +230,7 @@ static void sse_judges_nothing_and_takes_data_for_text(void **state) {
     static const char *const events[] = {"one", "", "two", NULL};
     assert_int_equal(judge(&adapter_sse, "{\"error\":1}"), ADAPTER_CONTINUE);
     assert_int_equal(judge(&adapter_sse, "[DONE]"), ADAPTER_CONTINUE);
-    check_text(&adapter_sse, events, "one\n\ntwo\n");
+    check_text(&adapter_sse, events, "one\n|\n|two\n");
 }
 
 /* ---- openai ----------------------------------------------------------------------------------------- */
@@ -277,7 +278,7 @@ static void openai_joins_the_increments(void **state) {
         "{\"choices\":[],\"usage\":{}}",
         "[DONE]",
         NULL};
-    check_text(&adapter_openai, events, "Hello");
+    check_text(&adapter_openai, events, "|Hel|lo|||");
 }
 
 int main(void) {
@@ -290,8 +291,8 @@ int main(void) {
         cmocka_unit_test(adk_encodes_the_segments_of_the_sessions_url),
         cmocka_unit_test(adk_takes_an_error_frame_for_a_failure_even_if_it_is_no_json),
         cmocka_unit_test(adk_joins_the_texts_of_the_model),
-        cmocka_unit_test(adk_replaces_pieces_by_the_whole_that_follows),
-        cmocka_unit_test(adk_leaves_the_text_as_it_is_when_there_is_no_room),
+        cmocka_unit_test(adk_tells_pieces_from_what_is_whole),
+        cmocka_unit_test(adapters_say_when_there_is_no_room_for_the_text),
         cmocka_unit_test(sse_posts_the_body_as_it_came),
         cmocka_unit_test(sse_puts_the_text_back_where_it_was),
         cmocka_unit_test(sse_judges_nothing_and_takes_data_for_text),

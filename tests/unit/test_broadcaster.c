@@ -46,7 +46,7 @@ static void broadcaster_never_gives_an_id_again_to_a_session_opened_anew(void **
         struct task *task = unit_run(&driver, again);
         unit_publish(task, "x");
         struct frame *frames[10];
-        size_t count = broadcaster_history(again, frames, 10);
+        size_t count = unit_newest(again, frames, 10);
         assert_int_equal(count, 2);
         for (size_t k = 0; k < count; k++) {
             assert_true(event_id_compare(frames[k]->id, last) > 0);
@@ -162,7 +162,7 @@ static void broadcaster_destroy_ends_what_is_left(void **state) {
 
 /* ---- looking ------------------------------------------------------------------------------------- */
 
-static void broadcaster_history_gives_the_newest_events_oldest_first(void **state) {
+static void broadcaster_gives_the_newest_events_oldest_first(void **state) {
     (void)state;
     struct task *task = unit_run(&driver, session);
     char text[32];
@@ -171,7 +171,7 @@ static void broadcaster_history_gives_the_newest_events_oldest_first(void **stat
         unit_publish(task, text);
     }
     struct frame *frames[3];
-    assert_int_equal(broadcaster_history(session, frames, 3), 3);
+    assert_int_equal(unit_newest(session, frames, 3), 3);
     for (int i = 0; i < 3; i++) {
         snprintf(text, sizeof(text), "%d", 7 + i);
         struct buffer data;
@@ -181,9 +181,41 @@ static void broadcaster_history_gives_the_newest_events_oldest_first(void **stat
         buffer_finish(&data);
         frame_unref(frames[i]);
     }
-    assert_int_equal(broadcaster_history(session, frames, 0), 0);
+    assert_int_equal(unit_newest(session, frames, 0), 0);
     unit_complete(task);
     unit_task_release(task);
+}
+
+/* Whoever reads slowly is told that something went meanwhile, and goes on behind it. */
+static void broadcaster_passes_over_events_that_were_trimmed_meanwhile(void **state) {
+    (void)state;
+    atomic_store(&broadcaster_limits(broadcaster)->log_events_max, 4);
+    struct task *task = unit_run(&driver, session);
+    for (int i = 0; i < 3; i++)
+        unit_publish(task, "x");
+    struct log_span span = broadcaster_newest_events(session, 100);
+    bool lost = false;
+    struct frame *first = broadcaster_next_event(session, &span, &lost);
+    assert_int_equal(first->kind, FRAME_RUN_START);
+    assert_false(lost);
+    unit_publish(task, "y");
+    unit_publish(task, "y");
+    struct frame *third = broadcaster_next_event(session, &span, &lost);
+    assert_true(lost);
+    lost = false;
+    struct frame *fourth = broadcaster_next_event(session, &span, &lost);
+    assert_true(third->kind == FRAME_EVENT && fourth->kind == FRAME_EVENT && third != fourth);
+    assert_null(broadcaster_next_event(session, &span, &lost)); /* what came later is not of it */
+    assert_false(lost);
+    struct log_span gone = broadcaster_newest_events(session, 2);
+    unit_complete(task);
+    unit_task_release(task);
+    broadcaster_close_session(session, REASON_SESSION_DELETED);
+    assert_null(broadcaster_next_event(session, &gone, &lost));
+    assert_true(lost);
+    frame_unref(first);
+    frame_unref(third);
+    frame_unref(fourth);
 }
 
 static void broadcaster_counts_what_the_logs_hold(void **state) {
@@ -195,7 +227,7 @@ static void broadcaster_counts_what_the_logs_hold(void **state) {
     assert_int_equal(stats_now().log_events, 10);
     uint64_t bytes = 0;
     struct frame *frames[10];
-    assert_int_equal(broadcaster_history(session, frames, 10), 10);
+    assert_int_equal(unit_newest(session, frames, 10), 10);
     for (int i = 0; i < 10; i++) {
         bytes += frame_memory(frames[i]);
         frame_unref(frames[i]);
@@ -228,7 +260,8 @@ int main(void) {
         TEST(broadcaster_that_drains_takes_nothing_new_and_lets_the_current_run_go_on),
         TEST(broadcaster_cancels_all),
         TEST(broadcaster_destroy_ends_what_is_left),
-        TEST(broadcaster_history_gives_the_newest_events_oldest_first),
+        TEST(broadcaster_gives_the_newest_events_oldest_first),
+        TEST(broadcaster_passes_over_events_that_were_trimmed_meanwhile),
         TEST(broadcaster_counts_what_the_logs_hold),
         TEST(session_parts_are_those_of_its_key),
     };

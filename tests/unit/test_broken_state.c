@@ -265,19 +265,6 @@ static void an_address_keeps_its_count_when_one_leaves_too_often(void **state) {
     address_limits_destroy(limits);
 }
 
-static void pieces_longer_than_the_text_are_all_of_it(void **state) {
-    (void)state;
-    static const char whole[] = "{\"content\":{\"parts\":[{\"text\":\"whole\"}]}}";
-    struct adapter_text_state text_state = {.partial_length = 100};
-    struct buffer text;
-    buffer_init(&text, 1000);
-    assert_true(buffer_append_text(&text, "half"));
-    assert_true(adapter_adk.append_text(whole, strlen(whole), &text_state, &text));
-    assert_noted(1);
-    assert_string_equal(text.bytes, "whole");
-    buffer_finish(&text);
-}
-
 int main(void) {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -292,7 +279,6 @@ int main(void) {
         TEST(a_ticket_that_is_in_already_is_refused),
         TEST(nothing_is_begun_at_a_client_that_closes),
         TEST(an_address_keeps_its_count_when_one_leaves_too_often),
-        TEST(pieces_longer_than_the_text_are_all_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,7 +152,7 @@ static void the_one_that_was_used_last_goes_last(void **state) {
     open_and_leave("a/u/1");
     open_and_leave("a/u/2");
     assert_string_equal(oldest(SESSION_EMPTY), KEY);
-    broadcaster_history(session, NULL, 0);
+    broadcaster_newest_events(session, 0);
     assert_string_equal(oldest(SESSION_EMPTY), "a/u/1");
     open_and_leave("a/u/1");
     assert_string_equal(oldest(SESSION_EMPTY), "a/u/2");
@@ -168,7 +168,7 @@ static void runs_that_end_leave_their_sessions_in_the_order_of_the_ends(void **s
     unit_complete(tasks[1]);
     unit_complete(tasks[0]);
     assert_string_equal(oldest(SESSION_IDLE), "a/u/2");
-    broadcaster_history(two, NULL, 0);
+    broadcaster_newest_events(two, 0);
     assert_string_equal(oldest(SESSION_IDLE), "a/u/1");
     close_all();
     assert_string_equal(oldest(SESSION_IDLE), "");

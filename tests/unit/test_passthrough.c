@@ -57,20 +57,6 @@ static int tear_down(void **state) {
     return 0;
 }
 
-/* Reads on until the source has ended, and returns how. */
-static ssize_t read_all(struct asked *asked, struct buffer *out) {
-    const struct reply_source *source = &asked->request.reply.source;
-    char bytes[1000];
-    for (;;) {
-        ssize_t count = source->read(source->context, bytes, sizeof(bytes));
-        if (count < 0)
-            return count;
-        assert_true(buffer_append(out, bytes, (size_t)count));
-        for (int wakes = asked->wakes; count == 0 && asked->wakes == wakes;)
-            routes_turn(&fixture);
-    }
-}
-
 static void passthrough_keeps_status_headers_and_body(void **state) {
     (void)state;
     struct asked asked = {
@@ -91,7 +77,7 @@ static void passthrough_keeps_status_headers_and_body(void **state) {
                                        "Access-Control-Allow-Origin"};
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
         assert_null(answer_header(&asked, kept[i]));
-    assert_int_equal(read_all(&asked, &body), -1);
+    assert_int_equal(read_source(&fixture, &asked, &body), -1);
     assert_string_equal(body.bytes, "abc");
     assert_true(raw_server_was_sent(&fixture.upstream.server, "If-None-Match: \"e\""));
     assert_false(raw_server_was_sent(&fixture.upstream.server, "secret"));
@@ -109,7 +95,7 @@ static void passthrough_that_breaks_off_is_told(void **state) {
     ask(&fixture, &asked, METHOD_GET, "/version", NULL);
     await_answer(&fixture, &asked);
     assert_int_equal(asked.request.reply.source.content_length, 10);
-    assert_int_equal(read_all(&asked, &body), -2);
+    assert_int_equal(read_source(&fixture, &asked, &body), -2);
     assert_string_equal(body.bytes, "abc");
     buffer_finish(&body);
     let_go(&asked);
@@ -154,7 +140,7 @@ static void passthrough_makes_the_upstream_wait_for_a_slow_reader(void **state) 
     /* What the sockets hold is the kernel's affair; but it is far from all of it. */
     assert_in_range(atomic_load(&pieces_taken), 0, PIECES - 1);
     uv_close((uv_handle_t *)&tick, NULL);
-    assert_int_equal(read_all(&asked, &body), -1);
+    assert_int_equal(read_source(&fixture, &asked, &body), -1);
     assert_int_equal(body.length, PIECES * PIECE_BYTES);
     buffer_finish(&body);
     let_go(&asked);

@@ -276,46 +276,6 @@ static void tasks_are_filtered(void **state) {
     }
 }
 
-static void result_is_told_once_the_run_has_ended(void **state) {
-    (void)state;
-    const char *id = start();
-    expect(&fixture, METHOD_GET, task_path(id, "/result"), NULL, 409, "run_not_ended");
-    struct task *task = task_table_find(broadcaster_tasks(fixture.context.broadcaster), id);
-    static const char data[] = "{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"Hi \\\"you\\\"\"}]}}";
-    assert_true(task_publish(task, frame_create(FRAME_EVENT, task->serial, "tool", 4, data, strlen(data))));
-    task_unref(task);
-    cancel(id);
-    struct asked asked = {0};
-    ask(&fixture, &asked, METHOD_GET, task_path(id, "/result"), NULL);
-    cJSON *json = answer_json(&asked);
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(json, "text")), "Hi \"you\"");
-    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(json, "complete")));
-    const cJSON *output = cJSON_GetObjectItem(json, "output");
-    assert_int_equal(cJSON_GetArraySize(output), 1);
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(cJSON_GetArrayItem(output, 0), "data")),
-                        data);
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(cJSON_GetArrayItem(output, 0), "type")),
-                        "tool");
-    cJSON_Delete(json);
-    let_go(&asked);
-}
-
-static void result_that_is_no_longer_retained_is_not_complete(void **state) {
-    (void)state;
-    const char *id = start();
-    struct task *task = task_table_find(broadcaster_tasks(fixture.context.broadcaster), id);
-    broadcaster_limits(fixture.context.broadcaster)->log_events_max = 2;
-    for (int i = 0; i < 3; i++)
-        assert_true(task_publish(task, frame_create(FRAME_EVENT, task->serial, NULL, 0, "{}", 2)));
-    task_unref(task);
-    cancel(id);
-    struct asked asked = {0};
-    ask(&fixture, &asked, METHOD_GET, task_path(id, "/result"), NULL);
-    assert_non_null(strstr(asked.request.reply.body, "\"events\":3,"));
-    assert_non_null(strstr(asked.request.reply.body, "\"complete\":false"));
-    let_go(&asked);
-}
-
 static void stream_asked_for_again_from_its_end_is_204(void **state) {
     (void)state;
     const char *id = start();
@@ -356,8 +316,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(wait_that_is_abandoned_is_never_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tasks_are_paged_newest_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tasks_are_filtered, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(result_is_told_once_the_run_has_ended, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(result_that_is_no_longer_retained_is_not_complete, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stream_asked_for_again_from_its_end_is_204, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@ static int tear_down(void **state) {
 static cJSON *newest_data(void) {
     struct frame *frame;
     struct buffer data;
-    assert_int_equal(broadcaster_history(session, &frame, 1), 1);
+    assert_int_equal(unit_newest(session, &frame, 1), 1);
     buffer_init(&data, 1 << 16);
     assert_true(frame_append_data(frame, &data));
     cJSON *json = cJSON_Parse(data.bytes);

@@ -68,7 +68,7 @@ static void trim_begins_with_the_session_that_was_not_used_for_longest(void **st
     for (size_t i = 0; i < 4; i++)
         all[i] = filled(keys[i], 20);
     struct frame *frame[1];
-    assert_int_equal(broadcaster_history(all[0], frame, 1), 1); /* is looked at */
+    assert_int_equal(unit_newest(all[0], frame, 1), 1); /* is looked at */
     frame_unref(frame[0]);
     struct fake_sink *sink = bench_subscribe(&bench, all[2], (struct subscriber_spec){0});
     bench_release(sink); /* was watched, and is not any more */
@@ -92,7 +92,7 @@ static void trim_takes_about_what_is_wanted_and_the_oldest_events(void **state) 
     assert_int_equal(bytes_of(other), before - freed);
     assert_true(retained(other) > 400);
     struct frame *last[1];
-    assert_int_equal(broadcaster_history(other, last, 1), 1);
+    assert_int_equal(unit_newest(other, last, 1), 1);
     assert_int_equal(last[0]->kind, FRAME_RUN_END);
     frame_unref(last[0]);
     assert_true(trim(100 << 10) > 0); /* it is the next one still */
@@ -150,7 +150,7 @@ static void viewer_who_comes_after_a_trim_is_told_of_a_gap(void **state) {
     (void)state;
     struct session *other = filled("a/u/1", 3);
     struct frame *frames[5];
-    assert_int_equal(broadcaster_history(other, frames, 5), 5);
+    assert_int_equal(unit_newest(other, frames, 5), 5);
     struct event_id seen = frames[1]->id, last = frames[4]->id;
     for (size_t i = 0; i < 5; i++)
         frame_unref(frames[i]);

@@ -128,6 +128,20 @@ static void utf8_finds_a_bad_byte_at_any_place_of_a_long_text(void **state) {
     }
 }
 
+static void utf8_beginning_ends_where_a_character_does(void **state) {
+    (void)state;
+    static const char text[] = "ab\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z"; /* ends at 1 2 4 7 11 12 */
+    static const size_t ends[] = {4, 4, 4, 7, 7, 7, 7, 11, 12, 12};
+    for (size_t length_max = 4; length_max < 4 + sizeof(ends) / sizeof(ends[0]); length_max++)
+        assert_int_equal(utf8_beginning(text, 12, length_max), ends[length_max - 4]);
+    assert_int_equal(utf8_beginning("", 0, 4), 0);
+    /* What is no character may be cut anywhere, but where the cut would make two of what is one to a decoder.
+     */
+    assert_int_equal(utf8_beginning("\x80\x80\x80\x80\x80\x80", 6, 4), 4);
+    assert_int_equal(utf8_beginning("ab\xE2\x82xyz", 7, 4), 4);
+    assert_int_equal(utf8_beginning("abc\xE2\x82xyz", 8, 4), 3);
+}
+
 static void utf8_says_when_the_buffer_is_full(void **state) {
     (void)state;
     struct buffer out;
@@ -143,6 +157,7 @@ int main(void) {
         cmocka_unit_test(utf8_replaces_a_sequence_cut_by_the_end_once),
         cmocka_unit_test(utf8_agrees_with_the_standards_algorithm),
         cmocka_unit_test(utf8_finds_a_bad_byte_at_any_place_of_a_long_text),
+        cmocka_unit_test(utf8_beginning_ends_where_a_character_does),
         cmocka_unit_test(utf8_says_when_the_buffer_is_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,40 @@
+/* Turns on a loop: see turns.h. */
+#include "base/turns.h"
+
+static void post(struct turns *turns) {
+    if (turns->posted || TAILQ_EMPTY(&turns->waiting))
+        return;
+    turns->posted = true;
+    inbox_post(turns->inbox, &turns->item);
+}
+
+/* What is posted to an inbox while it is handled is handled in the next turn of the loop. */
+static void on_item(struct inbox_item *item) {
+    struct turns *turns = CONTAINER_OF(item, struct turns, item);
+    struct turn *first = TAILQ_FIRST(&turns->waiting);
+    turns->posted = false;
+    if (first != NULL)
+        turns_leave(turns, first);
+    post(turns);
+    if (first != NULL)
+        first->take(first);
+}
+
+void turns_init(struct turns *turns, struct inbox *inbox) {
+    *turns = (struct turns){.inbox = inbox, .item.handle = on_item};
+    TAILQ_INIT(&turns->waiting);
+}
+
+void turns_wait(struct turns *turns, struct turn *turn) {
+    if (turn->waits)
+        return;
+    turn->waits = true;
+    TAILQ_INSERT_TAIL(&turns->waiting, turn, entry);
+    post(turns);
+}
+
+void turns_leave(struct turns *turns, struct turn *turn) {
+    if (turn->waits)
+        TAILQ_REMOVE(&turns->waiting, turn, entry);
+    turn->waits = false;
+}

@@ -1,0 +1,90 @@
+/* The text that a person would read of a run: see run_text.h. */
+#include "routes/run_text.h"
+
+#include "base/memory_budget.h"
+
+/* What a look at an event costs beside its bytes, as if it were as many bytes. */
+#define EVENT_WORK 1024
+/* To read JSON takes longer than to copy it. */
+#define READ_WORK_FACTOR 4
+/* Buffers that were larger are not kept for the next event. */
+#define KEPT_BYTES (64 * 1024)
+
+void run_text_init(struct run_text *text, struct session *session, struct log_span span, uint64_t run,
+                   const struct adapter *adapter) {
+    *text = (struct run_text){
+        .session = session_ref(session), .adapter = adapter, .run = run, .span = span, .sought_to = span.end};
+    buffer_init_counted(&text->data, UINT32_MAX, MEMORY_ANSWERS);
+    buffer_init_counted(&text->text, UINT32_MAX, MEMORY_ANSWERS);
+}
+
+void run_text_finish(struct run_text *text) {
+    buffer_finish(&text->data);
+    buffer_finish(&text->text);
+    session_unref(text->session);
+}
+
+static void empty(struct buffer *buffer) {
+    if (buffer->capacity > KEPT_BYTES)
+        buffer_finish(buffer);
+    else
+        buffer_clear(buffer);
+}
+
+/* Reads the next event of a span into text->text, which is empty if it says nothing. False: there is none
+ * left. */
+static bool read_event(struct run_text *text, struct json_answer *answer, struct log_span *span,
+                       bool *ret_partial) {
+    bool lost;
+    struct frame *frame = broadcaster_next_event(text->session, span, &lost);
+    *ret_partial = false;
+    empty(&text->text);
+    text->text_written = 0;
+    if (frame == NULL)
+        return false;
+    json_answer_worked(answer, EVENT_WORK);
+    if (frame->kind == FRAME_EVENT && frame->run == text->run) {
+        json_answer_worked(answer, (size_t)READ_WORK_FACTOR * frame->data_length);
+        bool done = frame_append_data(frame, &text->data) &&
+                    text->adapter->read_text(text->data.length > 0 ? text->data.bytes : "", text->data.length,
+                                             &text->text, ret_partial);
+        answer->json.failed = answer->json.failed || !done;
+        empty(&text->data);
+    }
+    frame_unref(frame);
+    return true;
+}
+
+/* Looks for the last whole text, from the end. True: that is done. */
+static bool seek(struct run_text *text, struct json_answer *answer) {
+    while (!text->sought && json_answer_has_room(answer)) {
+        struct log_span one = {.next = text->sought_to - 1, .end = text->sought_to};
+        bool partial;
+        if (text->sought_to <= text->span.next || !read_event(text, answer, &one, &partial)) {
+            text->sought = true; /* what is before it is no longer retained either */
+        } else if (text->text.length > 0 && !partial) {
+            text->last_whole = text->sought_to - 1;
+            text->sought = true;
+        } else {
+            text->sought_to--;
+        }
+    }
+    if (text->sought)
+        empty(&text->text);
+    return text->sought;
+}
+
+bool run_text_write(struct run_text *text, struct json_answer *answer) {
+    if (!text->sought && !seek(text, answer))
+        return false;
+    while (json_answer_has_room(answer)) {
+        bool partial;
+        if (!json_answer_write_text(answer, &text->text, &text->text_written))
+            continue;
+        if (!read_event(text, answer, &text->span, &partial))
+            return true;
+        if (partial && text->span.next <= text->last_whole)
+            empty(&text->text); /* it is said once more, as a whole */
+    }
+    return false;
+}

@@ -1,0 +1,93 @@
+// Long answers: what a run produced and a session's history are made while they are sent, and take little memory.
+import assert from 'node:assert/strict';
+import {once} from 'node:events';
+import http from 'node:http';
+import net from 'node:net';
+import {after, test} from 'node:test';
+import {until, within} from '../support/limits.mjs';
+import {adkFrame, startUpstream} from '../support/scripted_upstream.mjs';
+import {sessionPath, startSluice} from '../support/sluice.mjs';
+
+const EVENTS = 300;
+const textOf = (number) => `${number} \u00e9\u{1F600}"\\ ${'x'.repeat(10000)}`;
+const upstream = await startUpstream({after}, async (exchange) => {
+  await exchange.head();
+  for (let number = 0; number < EVENTS; number++) await exchange.chunk(adkFrame(textOf(number)));
+  await exchange.lastChunk();
+});
+const sluice = await startSluice({after}, {upstream: upstream.url, workers: 1});
+
+const session = sessionPath();
+const {task_id} = await sluice.run(session, 'x');
+await sluice.taskEnded(task_id);
+const texts = Array.from({length: EVENTS}, (_, number) => textOf(number));
+
+function assertResult(json) {
+  assert.deepEqual(json.output.map(({data}) => JSON.parse(data).content.parts[0].text), texts);
+  assert.equal(json.text, texts.join(''));
+  assert.equal(json.events, EVENTS);
+  assert.equal(json.complete, true);
+}
+
+function assertHistory(json) {
+  assert.deepEqual(json.events.map(({type}) => type), ['run.start', ...Array(EVENTS).fill('message'), 'run.end']);
+  assert.deepEqual(json.events.slice(1, -1).map(({data}) => JSON.parse(data).content.parts[0].text), texts);
+  assert.equal(json.complete, true);
+}
+
+test('a long answer is whole, one after the other on a connection', async () => {
+  const agent = new http.Agent({keepAlive: true, maxSockets: 1});
+  const get = (path) => new Promise((resolve, reject) => {
+    http.get(`${sluice.url}${path}`, {agent}, (answer) => {
+      const parts = [];
+      const port = answer.socket.localPort;
+      answer.on('data', (part) => parts.push(part));
+      answer.on('end', () => resolve({port, headers: answer.headers, json: JSON.parse(Buffer.concat(parts))}));
+    }).on('error', reject);
+  });
+  const ports = new Set();
+  for (let i = 0; i < 2; i++) {
+    for (const [path, check] of [[`/tasks/${task_id}/result`, assertResult], [`${session}/history?limit=1000`, assertHistory]]) {
+      const {port, headers, json} = await get(path);
+      assert.equal(headers['content-type'], 'application/json');
+      assert.equal(headers['cache-control'], 'no-store');
+      check(json);
+      ports.add(port);
+    }
+  }
+  assert.equal(ports.size, 1, 'the connection stays');
+  agent.destroy();
+});
+
+test('a long answer in HTTP/1.0 ends with its connection, and HEAD has none', async () => {
+  const socket = net.connect(sluice.port, '127.0.0.1', () => socket.write(`GET /tasks/${task_id}/result HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n`));
+  const parts = [];
+  socket.on('data', (part) => parts.push(part));
+  await within(once(socket, 'end'), 10000, 'the end of the connection');
+  const old = Buffer.concat(parts);
+  assert.match(old.toString('latin1', 0, 20), /^HTTP\/1\.[01] 200 /);
+  assertResult(JSON.parse(old.subarray(old.indexOf('\r\n\r\n') + 4)));
+  const head = await sluice.request('HEAD', `/tasks/${task_id}/result`);
+  assert.deepEqual([head.status, head.headers['content-type'], head.text], [200, 'application/json', '']);
+});
+
+test('many who read slowly, or leave in the middle, take the memory of a few events each', async () => {
+  const READERS = 50;
+  const {kinds: before} = (await sluice.stats()).memory;
+  const sockets = await Promise.all(Array.from({length: READERS}, () => new Promise((resolve) => {
+    const socket = net.connect({port: sluice.port, host: '127.0.0.1'}, () => {
+      socket.write(`GET /tasks/${task_id}/result HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
+      socket.once('data', () => {
+        socket.pause();
+        resolve(socket);
+      });
+    });
+    socket.on('error', () => {});
+  })));
+  const {kinds} = (await sluice.stats()).memory;
+  assert.ok(kinds.answers - before.answers < READERS * 256 * 1024, `${kinds.answers} bytes of answers`);
+  assert.ok(kinds.events - before.events < 1024 * 1024, 'events stay those of the log');
+  for (const socket of sockets) socket.destroy();
+  await until(async () => (await sluice.stats()).memory.kinds.answers <= before.answers + 65536, 'all is released');
+  assertResult((await sluice.get(`/tasks/${task_id}/result`)).json);
+});
