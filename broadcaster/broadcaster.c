@@ -204,7 +204,7 @@ int broadcaster_open_session(struct broadcaster *broadcaster, const char *key, s
     for (int attempt = 0; attempt < OPEN_ATTEMPTS_MAX && result == -EAGAIN; attempt++) {
         struct session *session;
         result = broadcaster_await_session(broadcaster, key, &session);
-        if (result < 0)
+        if (result != 0)
             continue;
         result = open_session(session);
         if (result == 0) {
