@@ -43,6 +43,11 @@ void buffer_clear(struct buffer *buffer) {
         buffer->bytes[0] = '\0';
 }
 
+/* Answers of the gateway's own are made however little memory there is: they say so. */
+static bool may_grow(const struct buffer *buffer, size_t capacity) {
+    return buffer->kind == MEMORY_UNCOUNTED || buffer->kind == MEMORY_ANSWERS || memory_may_grow(capacity);
+}
+
 static void note_growth(const struct buffer *buffer, size_t capacity) {
     if (buffer->kind == MEMORY_UNCOUNTED)
         return;
@@ -64,6 +69,8 @@ bool buffer_reserve(struct buffer *buffer, size_t extra) {
         capacity = needed;
     if (capacity < CAPACITY_MIN)
         capacity = CAPACITY_MIN;
+    if (!may_grow(buffer, capacity))
+        return false;
     char *bytes = realloc(buffer->bytes, capacity);
     if (bytes == NULL)
         return false;

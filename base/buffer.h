@@ -26,7 +26,8 @@ struct buffer {
 /** An empty buffer that never holds more than `bytes_max` bytes. Allocates nothing. */
 void buffer_init(struct buffer *buffer, size_t bytes_max);
 
-/** The same; its memory is charged as `kind` as long as the buffer has it. */
+/** The same; its memory is charged as `kind` as long as the buffer has it. While memory_may_grow() says no,
+ * it counts as out of memory, but for MEMORY_ANSWERS. */
 void buffer_init_counted(struct buffer *buffer, size_t bytes_max, enum memory_kind kind);
 
 /** An empty buffer in the caller's `storage`: it holds `size` - 1 bytes at most and never allocates. It is

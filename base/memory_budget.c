@@ -139,3 +139,37 @@ enum memory_level memory_look(void) {
         atomic_store_explicit(&level, now, memory_order_relaxed);
     return now;
 }
+
+/* ---- asking before taking -------------------------------------------------------------------------- */
+
+static void (*relieve_hook)(void *context);
+static void *relieve_context;
+
+void memory_set_relief(void (*relieve)(void *context), void *context) {
+    relieve_hook = relieve;
+    relieve_context = context;
+}
+
+static void relieve(void) {
+    if (relieve_hook != NULL)
+        relieve_hook(relieve_context);
+}
+
+static bool has_room_now(uint64_t bytes) {
+    uint64_t bytes_max = memory_limit(), total = memory_total();
+    return memory_look() < MEMORY_FULL && total <= bytes_max && bytes <= bytes_max - total;
+}
+
+bool memory_has_room(uint64_t bytes) {
+    if (memory_limit() == 0 || has_room_now(bytes))
+        return true;
+    relieve();
+    return has_room_now(bytes);
+}
+
+bool memory_may_grow(size_t bytes) {
+    if (bytes <= MEMORY_SMALL_BYTES || memory_level() < MEMORY_OVER)
+        return true;
+    relieve();
+    return memory_look() < MEMORY_OVER;
+}

@@ -36,6 +36,7 @@
     X(CONNECTIONS, "connections", "HTTP connections and the heads of their requests")                        \
     X(BODIES, "request_bodies", "bodies of requests")                                                        \
     X(ANSWERS, "answers", "answers that are being made or sent")                                             \
+    X(PASSED, "passed_answers", "answers of upstreams that are passed on")                                   \
     X(REQUESTS, "upstream_requests", "requests to upstreams, with a copy for each attempt and fallback")     \
     X(STREAMS, "upstream_streams", "connections to upstreams and what is read from them")                    \
     X(RECORDINGS, "recordings", "runs that are kept in the cache, or recorded for it")
@@ -52,8 +53,7 @@ enum memory_kind {
 const char *memory_kind_name(enum memory_kind kind);
 const char *memory_kind_help(enum memory_kind kind);
 
-/** malloc() takes blocks of at least this size from the kernel and returns them to it at once: see
- * memory_tune_allocator(). */
+/** malloc() takes blocks of at least this size from the kernel. */
 #define MEMORY_LARGE_BYTES ((size_t)256 * 1024)
 
 /** What malloc() takes for `bytes`. */
@@ -84,6 +84,28 @@ enum memory_level memory_level(void);
 
 /** Sums up what is charged, and returns the level. Any thread, also under a lock. */
 enum memory_level memory_look(void);
+
+/** Sets what is called before anything is refused, to make some room: on the thread that asks, with no lock
+ * held. Once, before there are threads; NULL: nothing. */
+void memory_set_relief(void (*relieve)(void *context), void *context);
+
+/** Whether something new may take `bytes`: the level is below MEMORY_FULL, and the sum stays within the
+ * limit. Looks. Any thread, no lock held. */
+bool memory_has_room(uint64_t bytes) MUST_CHECK;
+
+/** What a run takes at first, beside its body and the copy of it that goes to the upstream: without room for
+ * it, no run is accepted. */
+#define MEMORY_RUN_BYTES ((uint64_t)64 * 1024)
+
+/** Blocks up to this size may grow whatever the level is: work that was accepted goes on with them. */
+#define MEMORY_SMALL_BYTES ((size_t)16 * 1024)
+
+/** One sentence for a run that ends because of the next. */
+#define MEMORY_FULL_MESSAGE "The gateway's memory limit has been reached."
+
+/** Whether what there is already may take a block of `bytes`: not if the block is larger than small, and the
+ * level is MEMORY_OVER. Any thread, no lock held. */
+bool memory_may_grow(size_t bytes) MUST_CHECK;
 
 /** Down to where logs are trimmed once that was begun. */
 uint64_t memory_low_mark(void);

@@ -28,6 +28,10 @@
       "Events that left a log because memory was short, also counted as trimmed")                            \
     X(MEMORY_RECORDINGS_DROPPED, "sluice_memory_recordings_dropped_total",                                   \
       "Runs that left the cache because memory was short")                                                   \
+    X(MEMORY_REFUSED, "sluice_memory_refused_total",                                                         \
+      "Requests and connections refused because memory was full")                                            \
+    X(MEMORY_RUNS_ENDED, "sluice_memory_runs_ended_total",                                                   \
+      "Runs that failed as limit because memory was full")                                                   \
     X(SUBSCRIBERS_OPENED, "sluice_subscribers_opened_total", "Subscribers that were connected")              \
     X(SUBSCRIBERS_GATHERED, "sluice_subscribers_gathered_total",                                             \
       "Subscribers whose connection came to another worker than their session's, and was given to it")       \

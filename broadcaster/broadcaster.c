@@ -1,6 +1,7 @@
 /* The broadcaster: see broadcaster.h. */
 #include "broadcaster/broadcaster.h"
 
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "broadcaster/session_table.h"
 
@@ -206,7 +207,8 @@ int broadcaster_open_session(struct broadcaster *broadcaster, const char *key, s
         result = broadcaster_await_session(broadcaster, key, &session);
         if (result != 0)
             continue;
-        result = open_session(session);
+        bool may_open = session_is_open(session) || memory_has_room(0);
+        result = may_open ? open_session(session) : -ENOBUFS;
         if (result == 0) {
             *ret_session = session;
             return 0;

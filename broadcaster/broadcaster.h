@@ -55,7 +55,7 @@ struct session *broadcaster_find_session(struct broadcaster *broadcaster, const 
 
 /** The session of that key, opened if need be, referenced. If there are as many sessions as may be, the empty
  * one that was not used for the longest time ends. 0; -ENOSPC: none is empty; -ESHUTDOWN: the program is
- * about to stop; -ENOMEM.
+ * about to stop; -ENOBUFS: it would be opened, and memory is full; -ENOMEM.
  */
 int broadcaster_open_session(struct broadcaster *broadcaster, const char *key,
                              struct session **ret_session) MUST_CHECK;

@@ -2,6 +2,7 @@
 #include "broadcaster/session.h"
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/watch.h"
@@ -19,9 +20,11 @@ static void add_evicted(struct session_effects *effects, struct frame *list, uin
     }
 }
 
-/* The bytes that a log may take just now. */
+/* The bytes that a log may take just now: when nothing may grow, what it takes already. */
 static uint64_t bytes_max(const struct session *session) {
     uint64_t limit = atomic_load(&broadcaster_limits(session->broadcaster)->log_bytes_max);
+    if (memory_level() == MEMORY_OVER && session->log.bytes < limit)
+        limit = session->log.bytes;
     uint64_t cap =
         atomic_load_explicit(&broadcaster_counts(session->broadcaster)->log_bytes_cap, memory_order_relaxed);
     return limit < cap ? limit : cap;

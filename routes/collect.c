@@ -86,7 +86,7 @@ void collect_start(struct request *request, size_t upstream, const char *method,
         reply_no_memory(request);
         return;
     }
-    buffer_init_counted(&collect->body, COLLECT_BYTES_MAX, MEMORY_ANSWERS);
+    buffer_init_counted(&collect->body, COLLECT_BYTES_MAX, MEMORY_PASSED);
     collect->request = request;
     collect->done = done;
     const struct upstream_query_request query = {.index = upstream,

@@ -68,10 +68,11 @@ static void judge_share(struct health_report *report, const char *code, const ch
 
 static void judge_memory(struct health_report *report, uint64_t warn_bytes) {
     uint64_t bytes = memory_total();
-    if (memory_look() >= MEMORY_FULL)
+    if (!memory_has_room(MEMORY_RUN_BYTES))
         add(report, HEALTH_CRITICAL,
-            (struct health_reason){"memory_full", "The memory limit has been reached.", NULL, bytes,
-                                   memory_limit()});
+            (struct health_reason){"memory_full",
+                                   "The memory limit has been reached: new runs and sessions are refused.",
+                                   NULL, bytes, memory_limit()});
     else if (bytes > warn_bytes)
         add(report, HEALTH_DEGRADED,
             (struct health_reason){

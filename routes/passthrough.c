@@ -170,7 +170,7 @@ static void start(struct request *request, size_t upstream, const char *target) 
         reply_no_memory(request);
         return;
     }
-    buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_ANSWERS);
+    buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_PASSED);
     passthrough->request = request;
     passthrough->upstream = upstream;
     const struct upstream_query_request query = {.index = upstream,

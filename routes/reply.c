@@ -161,7 +161,18 @@ void reply_from_source(struct request *request, int status, const struct reply_s
 
 /* ---- JSON ---------------------------------------------------------------------------------------- */
 
+void reply_memory_full(struct request *request) {
+    static const char body[] =
+        "{\"error\":{\"code\":\"memory_full\",\"message\":\"The memory limit has been reached.\"}}";
+    metrics_add(METRIC_MEMORY_REFUSED, 1);
+    reply_static(request, 503, json_type, body, strlen(body));
+}
+
 void reply_no_memory(struct request *request) {
+    if (memory_look() >= MEMORY_FULL) {
+        reply_memory_full(request);
+        return;
+    }
     static const char body[] =
         "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"There is no memory for this request.\"}}";
     log_error("out_of_memory", LOG_STR("path", request->path));

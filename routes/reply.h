@@ -76,7 +76,10 @@ void reply_error_about(struct request *request, int status, const char *code, co
  * one. */
 void reply_retry_after(struct request *request, int64_t retry_after_ms);
 
-/** Answers that there is no memory. */
+/** Answers that the memory limit has been reached, and counts it. */
+void reply_memory_full(struct request *request);
+
+/** Answers that there is no memory: the machine's, or by the limit. */
 void reply_no_memory(struct request *request);
 
 /** Answers with a body: taken over (malloc'd), or static. */

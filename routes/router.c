@@ -2,6 +2,7 @@
 #include "routes/router.h"
 
 #include "base/buffer.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/cors.h"
 #include "routes/handlers.h"
@@ -178,6 +179,27 @@ static void check_body(struct request *request) {
         reply_error(request, 415, "unsupported_content_encoding", "The body must not be encoded.");
 }
 
+/* What shows how things are, or ends something, is answered however little memory there is. */
+static bool is_always_answered(const struct route *route) {
+    static void (*const handlers[])(struct request * request) = {
+        handle_healthz,        handle_readyz,     handle_health,   handle_metrics,  handle_stats,
+        handle_status_session, handle_status_all, handle_task_get, handle_task_list};
+    bool is_answered = route->method == METHOD_DELETE;
+    for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
+        is_answered = is_answered || route->handle == handlers[i];
+    return is_answered;
+}
+
+/* Refuses a body before it comes, if it is not a small one; when nothing may grow, everything that would. */
+static void check_memory(struct request *request) {
+    bool has_body = request->has_body && request->route->body != BODY_IGNORED;
+    bool is_large = request->content_length < 0 || request->content_length > (int64_t)MEMORY_SMALL_BYTES;
+    uint64_t bytes = request->content_length > 0 ? (uint64_t)request->content_length : 0;
+    if ((has_body && is_large && !memory_has_room(bytes)) ||
+        (memory_level() == MEMORY_OVER && !is_always_answered(request->route)))
+        reply_memory_full(request);
+}
+
 void router_refuse_body(struct request *request) {
     reply_error(request, 413, "body_too_large", "The body may have %llu bytes at most.",
                 (unsigned long long)request->context->settings->request_body_bytes_max);
@@ -226,6 +248,8 @@ void router_begin(struct request *request) {
         refuse_method(request, match.methods);
     else if (!refuse_foreign(request) && read_names(request, &path))
         check_body(request);
+    if (request->reply.kind == REPLY_NONE)
+        check_memory(request);
 }
 
 void router_handle(struct request *request) {

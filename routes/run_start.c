@@ -2,6 +2,7 @@
 #include "routes/run_start.h"
 
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "routes/runner.h"
 #include "routes/session_access.h"
 #include "routes/stream.h"
@@ -200,6 +201,11 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
     bool is_found = find_earlier(request, run, &result, &registration);
     if (!is_found && run->retry_after_ms > 0 && !upstream_at(request, run->upstream)->cache.on) {
         refuse_for_upstream(request, run);
+        return false;
+    }
+    if (!is_found && !memory_has_room(MEMORY_RUN_BYTES + request->body_length)) {
+        reply_memory_full(request);
+        log_refusal(request, run);
         return false;
     }
     for (int attempt = 0; attempt < ATTEMPTS_MAX && result == REGISTER_CLOSED; attempt++) {

@@ -1,6 +1,7 @@
 /* The work of a run: what it asks of the upstream, what comes of it, and the end. See runner_internal.h. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/json_writer.h"
 #include "routes/runner_internal.h"
@@ -101,6 +102,16 @@ static void note_renaming(struct run *run, const struct sse_event *event) {
              LOG_STR("type", type));
 }
 
+/* Ends a run that would take more, when nothing may grow. Small events go on: the log of the session lets as
+ * much go for each. */
+static bool has_memory(struct run *run, const struct sse_event *event) {
+    if (memory_may_grow(event->data_length))
+        return true;
+    if (task_end(run->task, TASK_FAILED, REASON_LIMIT, 0, MEMORY_FULL_MESSAGE))
+        metrics_add(METRIC_MEMORY_RUNS_ENDED, 1);
+    return false;
+}
+
 static bool publish(struct run *run, const struct sse_event *event) {
     struct task *task = run->task;
     struct frame *frame = frame_create(FRAME_EVENT, task->serial, event->type, event->type_length,
@@ -118,7 +129,8 @@ static bool on_event(void *context, const struct sse_event *event) {
     struct run *run = context;
     if (run->events == 0)
         note_first_event(run);
-    bool goes_on = fits_budgets(run, event) && publish(run, event) && fits_token_budget(run, event);
+    bool goes_on = fits_budgets(run, event) && has_memory(run, event) && publish(run, event) &&
+                   fits_token_budget(run, event);
     if (!goes_on)
         run->source = NULL;
     return goes_on;

@@ -13,6 +13,8 @@ struct session *session_open(struct request *request, const char *key) {
     if (result == -ENOSPC) {
         log_warn("session_refused", LOG_STR("session", key));
         reply_error(request, 429, "too_many_sessions", "There are as many sessions as may be.");
+    } else if (result == -ENOBUFS) {
+        reply_memory_full(request);
     } else if (result == -ESHUTDOWN) {
         reply_error(request, 503, "draining", "The gateway is about to stop and opens no sessions.");
     } else {

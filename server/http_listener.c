@@ -2,6 +2,7 @@
 #include "server/http_listener.h"
 
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "server/handover.h"
 #include "server/http_exchange.h"
@@ -123,12 +124,24 @@ static void refuse_connection(struct http_listener *listener, int fd, const char
     lingering_close(&listener->lingering, fd);
 }
 
+/* When nothing may grow, connections may still have a sixteenth of the memory: to see what is wrong, and to
+ * end something. */
+static bool has_memory_for_connection(void) {
+    return memory_level() < MEMORY_OVER || memory_used(MEMORY_CONNECTIONS) < memory_limit() / 16;
+}
+
 static void take_connection(void *context, int fd, const struct sockaddr *peer, socklen_t length) {
     struct http_listener *listener = context;
     if (http_listener_connections() + handed_over_open() >= listener->settings.connections_max) {
         metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
         refuse_connection(listener, fd, "503 Service Unavailable", "too_many_connections",
                           "There are as many connections as may be.");
+        return;
+    }
+    if (!has_memory_for_connection()) {
+        metrics_add(METRIC_MEMORY_REFUSED, 1);
+        refuse_connection(listener, fd, "503 Service Unavailable", "memory_full",
+                          "The memory limit has been reached.");
         return;
     }
     struct peer address = peer_of(peer);

@@ -271,6 +271,7 @@ static bool init_main(struct process *process) {
     memory_set_limit(config->memory_max_bytes);
     memory_keeper_init(&process->memory_keeper, &process->loop, &process->inbox, process->broadcaster,
                        process->cache);
+    memory_set_relief(memory_keeper_relieve, &process->memory_keeper);
     process->shared = (struct worker_shared){
         .broadcaster = process->broadcaster,
         .memory_keeper = &process->memory_keeper,

@@ -14,6 +14,32 @@
  * nothing. */
 #define CAP_BYTES_MIN (16 * 1024)
 
+/* ---- reporting ----------------------------------------------------------------------------------- */
+
+static uint64_t since_last(enum metric metric, uint64_t *last) {
+    uint64_t now = metrics_get(metric), count = now - *last;
+    *last = now;
+    return count;
+}
+
+static void report(struct memory_keeper *keeper) {
+    int64_t now_ms = clock_mono_ms();
+    if (now_ms - keeper->reported_mono_ms < REPORT_MS)
+        return;
+    uint64_t events = since_last(METRIC_MEMORY_EVENTS_TRIMMED, &keeper->events);
+    uint64_t recordings = since_last(METRIC_MEMORY_RECORDINGS_DROPPED, &keeper->recordings);
+    uint64_t refused = since_last(METRIC_MEMORY_REFUSED, &keeper->refused);
+    uint64_t ended = since_last(METRIC_MEMORY_RUNS_ENDED, &keeper->ended);
+    if (events + recordings + refused + ended == 0)
+        return;
+    keeper->reported_mono_ms = now_ms;
+    log_warn(refused + ended > 0 ? "memory_full" : "memory_trimmed", LOG_INT("refused", refused),
+             LOG_INT("runs_ended", ended), LOG_INT("events_trimmed", events),
+             LOG_INT("recordings_dropped", recordings), LOG_INT("bytes", memory_total()),
+             LOG_INT("max_bytes", memory_limit()),
+             LOG_STR("memory_level", memory_level_name(memory_level())));
+}
+
 /* ---- making room --------------------------------------------------------------------------------- */
 
 /* What each log of a session with a run may take, so that all of them together stay below the low mark. */
@@ -28,9 +54,9 @@ static uint64_t share_of_a_run(struct memory_keeper *keeper) {
 /* Makes some room. False: there is nothing more to be had just now. */
 static bool make_room(struct memory_keeper *keeper) {
     uint64_t total = memory_total(), low = memory_low_mark();
-    uint64_t wanted = total > low ? total - low : 0;
-    if (wanted == 0)
+    if (total <= low)
         return false;
+    uint64_t wanted = total - low;
     if (keeper->cache != NULL && cache_trim(keeper->cache, wanted) > 0)
         return true;
     if (broadcaster_trim(keeper->broadcaster, wanted) > 0)
@@ -45,17 +71,28 @@ static void rest(struct memory_keeper *keeper) {
     if (keeper->is_capped)
         broadcaster_cap_logs(keeper->broadcaster, UINT64_MAX);
     keeper->is_capped = false;
+    atomic_store_explicit(&keeper->is_through, false, memory_order_relaxed);
     atomic_store(&keeper->is_awake, false); /* who finds memory tight from now on wakes it */
+}
+
+void memory_keeper_relieve(void *context) {
+    struct memory_keeper *keeper = context;
+    uint64_t total = memory_total(), low = memory_low_mark();
+    if (total <= low || atomic_load_explicit(&keeper->is_through, memory_order_relaxed))
+        return;
+    if (keeper->cache == NULL || cache_trim(keeper->cache, total - low) == 0)
+        broadcaster_trim(keeper->broadcaster, total - low);
 }
 
 static void work(struct memory_keeper *keeper) {
     bool has_more = make_room(keeper);
+    atomic_store_explicit(&keeper->is_through, !has_more, memory_order_relaxed);
     enum memory_level level = memory_look();
-    memory_keeper_report(keeper);
-    if (level == MEMORY_EASY)
-        rest(keeper);
-    else
+    report(keeper);
+    if (level != MEMORY_EASY)
         uv_timer_start(&keeper->timer, on_timer, has_more ? 0 : LOOK_MS, 0);
+    else
+        rest(keeper);
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -68,26 +105,8 @@ static void on_wake(struct inbox_item *item) {
         work(keeper);
 }
 
-/* ---- reporting ----------------------------------------------------------------------------------- */
-
-static uint64_t since_last(enum metric metric, uint64_t *last) {
-    uint64_t now = metrics_get(metric), count = now - *last;
-    *last = now;
-    return count;
-}
-
 void memory_keeper_report(struct memory_keeper *keeper) {
-    int64_t now_ms = clock_mono_ms();
-    if (now_ms - keeper->reported_mono_ms < REPORT_MS)
-        return;
-    uint64_t events = since_last(METRIC_MEMORY_EVENTS_TRIMMED, &keeper->events);
-    uint64_t recordings = since_last(METRIC_MEMORY_RECORDINGS_DROPPED, &keeper->recordings);
-    if (events + recordings == 0)
-        return;
-    keeper->reported_mono_ms = now_ms;
-    log_warn("memory_trimmed", LOG_INT("events", events), LOG_INT("recordings", recordings),
-             LOG_INT("bytes", memory_total()), LOG_INT("max_bytes", memory_limit()),
-             LOG_STR("level", memory_level_name(memory_level())));
+    report(keeper);
 }
 
 /* ---- its life ------------------------------------------------------------------------------------ */

@@ -24,8 +24,9 @@ struct memory_keeper {
     struct cache *cache; /* NULL: there is none */
     struct inbox *inbox;
     struct inbox_item item;
-    atomic_bool is_awake; /* the item is on its way, or the timer runs */
-    bool is_capped;       /* logs have less than log_bytes_max */
+    atomic_bool is_awake;   /* the item is on its way, or `timer` runs */
+    atomic_bool is_through; /* there was nothing more to be had when it looked last */
+    bool is_capped;         /* logs have less than log_bytes_max */
     bool is_closed;
     uv_timer_t timer;
     int64_t reported_mono_ms;
@@ -38,8 +39,12 @@ void memory_keeper_init(struct memory_keeper *keeper, uv_loop_t *loop, struct in
                         struct broadcaster *broadcaster, struct cache *cache);
 
 /** Memory is tight: the keeper looks after it, until it is not any more. Cheap if it does so already. Any
- * thread. */
+ * thread.
+ */
 void memory_keeper_wake(struct memory_keeper *keeper);
+
+/** Makes some room at once, on the thread that asks; a few MiB at most. No lock held. */
+void memory_keeper_relieve(void *keeper);
 
 /** Logs what was done for memory's sake since it was logged last, if anything was. Main thread. */
 void memory_keeper_report(struct memory_keeper *keeper);

@@ -80,7 +80,9 @@ static void end(struct flight *flight, const struct upstream_result *result) {
 
 /** Nothing is under way any more: no call, no lookup. */
 static void end_out_of_memory(struct flight *flight) {
-    const struct upstream_result result = {.end = UPSTREAM_INTERNAL, .message = "out of memory"};
+    bool is_limit = memory_level() == MEMORY_OVER;
+    const struct upstream_result result = {.end = is_limit ? UPSTREAM_LIMIT : UPSTREAM_INTERNAL,
+                                           .message = is_limit ? MEMORY_FULL_MESSAGE : "out of memory"};
     end(flight, &result);
 }
 

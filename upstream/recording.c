@@ -140,7 +140,7 @@ static void append(struct recording *recording, struct recording_entry *entry) {
             reader->next = entry;
         tell_locked(reader);
     }
-    if (recording->bytes > recording->bytes_max)
+    if (recording->bytes > recording->bytes_max || memory_level() >= MEMORY_FULL)
         recording->is_whole = false;
     forget_locked(recording);
     lock_release(&recording->lock);
@@ -148,7 +148,7 @@ static void append(struct recording *recording, struct recording_entry *entry) {
 
 static struct recording_entry *entry_create(enum recording_kind kind, int64_t at_ms, size_t text_length) {
     size_t bytes = sizeof(struct recording_entry) + text_length;
-    struct recording_entry *entry = malloc(bytes);
+    struct recording_entry *entry = memory_may_grow(bytes) ? malloc(bytes) : NULL;
     if (entry == NULL)
         return NULL;
     memory_charge(MEMORY_RECORDINGS, bytes);

@@ -7,9 +7,9 @@
  * large
  *
  * As long as a recording is whole, nothing of it is forgotten: whoever comes late gets it from its beginning.
- * One that grows above bytes_max is no longer that: it cannot be kept or joined, and forgets what all its
- * readers have had. When even the rest is above bytes_max, the writer must wait until there is room:
- * recording_may_append().
+ * One that grows above bytes_max, or grows while memory is full, is no longer that: it cannot be kept or
+ * joined, and forgets what all its readers have had. When even the rest is above bytes_max, the writer must
+ * wait until there is room: recording_may_append().
  *
  * An entry does not change, and stays where it is for as long as a reader holds the batch that it came in.
  */

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/memory_budget.h"
+#include "base/metrics.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -295,6 +296,16 @@ static bool set_fault(struct upstream_stream *stream, enum upstream_end end, con
     return false;
 }
 
+/** There is no memory: the machine's, or by the limit. */
+static void set_fault_of_memory(struct upstream_stream *stream) {
+    bool is_limit = memory_level() == MEMORY_OVER;
+    metrics_add(METRIC_MEMORY_RUNS_ENDED, is_limit);
+    if (is_limit)
+        set_fault(stream, UPSTREAM_LIMIT, MEMORY_FULL_MESSAGE);
+    else
+        set_fault(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+}
+
 static enum transfer_taken parse(struct upstream_stream *stream, const char *bytes, size_t length) {
     int result = sse_parser_feed(stream->parser, bytes, length);
     if (result == -EMSGSIZE)
@@ -305,7 +316,7 @@ static enum transfer_taken parse(struct upstream_stream *stream, const char *byt
     else if (result == -E2BIG)
         set_fault(stream, UPSTREAM_LIMIT, "An event of the upstream has too many lines for its data.");
     else if (result == -ENOMEM)
-        set_fault(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+        set_fault_of_memory(stream);
     return result < 0 ? TRANSFER_ABORT : TRANSFER_TAKEN;
 }
 

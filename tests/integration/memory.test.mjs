@@ -1,7 +1,7 @@
 // memory_max_bytes: what is trimmed near it, what is refused at it, and that the process stays near it.
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
-import {answerAsAsked, asked} from '../support/expect.mjs';
+import {answerAsAsked, asked, assertError} from '../support/expect.mjs';
 import {until} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, startSluice} from '../support/sluice.mjs';
@@ -10,13 +10,16 @@ const KiB = 1 << 10;
 const MiB = 1 << 20;
 const LIMIT = 16 * MiB;
 
-/** "fill": a run of 1 MiB in events of 8 KiB, or as many as "fill=N" says. */
-const event = `data: ${'x'.repeat(8 * KiB)}\n\n`;
+/** "fill": a run of 128 events of 8 KiB, or as many as "fill=N" says, of the size that "size=N" says. */
 const answer = async (exchange) => {
   const text = asked(exchange);
+  if (/grow/.test(text)) return exchange.head();
   if (!/fill/.test(text)) return answerAsAsked(new Map())(exchange);
   await exchange.head();
-  for (let left = Number(/fill=(\d+)/.exec(text)?.[1] ?? 128); left > 0 && exchange.open; left--) await exchange.chunk(event);
+  const event = `data: ${'x'.repeat(Number(/size=(\d+)/.exec(text)?.[1] ?? 8 * KiB))}\n\n`;
+  const together = Math.ceil(32 * KiB / event.length);
+  for (let left = Number(/fill=(\d+)/.exec(text)?.[1] ?? 128); left > 0 && exchange.open; left -= together)
+    await exchange.chunk(event.repeat(Math.min(left, together)));
   if (/hold/.test(text)) await exchange.gone;
   else await exchange.lastChunk();
 };
@@ -34,7 +37,8 @@ async function filled(sluice, session = sessionPath()) {
   return session;
 }
 
-const retained = async (sluice, session) => (await sluice.get(`${session}/history?limit=1000`)).json.events.length;
+/** Whether anything is left of it; asks for little, so that nothing is trimmed for the answer. */
+const isRetained = async (sluice, session) => (await sluice.get(`${session}/history?limit=1`)).json.events.length > 0;
 
 test('near the limit the logs of idle sessions are trimmed, those that were not used for longest first', async (t) => {
   const {sluice} = await start(t);
@@ -46,15 +50,100 @@ test('near the limit the logs of idle sessions are trimmed, those that were not 
     assert.equal(memory.max_bytes, LIMIT);
   }
   const trimmed = await sluice.logged({event: 'memory_trimmed'});
-  assert.ok(trimmed.events > 0 && trimmed.max_bytes === LIMIT);
+  assert.ok(trimmed.events_trimmed > 0 && trimmed.max_bytes === LIMIT);
   const left = [];
-  for (const session of sessions) left.push(await retained(sluice, session));
-  const first = left.findIndex((count) => count > 0);
-  assert.ok(first > 20 && first < 35, `trimmed: ${left}`);
-  assert.ok(left.slice(first + 1).every((count) => count === 130), `all of the younger ones is there: ${left}`);
+  for (const session of sessions) left.push(await isRetained(sluice, session));
+  const first = left.indexOf(true);
+  assert.ok(first > 20 && first < 35, `retained: ${left}`);
+  assert.ok(left.slice(first).every(Boolean), `all of the younger ones are there: ${left}`);
   const client = await sluice.follow(sessions[0], '?from=start&until=run');
   assert.equal(await client.ended(), 'last-chunk');
   assert.deepEqual(client.events.map(({type}) => type), ['gap']);
   const {from, reason} = JSON.parse(client.events[0].data);
   assert.deepEqual([from, reason], [null, 'trimmed']);
+});
+
+/** Runs that wait, with bodies of 1 MiB, then smaller ones, until none is accepted: [ids, the last refusal]. */
+async function fillTheQueue(sluice) {
+  const ids = [];
+  let refusal;
+  for (const size of [MiB - 200, 100 * KiB, 20]) {
+    while ((refusal = await sluice.post(`${sessionPath()}/run`, {message: `wait ${'x'.repeat(size)}`})).status === 200) {
+      ids.push(refusal.json.task_id);
+      assert.ok(ids.length < 500, 'runs are accepted without bound');
+    }
+  }
+  return [ids, refusal];
+}
+
+test('new runs are refused when nothing is left to trim, and accepted again later', async (t) => {
+  const {sluice} = await start(t, {runs_max: 1, runs_queued_max: 1000});
+  for (let i = 0; i < 8; i++) await filled(sluice);
+  const running = sessionPath();
+  const viewer = await sluice.follow(running);
+  const {task_id} = await sluice.run(running, 'count=100000 delay=5');
+  const [ids, refusal] = await fillTheQueue(sluice);
+  assertError(refusal, 503, /^memory_full$/);
+  assert.ok(Number(refusal.headers['retry-after']) >= 1);
+  const {memory} = await sluice.stats();
+  assert.ok(memory.kinds.upstream_requests > LIMIT * 0.8, `nothing but bodies is left: ${JSON.stringify(memory)}`);
+  assert.ok(memory.accounted_bytes > LIMIT * 0.95 && memory.accounted_bytes < LIMIT * 1.01, JSON.stringify(memory));
+  const health = await until(async () => {
+    const run = await sluice.post(`${sessionPath()}/run`, {message: 'one more'});
+    if (run.status === 200) ids.push(run.json.task_id);
+    const answer = await sluice.get('/health');
+    return run.status === 503 && answer.status === 503 && answer;
+  }, 'a gateway that refuses runs and says that this is critical');
+  assert.equal(health.json.status, 'critical');
+  assert.ok(health.json.reasons.some(({code}) => code === 'memory_full'));
+  const logged = await sluice.logged({event: 'memory_trimmed'});
+  assert.ok(logged.events_trimmed >= 1 && logged.max_bytes === LIMIT);
+
+  const seen = viewer.events.length;
+  await until(() => viewer.events.length > seen + 5, 'the run that was accepted goes on');
+  assertError(await sluice.post(`${running}/run`, {message: 'hello'}), 503, /^memory_full$/);
+  assert.equal((await sluice.get(`/tasks/${task_id}`)).json.status, 'running', 'a refused run replaces nothing');
+  assert.match((await sluice.get('/metrics')).text, /^sluice_memory_refused_total [1-9]/m);
+
+  assert.equal((await sluice.delete('/tasks?status=pending')).json.cancelled, ids.length);
+  await until(async () => (await sluice.get('/health')).json.status !== 'critical', 'memory that is not full any more');
+  await sluice.delete(`/tasks/${task_id}`);
+  const {task_id: next} = await sluice.run(sessionPath(), 'count=3');
+  assert.equal((await sluice.taskEnded(next)).status, 'completed');
+});
+
+test('runs that take more than there is end as limit, and memory stays bounded', async (t) => {
+  const {sluice, upstream} = await start(t);
+  const ids = [];
+  for (let i = 0; i < 40; i++) ids.push((await sluice.run(sessionPath(), 'grow')).task_id);
+  await until(() => upstream.runs.length === 40, 'all runs at the upstream');
+  let most = 0, grows = true, looked;
+  const look = async () => {
+    most = Math.max(most, (await sluice.stats()).memory.accounted_bytes);
+    if (grows) looked = look();
+  };
+  looked = look();
+  const growing = upstream.runs.map(async (exchange) => {
+    await exchange.chunk('data: small\n\ndata: ');
+    for (let i = 0; i < 14 && exchange.open; i++) {
+      await exchange.chunk('x'.repeat(64 * KiB));
+      await looked;
+    }
+    if (exchange.open) await exchange.chunk('\n\n');
+    if (exchange.open) await exchange.lastChunk();
+  });
+  await Promise.all(growing);
+  grows = false;
+  await looked;
+  const ends = [];
+  for (const id of ids) ends.push(await sluice.taskEnded(id));
+  const limited = ends.filter(({status, reason}) => status === 'failed' && reason === 'limit');
+  assert.ok(limited.length > 10, `only ${limited.length} runs ended as limit`);
+  assert.match(limited[0].message, /memory limit/);
+  assert.ok(most < LIMIT * 1.25, `${most} bytes of ${LIMIT}`);
+  assert.equal(ends.filter(({status}) => status === 'completed').length + limited.length, 40);
+  const logged = await sluice.logged({event: 'memory_full'});
+  assert.ok(logged.runs_ended >= 1);
+  const {task_id} = await sluice.run(sessionPath(), 'count=3');
+  assert.equal((await sluice.taskEnded(task_id)).status, 'completed');
 });

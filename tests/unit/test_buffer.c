@@ -1,6 +1,6 @@
 /* base/buffer: it grows up to its maximum and never loses what it held. */
 #include "base/buffer.h"
-#include "tests/support/unit.h"
+#include "tests/support/unit_memory.h"
 
 #include <stdlib.h>
 
@@ -115,8 +115,29 @@ static void buffer_charges_its_memory_for_as_long_as_it_has_it(void **state) {
     assert_int_equal(memory_used(MEMORY_BODIES), 0);
 }
 
+static void buffer_that_is_counted_does_not_grow_while_nothing_may(void **state) {
+    (void)state;
+    struct buffer body, answer, plain;
+    char bytes[20000] = "";
+    buffer_init_counted(&body, 100000, MEMORY_BODIES);
+    buffer_init_counted(&answer, 100000, MEMORY_ANSWERS);
+    buffer_init(&plain, 100000);
+    assert_int_equal(unit_memory_at(18), MEMORY_OVER);
+    assert_true(buffer_append(&body, bytes, 10000));
+    assert_false(buffer_append(&body, bytes, sizeof(bytes)));
+    assert_int_equal(body.length, 10000);
+    assert_true(buffer_append(&answer, bytes, sizeof(bytes))); /* it says that there is none */
+    assert_true(buffer_append(&plain, bytes, sizeof(bytes)));
+    unit_memory_at(0);
+    assert_true(buffer_append(&body, bytes, sizeof(bytes)));
+    buffer_finish(&body);
+    buffer_finish(&answer);
+    buffer_finish(&plain);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(buffer_that_is_counted_does_not_grow_while_nothing_may),
         cmocka_unit_test(buffer_charges_its_memory_for_as_long_as_it_has_it),
         cmocka_unit_test(buffer_holds_what_was_appended_and_a_nul_behind_it),
         cmocka_unit_test(buffer_takes_its_maximum_and_not_a_byte_more),

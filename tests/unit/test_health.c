@@ -3,6 +3,7 @@
 #include "routes/handlers.h"
 #include "routes/health_report.h"
 #include "tests/support/unit_broadcaster.h"
+#include "tests/support/unit_memory.h"
 
 #include <cjson/cJSON.h>
 
@@ -205,19 +206,18 @@ static void health_is_degraded_above_the_memory_it_should_take(void **state) {
     assert_report(HEALTH_DEGRADED, "memory_high");
 }
 
-static void health_is_critical_while_memory_is_full(void **state) {
+static void health_is_critical_while_no_run_has_room(void **state) {
     (void)state;
     begin(1);
-    session_unref(unit_session(context.broadcaster, "app/user/session"));
-    uint64_t bytes = memory_total();
-    memory_set_limit(bytes + bytes / 8);
+    unit_memory_at(15);
     assert_report(HEALTH_HEALTHY, "");
-    memory_set_limit(bytes);
+    unit_memory_at(16);
     assert_report(HEALTH_CRITICAL, "memory_full");
-    assert_int_equal(report.reasons[0].value, bytes);
-    assert_int_equal(report.reasons[0].limit, bytes);
-    memory_set_limit(0);
+    assert_true(report.reasons[0].value >= UNIT_MEMORY_MAX);
+    assert_int_equal(report.reasons[0].limit, UNIT_MEMORY_MAX);
+    unit_memory_at(14);
     assert_report(HEALTH_HEALTHY, "");
+    unit_memory_at(0);
 }
 
 static void health_is_degraded_while_draining(void **state) {
@@ -366,7 +366,7 @@ int main(void) {
         TEST(health_is_degraded_while_the_queue_is_nearly_full),
         TEST(health_is_degraded_while_nearly_all_sessions_are_open),
         TEST(health_is_degraded_above_the_memory_it_should_take),
-        TEST(health_is_critical_while_memory_is_full),
+        TEST(health_is_critical_while_no_run_has_room),
         TEST(health_is_degraded_while_draining),
         TEST(health_is_answered_with_its_reasons),
         TEST(stats_and_metrics_have_room_for_all_upstreams),

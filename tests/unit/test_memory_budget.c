@@ -150,8 +150,70 @@ static void budget_is_easy_without_a_limit_and_judged_anew_by_another_one(void *
     memory_release(MEMORY_EVENTS, exactly(16 * MIB / 16));
 }
 
+/* ---- asking -------------------------------------------------------------------------------------- */
+
+static void budget_has_room_up_to_the_limit_and_not_while_it_is_full(void **state) {
+    (void)state;
+    assert_true(memory_has_room(UINT64_MAX)); /* there is no limit */
+    memory_set_limit(16 * MIB);
+    look_at(8);
+    assert_true(memory_has_room(8 * MIB));
+    assert_false(memory_has_room(8 * MIB + 1));
+    assert_false(memory_has_room(UINT64_MAX));
+    look_at(16);
+    assert_false(memory_has_room(0));
+    look_at(15);
+    assert_false(memory_has_room(0));
+    look_at(14);
+    assert_true(memory_has_room(MIB));
+    look_at(0);
+}
+
+static void budget_lets_only_small_blocks_grow_while_it_is_over(void **state) {
+    (void)state;
+    memory_set_limit(16 * MIB);
+    look_at(17);
+    assert_true(memory_may_grow(100 * MIB));
+    look_at(18);
+    assert_false(memory_may_grow(MEMORY_SMALL_BYTES + 1));
+    assert_true(memory_may_grow(MEMORY_SMALL_BYTES));
+    look_at(0);
+    assert_true(memory_may_grow(100 * MIB));
+}
+
+static int relieved;
+
+static void relieve(void *context) {
+    assert_ptr_equal(context, &relieved);
+    relieved++;
+    look_at(10);
+}
+
+static void budget_is_relieved_before_it_refuses(void **state) {
+    (void)state;
+    memory_set_limit(16 * MIB);
+    memory_set_relief(relieve, &relieved);
+    look_at(15);
+    assert_true(memory_has_room(MIB));
+    assert_int_equal(relieved, 0);
+    assert_true(memory_has_room(2 * MIB));
+    assert_int_equal(relieved, 1);
+    look_at(16);
+    assert_true(memory_has_room(0));
+    assert_int_equal(relieved, 2);
+    look_at(18);
+    assert_true(memory_may_grow(MIB));
+    assert_int_equal(relieved, 3);
+    assert_false(memory_has_room(16 * MIB)); /* there will never be as much */
+    memory_set_relief(NULL, NULL);
+    look_at(0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(budget_has_room_up_to_the_limit_and_not_while_it_is_full, end),
+        cmocka_unit_test_teardown(budget_lets_only_small_blocks_grow_while_it_is_over, end),
+        cmocka_unit_test_teardown(budget_is_relieved_before_it_refuses, end),
         cmocka_unit_test_teardown(budget_counts_each_kind_and_their_sum, end),
         cmocka_unit_test_teardown(budget_does_not_count_what_is_uncounted, end),
         cmocka_unit_test_teardown(budget_counts_what_the_allocator_takes, end),

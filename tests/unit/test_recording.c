@@ -3,7 +3,7 @@
 #include "upstream/recording.h"
 
 #include "base/clock.h"
-#include "tests/support/unit.h"
+#include "tests/support/unit_memory.h"
 
 #include <stdio.h>
 
@@ -278,6 +278,38 @@ static void a_replay_takes_over_the_entries_of_another_recording(void **state) {
     recording_unref(live);
 }
 
+static void what_is_recorded_while_memory_is_full_is_not_whole(void **state) {
+    (void)state;
+    struct recording_reader reader, late = {.on_more = on_more};
+    struct recording_batch batch;
+    bool has_room;
+    join(&reader);
+    append_kilobyte();
+    assert_true(recording_is_whole(recording));
+    unit_memory_at(16);
+    append_kilobyte();
+    assert_false(recording_is_whole(recording));
+    assert_false(recording_join(recording, &late));
+    recording_read(&reader, &batch);
+    assert_int_equal(batch.count, 2); /* its reader misses nothing */
+    recording_read(&reader, &batch);
+    assert_int_equal(recording_bytes(recording), 0);
+    unit_memory_at(0);
+    assert_true(recording_leave(&reader, &has_room)); /* it was told of more */
+}
+
+static void what_is_recorded_is_small_while_nothing_may_grow(void **state) {
+    (void)state;
+    static char data[20000];
+    struct sse_event event = {.type = "t", .type_length = 1, .data = data, .last_event_id = ""};
+    unit_memory_at(18);
+    event.data_length = sizeof(data);
+    assert_false(recording_append_event(recording, &event, 0));
+    event.data_length = 1000;
+    assert_true(recording_append_event(recording, &event, 0));
+    unit_memory_at(0);
+}
+
 static void the_result_is_a_copy(void **state) {
     (void)state;
     char message[] = "it broke";
@@ -303,6 +335,8 @@ int main(void) {
         TEST(the_writer_waits_for_the_slowest_reader_and_is_told_once),
         TEST(the_writer_goes_on_when_the_slowest_reader_leaves),
         TEST(a_replay_takes_over_the_entries_of_another_recording),
+        TEST(what_is_recorded_while_memory_is_full_is_not_whole),
+        TEST(what_is_recorded_is_small_while_nothing_may_grow),
         TEST(the_result_is_a_copy),
     };
 #undef TEST

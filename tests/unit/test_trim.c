@@ -2,7 +2,10 @@
  */
 #include "base/metrics.h"
 #include "broadcaster/idle_sessions.h"
+#include "tests/support/unit_memory.h"
 #include "tests/support/unit_subscriber.h"
+
+#include <errno.h>
 
 /* Each event takes about a KiB. */
 static void publish(struct task *task, int count) {
@@ -314,9 +317,46 @@ static void cap_keeps_the_newest_event_however_small_it_is(void **state) {
     cap(UINT64_MAX);
 }
 
+/* ---- when it is not enough ----------------------------------------------------------------------- */
+
+static void log_takes_no_more_while_nothing_may_grow(void **state) {
+    (void)state;
+    struct task *task = run();
+    publish(task, 20);
+    uint64_t bytes = bytes_of(session);
+    assert_int_equal(unit_memory_at(17), MEMORY_FULL);
+    publish(task, 1);
+    assert_true(bytes_of(session) > bytes);
+    bytes = bytes_of(session);
+    assert_int_equal(unit_memory_at(18), MEMORY_OVER);
+    publish(task, 100);
+    assert_in_range(bytes_of(session), bytes / 2, bytes);
+    unit_memory_at(0);
+    publish(task, 1);
+    assert_true(bytes_of(session) > bytes / 2);
+    finish(task);
+}
+
+static void session_is_not_opened_while_memory_is_full(void **state) {
+    (void)state;
+    struct session *other = NULL;
+    assert_int_equal(unit_memory_at(16), MEMORY_FULL);
+    assert_int_equal(broadcaster_open_session(bench.broadcaster, "a/u/new", &other), -ENOBUFS);
+    assert_null(other);
+    assert_int_equal(broadcaster_open_session(bench.broadcaster, session->key, &other),
+                     0); /* it is open already */
+    session_unref(other);
+    unit_memory_at(14);
+    assert_int_equal(broadcaster_open_session(bench.broadcaster, "a/u/new", &other), 0);
+    close_session(other);
+    unit_memory_at(0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(log_takes_no_more_while_nothing_may_grow),
+        TEST(session_is_not_opened_while_memory_is_full),
         TEST(trim_begins_with_the_session_that_was_not_used_for_longest),
         TEST(trim_takes_about_what_is_wanted_and_the_oldest_events),
         TEST(trim_gives_back_all_of_a_log_but_the_smallest_ring),

@@ -1,5 +1,8 @@
 /* upstream/stream: each way in which a run can end is told as what it is. */
+#include "tests/support/unit_memory.h"
 #include "tests/unit/stream_recorder.h"
+
+#include "base/metrics.h"
 
 #include <errno.h>
 
@@ -364,6 +367,31 @@ static void stream_ends_at_an_event_over_the_limit(void **state) {
     fixture_end(&fixture);
 }
 
+/* A run that would take more memory than there is by the limit ends; one of small events goes on. */
+static void stream_ends_at_a_large_event_while_nothing_may_grow(void **state) {
+    (void)state;
+    static char text[64 * 1024];
+    struct fixture fixture;
+    struct recorder recorder;
+    uint64_t ended = metrics_get(METRIC_MEMORY_RUNS_ENDED);
+    int length = snprintf(text, sizeof(text), HEAD_CHUNKED CHUNK_A "%x\r\ndata: ", 40000 + 8);
+    memset(text + length, 'x', 40000);
+    snprintf(text + length + 40000, sizeof(text) - (size_t)length - 40000, "\n\n\r\n" LAST_CHUNK);
+    answer = text;
+    then = KEEP;
+    fixture_begin(&fixture, serve_answer);
+    assert_int_equal(unit_memory_at(18), MEMORY_OVER);
+    recorder_do(&recorder, &fixture);
+    assert_int_equal(recorder.result.end, UPSTREAM_LIMIT);
+    assert_string_equal(recorder.message, MEMORY_FULL_MESSAGE);
+    assert_string_equal(recorder.told, "sent|message:a|end|");
+    assert_int_equal(metrics_get(METRIC_MEMORY_RUNS_ENDED) - ended, 1);
+    fixture_end(&fixture);
+    unit_memory_at(18);
+    check_end(HEAD_CHUNKED CHUNK_A LAST_CHUNK, KEEP, UPSTREAM_COMPLETED, "sent|message:a|end|");
+    unit_memory_at(0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stream_completes_at_the_last_chunk_though_the_connection_stays),
@@ -391,6 +419,7 @@ int main(void) {
         cmocka_unit_test(stream_is_idle_though_comments_come),
         cmocka_unit_test(stream_is_not_idle_while_events_come),
         cmocka_unit_test(stream_ends_at_an_event_over_the_limit),
+        cmocka_unit_test(stream_ends_at_a_large_event_while_nothing_may_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
