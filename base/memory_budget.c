@@ -5,13 +5,23 @@
  */
 #include "base/memory_budget.h"
 
+#include "base/metrics.h"
+
+#include <fcntl.h>
+#include <malloc.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 /* More threads than shards share them. */
 #define SHARDS 16
 
 /* A thread that has charged this much looks at the level. */
 #define LOOK_BYTES ((size_t)64 * 1024)
+
+/* What an arena keeps at its end. */
+#define TOP_BYTES_MAX (1024 * 1024)
 
 struct shard {
     _Alignas(128) _Atomic int64_t bytes[MEMORY_KIND_COUNT];
@@ -20,6 +30,8 @@ struct shard {
 static struct shard shards[SHARDS];
 static atomic_uint threads;
 static _Atomic uint64_t limit;
+static _Atomic uint64_t unmeasured; /* bytes that were charged since the kernel was asked */
+static _Atomic uint64_t resident;   /* what it said, without what the process had at start; 0: never asked */
 static _Atomic enum memory_level level;
 
 static _Thread_local struct shard *own_shard;
@@ -108,7 +120,7 @@ void memory_set_limit(uint64_t bytes) {
 }
 
 uint64_t memory_limit(void) {
-    return atomic_load(&limit);
+    return atomic_load_explicit(&limit, memory_order_relaxed);
 }
 
 uint64_t memory_low_mark(void) {
@@ -129,12 +141,19 @@ static enum memory_level judge(uint64_t total, enum memory_level before) {
     return MEMORY_EASY;
 }
 
+uint64_t memory_held(void) {
+    uint64_t total = memory_total(), least = atomic_load_explicit(&resident, memory_order_relaxed) / 3 * 2;
+    return total > least ? total : least;
+}
+
 /* Two threads may look at the same time, and the one that saw less may come last: the next look mends it. */
 enum memory_level memory_look(void) {
+    if (unlooked > 0)
+        atomic_fetch_add_explicit(&unmeasured, unlooked, memory_order_relaxed);
     unlooked = 0;
     enum memory_level before = memory_level(), now = MEMORY_EASY;
     if (memory_limit() > 0)
-        now = judge(memory_total(), before);
+        now = judge(memory_held(), before);
     if (now != before)
         atomic_store_explicit(&level, now, memory_order_relaxed);
     return now;
@@ -156,7 +175,7 @@ static void relieve(void) {
 }
 
 static bool has_room_now(uint64_t bytes) {
-    uint64_t bytes_max = memory_limit(), total = memory_total();
+    uint64_t bytes_max = memory_limit(), total = memory_held();
     return memory_look() < MEMORY_FULL && total <= bytes_max && bytes <= bytes_max - total;
 }
 
@@ -172,4 +191,86 @@ bool memory_may_grow(size_t bytes) {
         return true;
     relieve();
     return memory_look() < MEMORY_OVER;
+}
+
+/* ---- what the kernel counts ---------------------------------------------------------------------- */
+
+/* A sanitizer's memory is not what this is about. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_MEASURED false
+#elif defined(__has_feature)
+#define IS_MEASURED (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer))
+#else
+#define IS_MEASURED true
+#endif
+
+/* How much may be charged between two questions: this part of the limit. */
+#define MEASURE_SHARE 64
+/* How far apart two times of giving back are, by how long the last one took. */
+#define GIVE_BACK_PAUSES 50
+#define GIVE_BACK_PAUSES_URGENT 10
+
+static int statm = -1; /* /proc/self/statm, open */
+static atomic_bool is_loose;
+static uint64_t resident_at_start;
+/* The last time of giving back; main thread. */
+static int64_t gave_back_mono_us, gave_back_for_us;
+
+/* Anonymous pages, that is without what is mapped from files. 0: the kernel does not say. */
+static uint64_t read_resident(void) {
+    char text[128];
+    unsigned long long all, resident_pages, shared_pages;
+    ssize_t length = statm >= 0 ? pread(statm, text, sizeof(text) - 1, 0) : -1;
+    if (length <= 0)
+        return 0;
+    text[length] = '\0';
+    /* The kernel writes numbers. NOLINTNEXTLINE(cert-err34-c) */
+    if (sscanf(text, "%llu %llu %llu", &all, &resident_pages, &shared_pages) != 3)
+        return 0;
+    return (uint64_t)(resident_pages - shared_pages) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void memory_measure(bool now) {
+    uint64_t charged = atomic_load_explicit(&unmeasured, memory_order_relaxed), bytes_max = memory_limit();
+    if (bytes_max == 0 || (!now && charged < bytes_max / MEASURE_SHARE))
+        return;
+    atomic_store_explicit(&unmeasured, 0, memory_order_relaxed);
+    uint64_t bytes = read_resident(), total = memory_total();
+    bytes = bytes > resident_at_start ? bytes - resident_at_start : 0;
+    atomic_store_explicit(&resident, bytes, memory_order_relaxed);
+    atomic_store_explicit(&is_loose, bytes > total + total / 4 + bytes_max / 8, memory_order_relaxed);
+}
+
+bool memory_is_loose(void) {
+    return atomic_load_explicit(&is_loose, memory_order_relaxed);
+}
+
+static int64_t mono_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+void memory_give_back(void) {
+    bool is_urgent = memory_held() > memory_total();
+    int64_t pauses = is_urgent ? GIVE_BACK_PAUSES_URGENT : GIVE_BACK_PAUSES, from_us = mono_us();
+    if (from_us - gave_back_mono_us < pauses * gave_back_for_us)
+        return;
+    malloc_trim(0);
+    gave_back_mono_us = mono_us();
+    gave_back_for_us = gave_back_mono_us - from_us;
+    metrics_observe_ms(HISTOGRAM_MEMORY_GIVE_BACK, gave_back_for_us / 1000);
+    memory_measure(true);
+}
+
+/* Without this glibc raises its own threshold up to 32 MiB with the largest block that was freed: after that,
+ * blocks of a megabyte leave holes in the heap that nothing else fits. Logs of such events took twice the
+ * memory that was charged. */
+void memory_tune_allocator(uint64_t workers) {
+    mallopt(M_MMAP_THRESHOLD, (int)MEMORY_LARGE_BYTES);
+    mallopt(M_TRIM_THRESHOLD, TOP_BYTES_MAX);
+    mallopt(M_ARENA_MAX, (int)workers + 1); /* the main thread's, too */
+    if (IS_MEASURED)
+        statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    resident_at_start = read_resident();
 }

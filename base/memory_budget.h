@@ -53,8 +53,13 @@ enum memory_kind {
 const char *memory_kind_name(enum memory_kind kind);
 const char *memory_kind_help(enum memory_kind kind);
 
-/** malloc() takes blocks of at least this size from the kernel. */
+/** malloc() takes blocks of at least this size from the kernel and returns them to it at once: see
+ * memory_tune_allocator(). */
 #define MEMORY_LARGE_BYTES ((size_t)256 * 1024)
+
+/** Sets up malloc() so that freed memory goes back to the kernel: large blocks at once, and no more arenas
+ * than there are threads that work. Once, at start. */
+void memory_tune_allocator(uint64_t workers);
 
 /** What malloc() takes for `bytes`. */
 static inline size_t memory_block(size_t bytes) {
@@ -110,8 +115,28 @@ bool memory_may_grow(size_t bytes) MUST_CHECK;
 /** Down to where logs are trimmed once that was begun. */
 uint64_t memory_low_mark(void);
 
+/** What counts against the limit: what is charged, or two thirds of what the process has, if that is more.
+ * Any thread. */
+uint64_t memory_held(void);
+
 /** What is charged of a kind, and in all. A moment in which others charge is seen in part. Any thread. */
 uint64_t memory_used(enum memory_kind kind);
 uint64_t memory_total(void);
+
+/* ---- what the kernel counts ---------------------------------------------------------------------- */
+
+/** Asks the kernel for the resident memory of the process, if much was charged since it was asked last, or if
+ * `now`. It counts for the level, with two thirds: so that it cannot grow beyond one and a half of the limit
+ * for long, whatever the allocator does. One system call. Any thread, no lock held. */
+void memory_measure(bool now);
+
+/** Whether the process has far more memory than is charged, when it was measured last: the allocator keeps
+ * what was freed. memory_give_back() may help. Any thread. */
+bool memory_is_loose(void);
+
+/** Gives back to the kernel what the allocator does not need. It takes some 0.2 ms for each MiB that the
+ * process has, in which other threads may have to wait for memory. So not again before fifty times as long
+ * has passed; ten times, while what the process has counts more than what is charged. Main thread. */
+void memory_give_back(void);
 
 #endif

@@ -94,7 +94,9 @@ const char *metrics_help(enum metric metric);
     X(EXECUTION_DELAY, "sluice_execution_delay_seconds",                                                     \
       "From when a run was due to its request going out to the upstream")                                    \
     X(FIRST_EVENT_DELAY, "sluice_first_event_delay_seconds", "From when a run was due to its first event")   \
-    X(RUN_DURATION, "sluice_run_duration_seconds", "From a run's start to its end")
+    X(RUN_DURATION, "sluice_run_duration_seconds", "From a run's start to its end")                          \
+    X(MEMORY_GIVE_BACK, "sluice_memory_give_back_seconds",                                                   \
+      "How long it took to give memory that was free back to the kernel")
 
 enum histogram {
 #define X(symbol, name, help) HISTOGRAM_##symbol,

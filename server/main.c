@@ -210,7 +210,6 @@ static void on_hangup(uv_signal_t *signal, int number) {
 static void on_clean_up(uv_timer_t *timer) {
     struct process *process = timer->data;
     size_t ended = broadcaster_clean_up(process->broadcaster);
-    memory_keeper_report(&process->memory_keeper);
     struct broadcaster_stats stats;
     broadcaster_get_stats(process->broadcaster, &stats);
     if (ended > 0)
@@ -365,6 +364,7 @@ int main(int argc, char **argv) {
     log_init(process.config->log_level, process.config->log_format);
     warn_of_secrets(process.config);
     signal(SIGPIPE, SIG_IGN);
+    memory_tune_allocator(process.config->workers);
     raise_descriptor_limit();
     srandom((unsigned)(clock_unix_ms() ^ getpid()));
     if (!hash_seed()) {

@@ -8,6 +8,8 @@
 
 /* How often it looks again when it could not make room. */
 #define LOOK_MS 100
+/* How often it looks anyway: at what the allocator keeps, and at what the kernel counts. */
+#define IDLE_LOOK_MS 1000
 /* No report comes sooner after the one before. */
 #define REPORT_MS 10000
 /* What a log of a session with a run has in any case: so much of a stream that the viewers who keep up miss
@@ -44,8 +46,8 @@ static void report(struct memory_keeper *keeper) {
 
 /* What each log of a session with a run may take, so that all of them together stay below the low mark. */
 static uint64_t share_of_a_run(struct memory_keeper *keeper) {
-    uint64_t events = memory_used(MEMORY_EVENTS), total = memory_total(), low = memory_low_mark();
-    uint64_t others = total > events ? total - events : 0;
+    uint64_t events = memory_used(MEMORY_EVENTS), held = memory_held(), low = memory_low_mark();
+    uint64_t others = held > events ? held - events : 0;
     uint64_t running = broadcaster_count_running(keeper->broadcaster);
     uint64_t share = low > others ? (low - others) / (running > 0 ? running : 1) : 0;
     return share > CAP_BYTES_MIN ? share : CAP_BYTES_MIN;
@@ -53,10 +55,10 @@ static uint64_t share_of_a_run(struct memory_keeper *keeper) {
 
 /* Makes some room. False: there is nothing more to be had just now. */
 static bool make_room(struct memory_keeper *keeper) {
-    uint64_t total = memory_total(), low = memory_low_mark();
-    if (total <= low)
+    uint64_t held = memory_held(), low = memory_low_mark();
+    if (held <= low)
         return false;
-    uint64_t wanted = total - low;
+    uint64_t wanted = held - low;
     if (keeper->cache != NULL && cache_trim(keeper->cache, wanted) > 0)
         return true;
     if (broadcaster_trim(keeper->broadcaster, wanted) > 0)
@@ -77,14 +79,21 @@ static void rest(struct memory_keeper *keeper) {
 
 void memory_keeper_relieve(void *context) {
     struct memory_keeper *keeper = context;
-    uint64_t total = memory_total(), low = memory_low_mark();
-    if (total <= low || atomic_load_explicit(&keeper->is_through, memory_order_relaxed))
+    uint64_t held = memory_held(), low = memory_low_mark();
+    if (held <= low || atomic_load_explicit(&keeper->is_through, memory_order_relaxed))
         return;
-    if (keeper->cache == NULL || cache_trim(keeper->cache, total - low) == 0)
-        broadcaster_trim(keeper->broadcaster, total - low);
+    if (keeper->cache == NULL || cache_trim(keeper->cache, held - low) == 0)
+        broadcaster_trim(keeper->broadcaster, held - low);
+}
+
+static void tidy(void) {
+    memory_measure(true);
+    if (memory_is_loose())
+        memory_give_back();
 }
 
 static void work(struct memory_keeper *keeper) {
+    tidy();
     bool has_more = make_room(keeper);
     atomic_store_explicit(&keeper->is_through, !has_more, memory_order_relaxed);
     enum memory_level level = memory_look();
@@ -105,8 +114,12 @@ static void on_wake(struct inbox_item *item) {
         work(keeper);
 }
 
-void memory_keeper_report(struct memory_keeper *keeper) {
+static void on_look(uv_timer_t *timer) {
+    struct memory_keeper *keeper = timer->data;
+    tidy();
     report(keeper);
+    if (memory_look() != MEMORY_EASY)
+        memory_keeper_wake(keeper);
 }
 
 /* ---- its life ------------------------------------------------------------------------------------ */
@@ -119,7 +132,9 @@ void memory_keeper_init(struct memory_keeper *keeper, uv_loop_t *loop, struct in
                                      .item.handle = on_wake,
                                      .reported_mono_ms = clock_mono_ms() - REPORT_MS};
     uv_timer_init(loop, &keeper->timer);
-    keeper->timer.data = keeper;
+    uv_timer_init(loop, &keeper->look);
+    keeper->timer.data = keeper->look.data = keeper;
+    uv_timer_start(&keeper->look, on_look, IDLE_LOOK_MS, IDLE_LOOK_MS);
 }
 
 void memory_keeper_wake(struct memory_keeper *keeper) {
@@ -131,4 +146,5 @@ void memory_keeper_wake(struct memory_keeper *keeper) {
 void memory_keeper_close(struct memory_keeper *keeper) {
     keeper->is_closed = true;
     uv_close((uv_handle_t *)&keeper->timer, NULL);
+    uv_close((uv_handle_t *)&keeper->look, NULL);
 }

@@ -1,7 +1,8 @@
 /* Keeps the process within memory_max_bytes: makes room when memory is tight, and reports it.
  *
- * It works on the main thread, which has little else to do, in pieces that are bounded. In this order, and
- * only as much as it takes to come below the low mark:
+ * It works on the main thread, which has little else to do, in pieces that are bounded. What the allocator
+ * keeps although it is free goes back to the kernel. Then, in this order, and only as much as it takes to
+ * come below the low mark:
  *
  *     1. runs that are kept in the cache             nobody misses them: they are asked for again
  *     2. logs of idle sessions                       later viewers get a gap
@@ -28,7 +29,8 @@ struct memory_keeper {
     atomic_bool is_through; /* there was nothing more to be had when it looked last */
     bool is_capped;         /* logs have less than log_bytes_max */
     bool is_closed;
-    uv_timer_t timer;
+    uv_timer_t timer; /* while it is awake */
+    uv_timer_t look;  /* all the time */
     int64_t reported_mono_ms;
     uint64_t events, recordings, refused, ended; /* that were reported */
 };
@@ -46,10 +48,7 @@ void memory_keeper_wake(struct memory_keeper *keeper);
 /** Makes some room at once, on the thread that asks; a few MiB at most. No lock held. */
 void memory_keeper_relieve(void *keeper);
 
-/** Logs what was done for memory's sake since it was logged last, if anything was. Main thread. */
-void memory_keeper_report(struct memory_keeper *keeper);
-
-/** Main thread; nobody wakes it any more. Its timer is closed by the loop. */
+/** Main thread; nobody wakes it any more. Its timers are closed by the loop. */
 void memory_keeper_close(struct memory_keeper *keeper);
 
 #endif

@@ -99,6 +99,7 @@ static void on_prepare(uv_prepare_t *prepare) {
         uv_idle_start(&worker->idle, on_idle);
     else
         uv_idle_stop(&worker->idle);
+    memory_measure(false);
     if (memory_level() != MEMORY_EASY)
         memory_keeper_wake(worker->shared->memory_keeper);
     if (worker->stop_now) {

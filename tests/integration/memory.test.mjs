@@ -1,10 +1,12 @@
 // memory_max_bytes: what is trimmed near it, what is refused at it, and that the process stays near it.
 import assert from 'node:assert/strict';
+import {readFileSync} from 'node:fs';
 import {test} from 'node:test';
 import {answerAsAsked, asked, assertError} from '../support/expect.mjs';
 import {until} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, startSluice} from '../support/sluice.mjs';
+import {residentBytes} from '../support/vitals.mjs';
 
 const KiB = 1 << 10;
 const MiB = 1 << 20;
@@ -145,5 +147,47 @@ test('runs that take more than there is end as limit, and memory stays bounded',
   const logged = await sluice.logged({event: 'memory_full'});
   assert.ok(logged.runs_ended >= 1);
   const {task_id} = await sluice.run(sessionPath(), 'count=3');
+  assert.equal((await sluice.taskEnded(task_id)).status, 'completed');
+});
+
+/** A sanitizer's memory is not what this is about. */
+const isSanitized = (sluice) => /lib[at]san/.test(readFileSync(`/proc/${sluice.program.pid}/maps`, 'utf8'));
+
+/** Fills 60 sessions: the most resident bytes meanwhile, without those of its start, and how many runs were refused. */
+async function fillWith(sluice, atStart, size) {
+  let most = 0, refused = 0;
+  const one = async () => {
+    const answer = await sluice.post(`${sessionPath()}/run`, {message: `fill=${Math.ceil(MiB / size)} size=${size}`});
+    if (answer.status === 200) await sluice.taskEnded(answer.json.task_id);
+    else refused += 1;
+    most = Math.max(most, residentBytes(sluice.program.pid) - atStart);
+  };
+  for (let i = 0; i < 12; i++) await Promise.all(Array.from({length: 5}, one));
+  return {most, refused};
+}
+
+// Measured: 1.0 to 1.15 times the limit, 1.5 for a moment after the size of what is kept has changed. Without
+// memory_give_back() and memory_tune_allocator() it was 1.7, and stayed so.
+test('the resident memory stays near the limit, whatever the logs are full of', async (t) => {
+  const limit = 32 * MiB;
+  const {sluice} = await start(t, {memory_max_bytes: limit, log_events_max: 100000, runs_max: 5, runs_queued_max: 1000});
+  if (isSanitized(sluice)) return;
+  const atStart = residentBytes(sluice.program.pid);
+  for (const size of [200, 40000, 700000, 2000, 700000, 100]) {
+    const {most, refused} = await fillWith(sluice, atStart, size);
+    assert.ok(most > limit * 0.7, `logs are full: ${most} bytes with events of ${size}`);
+    assert.ok(most < limit * 1.6, `${most} bytes with events of ${size}`);
+    assert.ok(refused < 20, `${refused} runs of 60 were refused with events of ${size}`);
+    await until(() => residentBytes(sluice.program.pid) - atStart < limit * 1.25, 'memory that is given back');
+  }
+  for (let i = 0; i < 5; i++) await sluice.run(sessionPath(), 'hold');
+  const [, refusal] = await fillTheQueue(sluice);
+  assertError(refusal, 503, /^memory_full$/);
+  assert.ok(residentBytes(sluice.program.pid) - atStart < limit * 1.6);
+  assert.equal((await sluice.delete('/tasks')).status, 200);
+  const {json: {task_id}} = await until(async () => {
+    const answer = await sluice.post(`${sessionPath()}/run`, {message: 'count=3'});
+    return answer.status === 200 && answer;
+  }, 'a run that is accepted again');
   assert.equal((await sluice.taskEnded(task_id)).status, 'completed');
 });

@@ -209,7 +209,82 @@ static void budget_is_relieved_before_it_refuses(void **state) {
     look_at(0);
 }
 
+/* ---- what the kernel counts ---------------------------------------------------------------------- */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(SLUICE_HELGRIND)
+#define IS_MEASURED 0 /* the allocator is another one */
+#else
+#define IS_MEASURED 1
+#endif
+
+static void *touched(size_t bytes) {
+    char *block = malloc(bytes);
+    assert_non_null(block);
+    memset(block, 1, bytes);
+    return block;
+}
+
+static void budget_counts_two_thirds_of_what_the_process_has_if_that_is_more(void **state) {
+    (void)state;
+    memory_set_limit(16 * MIB);
+    memory_measure(true);
+    assert_int_equal(memory_look(), MEMORY_EASY);
+    void *block = touched(30 * MIB); /* nobody has charged it */
+    assert_int_equal(memory_look(), MEMORY_EASY);
+    memory_measure(true);
+    if (IS_MEASURED) {
+        assert_in_range(memory_held(), 19 * MIB, 22 * MIB);
+        assert_int_equal(memory_look(), MEMORY_OVER);
+        assert_false(memory_has_room(0));
+        assert_true(memory_is_loose());
+    }
+    free(block); /* a large one goes back to the kernel at once */
+    memory_measure(true);
+    assert_int_equal(memory_look(), MEMORY_EASY);
+    assert_false(memory_is_loose());
+}
+
+static void budget_measures_again_after_some_charges(void **state) {
+    (void)state;
+    memory_set_limit(16 * MIB);
+    memory_measure(true);
+    void *block = touched(30 * MIB);
+    memory_measure(false);
+    assert_false(memory_is_loose());
+    look_at(1);
+    memory_measure(false);
+    assert_int_equal(memory_is_loose(), IS_MEASURED);
+    free(block);
+    look_at(0);
+    memory_measure(true);
+}
+
+#define BLOCKS 40000
+
+/* Blocks of a KiB, and all but a few freed: the allocator keeps them, since the last one is in use. */
+static void memory_that_is_free_is_given_back(void **state) {
+    (void)state;
+    static void *blocks[BLOCKS];
+    memory_set_limit(64 * MIB);
+    for (size_t i = 0; i < BLOCKS; i++)
+        blocks[i] = touched(KIB);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        if (i % 1000 != 999) {
+            free(blocks[i]);
+            blocks[i] = NULL;
+        }
+    }
+    memory_measure(true);
+    assert_int_equal(memory_is_loose(), IS_MEASURED);
+    memory_give_back();
+    assert_false(memory_is_loose());
+    for (size_t i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
+    memory_measure(true);
+}
+
 int main(void) {
+    memory_tune_allocator(2);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(budget_has_room_up_to_the_limit_and_not_while_it_is_full, end),
         cmocka_unit_test_teardown(budget_lets_only_small_blocks_grow_while_it_is_over, end),
@@ -221,6 +296,9 @@ int main(void) {
         cmocka_unit_test_teardown(budget_s_levels_are_left_later_than_they_are_reached, end),
         cmocka_unit_test_teardown(budget_s_level_is_seen_without_a_look_after_some_charges, end),
         cmocka_unit_test_teardown(budget_is_easy_without_a_limit_and_judged_anew_by_another_one, end),
+        cmocka_unit_test_teardown(budget_counts_two_thirds_of_what_the_process_has_if_that_is_more, end),
+        cmocka_unit_test_teardown(budget_measures_again_after_some_charges, end),
+        cmocka_unit_test_teardown(memory_that_is_free_is_given_back, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
