@@ -44,6 +44,9 @@ static const struct config_choice trace_trusts[] = {
     {"none", TRACE_TRUST_NONE}, {"parent", TRACE_TRUST_PARENT}, {"all", TRACE_TRUST_ALL}, {0}};
 static const struct config_choice kinds[] = {{"adk", 0}, {"sse", 0}, {"openai", 0}, {0}};
 
+static const struct config_choice resends[] = {
+    {"never", UPSTREAM_RESEND_NEVER}, {"unanswered", UPSTREAM_RESEND_UNANSWERED}, {0}};
+
 #define PROCESS .group = "Process"
 #define UPSTREAM .group = "Upstream"
 #define GUARD .group = "Guard"
@@ -96,6 +99,10 @@ const struct config_key config_keys[] = {
      .meaning = "Time from one event to the next; then the run fails as upstream_idle."},
     {UPSTREAM, MS("upstream_keepalive_ms", upstream.keepalive_ms, "4000", 0, HOUR), .reloadable = true, .of_upstream = true,
      .meaning = "An idle connection older than this is not used again; stay below the upstream's own limit."},
+    {UPSTREAM, CHOICE("upstream_resend", upstream.resend, enum upstream_resend, "never", resends), .of_upstream = true,
+     .reloadable = true,
+     .meaning = "never: a run that was sent and got no answer fails. unanswered: it is sent again, within retry_attempts_max, "
+                "and an agent that received it executes it twice."},
     {UPSTREAM, COUNT("upstream_connections_max", upstream.connections_max, "1024", 1, 100000),
      .reloadable = true, .meaning = "Idle connections kept open for the next run, for each worker."},
     {UPSTREAM, .name = "upstream_apps", .type = &config_words, FIELD(upstream.apps, char *), .fallback = "*",
@@ -130,7 +137,7 @@ const struct config_key config_keys[] = {
     {GUARD, COUNT("retry_attempts_max", upstream.retry.attempts_max, "1", 1, 20), .of_upstream = true,
      .reloadable = true,
      .meaning = "How often a call is made, the first time included, if it fails before its first event in a way that "
-                "may pass: no connection, 429, 502, 503, 504. 1 is never again."},
+                "may pass: no connection, 429, 502, 503, 504. 1 is never again. See also upstream_resend."},
     {GUARD, MS("retry_base_ms", upstream.retry.base_ms, "200", 1, HOUR), .of_upstream = true, .reloadable = true,
      .meaning = "The wait before the second attempt is a random time up to this; it doubles with each attempt."},
     {GUARD, MS("retry_max_ms", upstream.retry.max_ms, "5000", 1, HOUR), .of_upstream = true, .reloadable = true,

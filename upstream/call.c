@@ -175,13 +175,19 @@ static bool ask_unsettled_again(struct upstream_call *call, const struct upstrea
     return true;
 }
 
+/** Whether a run that the upstream may have received is sent again, though nothing is known of it. */
+static bool may_resend(const struct upstream_settings *settings, const struct upstream_result *result) {
+    return settings->resend == UPSTREAM_RESEND_UNANSWERED && result->is_unanswered;
+}
+
 static bool may_ask_again(const struct upstream_call *call, const struct upstream_result *result,
                           bool was_made) {
     const struct upstream_settings *settings = call_settings(call);
     if (call->is_last)
         return false;
     if (!call->has_event)
-        return was_made && (retry_may_pass(result) || may_repeat_error(settings, result));
+        return was_made &&
+               (retry_may_pass(result) || may_resend(settings, result) || may_repeat_error(settings, result));
     bool is_resumable = settings->resumable && settings->adapter == &adapter_sse;
     return is_resumable && resume_point_id(&call->point) != NULL && call_may_resume(result);
 }

@@ -74,22 +74,22 @@ static struct client_socket *socket_create(struct upstream_client *client, curl_
 static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *assigned) {
     struct upstream_client *client = context;
     struct client_socket *socket = assigned;
+    struct transfer *transfer = NULL;
     if (what == CURL_POLL_REMOVE) {
         if (socket != NULL)
             uv_close((uv_handle_t *)&socket->poll, on_socket_closed);
         return 0;
     }
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+    transfer->is_awaited = transfer->is_sent;
     if (socket == NULL)
         socket = socket_create(client, fd);
     int events = (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
     events |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
     if (socket != NULL)
         socket->events = events;
-    if (socket == NULL || uv_poll_start(&socket->poll, events, on_socket_ready) != 0) {
-        struct transfer *transfer = NULL;
-        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+    if (socket == NULL || uv_poll_start(&socket->poll, events, on_socket_ready) != 0)
         transfer_fail(transfer, CURLE_OUT_OF_MEMORY);
-    }
     return 0;
 }
 
@@ -108,7 +108,11 @@ static void reap(struct upstream_client *client) {
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
         CURLcode code = transfer->failure != CURLE_OK ? transfer->failure : message->data.result;
         transfer_detach(transfer);
-        if (!transfer->is_released)
+        if (transfer->is_released)
+            continue;
+        if (transfer->is_stale && code == CURLE_ABORTED_BY_CALLBACK)
+            transfer_send_on_new_connection(transfer);
+        else
             transfer->role->on_done(transfer, code);
     }
 }
@@ -120,6 +124,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 static void client_shut(struct upstream_client *client) {
     curl_multi_cleanup(client->multi);
     client->multi = NULL;
+    connections_finish(&client->connections);
     client->is_shut = true;
     uv_close((uv_handle_t *)&client->timer, on_timer_closed);
 }

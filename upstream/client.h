@@ -26,6 +26,12 @@ enum retry_stream_errors {
     RETRY_STREAM_ERRORS_OFF,
 };
 
+/** Which runs may be sent to an upstream again that it may have received. */
+enum upstream_resend {
+    UPSTREAM_RESEND_NEVER,
+    UPSTREAM_RESEND_UNANSWERED, /* those of which not a byte of an answer came */
+};
+
 /** Calls that failed before their first event are made again. */
 struct retry_settings {
     enum retry_stream_errors stream_errors;
@@ -72,6 +78,7 @@ struct upstream_settings {
     char *health_path; /* asked by GET, 2xx is healthy; NULL: not asked */
     int64_t health_interval_ms;
     struct retry_settings retry;
+    enum upstream_resend resend; /* within what `retry` allows */
     struct breaker_settings breaker;
     struct limiter_settings limiter;
     uint64_t queries_waiting_max; /* for the limiter: queries (query.h) at once, */
@@ -125,6 +132,7 @@ struct upstream_result {
     int http_status;     /* 0: there was no answer */
     const char *message; /* one sentence for people, "" if there is nothing to say; valid in the callback */
     bool is_unsettled;   /* see struct adapter_reading */
+    bool is_unanswered;  /* a run was sent, and not a byte of an answer came */
     const struct upstream_outcome *outcome; /* valid in the callback; NULL: it said nothing */
     int64_t retry_after_ms; /* what a refusal's Retry-After, or a stream's `retry:`, asked for; 0: nothing */
 };

@@ -20,8 +20,15 @@ struct transfer;
 
 TAILQ_HEAD(transfer_queue, transfer);
 
+/** The sockets of all connections, those that are kept included. Zeroed: none. */
+struct connections {
+    struct connection *items;
+    size_t count, capacity;
+};
+
 struct upstream_client {
     uv_loop_t *loop;
+    struct connections connections;
     uint64_t connections_max;
     CURLM *multi;                    /* NULL: given up for want of memory, see client_open() */
     uv_timer_t timer;                /* curl's; due at once while the queue waits for the loop */
@@ -46,6 +53,25 @@ void client_wake(struct upstream_client *client);
 
 /** One uv handle has gone; the client goes with the last one. */
 void client_forget_handle(struct upstream_client *client);
+
+/* ---- connections.c: the sockets of the connections ------------------------------------------------------
+ */
+
+/** Opens one. -1: it cannot be. */
+int connections_open(struct connections *connections, const struct curl_sockaddr *address) MUST_CHECK;
+
+void connections_close(struct connections *connections, int fd);
+
+/** All have been closed. */
+void connections_finish(struct connections *connections);
+
+/** The socket of the connection with these ports; -1: unknown. Should two have the same ports, at different
+ * addresses, either may be returned. */
+int connections_find(struct connections *connections, int local_port, int remote_port) MUST_CHECK;
+
+/** Whether nothing has come: no byte, no end and no reset. A connection that is kept between two requests is
+ * of no use otherwise. */
+bool connection_is_quiet(int fd) MUST_CHECK;
 
 enum transfer_taken { TRANSFER_TAKEN, TRANSFER_PAUSE, TRANSFER_ABORT };
 
@@ -73,12 +99,16 @@ struct transfer {
     uint64_t timer_due_ms;
     int64_t connect_timeout_ms;
     int64_t keepalive_ms;
-    struct ca_bundle *ca; /* a reference; NULL: the system's authorities */
-    int status;           /* of the answer; 0: none yet */
-    size_t header_bytes;  /* of the answer, so far */
-    size_t header_room;   /* that was charged for them */
-    CURLcode failure;     /* to be told as the request's end; CURLE_OK: none */
-    bool is_sent;
+    struct ca_bundle *ca;            /* a reference; NULL: the system's authorities */
+    int status;                      /* of the answer; 0: none yet */
+    size_t header_bytes;             /* of the answer, so far */
+    size_t header_room;              /* that was charged for them */
+    CURLcode failure;                /* to be told as the request's end; CURLE_OK: none */
+    bool is_repeatable;              /* to send the request twice does no harm */
+    bool is_sent;                    /* or may be: libcurl has begun to send it */
+    bool is_awaited;                 /* libcurl has waited for its socket since */
+    bool is_unanswered;              /* its connection ended, and libcurl was kept from sending it again */
+    bool is_stale;                   /* not sent: the kept connection for it is of no use */
     bool is_queued;                  /* in client->queue */
     bool is_wanted;                  /* to be added to the multi handle */
     bool is_added;                   /* in the multi handle */
@@ -93,6 +123,7 @@ struct transfer_request {
     const char *url;
     const char *body; /* NULL: none */
     size_t body_length;
+    bool is_repeatable; /* to send it twice does no harm */
 };
 
 /* ---- transfer.c: the life of a transfer ------------------------------------------------------------ */
@@ -104,6 +135,9 @@ bool transfer_init(struct transfer *transfer, struct upstream_client *client,
 
 /** Sets up the next request and queues it. False: out of memory. */
 bool transfer_send(struct transfer *transfer, const struct transfer_request *request) MUST_CHECK;
+
+/** Queues a request anew that could not be sent on a kept connection: on a new one. */
+void transfer_send_on_new_connection(struct transfer *transfer);
 
 /** Lets a paused transfer go on. */
 void transfer_resume(struct transfer *transfer);
@@ -149,6 +183,9 @@ int64_t transfer_content_length(const struct transfer *transfer);
 
 /** Whether the answer says where its body ends. */
 bool transfer_is_framed(const struct transfer *transfer);
+
+/** Whether the request was sent, and has had no answer, not even the first header of one. */
+bool transfer_is_unanswered(const struct transfer *transfer);
 
 /** What a curl result means; *ret_message is set to one sentence, valid until the transfer is released. */
 enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, const char **ret_message);

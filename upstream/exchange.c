@@ -212,9 +212,15 @@ upstream_exchange_create(struct upstream_client *client, const struct upstream_s
     return exchange;
 }
 
+/** RFC 9110, section 9.2.2: to send it twice has the effect of sending it once. */
+static bool is_idempotent(const char *method) {
+    static const char *const names[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", NULL};
+    return is_among(method, names);
+}
+
 bool upstream_exchange_send(struct upstream_exchange *exchange) {
     const struct transfer_request request = {exchange->method, exchange->url, exchange->body,
-                                             exchange->body_length};
+                                             exchange->body_length, is_idempotent(exchange->method)};
     return transfer_send(&exchange->transfer, &request);
 }
 

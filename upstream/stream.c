@@ -72,6 +72,11 @@ static int64_t asked_for_ms(const struct upstream_stream *stream) {
     return retry_ms > 0 ? retry_ms : 0;
 }
 
+static bool is_unanswered(const struct upstream_stream *stream, enum upstream_end end) {
+    bool broke = end == UPSTREAM_TRUNCATED || end == UPSTREAM_IDLE;
+    return broke && stream->phase == STREAM_RUN && transfer_is_unanswered(&stream->transfer);
+}
+
 /** Reports the end. The transfer may go on. */
 static void tell_end(struct upstream_stream *stream, enum upstream_end end, const char *message,
                      const char *warning) {
@@ -85,6 +90,7 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, cons
         .http_status =
             stream->phase == STREAM_RUN || is_creation_refused(stream) ? stream->transfer.status : 0,
         .message = message,
+        .is_unanswered = is_unanswered(stream, end),
         .retry_after_ms = asked_for_ms(stream),
         .is_unsettled = stream->reading.is_unsettled,
         .outcome = &outcome,
@@ -334,8 +340,8 @@ static bool send_request(struct upstream_stream *stream, enum stream_phase phase
     static const char empty[] = "{}";
     const struct upstream_run *run = &stream->run;
     stream->phase = phase;
-    struct transfer_request create = {"POST", run->session_url, empty, strlen(empty)};
-    struct transfer_request post = {"POST", run->url, run->body, run->body_length};
+    struct transfer_request create = {"POST", run->session_url, empty, strlen(empty), true};
+    struct transfer_request post = {"POST", run->url, run->body, run->body_length, false};
     return transfer_send(&stream->transfer, phase == STREAM_CREATE ? &create : &post);
 }
 

@@ -46,13 +46,21 @@ bool transfer_send(struct transfer *transfer, const struct transfer_request *req
     }
     transfer->status = 0;
     transfer->header_bytes = 0;
-    transfer->is_sent = false;
+    transfer->is_repeatable = request->is_repeatable;
+    transfer->is_sent = transfer->is_awaited = transfer->is_unanswered = transfer->is_stale = false;
     transfer_clear_deadline(transfer);
     if (!transfer_set_options(transfer, request))
         return false;
     transfer->is_wanted = true;
     touch(transfer);
     return true;
+}
+
+void transfer_send_on_new_connection(struct transfer *transfer) {
+    transfer->is_stale = false;
+    curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+    transfer->is_wanted = true;
+    touch(transfer);
 }
 
 void transfer_resume(struct transfer *transfer) {

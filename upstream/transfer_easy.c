@@ -44,13 +44,52 @@ bool transfer_omit_header(struct transfer *transfer, const char *name) {
 
 /* ---- curl's callbacks ------------------------------------------------------------------------------- */
 
+/** Whether libcurl may send the request now. It sends one again by itself if a kept connection ends without
+ * an answer: not if a byte of it may have been sent, unless that does no harm. It has not been, if libcurl
+ * could not even begin and has not waited for the socket since. */
+static bool may_be_sent(struct transfer *transfer) {
+    long sent_bytes = 0;
+    curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
+    bool was_sent = transfer->is_sent && (sent_bytes > 0 || transfer->is_awaited);
+    transfer->is_unanswered = was_sent && !transfer->is_repeatable;
+    if (!transfer->is_unanswered)
+        transfer->is_sent = transfer->is_awaited = false;
+    return !transfer->is_unanswered;
+}
+
+static curl_socket_t on_socket_needed(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
+    struct transfer *transfer = context;
+    (void)purpose;
+    return may_be_sent(transfer) ? connections_open(&transfer->client->connections, address)
+                                 : CURL_SOCKET_BAD;
+}
+
+static int on_socket_unused(void *context, curl_socket_t fd) {
+    struct upstream_client *client = context;
+    connections_close(&client->connections, fd);
+    return 0;
+}
+
+/** Whether the request would go out on a kept connection that has come to an end, or to nonsense. */
+static bool is_stale(struct transfer *transfer, int local_port, int remote_port) {
+    long connects = 0;
+    curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
+    if (connects > 0)
+        return false;
+    int fd = connections_find(&transfer->client->connections, local_port, remote_port);
+    return fd < 0 || !connection_is_quiet(fd);
+}
+
 static int on_request(void *context, char *remote, char *local, int remote_port, int local_port) {
     struct transfer *transfer = context;
-    (void)remote, (void)local, (void)remote_port, (void)local_port;
-    if (!transfer->is_released) {
-        transfer->is_sent = true;
-        transfer->role->on_sent(transfer);
-    }
+    (void)remote, (void)local;
+    if (transfer->is_released || !may_be_sent(transfer))
+        return CURL_PREREQFUNC_ABORT;
+    transfer->is_stale = is_stale(transfer, local_port, remote_port);
+    if (transfer->is_stale)
+        return CURL_PREREQFUNC_ABORT;
+    transfer->is_sent = true;
+    transfer->role->on_sent(transfer);
     return transfer->is_released ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
@@ -145,6 +184,10 @@ static bool set_callbacks(struct transfer *transfer) {
            curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket_needed) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_socket_unused) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer->client) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header_line) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body_bytes) == CURLE_OK &&
@@ -254,37 +297,43 @@ static enum upstream_end judge_certificate(struct transfer *transfer, CURLcode c
     return UPSTREAM_CONNECT;
 }
 
-enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, const char **ret_message) {
-    if (is_about_certificate(code))
-        return judge_certificate(transfer, code, ret_message);
-    /* curl sends again on a new connection if the old one turns out to be closed: that one may fail, too. */
-    if (!transfer->is_sent || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
-        return judge_unsent(code, ret_message);
+bool transfer_is_unanswered(const struct transfer *transfer) {
+    return transfer->is_sent && transfer->header_bytes == 0;
+}
+
+/* The same, whether the connection was closed in order or reset. */
+static const char *message_of_break(const struct transfer *transfer) {
+    if (transfer_is_unanswered(transfer))
+        return "The upstream closed the connection without an answer; it may have received the request.";
+    return transfer->status == 0 ? "The upstream broke off within its headers."
+                                 : "The upstream broke off in the middle of its answer.";
+}
+
+/* What a code means once the request was sent. */
+static enum upstream_end judge_sent(const struct transfer *transfer, CURLcode code,
+                                    const char **ret_message) {
+    bool has_status = transfer->status != 0;
     switch (code) {
     case CURLE_OK:
-        *ret_message = transfer->status != 0 ? "" : "The upstream broke off within its headers.";
-        return transfer->status != 0 ? UPSTREAM_COMPLETED : UPSTREAM_TRUNCATED;
+        *ret_message = has_status ? "" : message_of_break(transfer);
+        return has_status ? UPSTREAM_COMPLETED : UPSTREAM_TRUNCATED;
     case CURLE_OPERATION_TIMEDOUT:
-        *ret_message =
-            transfer->status != 0 ? "The upstream fell silent." : "The upstream did not answer in time.";
+        *ret_message = has_status ? "The upstream fell silent." : "The upstream did not answer in time.";
         return UPSTREAM_IDLE;
     case CURLE_OUT_OF_MEMORY:
         /* curl has one code for both, and a line that does not end is shown to nobody. */
-        *ret_message = transfer->status != 0
-                           ? "Memory ran out."
-                           : "Memory ran out, or the upstream's answer has a header line without end.";
+        *ret_message = has_status ? "Memory ran out."
+                                  : "Memory ran out, or the upstream's answer has a header line without end.";
         return UPSTREAM_INTERNAL;
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
-        *ret_message = "The upstream closed the connection without an answer.";
-        return UPSTREAM_TRUNCATED;
     case CURLE_PARTIAL_FILE:
-        *ret_message = "The upstream broke off in the middle of its answer.";
+        *ret_message = message_of_break(transfer);
         return UPSTREAM_TRUNCATED;
     case CURLE_RECV_ERROR:
         /* Bad chunk framing and a broken connection have the same code; only the text tells them apart. */
         if (strstr(transfer->error, "chunk") == NULL) {
-            *ret_message = "The connection to the upstream broke.";
+            *ret_message = message_of_break(transfer);
             return UPSTREAM_TRUNCATED;
         }
         break;
@@ -293,4 +342,16 @@ enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, const
     }
     *ret_message = "The upstream's answer is not proper HTTP.";
     return UPSTREAM_PROTOCOL;
+}
+
+enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, const char **ret_message) {
+    if (is_about_certificate(code))
+        return judge_certificate(transfer, code, ret_message);
+    bool would_connect = code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST;
+    if (!transfer->is_sent)
+        return judge_unsent(code, ret_message);
+    /* libcurl wanted to send it again. */
+    if (transfer->is_unanswered || would_connect)
+        return judge_sent(transfer, CURLE_GOT_NOTHING, ret_message);
+    return judge_sent(transfer, code, ret_message);
 }

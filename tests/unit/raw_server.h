@@ -191,6 +191,14 @@ static inline void raw_server_hold(int fd) {
     }
 }
 
+/** Closes a connection before its script ends, which may not use it any more. */
+static inline void raw_server_close(struct raw_server *server, size_t connection) {
+    pthread_mutex_lock(&server->mutex);
+    close(server->fds[connection]);
+    server->fds[connection] = -1;
+    pthread_mutex_unlock(&server->mutex);
+}
+
 /** What the script closes at its end is reset, not closed in order. */
 static inline void raw_server_reset(int fd) {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
