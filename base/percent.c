@@ -15,6 +15,11 @@ static int hex_value(char digit) {
     return -1;
 }
 
+bool percent_is_unreserved(char character) {
+    unsigned char byte = (unsigned char)character;
+    return byte != '\0' && byte < 0x80 && (isalnum(byte) || strchr("-._~", byte) != NULL);
+}
+
 int percent_decode(const char *text, size_t length, char *out, size_t size) {
     size_t used = 0;
     for (size_t i = 0; i < length; i++) {
@@ -40,8 +45,8 @@ int percent_decode(const char *text, size_t length, char *out, size_t size) {
 bool percent_append_encoded(struct buffer *buffer, const char *text, size_t length) {
     for (size_t i = 0; i < length; i++) {
         unsigned char byte = (unsigned char)text[i];
-        bool unreserved = byte < 0x80 && (isalnum(byte) || strchr("-._~", byte) != NULL);
-        bool fits = unreserved ? buffer_append(buffer, &byte, 1) : buffer_printf(buffer, "%%%02X", byte);
+        bool fits = percent_is_unreserved(text[i]) ? buffer_append(buffer, &byte, 1)
+                                                   : buffer_printf(buffer, "%%%02X", byte);
         if (!fits)
             return false;
     }

@@ -4,6 +4,9 @@
 
 #include "base/buffer.h"
 
+/** Whether it never needs to be encoded (RFC 3986, section 2.3): a letter, a digit, or one of -._~ */
+bool percent_is_unreserved(char character);
+
 /** Decodes `text` once into `out`, NUL-terminated. Returns the decoded length; -EINVAL: a '%' without two hex
  *  digits, or an encoded NUL; -ENOBUFS: it does not fit `size`. Any thread. */
 int percent_decode(const char *text, size_t length, char *out, size_t size) MUST_CHECK;

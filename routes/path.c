@@ -1,6 +1,7 @@
 /* Request paths: see path.h. */
 #include "routes/path.h"
 
+#include "base/path_dots.h"
 #include "base/percent.h"
 
 #include <ctype.h>
@@ -54,6 +55,18 @@ static bool is_target_byte(char byte) {
     return byte > ' ' && byte < 0x7f && strchr("#\"<>\\^`{|}", byte) == NULL;
 }
 
+/* An encoded character that needs no encoding (RFC 3986, section 2.3): the same path can be written without,
+ * and a rule of somebody in between is about that one. */
+static bool has_needless_encoding(const struct path_segment *segment) {
+    for (size_t i = 0; i + 2 < segment->length; i++) {
+        char decoded[2];
+        if (segment->text[i] == '%' && percent_decode(segment->text + i, 3, decoded, sizeof(decoded)) == 1 &&
+            percent_is_unreserved(decoded[0]))
+            return true;
+    }
+    return false;
+}
+
 static bool segment_is_safe(const struct path_segment *segment) {
     char decoded[SEGMENT_SIZE];
     for (size_t i = 0; i < segment->length; i++) {
@@ -61,7 +74,7 @@ static bool segment_is_safe(const struct path_segment *segment) {
             return false;
     }
     int length = percent_decode(segment->text, segment->length, decoded, sizeof(decoded));
-    if (length <= 0 || is_dots(decoded))
+    if (length <= 0 || path_has_dots(decoded) || has_needless_encoding(segment))
         return false;
     for (const char *at = decoded; *at != '\0'; at++) {
         if ((unsigned char)*at < 0x20 || *at == 0x7f || strchr("/\\%", *at) != NULL)

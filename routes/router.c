@@ -75,24 +75,31 @@ static size_t next_segment(const char **pattern) {
     return strcspn(*pattern, "/");
 }
 
-/* Whether the path has the pattern's shape, whatever its names are. */
-static bool route_fits(const struct route *route, const struct path *path) {
+/* Whether the path has the pattern's shape, whatever its names are. *ret_misspelled is set if one of the
+ * words is percent-encoded: a word never needs to be. */
+static bool route_fits(const struct route *route, const struct path *path, bool *ret_misspelled) {
+    bool misspelled = false;
     const char *at = route->pattern;
     size_t i = 0, length;
-    for (; (length = next_segment(&at)) > 0; at += length, i++) {
+    for (; (length = next_segment(&at)) > 0 && *at != '*'; at += length, i++) {
         if (i == path->count)
             return false;
-        if (*at == '*')
-            return true;
-        if (*at != '{' && !path_segment_is(&path->segments[i], at, length))
+        if (*at == '{')
+            continue;
+        if (!path_segment_is(&path->segments[i], at, length))
             return false;
+        misspelled = misspelled || path->segments[i].length != length;
     }
-    return i == path->count;
+    if (*at == '*' ? i == path->count : i != path->count)
+        return false;
+    *ret_misspelled = *ret_misspelled || misspelled;
+    return true;
 }
 
 struct match {
     const struct route *route; /* NULL: none for this method */
     unsigned methods;          /* that the path has, a bit each; 0: nobody knows the path */
+    bool misspelled;           /* a word of it is percent-encoded */
 };
 
 static struct match find_route(const struct request *request, const struct path *path) {
@@ -100,7 +107,7 @@ static struct match find_route(const struct request *request, const struct path 
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct route *route = &routes[i];
         bool served = route->only == NULL || upstream_has_kind(request, route->only);
-        if (!served || !route_fits(route, path))
+        if (!served || !route_fits(route, path, &match.misspelled))
             continue;
         match.methods |= 1u << route->method;
         if (route->method == request->method && match.route == NULL)
@@ -242,6 +249,8 @@ void router_begin(struct request *request) {
     request->route = match.route;
     if (match.methods == 0)
         answer_unknown_path(request);
+    else if (match.misspelled) /* a rule of a proxy for this path would not have seen it */
+        reply_error(request, 400, "invalid_path", "A word of the path is percent-encoded and need not be.");
     else if (request->method == METHOD_OPTIONS)
         answer_options(request, match.methods);
     else if (match.route == NULL)

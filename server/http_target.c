@@ -1,6 +1,7 @@
 /* The target of a request line: see http_target.h. */
 #include "server/http_target.h"
 
+#include "base/path_dots.h"
 #include "base/utf8.h"
 
 #include <ctype.h>
@@ -80,22 +81,6 @@ static int next_byte(const char **text) {
     return low >= 0 ? high * 16 + low : -1;
 }
 
-static bool is_dots(const char *segment, size_t length) {
-    return (length == 1 && segment[0] == '.') || (length == 2 && memcmp(segment, "..", 2) == 0);
-}
-
-/* Whether a decoded path leads nowhere else, also for those who decode it once more or take backslashes. */
-static bool path_stays(const char *path) {
-    while (*path != '\0') {
-        path++;
-        size_t length = strcspn(path, "/\\");
-        if (is_dots(path, length))
-            return false;
-        path += length;
-    }
-    return true;
-}
-
 /* Decodes once; 0, -EINVAL: some of it may not be there, or -ENOMEM. The caller frees the text. */
 static int decode(const char *text, bool (*may_be)(int byte), char **ret_decoded) {
     char *decoded = malloc(strlen(text) + 1);
@@ -126,7 +111,7 @@ static bool may_be_in_query(int byte) {
 int http_path_check(const char *path) {
     char *decoded = NULL;
     int result = decode(path, may_be_in_path, &decoded);
-    if (result == 0 && !path_stays(decoded))
+    if (result == 0 && path_has_dots(decoded))
         result = -EINVAL;
     free(decoded);
     return result;

@@ -58,10 +58,38 @@ static void router_tells_which_methods_a_path_has(void **state) {
     check_allow(METHOD_OPTIONS, "/nowhere", 404, NULL);
 }
 
-static void router_decodes_words_of_a_path(void **state) {
+static void router_refuses_words_that_are_encoded(void **state) {
     (void)state;
-    expect(&fixture, METHOD_GET, "/h%65althz", NULL, 200, NULL);
-    expect(&fixture, METHOD_GET, "/%61pps/a/users/b/sessions/c/histor%79", NULL, 404, "unknown_session");
+    static const char *const targets[] = {"/h%65althz",
+                                          "/%73tats",
+                                          "/%73%74%61%74%73",
+                                          "/task%2Dstatus",
+                                          "/%61pps/a/users/b/sessions/c/history",
+                                          "/apps/a/%75sers/b/sessions/c/history",
+                                          "/apps/a/users/b/sessions/c/r%75n",
+                                          "/list%2dapps",
+                                          "/%61pps/x/y",
+                                          "/debug/%74race/x"};
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        expect(&fixture, METHOD_GET, targets[i], NULL, 400, "invalid_path");
+        expect(&fixture, METHOD_OPTIONS, targets[i], NULL, 400, "invalid_path");
+    }
+    expect(&fixture, METHOD_DELETE, "/%74asks/x", NULL, 400, "invalid_path");
+    expect(&fixture, METHOD_GET, "/apps/%61/users/b/sessions/c/history", NULL, 404,
+           "unknown_session"); /* a name */
+    assert_int_equal(raw_server_requests(&fixture.upstream.server), 0);
+}
+
+static void router_knows_one_spelling_of_a_path(void **state) {
+    (void)state;
+    static const char *const targets[] = {
+        "//stats",   "/stats/",    "/stats//",   "/STATS",      "/Stats",     "/stats;x",  "/stats;",
+        "/stats%3b", "/stats%2f",  "/%2fstats",  "/stats%20",   "/stats%5c",  "/\\stats",  "/stats.",
+        "/stats,x",  "/stats%3fx", "/stats%23x", "/;/stats",    "/stats:80",  "/stats%09", "/sta%ef%bd%94s",
+        "/%25stats", "/s tats",    "/stats/x",   "/x/../stats", "/tasks/x/y", "/apps",     "/apps/"};
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+        expect(&fixture, METHOD_GET, targets[i], NULL, 404, "not_found");
+    assert_int_equal(raw_server_requests(&fixture.upstream.server), 0);
 }
 
 static void router_names_what_is_no_name(void **state) {
@@ -166,7 +194,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(router_knows_no_other_paths, set_up, tear_down),
         cmocka_unit_test_setup_teardown(router_tells_which_methods_a_path_has, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(router_decodes_words_of_a_path, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(router_refuses_words_that_are_encoded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(router_knows_one_spelling_of_a_path, set_up, tear_down),
         cmocka_unit_test_setup_teardown(router_names_what_is_no_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(router_wants_json_and_a_length_where_there_is_a_body, set_up,
                                         tear_down),
