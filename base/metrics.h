@@ -37,8 +37,7 @@
       "Subscribers whose connection came to another worker than their session's, and was given to it")       \
     X(SUBSCRIBERS_REFUSED, "sluice_subscribers_refused_total", "Subscribers refused by a limit")             \
     X(SUBSCRIBERS_WAITING_REFUSED, "sluice_subscribers_waiting_refused_total",                               \
-      "Subscribers refused because too many, in all or of their address, wait for sessions that are not "    \
-      "open")                                                                                                \
+      "Subscribers refused because too many, in all or of their address, wait for sessions")                 \
     X(SUBSCRIBERS_STALLED, "sluice_subscribers_stalled_total",                                               \
       "Subscribers closed because they took no byte")                                                        \
     X(GAPS, "sluice_gaps_total", "Gap events told to subscribers")                                           \
