@@ -42,7 +42,8 @@ struct routes_context {
     const struct routes_settings *settings;
     struct runner *runner;
     struct inbox *inbox;
-    struct turns turns; /* of the answers that are made piece by piece: see json_answer.h */
+    uint64_t request_header_bytes_max; /* the head of an answer has at least as much room */
+    struct turns turns;                /* of the answers that are made piece by piece: see json_answer.h */
     uv_loop_t *loop;
     const char *version;
     struct routes_context *const *peers; /* of all workers, this one's among them */

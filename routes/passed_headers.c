@@ -9,7 +9,6 @@
 
 /* Of a header that may stand several times; more lines are not read one by one. */
 #define REPEATS_MAX 4
-#define LOCATION_BYTES_MAX 4096
 
 struct answer {
     struct request *request;
@@ -17,7 +16,17 @@ struct answer {
     const char *base_url;
     const struct upstream_header *headers;
     size_t count;
+    size_t room; /* for what is passed on */
 };
+
+/* Passes a value on. False: it is too long, or no value of a header. */
+static bool add(struct answer *answer, const char *name, const char *value) {
+    size_t length = strlen(name) + strlen(value) + strlen(": \r\n");
+    if (length > answer->room || !reply_header(answer->request, name, value))
+        return false;
+    answer->room -= length;
+    return true;
+}
 
 /* The value of the `nth` header of that name, from 0; NULL: there are fewer. */
 static const char *find(const struct answer *answer, const char *name, size_t nth) {
@@ -143,7 +152,7 @@ static enum treatment judge_type(const char *value) {
     return begins_with(value, length, "text/") ? SERVE_AS_TEXT : SERVE_AS_DOWNLOAD;
 }
 
-static void add_type(const struct answer *answer) {
+static void add_type(struct answer *answer) {
     const char *value = find(answer, "Content-Type", 0);
     const char *disposition = find(answer, "Content-Disposition", 0);
     bool has_content = answer->status != 204 && answer->status != 304;
@@ -151,7 +160,7 @@ static void add_type(const struct answer *answer) {
         return;
     bool is_clear = value != NULL && find(answer, "Content-Type", 1) == NULL;
     enum treatment treatment = is_clear ? judge_type(value) : SERVE_AS_DOWNLOAD;
-    if (treatment == SERVE_AS_IS && !reply_header(answer->request, "Content-Type", value))
+    if (treatment == SERVE_AS_IS && !add(answer, "Content-Type", value))
         treatment = SERVE_AS_DOWNLOAD;
     if (treatment == SERVE_AS_TEXT)
         reply_header(answer->request, "Content-Type", "text/plain; charset=utf-8");
@@ -159,8 +168,8 @@ static void add_type(const struct answer *answer) {
         reply_header(answer->request, "Content-Type", "application/octet-stream");
         disposition = "attachment";
     }
-    if (disposition != NULL)
-        reply_header(answer->request, "Content-Disposition", disposition);
+    if (disposition != NULL && !add(answer, "Content-Disposition", disposition))
+        reply_header(answer->request, "Content-Disposition", "attachment");
 }
 
 /* ---- where it leads ------------------------------------------------------------------------------ */
@@ -184,38 +193,40 @@ static const char *gateway_path(const char *location, const char *base_url) {
     const char *base_path = path_of(base_url);
     const char *path = location[0] == '/' ? behind(location, base_path, strlen(base_path))
                                           : behind(location, base_url, strlen(base_url));
-    bool is_path = path != NULL && path[0] == '/' && path[1] != '/' && strchr(path, '\\') == NULL &&
-                   strlen(path) <= LOCATION_BYTES_MAX;
+    bool is_path = path != NULL && path[0] == '/' && path[1] != '/' && strchr(path, '\\') == NULL;
     return is_path ? path : NULL;
 }
 
 /* ---- the others ---------------------------------------------------------------------------------- */
 
-static void add_first(const struct answer *answer, const char *name) {
+static void add_first(struct answer *answer, const char *name) {
     const char *value = find(answer, name, 0);
     if (value != NULL)
-        reply_header(answer->request, name, value);
+        add(answer, name, value);
 }
 
-/* All lines of a header that is a list; `everything` says what too many of them may have said. */
-static void add_list(const struct answer *answer, const char *name, const char *everything) {
-    if (find(answer, name, REPEATS_MAX) != NULL) {
+/* All lines of a header that is a list. `everything` stands for them if they are too many or too long. */
+static void add_list(struct answer *answer, const char *name, const char *everything) {
+    size_t length = 0;
+    for (size_t i = 0; find(answer, name, i) != NULL; i++)
+        length += strlen(name) + strlen(find(answer, name, i)) + strlen(": \r\n");
+    if (find(answer, name, REPEATS_MAX) != NULL || length > answer->room) {
         reply_header(answer->request, name, everything);
         return;
     }
     for (size_t i = 0; find(answer, name, i) != NULL; i++)
-        reply_header(answer->request, name, find(answer, name, i));
+        add(answer, name, find(answer, name, i));
 }
 
-static void add_location(const struct answer *answer) {
+static void add_location(struct answer *answer) {
     const char *location = find(answer, "Location", 0);
     const char *path = location != NULL ? gateway_path(location, answer->base_url) : NULL;
     if (path != NULL)
-        reply_header(answer->request, "Location", path);
+        add(answer, "Location", path);
 }
 
 /* A reply of 429 or 503 has a Retry-After by itself. */
-static void add_retry_after(const struct answer *answer) {
+static void add_retry_after(struct answer *answer) {
     if (answer->status != 429 && answer->status != 503) {
         add_first(answer, "Retry-After");
         return;
@@ -225,7 +236,7 @@ static void add_retry_after(const struct answer *answer) {
         reply_retry_after(answer->request, retry_after_ms);
 }
 
-void passed_headers_reply(struct request *request, int status, const char *base_url,
+void passed_headers_reply(struct request *request, int status, const char *base_url, size_t bytes_max,
                           const struct upstream_header *headers, size_t count) {
     static const char *const once[] = {"Content-Encoding",
                                        "Content-Language",
@@ -235,7 +246,7 @@ void passed_headers_reply(struct request *request, int status, const char *base_
                                        "Last-Modified",
                                        "Age",
                                        "Allow"};
-    const struct answer answer = {request, status, base_url, headers, count};
+    struct answer answer = {request, status, base_url, headers, count, bytes_max};
     add_type(&answer);
     reply_header(request, "X-Content-Type-Options", "nosniff");
     reply_header(request, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox");

@@ -15,8 +15,9 @@
 
 #include "routes/request.h"
 
-/** Adds the headers of the reply. `base_url` is the upstream's. */
-void passed_headers_reply(struct request *request, int status, const char *base_url,
+/** Adds the headers of the reply. `base_url` is the upstream's. What is passed on has at most `bytes_max`
+ * bytes: an answer whose head has no room in libmicrohttpd's memory for its connection is not sent at all. */
+void passed_headers_reply(struct request *request, int status, const char *base_url, size_t bytes_max,
                           const struct upstream_header *headers, size_t count);
 
 #endif

@@ -95,8 +95,9 @@ static void on_head(void *context, int status, const struct upstream_header *hea
         refuse_status(passthrough, status);
         return;
     }
-    passed_headers_reply(request, status, upstream_at(request, passthrough->upstream)->base_url, headers,
-                         count);
+    size_t bytes_max = request->context->request_header_bytes_max / 2; /* the gateway's own need room, too */
+    passed_headers_reply(request, status, upstream_at(request, passthrough->upstream)->base_url, bytes_max,
+                         headers, count);
     passthrough->answered = true;
     if (status != 204 && status != 304) {
         reply_from_source(request, status, &source);

@@ -207,6 +207,7 @@ static void init_context(struct worker *worker, const struct config *config) {
         .broadcaster = worker->shared->broadcaster,
         .caller = &worker->caller,
         .inbox = &worker->inbox,
+        .request_header_bytes_max = config->http.request_header_bytes_max,
         .loop = &worker->loop,
         .version = SLUICE_VERSION,
         .peers = worker->shared->contexts,

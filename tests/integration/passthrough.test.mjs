@@ -132,6 +132,17 @@ test('a refusal that is passed through has one Retry-After', async () => {
   }
 });
 
+test('a header that does not fit is left out, the answer is not', async (t) => {
+  for (const size of [20000, 100000]) {
+    const {status, headers, text} = await passed(`HTTP/1.1 200 OK\r\nETag: "${'x'.repeat(size)}"\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`);
+    assert.deepEqual([status, headers.etag, headers['content-type'], text], [200, undefined, 'application/json', '{}']);
+  }
+  const small = await startSluice(t, {upstream: upstream.url, request_header_bytes_max: 1024});
+  passthrough.set('/list-apps?long', (exchange) => exchange.send(`HTTP/1.1 200 OK\r\n${['ETag', 'Age', 'Vary', 'Allow'].map((name) => `${name}: ${'x'.repeat(250)}\r\n`).join('')}Content-Length: 2\r\n\r\n{}`));
+  const {status, headers} = await small.get('/list-apps?long', {headers: {'X-Fill': 'x'.repeat(700)}});
+  assert.deepEqual([status, headers.etag?.length], [200, 250]);
+});
+
 test('a redirect leads through the gateway, or nowhere', async () => {
   const location = async (value) => (await passed(`HTTP/1.1 307 X\r\nLocation: ${value}\r\nContent-Length: 0\r\n\r\n`)).headers.location;
   assert.equal(await location(`${upstream.url}/list-apps?x`), '/list-apps?x');

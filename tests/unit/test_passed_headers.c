@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#define BYTES_MAX 8192
 #define BASE_URL "http://agent:8000/adk"
 #define POLICY "default-src 'none'; frame-ancestors 'none'; sandbox"
 
@@ -20,7 +21,7 @@ static void pass(int status, const struct upstream_header *headers) {
         count++;
     reply_finish(&request.reply);
     request = (struct request){0};
-    passed_headers_reply(&request, status, BASE_URL, headers, count);
+    passed_headers_reply(&request, status, BASE_URL, BYTES_MAX, headers, count);
 }
 
 static const char *header(const char *name) {
@@ -312,6 +313,39 @@ static void a_location_leads_to_the_upstream_or_nowhere(void **state) {
     check_location("/", NULL);
 }
 
+/* The library has a bounded room for the head of an answer, and sends none that does not fit. */
+static void what_is_too_long_does_not_pass(void **state) {
+    (void)state;
+    static char half[5000], whole[10000], type[10000];
+    memset(half, 'x', sizeof(half) - 1);
+    memset(whole, 'x', sizeof(whole) - 1);
+    snprintf(type, sizeof(type), "text/plain; a=%.9000s", whole);
+    pass(200, (const struct upstream_header[]){
+                  {"ETag", half}, {"Last-Modified", half}, {"Age", "1"}, {NULL, NULL}});
+    assert_string_equal(header("ETag"), half);
+    assert_null(header("Last-Modified"));
+    assert_string_equal(header("Age"), "1");
+    pass(200, (const struct upstream_header[]){{"Content-Type", type},
+                                               {"Cache-Control", whole},
+                                               {"Vary", whole},
+                                               {"ETag", whole},
+                                               {NULL, NULL}});
+    assert_string_equal(header("Content-Type"), "application/octet-stream");
+    assert_string_equal(header("Cache-Control"), "no-store");
+    assert_string_equal(header("Vary"), "*");
+    assert_null(header("ETag"));
+    assert_int_equal(count_of("Vary"), 1);
+    pass(200,
+         (const struct upstream_header[]){
+             {"Cache-Control", half}, {"Cache-Control", half}, {"Content-Type", "text/csv"}, {NULL, NULL}});
+    assert_string_equal(header("Cache-Control"), "no-store");
+    assert_int_equal(count_of("Cache-Control"), 1);
+    pass(200, (const struct upstream_header[]){
+                  {"Content-Type", "image/png"}, {"Content-Disposition", whole}, {NULL, NULL}});
+    assert_string_equal(header("Content-Type"), "image/png");
+    assert_string_equal(header("Content-Disposition"), "attachment"); /* it may have said that */
+}
+
 /* A reply of 429 or 503 gets its Retry-After when it is decided. */
 static void a_refusal_has_one_retry_after(void **state) {
     (void)state;
@@ -341,6 +375,7 @@ int main(void) {
         TEST(the_type_is_kept_whatever_comes_before_it),
         TEST(lists_are_passed_line_by_line),
         TEST(a_location_leads_to_the_upstream_or_nowhere),
+        TEST(what_is_too_long_does_not_pass),
         TEST(a_refusal_has_one_retry_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
