@@ -42,6 +42,8 @@ static const struct config_choice stream_errors[] = {{"by_kind", RETRY_STREAM_ER
                                                      {0}};
 static const struct config_choice trace_trusts[] = {
     {"none", TRACE_TRUST_NONE}, {"parent", TRACE_TRUST_PARENT}, {"all", TRACE_TRUST_ALL}, {0}};
+static const struct config_choice resume_ways[] = {
+    {"post", RESUME_BY_POST}, {"location", RESUME_BY_LOCATION}, {0}};
 static const struct config_choice kinds[] = {{"adk", 0}, {"sse", 0}, {"openai", 0}, {0}};
 
 static const struct config_choice resends[] = {
@@ -116,6 +118,9 @@ const struct config_key config_keys[] = {
      .meaning = "Text that answers a run when its upstream and all fallbacks have failed; by default the run fails."},
     {UPSTREAM, BOOL("upstream_resumable", upstream.resumable, "false"), .of_upstream = true,
      .meaning = "For the kind sse: it sends ids, and after a break goes on behind a Last-Event-ID."},
+    {UPSTREAM, CHOICE("upstream_resume", upstream.resume_by, enum resume_by, "post", resume_ways), .of_upstream = true,
+     .meaning = "How a resumable stream that broke off is asked for again: post repeats the run's request; location gets the "
+                "URL that the first answer's Location or Content-Location named, at the same origin."},
     {UPSTREAM, .name = "upstream_error_events", .type = &config_words, FIELD(upstream.rules.error_events, char *),
      .fallback = "error,response.failed,RUN_ERROR", .maximum = KIB, .of_upstream = true,
      .meaning = "For the kind sse: an event fails the run if its type, the member \"type\" of its data, or all of its data is "

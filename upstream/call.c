@@ -33,6 +33,7 @@ void call_free_if_unused(struct upstream_call *call) {
     call->caller->calls--;
     resume_point_finish(&call->point);
     free(call->failure_message);
+    free(call->resume_url);
     memory_release(MEMORY_STREAMS, sizeof *call);
     free(call);
 }
@@ -73,6 +74,7 @@ static void keep_failure(struct upstream_call *call, const struct upstream_resul
     call->failure = *result;
     call->failure.message = call->failure_message != NULL ? call->failure_message : "";
     call->failure.outcome = NULL;
+    call->failure.last_event_id = NULL;
     if (result->outcome != NULL) {
         call->failure_outcome = *result->outcome;
         call->failure.outcome = &call->failure_outcome;
@@ -180,6 +182,11 @@ static bool may_resend(const struct upstream_settings *settings, const struct up
     return settings->resend == UPSTREAM_RESEND_UNANSWERED && result->is_unanswered;
 }
 
+bool call_is_resumable(const struct upstream_call *call) {
+    const struct upstream_settings *settings = call_settings(call);
+    return settings->resumable && settings->adapter == &adapter_sse;
+}
+
 static bool may_ask_again(const struct upstream_call *call, const struct upstream_result *result,
                           bool was_made) {
     const struct upstream_settings *settings = call_settings(call);
@@ -188,8 +195,9 @@ static bool may_ask_again(const struct upstream_call *call, const struct upstrea
     if (!call->has_event)
         return was_made &&
                (retry_may_pass(result) || may_resend(settings, result) || may_repeat_error(settings, result));
-    bool is_resumable = settings->resumable && settings->adapter == &adapter_sse;
-    return is_resumable && resume_point_id(&call->point) != NULL && call_may_resume(result);
+    bool has_place = settings->resume_by != RESUME_BY_LOCATION || call->resume_url != NULL;
+    return call_is_resumable(call) && has_place && resume_point_id(&call->point) != NULL &&
+           call_may_resume(result);
 }
 
 static bool ask_again(struct upstream_call *call, const struct upstream_result *result) {
@@ -242,6 +250,8 @@ void call_attempt_failed(struct upstream_call *call, const struct upstream_resul
         call_attempt_completed(call, &completed);
         return;
     }
+    if (was_made && call->has_event && result->last_event_id != NULL)
+        resume_point_note_id(&call->point, result->last_event_id, strlen(result->last_event_id));
     attempt_end(call, result);
     keep_failure(call, result, was_made);
     if (ask_unsettled_again(call, result))

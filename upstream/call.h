@@ -28,7 +28,7 @@
  * is asked for again with that id as Last-Event-ID. As many attempts in a row as retry.attempts_max may bring
  * no new event, in retry.total_ms; the stream's own `retry:` is obeyed like a Retry-After. An answer of 204
  * means that there was nothing more, so the call has completed. What comes twice is skipped, and an upstream
- * that begins anew ends the call: see resume_point.h.
+ * that does not go on as before ends the call: see resume_point.h.
  */
 #ifndef SLUICE_UPSTREAM_CALL_H
 #define SLUICE_UPSTREAM_CALL_H

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static struct upstream_call *call_of_guard(struct guard *guard) {
     return CONTAINER_OF(guard, struct upstream_call, attempt.guard);
@@ -47,8 +48,35 @@ static void on_sent(void *context) {
     call->callbacks.on_sent(call->context);
 }
 
+/** The URL that `location` means: a path of the upstream, or the whole with its origin. Another server is
+ * never asked, for it would get the upstream's credentials. NULL: it means none, or memory ran out. */
+static char *resolve(const char *base_url, const char *location) {
+    const char *scheme_end = strstr(base_url, "://");
+    const char *authority = scheme_end != NULL ? scheme_end + strlen("://") : base_url;
+    size_t origin = (size_t)(authority - base_url) + strcspn(authority, "/?#");
+    bool is_path = location[0] == '/' && location[1] != '/';
+    bool is_whole = strncasecmp(location, base_url, origin) == 0 && location[origin] == '/';
+    for (const char *at = location; *at != '\0'; at++) {
+        if ((unsigned char)*at <= ' ' || *at == 0x7f)
+            return NULL;
+    }
+    struct buffer url;
+    buffer_init(&url, 16 * 1024);
+    bool done = (is_path || is_whole) && (is_whole || buffer_append(&url, base_url, origin)) &&
+                buffer_append_text(&url, location);
+    char *result = done ? buffer_detach(&url) : NULL;
+    buffer_finish(&url);
+    return result;
+}
+
 static void on_open(void *context) {
     struct upstream_call *call = context;
+    const struct upstream_settings *settings = call_settings(call);
+    const char *location = call->resume_url == NULL && settings->resume_by == RESUME_BY_LOCATION
+                               ? upstream_stream_location(call->attempt.stream)
+                               : NULL;
+    if (location != NULL)
+        call->resume_url = resolve(settings->base_url, location);
     call_set_phase(call, call->index, UPSTREAM_PHASE_STREAMING);
 }
 
@@ -71,9 +99,8 @@ void attempt_deliver(struct upstream_call *call, const struct sse_event *event) 
         break;
     case RESUME_REPEATED:
         break;
-    case RESUME_ANEW:
-        fail(call, UPSTREAM_TRUNCATED, "The upstream broke off, and began anew when it was asked to go on.",
-             0);
+    case RESUME_LOST:
+        fail(call, UPSTREAM_TRUNCATED, "The upstream broke off, and did not go on where it was asked to.", 0);
         break;
     }
 }
@@ -125,8 +152,11 @@ static bool ask_to_resume(struct upstream_call *call, struct upstream_run *run) 
         return true;
     free(run->last_event_id);
     run->last_event_id = strdup(resume_point_id(&call->point));
+    bool by_location = call->resume_url != NULL;
+    if (by_location)
+        run->resume_url = strdup(call->resume_url);
     resume_point_begin(&call->point);
-    return run->last_event_id != NULL;
+    return run->last_event_id != NULL && (!by_location || run->resume_url != NULL);
 }
 
 static void send_built(struct upstream_call *call, struct upstream_run *run) {
@@ -221,6 +251,8 @@ void attempt_begin(struct upstream_call *call) {
     call->attempts++;
     call->tries++;
     call->attempt.sent_mono_ms = call->attempt.first_event_ms = -1;
+    if (!call->has_event)
+        call->point.is_on = call_is_resumable(call);
     call->attempt.was_used = false;
     call_set_phase(call, call->index, UPSTREAM_PHASE_LIMITER);
     go_on(call, guard_enter(&call->attempt.guard, call->index, wait_until_mono_ms(call)));

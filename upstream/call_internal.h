@@ -41,6 +41,7 @@ struct upstream_call {
     int64_t tries_mono_ms;       /* when the first of them was made, or the stream to be resumed broke off */
     size_t hops; /* from one upstream to the next: fewer than there are upstreams, whatever is configured */
     struct resume_point point;
+    char *resume_url;                      /* where the run is, as its first answer said; NULL: nowhere */
     struct held_event held[CALL_HELD_MAX]; /* in order; see call_held.c */
     size_t held_count;
     struct upstream_result failure; /* of the last attempt that was made, else of the first refusal */
@@ -67,6 +68,9 @@ static inline void call_count(_Atomic uint64_t *counter) {
 
 /** Moves the call to another upstream and phase; UPSTREAM_NONE and UPSTREAM_PHASE_COUNT: to none. */
 void call_set_phase(struct upstream_call *call, size_t index, enum upstream_phase phase);
+
+/** Whether a stream of the upstream that serves it may be resumed. */
+bool call_is_resumable(const struct upstream_call *call);
 
 /** The stream has ended as it should. */
 void call_attempt_completed(struct upstream_call *call, const struct upstream_result *result);

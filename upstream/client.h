@@ -50,6 +50,12 @@ struct cache_policy {
     char *ignore;  /* comma-separated names of members that do not count, at any depth; NULL: none */
 };
 
+/** How a stream that broke off is asked for again. */
+enum resume_by {
+    RESUME_BY_POST,     /* the run's request is posted again */
+    RESUME_BY_LOCATION, /* by GET of what the first answer's Location or Content-Location named */
+};
+
 /** One upstream: where it is, how it is spoken to, and what guards it. Read when a call starts; a reload may
  * bring other values, never another number of upstreams. */
 struct upstream_settings {
@@ -73,6 +79,7 @@ struct upstream_settings {
     char *fallback;      /* name of the upstream that takes what this one cannot; NULL: none */
     char *canned_answer; /* text that is answered when all else has failed; NULL: none */
     bool resumable;      /* kind sse: sends ids, and goes on behind a Last-Event-ID */
+    enum resume_by resume_by;
     struct adapter_rules rules;
     int64_t settle_ms; /* kind adk: a session is left alone for so long after a cut; 0: not at all */
     char *health_path; /* asked by GET, 2xx is healthy; NULL: not asked */
@@ -133,6 +140,8 @@ struct upstream_result {
     const char *message; /* one sentence for people, "" if there is nothing to say; valid in the callback */
     bool is_unsettled;   /* see struct adapter_reading */
     bool is_unanswered;  /* a run was sent, and not a byte of an answer came */
+    const char
+        *last_event_id; /* that the stream has left; valid in the callback; NULL: there was no stream */
     const struct upstream_outcome *outcome; /* valid in the callback; NULL: it said nothing */
     int64_t retry_after_ms; /* what a refusal's Retry-After, or a stream's `retry:`, asked for; 0: nothing */
 };
@@ -163,6 +172,7 @@ struct upstream_run {
     size_t body_length;
     char *session_url;   /* taken over; NULL: no session to create */
     bool session_exists; /* the session was already created upstream: create it only if the run gets a 404 */
+    char *resume_url; /* taken over; a GET of it goes on where the run broke off; NULL: the run is posted */
     char *last_event_id; /* taken over; sent as Last-Event-ID; NULL: none */
     char *traceparent;   /* taken over; sent as headers of these names (W3C Trace Context); NULL: none */
     char *tracestate;
@@ -187,6 +197,10 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client,
                                               struct upstream_run *run,
                                               const struct upstream_stream_callbacks *callbacks,
                                               void *context) MUST_CHECK;
+
+/** Where the answer says that the run is: its Location or Content-Location, as it came; NULL: neither. Valid
+ * in on_open(). */
+const char *upstream_stream_location(const struct upstream_stream *stream);
 
 /** Lets a stream go on that may_read() has held. */
 void upstream_stream_resume(struct upstream_stream *stream);

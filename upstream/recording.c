@@ -189,17 +189,20 @@ bool recording_append_sent(struct recording *recording) {
 bool recording_append_retry(struct recording *recording, const struct upstream_retry *retry) {
     size_t message_size = strlen(retry->failure.message) + 1;
     size_t upstream_size = retry->upstream != NULL ? strlen(retry->upstream) + 1 : 0;
-    struct recording_entry *entry =
-        entry_create(RECORDING_RETRY, recording_now_ms(recording), message_size + upstream_size);
+    struct recording_entry *entry = entry_create(RECORDING_RETRY, recording_now_ms(recording),
+                                                 sizeof(*retry) + message_size + upstream_size);
     if (entry == NULL)
         return false;
-    char *message = (char *)(entry + 1), *upstream = message + message_size;
+    struct upstream_retry *kept = (struct upstream_retry *)(entry + 1);
+    char *message = (char *)(kept + 1), *upstream = message + message_size;
     memcpy(message, retry->failure.message, message_size);
-    entry->retry = *retry;
-    entry->retry.failure.message = message;
-    entry->retry.failure.outcome = NULL;
+    *kept = *retry;
+    kept->failure.message = message;
+    kept->failure.outcome = NULL;
+    kept->failure.last_event_id = NULL;
     if (retry->upstream != NULL)
-        entry->retry.upstream = memcpy(upstream, retry->upstream, upstream_size);
+        kept->upstream = memcpy(upstream, retry->upstream, upstream_size);
+    entry->retry = kept;
     append(recording, entry);
     return true;
 }
@@ -240,6 +243,7 @@ void recording_end(struct recording *recording, const struct upstream_result *re
     if (result->outcome != NULL)
         recording->outcome = *result->outcome;
     recording->result.outcome = &recording->outcome;
+    recording->result.last_event_id = NULL;
     recording->has_ended = true;
     recording->writer_waits = false;
     TAILQ_FOREACH(reader, &recording->readers, link)

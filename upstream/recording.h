@@ -33,8 +33,8 @@ struct recording_entry {
     int64_t at_ms; /* since the request went out */
     enum recording_kind kind;
     union {
-        struct sse_event event; /* its last event ID is empty */
-        struct upstream_retry retry;
+        struct sse_event event;             /* its last event ID is empty */
+        const struct upstream_retry *retry; /* in the entry, which few are */
     };
 };
 

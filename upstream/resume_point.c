@@ -1,121 +1,183 @@
-/* Where a stream broke off: see resume_point.h. */
+/* Where a stream broke off, and what comes again when it is resumed: see resume_point.h. */
 #include "upstream/resume_point.h"
 
 #include "base/hash.h"
 
 #include <string.h>
 
+/* ---- events as hashes -------------------------------------------------------------------------------- */
+
+static uint64_t hash_of(const struct sse_event *event) {
+    return hash_bytes(event->data, event->data_length) * 31 + hash_bytes(event->type, event->type_length);
+}
+
+static size_t count_of(const struct resume_events *events) {
+    return events->hashes.length / sizeof(uint64_t);
+}
+
+static bool is_at(const struct resume_events *events, size_t index, uint64_t hash) {
+    uint64_t kept;
+    if (index >= count_of(events))
+        return false;
+    memcpy(&kept, events->hashes.bytes + index * sizeof(kept), sizeof(kept));
+    return kept == hash;
+}
+
+/* Without room or memory for it, the place cannot be resumed at. */
+static void note_event(struct resume_events *events, uint64_t hash) {
+    events->is_over = events->is_over || !buffer_append(&events->hashes, &hash, sizeof(hash));
+}
+
+static void forget_events(struct resume_events *events) {
+    buffer_clear(&events->hashes);
+    events->is_over = false;
+}
+
+/* ---- its life ---------------------------------------------------------------------------------------- */
+
 void resume_point_init(struct resume_point *point) {
     *point = (struct resume_point){0};
     buffer_init(&point->first, RESUME_ID_BYTES_MAX);
     buffer_init(&point->id, RESUME_ID_BYTES_MAX);
+    buffer_init(&point->preface.hashes, RESUME_PREFACE_MAX * sizeof(uint64_t));
+    buffer_init(&point->tail.hashes, RESUME_TAIL_MAX * sizeof(uint64_t));
 }
 
 void resume_point_finish(struct resume_point *point) {
     buffer_finish(&point->first);
     buffer_finish(&point->id);
+    buffer_finish(&point->preface.hashes);
+    buffer_finish(&point->tail.hashes);
 }
 
 const char *resume_point_id(const struct resume_point *point) {
-    return point->id.length > 0 ? point->id.bytes : NULL;
+    bool is_place = point->id.length > 0 && !point->preface.is_over && !point->tail.is_over;
+    return is_place ? point->id.bytes : NULL;
 }
 
 void resume_point_begin(struct resume_point *point) {
-    point->repeated = 0;
-    point->preface_left = point->preface;
+    point->plain = (struct resume_way){.is_open = true};
+    point->greeted = (struct resume_way){.is_open = count_of(&point->preface) > 0};
     point->is_repeating = true;
-    point->began_without_id = false;
     point->was_resumed = true;
 }
 
-/* ---- behind the last id ------------------------------------------------------------------------------ */
+/* ---- ids --------------------------------------------------------------------------------------------- */
+
+static bool is_id(const struct buffer *id, const char *text, size_t length) {
+    return length > 0 && length == id->length && memcmp(text, id->bytes, length) == 0;
+}
 
 static bool has_id(const struct sse_event *event, const struct buffer *id) {
-    return event->last_event_id_length > 0 && event->last_event_id_length == id->length &&
-           memcmp(event->last_event_id, id->bytes, id->length) == 0;
+    return is_id(id, event->last_event_id, event->last_event_id_length);
 }
 
-/** Whether the event carries the id that we know last: by itself, or as one that goes on from it. */
-static bool goes_on(const struct resume_point *point, const struct sse_event *event) {
-    if (event->last_event_id_length == 0)
-        return point->was_resumed;
-    return has_id(event, &point->id);
+/* An id that does not fit, or for which there is no memory, is none: the stream cannot be resumed there. */
+static void set_id(struct buffer *id, const char *text, size_t length) {
+    buffer_clear(id);
+    if (length > 0 && !buffer_append(id, text, length))
+        buffer_clear(id);
 }
 
-static bool is_repeated(struct resume_point *point, const struct sse_event *event) {
-    if (!goes_on(point, event))
-        return false;
-    if (event->last_event_id_length == 0 && point->repeated == 0)
-        point->repeated = 1; /* it began behind the event that brought the id */
-    if (point->repeated >= point->delivered)
-        return false;
-    point->repeated++;
-    return true;
+static void begin_id(struct resume_point *point, const char *text, size_t length) {
+    if (point->first.length == 0)
+        set_id(&point->first, text, length);
+    set_id(&point->id, text, length);
+    forget_events(&point->tail);
+    point->has_id_event = false;
+    point->was_resumed = false;
 }
 
-/* ---- before the first id ----------------------------------------------------------------------------- */
-
-static void note_preface(struct resume_point *point, const struct sse_event *event) {
-    if (point->preface++ == 0)
-        point->preface_hash = hash_bytes(event->data, event->data_length);
+void resume_point_note_id(struct resume_point *point, const char *id, size_t length) {
+    bool is_same = length == 0 ? point->id.length == 0 || point->was_resumed : is_id(&point->id, id, length);
+    if (point->is_on && !is_same)
+        begin_id(point, id, length);
 }
 
-/** Whether it may be what came before the first id. That comes at once, or not at all. */
-static bool is_preface(struct resume_point *point, const struct sse_event *event) {
-    bool is_first = point->preface_left == point->preface;
-    if (point->preface_left == 0)
-        return false;
-    if (event->last_event_id_length > 0 ||
-        (is_first && hash_bytes(event->data, event->data_length) != point->preface_hash)) {
-        point->preface_left = 0;
-        return false;
+/* ---- an answer that was asked for by the id ----------------------------------------------------------- */
+
+/* What an event is in one way; RESUME_LOST: it cannot come there. */
+static enum resume_verdict follow(const struct resume_point *point, struct resume_way *way, size_t greeting,
+                                  const struct sse_event *event, uint64_t hash) {
+    bool is_ours = has_id(event, &point->id);
+    if (way->greeted < greeting)
+        return event->last_event_id_length == 0 && is_at(&point->preface, way->greeted++, hash)
+                   ? RESUME_REPEATED
+                   : RESUME_LOST;
+    if (event->last_event_id_length > 0 && !is_ours)
+        return RESUME_NEW;
+    bool is_id_event = is_ours && event->has_own_id && point->has_id_event && !way->had_id_event &&
+                       way->repeated == 0 && hash == point->id_hash;
+    if (is_id_event) {
+        way->had_id_event = true;
+        return RESUME_REPEATED;
     }
-    point->preface_left--;
-    return true;
+    if (way->repeated == count_of(&point->tail))
+        return is_ours && !way->had_id_event && event->has_own_id ? RESUME_LOST : RESUME_NEW;
+    return is_at(&point->tail, way->repeated++, hash) ? RESUME_REPEATED : RESUME_LOST;
+}
+
+static enum resume_verdict follow_if_open(const struct resume_point *point, struct resume_way *way,
+                                          size_t greeting, const struct sse_event *event, uint64_t hash) {
+    enum resume_verdict verdict = way->is_open ? follow(point, way, greeting, event, hash) : RESUME_LOST;
+    way->is_open = verdict != RESUME_LOST;
+    return verdict;
+}
+
+static enum resume_verdict read_again(struct resume_point *point, const struct sse_event *event,
+                                      uint64_t hash) {
+    bool is_greeting = point->greeted.is_open && point->greeted.greeted < count_of(&point->preface);
+    enum resume_verdict plain = follow_if_open(point, &point->plain, 0, event, hash);
+    enum resume_verdict greeted =
+        follow_if_open(point, &point->greeted, count_of(&point->preface), event, hash);
+    if (!point->plain.is_open || !point->greeted.is_open || plain == greeted)
+        return point->plain.is_open ? plain : greeted;
+    if (!is_greeting || point->preface_recurs)
+        return RESUME_LOST; /* nothing can tell which it is */
+    point->plain.is_open = false;
+    return greeted;
 }
 
 /* ---- one event --------------------------------------------------------------------------------------- */
 
-/** An id that does not fit, or for which there is no memory, is none: it cannot be resumed there. */
-static void copy_id(struct buffer *id, const struct sse_event *event) {
-    buffer_clear(id);
-    if (event->last_event_id_length > 0 &&
-        !buffer_append(id, event->last_event_id, event->last_event_id_length))
-        buffer_clear(id);
+/* Whether it has no id of its own: the last one goes on. */
+static bool is_of_tail(const struct resume_point *point, const struct sse_event *event) {
+    if (event->last_event_id_length == 0)
+        return point->was_resumed || point->id.length == 0;
+    return has_id(event, &point->id);
 }
 
-static void note_id(struct resume_point *point, const struct sse_event *event) {
-    if (point->first.length == 0)
-        copy_id(&point->first, event);
-    copy_id(&point->id, event);
-    point->delivered = 1;
-    point->was_resumed = false;
-}
-
-static bool is_anew(const struct resume_point *point, const struct sse_event *event) {
-    if (!point->was_resumed)
-        return false;
-    if (has_id(event, &point->id))
-        return point->began_without_id;
-    return has_id(event, &point->first);
+static void note_new(struct resume_point *point, const struct sse_event *event, uint64_t hash) {
+    bool has_begun = point->first.length > 0;
+    if (!has_begun && event->last_event_id_length == 0) {
+        note_event(&point->preface, hash);
+        return;
+    }
+    if (is_of_tail(point, event)) {
+        point->preface_recurs = point->preface_recurs || is_at(&point->preface, 0, hash);
+        note_event(&point->tail, hash);
+        return;
+    }
+    begin_id(point, event->last_event_id, event->last_event_id_length);
+    point->has_id_event = event->has_own_id;
+    point->id_hash = hash;
+    if (!event->has_own_id)
+        note_event(&point->tail, hash); /* a block without data brought the id before it */
 }
 
 enum resume_verdict resume_point_take(struct resume_point *point, const struct sse_event *event) {
-    bool has_none = event->last_event_id_length == 0;
-    bool may_be_preface = is_preface(point, event);
-    if (is_anew(point, event)) {
+    if (!point->is_on)
+        return RESUME_NEW;
+    uint64_t hash = hash_of(event);
+    bool is_anew = point->was_resumed && has_id(event, &point->first) && !has_id(event, &point->id);
+    enum resume_verdict verdict = is_anew               ? RESUME_LOST
+                                  : point->is_repeating ? read_again(point, event, hash)
+                                                        : RESUME_NEW;
+    if (verdict == RESUME_LOST)
         buffer_clear(&point->id);
-        return RESUME_ANEW;
-    }
-    point->began_without_id = point->was_resumed && has_none;
-    if ((point->is_repeating && is_repeated(point, event)) || may_be_preface)
-        return RESUME_REPEATED;
+    if (verdict != RESUME_NEW)
+        return verdict;
     point->is_repeating = false;
-    if (has_none && point->first.length == 0)
-        note_preface(point, event);
-    if (goes_on(point, event))
-        point->delivered++;
-    else
-        note_id(point, event);
+    note_new(point, event, hash);
     return RESUME_NEW;
 }

@@ -1,24 +1,25 @@
 /* Where a stream of events broke off, and which events are sent again when it is resumed there.
  *
- * The last id stands for the event that brought it; events behind that without an id of their own (the parser
- * gives them the same) are counted. An upstream that is asked to go on behind the id sends those again, and
- * some send the event with the id again, too. Both are skipped, as many as had been delivered:
+ * The last id stands for the event that brought it. Events after that without an id of their own (the parser
+ * gives them the same) are remembered by the hashes of their data: the tail. An upstream that goes on after
+ * the id sends the tail again, and some send the event with the id again, too:
  *
- *     delivered:      id 7: A,  B,  C       then the connection breaks; delivered = 3
+ *     delivered:      id 7: A,  B,  C       then the connection breaks; the tail is B, C
  *     resumed by 7:             B,  C,  D   skipped: B, C
  *             or:     id 7: A,  B,  C,  D   skipped: A, B, C
  *             or:                  id 8: D  nothing is skipped
  *
- * An upstream that begins anew, whatever it is asked, is recognized by the first id of all, and by the id
- * that it was asked for if that comes behind an event without one. What was delivered before the first id
- * comes again then, and with each answer if it is a greeting; so as many events without an id are skipped, if
- * the first of them is the same as it was:
+ * What was delivered before the first id, the preface, may be a greeting that comes with each answer. So an
+ * answer is read in two ways at once, without and with a greeting, until it brings something new:
  *
- *     delivered:      X, id 1: A, id 2: B   then the connection breaks
- *     resumed by 2:   X, id 1: A            skipped: X; then it is known to have begun anew
- *             or:     X, id 3: C            skipped: X, a greeting
+ *     delivered:      X, id 1: A, B         then the connection breaks
+ *     resumed by 1:   B, C                  skipped: B
+ *             or:     X, B, C               skipped: X, B
  *
- * One that sends other events than before is not resumable, and nothing here can tell.
+ * A way ends when an event is not the one that must come. If both have ended, the upstream sends other events
+ * than before, or begins anew: it cannot be resumed, and that is reported. An event that is the greeting in
+ * one way and new in the other is taken for the greeting, unless the same one has come between others before:
+ * then nothing can tell, and the stream is not resumed.
  */
 #ifndef SLUICE_UPSTREAM_RESUME_POINT_H
 #define SLUICE_UPSTREAM_RESUME_POINT_H
@@ -31,24 +32,42 @@
 
 /** An id longer than this is taken for none: it has to fit a header. */
 #define RESUME_ID_BYTES_MAX 1024
+/** Events without an id before the first id, and after the last one. With more there is no place to resume
+ * at. */
+#define RESUME_PREFACE_MAX 16
+#define RESUME_TAIL_MAX 1024
+
+/** Events as hashes of their data, in order. */
+struct resume_events {
+    struct buffer hashes;
+    bool is_over; /* there were more than may be kept */
+};
+
+/** One way to read an answer. */
+struct resume_way {
+    bool is_open;
+    bool had_id_event; /* the event that brought the id came again */
+    size_t greeted;    /* events of the preface that came again */
+    size_t repeated;   /* events of the tail that came again */
+};
 
 struct resume_point {
-    struct buffer first;   /* the first id that there was; empty: none yet */
-    struct buffer id;      /* the last; empty: there is no place to resume at */
-    uint64_t delivered;    /* events since the one that brought the id, which is counted */
-    uint64_t repeated;     /* of those, came again by now */
-    uint64_t preface;      /* events before the first id */
-    uint64_t preface_hash; /* of the first of them */
-    uint64_t preface_left; /* of those, may come again from here */
-    bool is_repeating;     /* resumed, and nothing new came yet */
-    bool began_without_id; /* resumed, and no event has brought one yet */
-    bool was_resumed; /* and no new id came since: an event without one goes on from the one we asked for */
+    bool is_on;          /* the upstream can be resumed: set by the owner before the first event */
+    struct buffer first; /* the first id that there was; empty: none yet */
+    struct buffer id;    /* the last; empty: there is no place to resume at */
+    uint64_t id_hash;    /* of the event that brought it */
+    bool has_id_event;   /* false: a block without data brought it */
+    struct resume_events preface, tail;
+    bool preface_recurs; /* the first event of the preface has come between others, too */
+    bool is_repeating;   /* resumed, and nothing new came yet */
+    bool was_resumed;    /* and no new id came since: an event without one belongs to the one we asked for */
+    struct resume_way plain, greeted;
 };
 
 enum resume_verdict {
     RESUME_NEW,
     RESUME_REPEATED, /* it was delivered before */
-    RESUME_ANEW,     /* the upstream has begun anew: there is no place to resume at any more */
+    RESUME_LOST,     /* begun anew, or with other events: there is no place to resume at any more */
 };
 
 void resume_point_init(struct resume_point *point);
@@ -57,10 +76,14 @@ void resume_point_finish(struct resume_point *point);
 /** The id to ask for; NULL: there is none. */
 const char *resume_point_id(const struct resume_point *point);
 
-/** The stream is asked for again, behind resume_point_id(). */
+/** The stream is asked for again, after resume_point_id(). */
 void resume_point_begin(struct resume_point *point);
 
 /** Notes one event. */
 enum resume_verdict resume_point_take(struct resume_point *point, const struct sse_event *event) MUST_CHECK;
+
+/** Notes the last id that the stream had when it broke off: a block without data may have brought it (WHATWG
+ * HTML, "dispatch the event", step 1). */
+void resume_point_note_id(struct resume_point *point, const char *id, size_t length);
 
 #endif

@@ -28,6 +28,7 @@ struct sse_event {
     size_t data_length;
     const char *last_event_id; /* the last event ID buffer: it stays from event to event */
     size_t last_event_id_length;
+    bool has_own_id; /* the block had the field; else the id stays from an earlier one */
 };
 
 /** Whoever writes an event repeats "data: " for each line of its data: six bytes more than what parts two
@@ -76,6 +77,10 @@ struct sse_stray {
 /** What has been met of those so far, and what a line without its end holds if sse_parser_finish() was
  * called. Valid until the next feed. */
 struct sse_stray sse_parser_stray(const struct sse_parser *parser);
+
+/** The id that the last dispatched block left, also one without data; "" if there is none. Valid until the
+ * next feed. */
+const char *sse_parser_last_event_id(const struct sse_parser *parser);
 
 /** The stream's last `retry:` in milliseconds, or -1. */
 int64_t sse_parser_retry_ms(const struct sse_parser *parser);

@@ -92,6 +92,7 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, cons
         .message = message,
         .is_unanswered = is_unanswered(stream, end),
         .retry_after_ms = asked_for_ms(stream),
+        .last_event_id = sse_parser_last_event_id(stream->parser),
         .is_unsettled = stream->reading.is_unsettled,
         .outcome = &outcome,
     };
@@ -342,7 +343,11 @@ static bool send_request(struct upstream_stream *stream, enum stream_phase phase
     stream->phase = phase;
     struct transfer_request create = {"POST", run->session_url, empty, strlen(empty), true};
     struct transfer_request post = {"POST", run->url, run->body, run->body_length, false};
-    return transfer_send(&stream->transfer, phase == STREAM_CREATE ? &create : &post);
+    struct transfer_request resume = {"GET", run->resume_url, NULL, 0, true};
+    const struct transfer_request *request = phase == STREAM_CREATE    ? &create
+                                             : run->resume_url != NULL ? &resume
+                                                                       : &post;
+    return transfer_send(&stream->transfer, request);
 }
 
 static void on_sent(struct transfer *transfer) {
@@ -468,6 +473,7 @@ void upstream_run_finish(struct upstream_run *run) {
     free(run->url);
     free(run->body);
     free(run->session_url);
+    free(run->resume_url);
     free(run->last_event_id);
     free(run->traceparent);
     free(run->tracestate);
@@ -538,6 +544,11 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client,
     }
     client->active++;
     return stream;
+}
+
+const char *upstream_stream_location(const struct upstream_stream *stream) {
+    const char *location = transfer_header(&stream->transfer, "Location");
+    return location != NULL ? location : transfer_header(&stream->transfer, "Content-Location");
 }
 
 void upstream_stream_resume(struct upstream_stream *stream) {
