@@ -31,6 +31,9 @@ struct request_operations {
     /** Calls `visit` with each value of a header, in the order in which they came. */
     void (*each_header)(const struct request *request, const char *name,
                         void (*visit)(void *context, const char *value), void *context);
+    /** Takes what an answer by reply_stream() needs that might be missing later, a descriptor. False: it is
+     * missing now. Again is fine. NULL: nothing is needed. */
+    bool (*reserve_stream)(struct request *request);
     /** The answer of a deferred request has been decided. */
     void (*answer)(struct request *request);
     /** A reply source has bytes, or its end, after it had none. */

@@ -2,6 +2,7 @@
 #include "routes/stream.h"
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "broadcaster/subscriber.h"
 #include "routes/handlers.h"
 #include "routes/task_access.h"
@@ -112,9 +113,21 @@ static bool refuse_draining(struct request *request) {
     return true;
 }
 
+/* Before there is a subscriber: the head of a stream is a promise. */
+static bool reserve(struct request *request) {
+    if (request->operations->reserve_stream == NULL || request->operations->reserve_stream(request))
+        return true;
+    metrics_add(METRIC_SUBSCRIBERS_REFUSED, 1);
+    reply_header(request, "Connection", "close"); /* that gives one back */
+    reply_error(request, 503, "no_descriptors", "The gateway has no descriptor left for a stream.");
+    return false;
+}
+
 bool stream_take_place(struct request *request, struct session *session, struct subscriber **ret_subscriber) {
     const struct subscriber_spec spec = {
         .from = SUBSCRIBE_FROM_NOW, .stays = true, .address = request->address};
+    if (!reserve(request))
+        return false;
     enum subscriber_result result = subscriber_prepare(session, &spec, ret_subscriber);
     if (result != SUBSCRIBER_OK)
         refuse(request, result);
@@ -125,7 +138,7 @@ bool stream_reply_run(struct request *request, struct task *task, enum stream_ki
                       struct subscriber *subscriber) {
     struct subscriber_spec spec = {
         .run = task, .agent_framing = kind == STREAM_OF_AGENT, .stays = kind != STREAM_RESUMED};
-    if (kind == STREAM_RESUMED && !read_last_id(request, &spec)) {
+    if ((kind == STREAM_RESUMED && !read_last_id(request, &spec)) || !reserve(request)) {
         subscriber_release(subscriber);
         return false;
     }
@@ -147,6 +160,8 @@ bool stream_reply_run(struct request *request, struct task *task, enum stream_ki
 /* A session that is not open yet is waited for. */
 static void subscribe(struct request *request, const struct subscriber_spec *spec) {
     struct subscriber *subscriber;
+    if (!reserve(request))
+        return;
     enum subscriber_result result =
         subscriber_await(request->context->broadcaster, request->session_key, spec, &subscriber);
     if (result == SUBSCRIBER_OK)

@@ -59,8 +59,18 @@ static void answer(struct request *request) {
     http_exchange_resume(exchange);
 }
 
-static const struct request_operations operations = {
-    .header = find_header, .each_header = each_header, .answer = answer, .source_ready = answer};
+static bool reserve_stream(struct request *request) {
+    struct http_exchange *exchange = of(request);
+    if (exchange->handed_fd < 0)
+        exchange->handed_fd = fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
+    return exchange->handed_fd >= 0;
+}
+
+static const struct request_operations operations = {.header = find_header,
+                                                     .each_header = each_header,
+                                                     .reserve_stream = reserve_stream,
+                                                     .answer = answer,
+                                                     .source_ready = answer};
 
 void http_exchange_suspend(struct http_exchange *exchange) {
     if (exchange->suspended) {
@@ -130,7 +140,7 @@ static void settle_subscriber(struct http_exchange *exchange) {
     /* The library closes its own descriptor the next time it runs, which nothing else would make it do; until
      * then the client would not see the end of a stream that has ended, or could not be handed over. */
     exchange->listener->ready = true;
-    if (reply->subscriber == NULL || exchange->handed_fd < 0)
+    if (reply->subscriber == NULL || !exchange->is_greeted)
         return; /* what is left of it is given back with the reply */
     const struct handover handover = {.subscriber = reply->subscriber,
                                       .fd = exchange->handed_fd,
@@ -157,6 +167,8 @@ static void linger(struct http_exchange *exchange) {
     int fd = listener->closing ? -1 : fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
     if (fd >= 0)
         lingering_close(&listener->lingering, fd);
+    else
+        socket_discard_input(exchange->connection->fd); /* what is left of it without a descriptor */
 }
 
 /* Whether the library closes the connection after the answer; then it need not be asked why. */

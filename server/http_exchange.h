@@ -43,7 +43,8 @@ struct http_exchange {
     /* of an event stream: */
     char greeting[GREETING_SIZE];
     size_t greeting_length, greeting_sent;
-    int handed_fd; /* our own descriptor of the connection, once the stream is to be taken over; else -1 */
+    bool is_greeted; /* head and greeting are in the kernel: the stream can be taken over */
+    int handed_fd;   /* our own descriptor of the connection, before the stream's head is sent; else -1 */
 };
 
 LIST_HEAD(http_exchange_list, http_exchange);

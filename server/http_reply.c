@@ -1,15 +1,14 @@
 /* The decided reply of an exchange as libmicrohttpd wants it.
  *
  * An event stream's connection is handed over: the library sends status, headers and the greeting; when it
- * asks for more, which means that all of that is in the kernel, we keep a descriptor of our own and let the
- * library leave as if the stream had broken off (HTTP/1.1: without the last chunk) or had ended (HTTP/1.0).
- * From then on the subscriber writes its own chunks. MHD_USE_TURBO keeps the library from shutting the
- * connection down.
+ * asks for more, which means that all of that is in the kernel, we let the library leave as if the stream had
+ * broken off (HTTP/1.1: without the last chunk) or had ended (HTTP/1.0). The descriptor of our own that is
+ * left then was taken before the answer was decided, so that a stream that begins can go on. From then on the
+ * subscriber writes its own chunks. MHD_USE_TURBO keeps the library from shutting the connection down.
  */
 #include "server/http_exchange.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,11 +48,6 @@ static struct MHD_Response *source_response(struct http_exchange *exchange) {
                                              read_source, exchange, NULL);
 }
 
-static void keep_descriptor(struct http_exchange *exchange) {
-    if (exchange->handed_fd < 0)
-        exchange->handed_fd = fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
-}
-
 static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t size) {
     (void)position;
     struct http_exchange *exchange = context;
@@ -66,7 +60,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t
         exchange->greeting_sent += count;
         return (ssize_t)count;
     }
-    keep_descriptor(exchange);
+    exchange->is_greeted = true;
     return exchange->request.http_1_0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -204,7 +198,6 @@ void http_exchange_write_stream(struct http_exchange *exchange) {
     bool written = write_head(&text, reply, "Transfer-Encoding: chunked") &&
                    (exchange->greeting_length == 0 ||
                     buffer_printf(&text, "%zx\r\n%s\r\n", exchange->greeting_length, exchange->greeting));
-    if (written && send_all(exchange, &text))
-        keep_descriptor(exchange);
+    exchange->is_greeted = written && send_all(exchange, &text);
     buffer_finish(&text);
 }

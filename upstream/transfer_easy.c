@@ -4,8 +4,11 @@
 #include "base/buffer.h"
 #include "base/memory_budget.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What one read of a socket takes. A stream has 24 KB in all by this, most of them libcurl's; half of it
  * would make a flood of events of 2 KB cost 20 % more, twice of it saves nothing. */
@@ -260,7 +263,20 @@ bool transfer_is_framed(const struct transfer *transfer) {
     return is_chunked(transfer) || transfer_content_length(transfer) >= 0;
 }
 
+/* libcurl does not say so: it cannot connect, or not resolve the name. */
+static bool has_no_descriptor(void) {
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 && (errno == EMFILE || errno == ENFILE);
+}
+
 static enum upstream_end judge_unsent(CURLcode code, const char **ret_message) {
+    bool is_ours = code != CURLE_OPERATION_TIMEDOUT && has_no_descriptor();
+    if (is_ours) {
+        *ret_message = "The gateway has no descriptor left for a connection to the upstream.";
+        return UPSTREAM_CONNECT;
+    }
     switch (code) {
     case CURLE_OUT_OF_MEMORY:
     case CURLE_FAILED_INIT:

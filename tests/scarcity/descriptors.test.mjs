@@ -44,9 +44,9 @@ class Kept {
   }
 
   /** {status, headers, text, json}, or null if the connection was closed instead of an answer. */
-  ask(method, path, body) {
+  ask(method, path, body, more = {}) {
     const bytes = body && JSON.stringify(body);
-    const headers = bytes ? {'content-type': 'application/json', 'content-length': bytes.length} : {};
+    const headers = {...(bytes && {'content-type': 'application/json', 'content-length': bytes.length}), ...more};
     return within(new Promise((resolve) => {
       const outgoing = http.request({port: this.port, host: '127.0.0.1', method, path, headers, agent: this.agent}, (incoming) => {
         let text = '';
@@ -88,7 +88,7 @@ test('without descriptors connections wait, those at hand are served, and all is
   await follower.messages(1);
   await holds(sluice, 3);
   const giveBack = await leave(sluice, 0);
-  const waiting = Array.from({length: 40}, () => rawRequest(sluice.port, 'GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'));
+  const waiting = Array.from({length: 40}, () => rawRequest(sluice.port, 'GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'));
   await sluice.logged({event: 'accept_failed'});
   await follower.messages(follower.data.length + 5);
   const ticks = processorTicks(sluice);
@@ -112,12 +112,13 @@ test('without a descriptor for the agent a run fails and says so, and the next o
   const {json} = await connection.ask('POST', `${session}/run`, {message: 'count=3'});
   const {json: end} = await connection.ask('GET', `/tasks/${json.task_id}?wait_ms=8000`);
   assert.deepEqual([end.status, end.reason], ['failed', 'upstream_connect']);
+  assert.match((await sluice.logged({event: 'run_ended', task_id: json.task_id})).message, /no descriptor/);
   assertError(await connection.ask('GET', '/list-apps'), 503, /^upstream_unavailable$/);
   await giveBack();
   await recovers(sluice, session);
 });
 
-test('without a descriptor for the hand-over a stream is closed, and the run goes on', async (t) => {
+test('without a descriptor for the hand-over a stream is refused, and the run goes on', async (t) => {
   const sluice = await startSluice(t, flags);
   const connection = await kept(t, sluice);
   const session = sessionPath();
@@ -125,12 +126,26 @@ test('without a descriptor for the hand-over a stream is closed, and the run goe
   await until(async () => (await sluice.task(task_id)).events === 3, 'three events');
   await holds(sluice, 2);
   const giveBack = await leave(sluice, 0);
-  const began = Date.now();
-  assert.equal(await connection.ask('GET', `${session}/run`), null);
-  assert.ok(Date.now() - began < stretched(1000), 'at once');
+  const refused = await connection.ask('GET', `${session}/run`);
+  assertError(refused, 503, /^no_descriptors$/);
+  assert.ok(Number(refused.headers['retry-after']) > 0);
+  assert.equal(refused.headers.connection, 'close', 'which gives a descriptor back');
   await giveBack();
   assert.equal((await sluice.task(task_id)).status, 'running');
   assert.equal((await sluice.stats()).subscribers, 0);
+  await recovers(sluice, session);
+});
+
+test('without a descriptor for its stream a run is not started', async (t) => {
+  const sluice = await startSluice(t, flags);
+  const connection = await kept(t, sluice);
+  const session = sessionPath();
+  const asked = upstream.runs.length;
+  const giveBack = await leave(sluice, 0);
+  assertError(await connection.ask('POST', `${session}/run`, {message: 'count=3'}, {accept: 'text/event-stream'}), 503, /^no_descriptors$/);
+  await giveBack();
+  assert.equal(upstream.runs.length, asked);
+  assert.equal((await sluice.get('/tasks')).json.tasks.length, 0);
   await recovers(sluice, session);
 });
 
