@@ -107,6 +107,8 @@ static void reap(struct upstream_client *client) {
         struct transfer *transfer;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
         CURLcode code = transfer->failure != CURLE_OK ? transfer->failure : message->data.result;
+        if (code == CURLE_SEND_ERROR)
+            rest_tell(transfer);
         transfer_detach(transfer);
         if (transfer->is_released)
             continue;

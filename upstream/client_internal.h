@@ -11,6 +11,7 @@
 #ifndef SLUICE_UPSTREAM_CLIENT_INTERNAL_H
 #define SLUICE_UPSTREAM_CLIENT_INTERNAL_H
 
+#include "base/buffer.h"
 #include "upstream/client.h"
 
 #include <curl/curl.h>
@@ -82,6 +83,7 @@ struct transfer_role {
     enum transfer_taken (*on_body)(struct transfer *transfer, const char *bytes, size_t length);
     void (*on_done)(struct transfer *transfer, CURLcode code); /* the request has ended, one way or another */
     void (*destroy)(struct transfer *transfer);                /* frees the owner */
+    bool takes_rest; /* asks headers by transfer_header() alone: see transfer_rest.c */
 };
 
 #define TRANSFER_ERROR_SIZE (CURL_ERROR_SIZE + 64)
@@ -99,16 +101,21 @@ struct transfer {
     uint64_t timer_due_ms;
     int64_t connect_timeout_ms;
     int64_t keepalive_ms;
-    struct ca_bundle *ca;            /* a reference; NULL: the system's authorities */
-    int status;                      /* of the answer; 0: none yet */
-    size_t header_bytes;             /* of the answer, so far */
-    size_t header_room;              /* that was charged for them */
-    CURLcode failure;                /* to be told as the request's end; CURLE_OK: none */
-    bool is_repeatable;              /* to send the request twice does no harm */
-    bool is_sent;                    /* or may be: libcurl has begun to send it */
-    bool is_awaited;                 /* libcurl has waited for its socket since */
-    bool is_unanswered;              /* its connection ended, and libcurl was kept from sending it again */
-    bool is_stale;                   /* not sent: the kept connection for it is of no use */
+    struct ca_bundle *ca; /* a reference; NULL: the system's authorities */
+    int status;           /* of the answer; 0: none yet */
+    size_t header_bytes;  /* of the answer, so far */
+    size_t header_room;   /* that was charged for them */
+    CURLcode failure;     /* to be told as the request's end; CURLE_OK: none */
+    bool is_repeatable;   /* to send the request twice does no harm */
+    bool is_sent;         /* or may be: libcurl has begun to send it */
+    bool is_awaited;      /* libcurl has waited for its socket since */
+    bool is_unanswered;   /* its connection ended, and libcurl was kept from sending it again */
+    bool is_stale;        /* not sent: the kept connection for it is of no use */
+    bool wants_rest;      /* of the connection, should libcurl give it up */
+    int spare_fd;         /* of the connection, while the rest is wanted; -1: none */
+    struct buffer rest;   /* what was left unread */
+    char *rest_headers;   /* in it, each line ended by NULs; NULL: no answer was left */
+    char *rest_body;
     bool is_queued;                  /* in client->queue */
     bool is_wanted;                  /* to be added to the multi handle */
     bool is_added;                   /* in the multi handle */
@@ -168,6 +175,24 @@ bool transfer_omit_header(struct transfer *transfer, const char *name) MUST_CHEC
 
 /** Sets all options of the easy handle for one request. False: out of memory. */
 bool transfer_set_options(struct transfer *transfer, const struct transfer_request *request) MUST_CHECK;
+
+/* ---- transfer_rest.c: what is left unread on a connection -------------------------------------------------
+ */
+
+/** Another request begins. */
+void rest_reset(struct transfer *transfer, const struct transfer_request *request);
+
+/** The request goes out on that socket. */
+void rest_begin(struct transfer *transfer, int fd);
+
+/** The rest is not wanted any more. */
+void rest_end(struct transfer *transfer);
+
+/** libcurl could not write: reports an answer that was left unread to the role, as libcurl would have. */
+void rest_tell(struct transfer *transfer);
+
+/** The value of a header of that answer, or NULL. */
+const char *rest_header(const struct transfer *transfer, const char *name);
 
 /** Its headers, which libcurl keeps, are freed: charges them no more. */
 void transfer_release_headers(struct transfer *transfer);

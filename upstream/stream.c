@@ -454,6 +454,7 @@ static const struct transfer_role stream_role = {
     .on_body = on_body,
     .on_done = on_done,
     .destroy = destroy,
+    .takes_rest = true,
 };
 
 /* ---- the public half -------------------------------------------------------------------------------- */

@@ -22,6 +22,7 @@ bool transfer_init(struct transfer *transfer, struct upstream_client *client,
     transfer->client = client;
     transfer->easy = easy;
     transfer->deadline_ms = UINT64_MAX;
+    transfer->spare_fd = -1;
     transfer->connect_timeout_ms = settings->connect_timeout_ms;
     transfer->keepalive_ms = settings->keepalive_ms;
     transfer->ca = ca_bundle_ref(settings->ca);
@@ -48,6 +49,7 @@ bool transfer_send(struct transfer *transfer, const struct transfer_request *req
     transfer->header_bytes = 0;
     transfer->is_repeatable = request->is_repeatable;
     transfer->is_sent = transfer->is_awaited = transfer->is_unanswered = transfer->is_stale = false;
+    rest_reset(transfer, request);
     transfer_clear_deadline(transfer);
     if (!transfer_set_options(transfer, request))
         return false;
@@ -123,6 +125,7 @@ void transfer_detach(struct transfer *transfer) {
     transfer->failure = CURLE_OK;
     transfer->is_resumed = false;
     transfer->is_wanted = false;
+    rest_end(transfer);
     if (!transfer->is_added)
         return;
     curl_multi_remove_handle(transfer->client->multi, transfer->easy);
@@ -163,6 +166,7 @@ void transfer_settle(struct transfer *transfer) {
         curl_easy_cleanup(transfer->easy);
         memory_release(MEMORY_STREAMS, CURL_MEMORY);
         transfer_release_headers(transfer);
+        buffer_finish(&transfer->rest);
         curl_slist_free_all(transfer->headers);
         ca_bundle_unref(transfer->ca);
         uv_close((uv_handle_t *)&transfer->timer, on_timer_closed);

@@ -73,14 +73,10 @@ static int on_socket_unused(void *context, curl_socket_t fd) {
     return 0;
 }
 
-/** Whether the request would go out on a kept connection that has come to an end, or to nonsense. */
-static bool is_stale(struct transfer *transfer, int local_port, int remote_port) {
+static bool is_reused(const struct transfer *transfer) {
     long connects = 0;
     curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
-    if (connects > 0)
-        return false;
-    int fd = connections_find(&transfer->client->connections, local_port, remote_port);
-    return fd < 0 || !connection_is_quiet(fd);
+    return connects == 0;
 }
 
 static int on_request(void *context, char *remote, char *local, int remote_port, int local_port) {
@@ -88,9 +84,15 @@ static int on_request(void *context, char *remote, char *local, int remote_port,
     (void)remote, (void)local;
     if (transfer->is_released || !may_be_sent(transfer))
         return CURL_PREREQFUNC_ABORT;
-    transfer->is_stale = is_stale(transfer, local_port, remote_port);
+    bool reused = is_reused(transfer);
+    int fd = -1;
+    if (reused || transfer->wants_rest)
+        fd = connections_find(&transfer->client->connections, local_port, remote_port);
+    transfer->is_stale = reused && (fd < 0 || !connection_is_quiet(fd));
     if (transfer->is_stale)
         return CURL_PREREQFUNC_ABORT;
+    if (transfer->wants_rest)
+        rest_begin(transfer, fd);
     transfer->is_sent = true;
     transfer->role->on_sent(transfer);
     return transfer->is_released ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
@@ -127,6 +129,7 @@ static size_t on_header_line(char *bytes, size_t size, size_t count, void *conte
     if (status < 200)
         return length; /* an interim answer */
     transfer->status = (int)status;
+    rest_end(transfer);
     bool goes_on = transfer->role->on_head(transfer) && !transfer->is_released;
     return goes_on ? length : CURL_WRITEFUNC_ERROR;
 }
@@ -232,6 +235,8 @@ bool transfer_set_options(struct transfer *transfer, const struct transfer_reque
 
 const char *transfer_header(const struct transfer *transfer, const char *name) {
     struct curl_header *header;
+    if (transfer->rest_headers != NULL)
+        return rest_header(transfer, name);
     bool found = curl_easy_header(transfer->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK;
     return found ? header->value : NULL;
 }
