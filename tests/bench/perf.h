@@ -218,7 +218,7 @@ static inline uint16_t perf_start_worker(uint16_t upstream_port) {
 static inline void perf_post(int fd, const char *path, const char *body) {
     char text[1024];
     int length = snprintf(text, sizeof(text),
-                          "POST %s HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+                          "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                           "Content-Length: %zu\r\n\r\n%s",
                           path, strlen(body), body);
     perf_send(fd, text, (size_t)length);

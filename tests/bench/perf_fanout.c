@@ -8,7 +8,7 @@
 static int subscribers[SUBSCRIBERS];
 
 static void subscribe(uint16_t port) {
-    static const char request[] = "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: gateway\r\n\r\n";
+    static const char request[] = "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for (int i = 0; i < SUBSCRIBERS; i++) {
         subscribers[i] = perf_connect(port);
         perf_send(subscribers[i], request, strlen(request));

@@ -28,7 +28,7 @@ static void run(const struct parties *parties, int count) {
 }
 
 int main(void) {
-    static const char request[] = "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: gateway\r\n\r\n";
+    static const char request[] = "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: localhost\r\n\r\n";
     uint16_t upstream_port;
     int listener = perf_listen(&upstream_port);
     uint16_t port = perf_start_worker(upstream_port);
