@@ -46,8 +46,8 @@ test('every answer carries nosniff, those without a body too', async () => {
     assert.equal(answer.headers['x-content-type-options'], 'nosniff', `${method} ${path}`);
   }
   const full = await startSluice({after}, {upstream: upstream.url, connections_per_address_max: 1});
-  const socket = net.connect(full.port, '127.0.0.1');
-  await once(socket, 'connect');
+  const socket = net.connect(full.port, '127.0.0.1', () => socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'));
+  await once(socket, 'data'); // it has its place, and keeps it
   await until(async () => /^HTTP\/1\.1 429 [^]*nosniff/.test(await rawRequest(full.port, '')), 'a refusal of a connection with nosniff');
   socket.destroy();
 });
