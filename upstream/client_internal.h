@@ -79,6 +79,8 @@ enum transfer_taken { TRANSFER_TAKEN, TRANSFER_PAUSE, TRANSFER_ABORT };
 /** How a transfer's owner hears of it. Nothing but destroy() is called once the transfer is released. */
 struct transfer_role {
     void (*on_sent)(struct transfer *transfer); /* the connection stands and the request goes out */
+    bool (*on_header_line)(struct transfer *transfer, const char *line,
+                           size_t length);      /* or NULL; of the head */
     bool (*on_head)(struct transfer *transfer); /* status and headers are there; false: abort */
     enum transfer_taken (*on_body)(struct transfer *transfer, const char *bytes, size_t length);
     void (*on_done)(struct transfer *transfer, CURLcode code); /* the request has ended, one way or another */
@@ -104,17 +106,18 @@ struct transfer {
     struct ca_bundle *ca; /* a reference; NULL: the system's authorities */
     int status;           /* of the answer; 0: none yet */
     size_t header_bytes;  /* of the answer, so far */
-    size_t header_room;   /* that was charged for them */
-    CURLcode failure;     /* to be told as the request's end; CURLE_OK: none */
-    bool is_repeatable;   /* to send the request twice does no harm */
-    bool is_sent;         /* or may be: libcurl has begun to send it */
-    bool is_awaited;      /* libcurl has waited for its socket since */
-    bool is_unanswered;   /* its connection ended, and libcurl was kept from sending it again */
-    bool is_stale;        /* not sent: the kept connection for it is of no use */
-    bool wants_rest;      /* of the connection, should libcurl give it up */
-    int spare_fd;         /* of the connection, while the rest is wanted; -1: none */
-    struct buffer rest;   /* what was left unread */
-    char *rest_headers;   /* in it, each line ended by NULs; NULL: no answer was left */
+    size_t header_lines;
+    size_t header_room; /* that was charged for them */
+    CURLcode failure;   /* to be told as the request's end; CURLE_OK: none */
+    bool is_repeatable; /* to send the request twice does no harm */
+    bool is_sent;       /* or may be: libcurl has begun to send it */
+    bool is_awaited;    /* libcurl has waited for its socket since */
+    bool is_unanswered; /* its connection ended, and libcurl was kept from sending it again */
+    bool is_stale;      /* not sent: the kept connection for it is of no use */
+    bool wants_rest;    /* of the connection, should libcurl give it up */
+    int spare_fd;       /* of the connection, while the rest is wanted; -1: none */
+    struct buffer rest; /* what was left unread */
+    char *rest_headers; /* in it, each line ended by NULs; NULL: no answer was left */
     char *rest_body;
     bool is_queued;                  /* in client->queue */
     bool is_wanted;                  /* to be added to the multi handle */

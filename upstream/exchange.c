@@ -2,6 +2,7 @@
 #include "upstream/client_internal.h"
 
 #include "base/memory_budget.h"
+#include "upstream/answer_headers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@ struct upstream_exchange {
     struct transfer transfer;
     struct upstream_exchange_callbacks callbacks;
     void *context;
+    struct answer_headers headers;
     char *method;
     char *url;
     char *body;
@@ -26,62 +28,12 @@ static struct upstream_exchange *exchange_of(struct transfer *transfer) {
     return CONTAINER_OF(transfer, struct upstream_exchange, transfer);
 }
 
-/* ---- headers ---------------------------------------------------------------------------------------- */
-
 static bool is_among(const char *name, const char *const *names) {
     for (; *names != NULL; names++) {
         if (strcasecmp(name, *names) == 0)
             return true;
     }
     return false;
-}
-
-/** RFC 9110, section 7.6.1; and Content-Length, which is told beside the headers. */
-static bool is_of_the_hop(const char *name) {
-    static const char *const names[] = {"Connection",
-                                        "Keep-Alive",
-                                        "Proxy-Authenticate",
-                                        "Proxy-Authorization",
-                                        "Proxy-Connection",
-                                        "TE",
-                                        "Trailer",
-                                        "Transfer-Encoding",
-                                        "Upgrade",
-                                        "Content-Length",
-                                        NULL};
-    return is_among(name, names);
-}
-
-static bool is_named_by_connection(CURL *easy, const char *name) {
-    struct curl_header *connection;
-    for (size_t i = 0; curl_easy_header(easy, "Connection", i, CURLH_HEADER, -1, &connection) == CURLHE_OK;
-         i++) {
-        if (header_list_has(connection->value, name))
-            return true;
-    }
-    return false;
-}
-
-static size_t count_headers(CURL *easy) {
-    size_t count = 0;
-    struct curl_header *header = NULL;
-    while ((header = curl_easy_nextheader(easy, CURLH_HEADER, -1, header)) != NULL)
-        count++;
-    return count;
-}
-
-/** Fills `headers` with the end-to-end ones and returns how many those are. In two steps: looking one up
- *  would lead libcurl's walk over all of them astray. */
-static size_t collect_headers(CURL *easy, struct upstream_header *headers) {
-    size_t all = 0, count = 0;
-    struct curl_header *header = NULL;
-    while ((header = curl_easy_nextheader(easy, CURLH_HEADER, -1, header)) != NULL)
-        headers[all++] = (struct upstream_header){.name = header->name, .value = header->value};
-    for (size_t i = 0; i < all; i++) {
-        if (!is_of_the_hop(headers[i].name) && !is_named_by_connection(easy, headers[i].name))
-            headers[count++] = headers[i];
-    }
-    return count;
 }
 
 /* ---- the transfer's role ---------------------------------------------------------------------------- */
@@ -93,14 +45,18 @@ static void on_sent(struct transfer *transfer) {
         exchange->callbacks.on_sent(exchange->context);
 }
 
+static bool on_header_line(struct transfer *transfer, const char *line, size_t length) {
+    return answer_headers_add(&exchange_of(transfer)->headers, line, length);
+}
+
 static bool on_head(struct transfer *transfer) {
     struct upstream_exchange *exchange = exchange_of(transfer);
-    struct upstream_header *headers = calloc(count_headers(transfer->easy) + 1, sizeof *headers);
-    if (headers == NULL) {
-        transfer_fail(transfer, CURLE_OUT_OF_MEMORY);
+    struct upstream_header *headers;
+    size_t count;
+    if (!answer_headers_take(&exchange->headers, &headers, &count)) {
+        transfer_fail(transfer, CURLE_WEIRD_SERVER_REPLY);
         return false;
     }
-    size_t count = collect_headers(transfer->easy, headers);
     transfer_set_deadline(transfer, exchange->idle_timeout_ms);
     exchange->callbacks.on_head(exchange->context, transfer->status, headers, count,
                                 transfer_content_length(transfer));
@@ -132,12 +88,14 @@ static void destroy(struct transfer *transfer) {
     free(exchange->method);
     free(exchange->url);
     free(exchange->body);
+    answer_headers_finish(&exchange->headers);
     memory_release(MEMORY_REQUESTS, exchange->memory);
     free(exchange);
 }
 
 static const struct transfer_role exchange_role = {
     .on_sent = on_sent,
+    .on_header_line = on_header_line,
     .on_head = on_head,
     .on_body = on_body,
     .on_done = on_done,
@@ -149,7 +107,7 @@ static const struct transfer_role exchange_role = {
 /** Ours to say, not the client's. */
 static bool is_ours(const char *name) {
     static const char *const names[] = {"Host", "Expect", "Content-Type", NULL};
-    return is_of_the_hop(name) || is_among(name, names);
+    return header_is_of_the_hop(name) || is_among(name, names);
 }
 
 static bool add_headers(struct upstream_exchange *exchange, const char *authorization,
@@ -199,6 +157,7 @@ upstream_exchange_create(struct upstream_client *client, const struct upstream_s
     }
     exchange->memory = sizeof *exchange + strlen(settings->base_url) + strlen(path) + 1 + body_length;
     memory_charge(MEMORY_REQUESTS, exchange->memory);
+    answer_headers_init(&exchange->headers);
     exchange->callbacks = *callbacks;
     exchange->context = context;
     exchange->first_byte_timeout_ms = settings->first_byte_timeout_ms;

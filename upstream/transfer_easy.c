@@ -16,6 +16,7 @@
 #define HEADER_BYTES_MAX (64 * 1024)
 /* Interim answers and trailers included, for curl keeps them all. */
 #define ANSWER_HEADER_BYTES_MAX (512 * 1024)
+#define ANSWER_HEADER_LINES_MAX 1000
 
 /* ---- headers of the request ------------------------------------------------------------------------- */
 
@@ -111,16 +112,29 @@ void transfer_release_headers(struct transfer *transfer) {
         memory_release(MEMORY_STREAMS, HEADER_STEP);
 }
 
+/* Of the head, trailers left out. */
+static bool take_header_line(struct transfer *transfer, const char *line, size_t length) {
+    if (transfer->status != 0 || transfer->is_released || transfer->role->on_header_line == NULL ||
+        transfer->role->on_header_line(transfer, line, length))
+        return true;
+    transfer_fail(transfer, CURLE_OUT_OF_MEMORY);
+    return false;
+}
+
 /* cppcheck-suppress constParameter ; libcurl says what the parameters are */
 static size_t on_header_line(char *bytes, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     size_t length = size * count;
     transfer->header_bytes += length;
-    if (transfer->header_bytes > ANSWER_HEADER_BYTES_MAX) {
+    transfer->header_lines++;
+    if (transfer->header_bytes > ANSWER_HEADER_BYTES_MAX ||
+        transfer->header_lines > ANSWER_HEADER_LINES_MAX) {
         transfer_fail(transfer, CURLE_WEIRD_SERVER_REPLY);
         return CURL_WRITEFUNC_ERROR;
     }
     charge_headers(transfer);
+    if (!take_header_line(transfer, bytes, length))
+        return CURL_WRITEFUNC_ERROR;
     bool is_blank = bytes[0] == '\r' || bytes[0] == '\n';
     if (!is_blank || transfer->status != 0 || transfer->is_released)
         return length; /* a header before the blank line, or a trailer */

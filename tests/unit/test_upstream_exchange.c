@@ -149,6 +149,55 @@ static void exchange_says_nothing_of_the_length_of_chunks(void **state) {
     exchange_end(&recorder);
 }
 
+static void exchange_reads_odd_headers(void **state) {
+    (void)state;
+    struct fixture fixture;
+    struct exchange_recorder recorder;
+    answer = "HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n"
+             "HTTP/1.1 200 OK\r\nX-Fold: a\r\n b\r\n\tc\r\nX-Empty:\r\nX-Pad: \t d:e \t\r\nConnection: \r\n"
+             "Connection: x-one,,X-TWO\r\nX-One: 1\r\nX-Two: 2\r\nX-Thre: 3\r\nContent-Length: 0\r\n\r\n";
+    fixture_begin(&fixture, serve_answer);
+    exchange_begin(&recorder, &fixture);
+    exchange_start(&recorder, "GET", "/x", NULL);
+    exchange_await_end(&recorder);
+    assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
+    assert_string_equal(recorder.headers, "X-Fold: a   b  \tc|X-Empty: |X-Pad: d:e|X-Thre: 3|");
+    exchange_end(&recorder);
+}
+
+/* An answer with `named` headers that its Connection header names, one by one, and `lines` more. */
+static char *write_many_headers(size_t named, size_t lines) {
+    struct buffer text;
+    buffer_init(&text, 65536);
+    assert_true(buffer_append_text(&text, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"));
+    for (size_t i = 0; i < named; i++)
+        assert_true(buffer_printf(&text, "Connection: n%zu\r\nN%zu: x\r\n", i, i));
+    for (size_t i = 0; i < lines; i++)
+        assert_true(buffer_append_text(&text, "a: b\r\n"));
+    assert_true(buffer_append_text(&text, "\r\n"));
+    return buffer_detach(&text);
+}
+
+static void exchange_has_a_bound_of_headers(void **state) {
+    (void)state;
+    for (int over = 0; over < 2; over++) {
+        struct fixture fixture;
+        struct exchange_recorder recorder;
+        char *text = write_many_headers(450, over ? 100 : 80);
+        answer = text;
+        fixture_begin(&fixture, serve_answer_and_close);
+        exchange_begin(&recorder, &fixture);
+        exchange_start(&recorder, "GET", "/x", NULL);
+        exchange_await_end(&recorder);
+        assert_int_equal(recorder.has_head, !over);
+        assert_int_equal(recorder.result.end, over ? UPSTREAM_PROTOCOL : UPSTREAM_COMPLETED);
+        if (!over) /* none of those that Connection names */
+            assert_int_equal(strlen(recorder.headers), 80 * strlen("a: b|"));
+        exchange_end(&recorder);
+        free(text);
+    }
+}
+
 static void exchange_cannot_connect_when_nobody_listens(void **state) {
     (void)state;
     struct fixture fixture;
@@ -243,6 +292,8 @@ int main(void) {
         cmocka_unit_test(exchange_asks_for_a_head_without_a_body),
         cmocka_unit_test(exchange_tells_how_it_ended),
         cmocka_unit_test(exchange_says_nothing_of_the_length_of_chunks),
+        cmocka_unit_test(exchange_reads_odd_headers),
+        cmocka_unit_test(exchange_has_a_bound_of_headers),
         cmocka_unit_test(exchange_cannot_connect_when_nobody_listens),
         cmocka_unit_test(exchange_is_idle_without_a_first_or_a_next_byte),
         cmocka_unit_test(exchange_is_not_idle_while_bytes_come),
