@@ -186,15 +186,15 @@ enum guard_result guard_enter(struct guard *guard, size_t index, int64_t wait_un
 
 void guard_leave(struct guard *guard, const struct guard_report *report) {
     const struct upstream_result *result = report->result;
-    bool overloaded = result != NULL && call_is_overloaded(result);
-    const struct limiter_report to_limiter = {
-        .unused = !report->was_sent,
-        .overloaded = overloaded,
-        .completed = result != NULL && result->end == UPSTREAM_COMPLETED,
-        .latency_ms = report->latency_ms,
-        .retry_after_ms = overloaded ? result->retry_after_ms : 0,
-    };
+    struct limiter_report to_limiter = {.unused = !report->was_sent, .latency_ms = report->latency_ms};
+    enum breaker_outcome outcome = BREAKER_NEITHER;
+    if (result != NULL) {
+        outcome = call_breaker_outcome(result);
+        to_limiter.overloaded = call_is_overloaded(result);
+        to_limiter.completed = result->end == UPSTREAM_COMPLETED;
+        to_limiter.retry_after_ms = to_limiter.overloaded ? result->retry_after_ms : 0;
+    }
     guard->is_late = false;
-    give_pass(guard, result != NULL ? call_breaker_outcome(result) : BREAKER_NEITHER);
+    give_pass(guard, outcome);
     give_ticket(guard, &to_limiter);
 }
