@@ -36,7 +36,7 @@
     X(CONNECTIONS, "connections", "HTTP connections and the heads of their requests")                        \
     X(BODIES, "request_bodies", "bodies of requests")                                                        \
     X(ANSWERS, "answers", "answers that are being made or sent")                                             \
-    X(PASSED, "passed_answers", "answers of upstreams that are passed on")                                   \
+    X(PASSED, "passed_answers", "answers of upstreams that are passed on, and events that are read out")     \
     X(REQUESTS, "upstream_requests", "requests to upstreams, with a copy for each attempt and fallback")     \
     X(STREAMS, "upstream_streams", "connections to upstreams and what is read from them")                    \
     X(RECORDINGS, "recordings", "runs that are kept in the cache, or recorded for it")

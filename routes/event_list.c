@@ -10,7 +10,7 @@
 
 void event_list_init(struct event_list *list, struct session *session, struct log_span span) {
     *list = (struct event_list){.session = session_ref(session), .span = span};
-    buffer_init_counted(&list->data, UINT32_MAX, MEMORY_ANSWERS);
+    buffer_init_counted(&list->data, UINT32_MAX, MEMORY_PASSED);
 }
 
 void event_list_finish(struct event_list *list) {

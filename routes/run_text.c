@@ -14,8 +14,8 @@ void run_text_init(struct run_text *text, struct session *session, struct log_sp
                    const struct adapter *adapter) {
     *text = (struct run_text){
         .session = session_ref(session), .adapter = adapter, .run = run, .span = span, .sought_to = span.end};
-    buffer_init_counted(&text->data, UINT32_MAX, MEMORY_ANSWERS);
-    buffer_init_counted(&text->text, UINT32_MAX, MEMORY_ANSWERS);
+    buffer_init_counted(&text->data, UINT32_MAX, MEMORY_PASSED);
+    buffer_init_counted(&text->text, UINT32_MAX, MEMORY_PASSED);
 }
 
 void run_text_finish(struct run_text *text) {

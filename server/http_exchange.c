@@ -89,6 +89,9 @@ void http_exchange_resume(struct http_exchange *exchange) {
     exchange->listener->ready = true; /* nothing else wakes the library in this mode */
 }
 
+/* What a handler keeps of a request that is answered later, or piece by piece. */
+#define HANDLER_MEMORY 1024
+
 /* ---- its life ------------------------------------------------------------------------------------ */
 
 struct http_exchange *http_exchange_create(struct http_listener *listener, const char *uri,
@@ -105,7 +108,7 @@ struct http_exchange *http_exchange_create(struct http_listener *listener, const
     char *mark = strchr(copy, '?');
     if (mark != NULL)
         *mark = '\0';
-    exchange->memory = sizeof(*exchange) + strlen(uri) + 1;
+    exchange->memory = sizeof(*exchange) + strlen(uri) + 1 + HANDLER_MEMORY;
     memory_charge(MEMORY_CONNECTIONS, exchange->memory);
     exchange->uri = copy;
     exchange->uri_place = (uintptr_t)uri;

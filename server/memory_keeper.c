@@ -63,27 +63,23 @@ static bool make_room(struct memory_keeper *keeper) {
         return true;
     if (broadcaster_trim(keeper->broadcaster, wanted) > 0)
         return true;
-    keeper->is_capped = true;
+    atomic_store(&keeper->is_capped, true);
     return broadcaster_cap_logs(keeper->broadcaster, share_of_a_run(keeper)) > 0;
 }
 
 static void on_timer(uv_timer_t *timer);
 
 static void rest(struct memory_keeper *keeper) {
-    if (keeper->is_capped)
+    if (atomic_exchange(&keeper->is_capped, false))
         broadcaster_cap_logs(keeper->broadcaster, UINT64_MAX);
-    keeper->is_capped = false;
     atomic_store_explicit(&keeper->is_through, false, memory_order_relaxed);
     atomic_store(&keeper->is_awake, false); /* who finds memory tight from now on wakes it */
 }
 
 void memory_keeper_relieve(void *context) {
     struct memory_keeper *keeper = context;
-    uint64_t held = memory_held(), low = memory_low_mark();
-    if (held <= low || atomic_load_explicit(&keeper->is_through, memory_order_relaxed))
-        return;
-    if (keeper->cache == NULL || cache_trim(keeper->cache, held - low) == 0)
-        broadcaster_trim(keeper->broadcaster, held - low);
+    if (!atomic_load_explicit(&keeper->is_through, memory_order_relaxed))
+        make_room(keeper);
 }
 
 static void tidy(void) {

@@ -27,7 +27,7 @@ struct memory_keeper {
     struct inbox_item item;
     atomic_bool is_awake;   /* the item is on its way, or `timer` runs */
     atomic_bool is_through; /* there was nothing more to be had when it looked last */
-    bool is_capped;         /* logs have less than log_bytes_max */
+    atomic_bool is_capped;  /* logs have less than log_bytes_max */
     bool is_closed;
     uv_timer_t timer; /* while it is awake */
     uv_timer_t look;  /* all the time */

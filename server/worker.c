@@ -100,6 +100,8 @@ static void on_prepare(uv_prepare_t *prepare) {
     else
         uv_idle_stop(&worker->idle);
     memory_measure(false);
+    if (memory_level() >= MEMORY_FULL)
+        memory_keeper_relieve(worker->shared->memory_keeper); /* whoever makes it grow has to help */
     if (memory_level() != MEMORY_EASY)
         memory_keeper_wake(worker->shared->memory_keeper);
     if (worker->stop_now) {

@@ -1,11 +1,13 @@
 // memory_max_bytes: what is trimmed near it, what is refused at it, and that the process stays near it.
 import assert from 'node:assert/strict';
-import {readFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
+import net from 'node:net';
+import {totalmem} from 'node:os';
 import {test} from 'node:test';
 import {answerAsAsked, asked, assertError} from '../support/expect.mjs';
 import {until} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
-import {sessionPath, startSluice} from '../support/sluice.mjs';
+import {sessionPath, sluiceSays, startSluice, temporaryFile} from '../support/sluice.mjs';
 import {residentBytes} from '../support/vitals.mjs';
 
 const KiB = 1 << 10;
@@ -14,17 +16,20 @@ const LIMIT = 16 * MiB;
 
 /** "fill": a run of 128 events of 8 KiB, or as many as "fill=N" says, of the size that "size=N" says. */
 const answer = async (exchange) => {
+  if (exchange.method === 'GET') return exchange.answer(200, '["demo"]');
   const text = asked(exchange);
   if (/grow/.test(text)) return exchange.head();
   if (!/fill/.test(text)) return answerAsAsked(new Map())(exchange);
   await exchange.head();
-  const event = `data: ${'x'.repeat(Number(/size=(\d+)/.exec(text)?.[1] ?? 8 * KiB))}\n\n`;
-  const together = Math.ceil(32 * KiB / event.length);
-  for (let left = Number(/fill=(\d+)/.exec(text)?.[1] ?? 128); left > 0 && exchange.open; left -= together)
-    await exchange.chunk(event.repeat(Math.min(left, together)));
-  if (/hold/.test(text)) await exchange.gone;
-  else await exchange.lastChunk();
+  await sendEvents(exchange, Number(/fill=(\d+)/.exec(text)?.[1] ?? 128), Number(/size=(\d+)/.exec(text)?.[1] ?? 8 * KiB));
+  await exchange.lastChunk();
 };
+
+async function sendEvents(exchange, count, size) {
+  const event = `data: ${'x'.repeat(size)}\n\n`;
+  const together = Math.ceil(32 * KiB / event.length);
+  for (let left = count; left > 0 && exchange.open; left -= together) await exchange.chunk(event.repeat(Math.min(left, together)));
+}
 
 async function start(t, flags = {}) {
   const upstream = await startUpstream(t, answer);
@@ -153,17 +158,24 @@ test('runs that take more than there is end as limit, and memory stays bounded',
 /** A sanitizer's memory is not what this is about. */
 const isSanitized = (sluice) => /lib[at]san/.test(readFileSync(`/proc/${sluice.program.pid}/maps`, 'utf8'));
 
-/** Fills 60 sessions: the most resident bytes meanwhile, without those of its start, and how many runs were refused. */
+/** A run that is asked for until it is accepted: its id. */
+async function accepted(sluice, message) {
+  const answer = await until(async () => {
+    const one = await sluice.post(`${sessionPath()}/run`, {message});
+    return one.status === 200 && one;
+  }, 'a run that is accepted');
+  return answer.json.task_id;
+}
+
+/** Fills 60 sessions: the most resident bytes meanwhile, without those of its start. */
 async function fillWith(sluice, atStart, size) {
-  let most = 0, refused = 0;
+  let most = 0;
   const one = async () => {
-    const answer = await sluice.post(`${sessionPath()}/run`, {message: `fill=${Math.ceil(MiB / size)} size=${size}`});
-    if (answer.status === 200) await sluice.taskEnded(answer.json.task_id);
-    else refused += 1;
+    await sluice.taskEnded(await accepted(sluice, `fill=${Math.ceil(MiB / size)} size=${size}`));
     most = Math.max(most, residentBytes(sluice.program.pid) - atStart);
   };
   for (let i = 0; i < 12; i++) await Promise.all(Array.from({length: 5}, one));
-  return {most, refused};
+  return most;
 }
 
 // Measured: 1.0 to 1.15 times the limit, 1.5 for a moment after the size of what is kept has changed. Without
@@ -174,20 +186,88 @@ test('the resident memory stays near the limit, whatever the logs are full of', 
   if (isSanitized(sluice)) return;
   const atStart = residentBytes(sluice.program.pid);
   for (const size of [200, 40000, 700000, 2000, 700000, 100]) {
-    const {most, refused} = await fillWith(sluice, atStart, size);
+    const most = await fillWith(sluice, atStart, size);
     assert.ok(most > limit * 0.7, `logs are full: ${most} bytes with events of ${size}`);
     assert.ok(most < limit * 1.6, `${most} bytes with events of ${size}`);
-    assert.ok(refused < 20, `${refused} runs of 60 were refused with events of ${size}`);
     await until(() => residentBytes(sluice.program.pid) - atStart < limit * 1.25, 'memory that is given back');
   }
-  for (let i = 0; i < 5; i++) await sluice.run(sessionPath(), 'hold');
+  for (let i = 0; i < 5; i++) await accepted(sluice, 'hold');
   const [, refusal] = await fillTheQueue(sluice);
   assertError(refusal, 503, /^memory_full$/);
   assert.ok(residentBytes(sluice.program.pid) - atStart < limit * 1.6);
   assert.equal((await sluice.delete('/tasks')).status, 200);
-  const {json: {task_id}} = await until(async () => {
-    const answer = await sluice.post(`${sessionPath()}/run`, {message: 'count=3'});
-    return answer.status === 200 && answer;
-  }, 'a run that is accepted again');
-  assert.equal((await sluice.taskEnded(task_id)).status, 'completed');
+  assert.equal((await sluice.taskEnded(await accepted(sluice, 'count=3'))).status, 'completed');
+});
+
+test('the logs of runs under way share what is left, and the runs go on', async (t) => {
+  const {sluice, upstream} = await start(t);
+  const ids = [];
+  for (let i = 0; i < 10; i++) ids.push((await sluice.run(sessionPath(), 'grow')).task_id);
+  await until(() => upstream.runs.length === 10, 'all runs at the upstream');
+  for (const exchange of upstream.runs) sendEvents(exchange, 1000, 4000);
+  const told = async (id) => (await sluice.task(id)).events;
+  await until(async () => {
+    const {memory} = await sluice.stats();
+    assert.ok(memory.accounted_bytes < LIMIT * 1.25, JSON.stringify(memory));
+    return (await Promise.all(ids.map(told))).every((events) => events === 1000);
+  }, 'ten runs with all of their 4 MB', 20000);
+  for (const id of ids) assert.equal((await sluice.task(id)).status, 'running');
+  await until(async () => (await sluice.stats()).memory.level !== 'full', 'logs that have shrunk');
+  assert.equal((await sluice.taskEnded(await accepted(sluice, 'count=3'))).status, 'completed');
+  assert.equal((await sluice.delete('/tasks')).json.cancelled, 10);
+});
+
+test('all that is charged is released', async (t) => {
+  const {sluice, upstream} = await start(t, {tasks_kept: 1});
+  const kinds = async () => (await sluice.stats()).memory.kinds;
+  const use = async (session) => {
+    const client = await sluice.follow(session);
+    const {task_id} = await sluice.run(session, 'count=5', undefined, {headers: {'Idempotency-Key': 'once'}});
+    await sluice.run(session, 'count=5', undefined, {headers: {'Idempotency-Key': 'once'}});
+    await until(() => client.events.some(({type}) => type === 'run.end'), 'the end of the run');
+    for (const path of [`/tasks/${task_id}/result`, `${session}/history`, '/list-apps', session]) await sluice.get(path);
+    const stream = await sluice.runStream(session, 'count=3 hold');
+    await sluice.run(session, 'hold');
+    await sluice.run(session, 'hold', {on_conflict: 'enqueue'});
+    await sluice.run(session, 'hold', {delay_ms: 60000});
+    await stream.ended();
+    const half = net.connect(sluice.port, '127.0.0.1');
+    half.on('error', () => {});
+    half.write(`POST ${session}/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(50000)}`);
+    await until(async () => (await kinds()).request_bodies > 40000, 'half of a body');
+    half.destroy();
+    await sluice.delete(session);
+    await client.ended();
+  };
+  await use(sessionPath('trace-0'));
+  await until(() => upstream.open === 0, 'an upstream that nobody asks');
+  let before;
+  await until(async () => {
+    const last = before;
+    before = await kinds();
+    return JSON.stringify(last) === JSON.stringify(before);
+  }, 'a gateway at rest');
+  await Promise.all([1, 2, 3, 4, 5].map((number) => use(sessionPath(`trace-${number}`))));
+  await until(async () => JSON.stringify(await kinds()) === JSON.stringify(before), 'memory that is released').catch(async () => assert.deepEqual(await kinds(), before));
+  assert.deepEqual([before.upstream_requests, before.upstream_streams, before.subscribers, before.idempotency_keys, before.request_bodies], [0, 0, 0, 0, 0]);
+});
+
+test('the limit is half of what the machine has by default, and a reload changes it', async (t) => {
+  const upstream = await startUpstream(t, answer);
+  const file = temporaryFile(t, 'sluice.yaml', `upstream: ${upstream.url}\n`);
+  const sluice = await startSluice(t, {}, {args: ['--config', file]});
+  const {memory_max_bytes: byDefault} = await sluice.logged({event: 'listening'});
+  assert.ok(byDefault >= LIMIT && byDefault <= Math.max(totalmem() / 2, LIMIT), `${byDefault} of ${totalmem()}`);
+  const {memory, limits} = await sluice.stats();
+  assert.deepEqual([memory.max_bytes, limits.memory_max_bytes, memory.level], [byDefault, byDefault, 'easy']);
+  const shown = await sluiceSays(['--config', file, '--check-config']);
+  assert.match(shown.stdout, /^memory_max_bytes: [1-9]/m);
+  for (let i = 0; i < 20; i++) await filled(sluice);
+  assert.ok((await sluice.stats()).memory.accounted_bytes > 20 * MiB);
+  writeFileSync(file, `upstream: ${upstream.url}\nmemory_max_bytes: 16MiB\n`);
+  sluice.program.signal('SIGHUP');
+  const {changed} = await sluice.logged({event: 'reloaded'});
+  assert.match(changed, /memory_max_bytes/);
+  await until(async () => (await sluice.stats()).memory.accounted_bytes < LIMIT * 0.875, 'logs that are trimmed');
+  assert.match((await sluice.get('/metrics')).text, /^sluice_limit\{limit="memory_max_bytes"\} 16777216$/m);
 });

@@ -298,6 +298,11 @@ static void fill_log(size_t count, size_t length) {
     end();
 }
 
+/* Of answers, and of the events in them. */
+static uint64_t answer_memory(void) {
+    return memory_used(MEMORY_ANSWERS) + memory_used(MEMORY_PASSED);
+}
+
 /* However many are asked for: in a turn of the loop one of them makes one piece, and no piece is large. */
 static void results_are_made_a_piece_a_turn_of_the_loop(void **state) {
     (void)state;
@@ -311,7 +316,7 @@ static void results_are_made_a_piece_a_turn_of_the_loop(void **state) {
     }
     size_t ended = 0, turns = 0, all = 0;
     bool has_ended[ASKED_MAX] = {false};
-    uint64_t idle = memory_used(MEMORY_ANSWERS);
+    uint64_t idle = answer_memory();
     while (ended < ASKED_MAX) {
         int wakes = 0, wakes_before = 0;
         for (size_t i = 0; i < ASKED_MAX; i++) {
@@ -328,7 +333,7 @@ static void results_are_made_a_piece_a_turn_of_the_loop(void **state) {
             ended += count == -1;
             wakes_before += asked[i].wakes;
         }
-        assert_true(memory_used(MEMORY_ANSWERS) - idle < ASKED_MAX * 128 * 1024);
+        assert_true(answer_memory() - idle < ASKED_MAX * 128 * 1024);
         if (ended < ASKED_MAX)
             routes_turn(&fixture);
         for (size_t i = 0; i < ASKED_MAX; i++)
@@ -348,7 +353,7 @@ static void result_of_large_events_takes_the_memory_of_a_few(void **state) {
     struct asked asked = {0};
     fixture.upstream.settings.adapter = &adapter_sse;
     fill_log(4, LENGTH);
-    uint64_t idle = memory_used(MEMORY_ANSWERS), most = 0;
+    uint64_t idle = answer_memory(), most = 0;
     ask(&fixture, &asked, METHOD_GET, result_path(), NULL);
     const struct reply_source *source = &asked.request.reply.source;
     char bytes[4096];
@@ -356,14 +361,14 @@ static void result_of_large_events_takes_the_memory_of_a_few(void **state) {
     ssize_t count;
     while ((count = source->read(source->context, bytes, sizeof(bytes))) >= 0) {
         all += (size_t)count;
-        most = memory_used(MEMORY_ANSWERS) - idle > most ? memory_used(MEMORY_ANSWERS) - idle : most;
+        most = answer_memory() - idle > most ? answer_memory() - idle : most;
         for (int wakes = asked.wakes; count == 0 && asked.wakes == wakes;)
             routes_turn(&fixture);
     }
     assert_int_equal(count, -1);
     assert_true(all > 8 * LENGTH && most > LENGTH && most < 3 * LENGTH);
     let_go(&asked);
-    assert_int_equal(memory_used(MEMORY_ANSWERS), idle);
+    assert_int_equal(answer_memory(), idle);
 }
 
 static void result_whose_client_goes_is_made_no_further(void **state) {
