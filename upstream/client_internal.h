@@ -90,6 +90,14 @@ struct transfer_role {
 
 #define TRANSFER_ERROR_SIZE (CURL_ERROR_SIZE + 64)
 
+/** The length that the header lines of an answer state, as far as they have come. Zeroed: none has. */
+struct answer_length {
+    int64_t value;
+    bool is_stated;
+    bool is_bad;       /* it is malformed, or stated in two ways */
+    bool is_in_length; /* the last line was one of these headers, and may go on */
+};
+
 /** One request, or several one after the other, on one easy handle and under one deadline. */
 struct transfer {
     const struct transfer_role *role;
@@ -107,6 +115,7 @@ struct transfer {
     int status;           /* of the answer; 0: none yet */
     size_t header_bytes;  /* of the answer, so far */
     size_t header_lines;
+    struct answer_length length;
     size_t header_room; /* that was charged for them */
     CURLcode failure;   /* to be told as the request's end; CURLE_OK: none */
     bool is_repeatable; /* to send the request twice does no harm */
@@ -179,6 +188,21 @@ bool transfer_omit_header(struct transfer *transfer, const char *name) MUST_CHEC
 /** Sets all options of the easy handle for one request. False: out of memory. */
 bool transfer_set_options(struct transfer *transfer, const struct transfer_request *request) MUST_CHECK;
 
+/* ---- answer_form.c: the form of an answer's body
+ * -------------------------------------------------- */
+
+#define ANSWER_LENGTH_IS_BAD                                                                                 \
+    "The length that the upstream's answer states is malformed or contradicts itself."
+
+/** Takes the next line of a head, with its line end. */
+void answer_length_take_line(struct answer_length *stated, const char *line, size_t size);
+
+/** Whether it may have a body, and that is an event stream. */
+bool answer_is_event_stream(const struct transfer *transfer);
+
+/** Whether its body has a coding that is one. */
+bool answer_is_compressed(const struct transfer *transfer);
+
 /* ---- transfer_rest.c: what is left unread on a connection -------------------------------------------------
  */
 
@@ -200,8 +224,11 @@ const char *rest_header(const struct transfer *transfer, const char *name);
 /** Its headers, which libcurl keeps, are freed: charges them no more. */
 void transfer_release_headers(struct transfer *transfer);
 
-/** The value of the answer's header `name`, or NULL. */
+/** The value of the answer's first header `name`, or NULL. */
 const char *transfer_header(const struct transfer *transfer, const char *name);
+
+/** The value of the answer's header `name` that comes after `index` others of that name, or NULL. */
+const char *transfer_header_at(const struct transfer *transfer, const char *name, size_t index);
 
 /** Whether `name` is in `list`, a header's comma-separated value; case is ignored. */
 bool header_list_has(const char *list, const char *name);

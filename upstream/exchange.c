@@ -51,6 +51,8 @@ static bool on_header_line(struct transfer *transfer, const char *line, size_t l
 
 static bool on_head(struct transfer *transfer) {
     struct upstream_exchange *exchange = exchange_of(transfer);
+    if (transfer->length.is_bad)
+        return false;
     struct upstream_header *headers;
     size_t count;
     if (!answer_headers_take(&exchange->headers, &headers, &count)) {
@@ -77,6 +79,10 @@ static void on_done(struct transfer *transfer, CURLcode code) {
     struct upstream_exchange *exchange = exchange_of(transfer);
     struct upstream_result result = {.http_status = transfer->status};
     result.end = transfer_judge(transfer, code, &result.message);
+    if (transfer->length.is_bad) {
+        result.end = UPSTREAM_PROTOCOL;
+        result.message = ANSWER_LENGTH_IS_BAD;
+    }
     exchange->has_ended = true;
     transfer->client->active--;
     exchange->callbacks.on_end(exchange->context, &result);

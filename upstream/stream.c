@@ -45,6 +45,7 @@ struct upstream_stream {
     bool has_retried; /* the run was posted again after a 404 */
     bool has_failed;  /* an event said that the run failed */
     bool has_last;    /* an event said that the run is complete */
+    bool is_open;     /* an event stream has begun */
     bool is_foreign;  /* the answer is no event stream: what it says is read like a refusal */
     bool has_ended;   /* nothing more is told */
 };
@@ -61,12 +62,17 @@ static bool is_creation_refused(const struct upstream_stream *stream) {
     return stream->phase == STREAM_CREATE && (status == 429 || status == 503);
 }
 
+/** Whether the answer is none that a run can be read from, by its status. */
+static bool is_refusal(const struct upstream_stream *stream) {
+    return !stream->is_open && stream->transfer.status != 200;
+}
+
 /** For how long we are asked to stay away: by a refusal's header, or by the stream's `retry:` field. */
 static int64_t asked_for_ms(const struct upstream_stream *stream) {
     const struct transfer *transfer = &stream->transfer;
     if ((stream->phase != STREAM_RUN && !is_creation_refused(stream)) || transfer->status == 0)
         return 0;
-    if (transfer->status != 200)
+    if (is_refusal(stream))
         return retry_after_parse(transfer_header(transfer, "Retry-After"), clock_unix_ms());
     int64_t retry_ms = sse_parser_retry_ms(stream->parser);
     return retry_ms > 0 ? retry_ms : 0;
@@ -116,7 +122,7 @@ static void finish_failed(struct upstream_stream *stream) {
 
 /** Whether the answer can be read as it is. */
 static bool is_readable(const struct upstream_stream *stream) {
-    return transfer_header(&stream->transfer, "Content-Encoding") == NULL;
+    return !answer_is_compressed(&stream->transfer);
 }
 
 /** Appends ": " and what an answer says, or "." if it says nothing that can be read. */
@@ -223,7 +229,7 @@ static void conclude(struct upstream_stream *stream, CURLcode code) {
         finish(stream, stream->fault, stream->fault_message);
     else if (transfer->status == 0)
         finish(stream, end, message);
-    else if (transfer->status != 200)
+    else if (is_refusal(stream))
         finish_refused(stream);
     else if (stream->is_foreign)
         finish_foreign(stream);
@@ -362,32 +368,23 @@ static void on_sent(struct transfer *transfer) {
     stream->callbacks.on_sent(stream->context);
 }
 
-static bool is_event_stream(const char *type) {
-    static const char expected[] = "text/event-stream";
-    if (type == NULL || strncasecmp(type, expected, strlen(expected)) != 0)
-        return false;
-    type += strlen(expected);
-    type += strspn(type, " \t");
-    return *type == '\0' || *type == ';';
-}
-
 static bool on_head(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
     if (stream->phase == STREAM_CREATE && !is_creation_refused(stream))
-        return true; /* its body has what is left of the time for the first byte */
-    if (transfer->status != 200) {
+        return !transfer->length.is_bad; /* its body has what is left of the time for the first byte */
+    bool is_good = transfer->status / 100 == 2;
+    bool is_stream = is_good && answer_is_event_stream(transfer);
+    if (is_good && transfer->length.is_bad)
+        return set_fault(stream, UPSTREAM_PROTOCOL, ANSWER_LENGTH_IS_BAD);
+    if (!is_stream) {
+        stream->is_foreign = transfer->status == 200;
         transfer_set_deadline(transfer, ANSWER_TIMEOUT_MS);
-        return true;
+        return !transfer->length.is_bad;
     }
-    stream->is_foreign = !is_event_stream(transfer_header(transfer, "Content-Type"));
-    if (stream->is_foreign) {
-        transfer_set_deadline(transfer, ANSWER_TIMEOUT_MS);
-        return true;
-    }
-    const char *coding = transfer_header(transfer, "Content-Encoding");
-    if (coding != NULL && strcasecmp(coding, "identity") != 0)
+    if (answer_is_compressed(transfer))
         return set_fault(stream, UPSTREAM_PROTOCOL,
                          "The upstream compressed its answer without being asked.");
+    stream->is_open = true;
     transfer_set_deadline(transfer, stream->idle_timeout_ms);
     if (stream->callbacks.on_open != NULL)
         stream->callbacks.on_open(stream->context);
@@ -398,7 +395,7 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
     struct upstream_stream *stream = stream_of(transfer);
     if (stream->has_ended || (stream->phase == STREAM_CREATE && !is_creation_refused(stream)))
         return TRANSFER_TAKEN;
-    if (transfer->status != 200 || stream->is_foreign)
+    if (!stream->is_open)
         return keep_answer(stream, bytes, length);
     if (stream->callbacks.may_read != NULL && !stream->callbacks.may_read(stream->context)) {
         transfer_clear_deadline(transfer); /* it is we who hold it */

@@ -48,6 +48,7 @@ bool transfer_send(struct transfer *transfer, const struct transfer_request *req
     transfer->status = 0;
     transfer->header_bytes = 0;
     transfer->header_lines = 0;
+    transfer->length = (struct answer_length){0};
     transfer->is_repeatable = request->is_repeatable;
     transfer->is_sent = transfer->is_awaited = transfer->is_unanswered = transfer->is_stale = false;
     rest_reset(transfer, request);

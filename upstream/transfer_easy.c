@@ -114,6 +114,8 @@ void transfer_release_headers(struct transfer *transfer) {
 
 /* Of the head, trailers left out. */
 static bool take_header_line(struct transfer *transfer, const char *line, size_t length) {
+    if (transfer->status == 0)
+        answer_length_take_line(&transfer->length, line, length);
     if (transfer->status != 0 || transfer->is_released || transfer->role->on_header_line == NULL ||
         transfer->role->on_header_line(transfer, line, length))
         return true;
@@ -247,12 +249,18 @@ bool transfer_set_options(struct transfer *transfer, const struct transfer_reque
 
 /* ---- the answer ------------------------------------------------------------------------------------- */
 
-const char *transfer_header(const struct transfer *transfer, const char *name) {
+const char *transfer_header_at(const struct transfer *transfer, const char *name, size_t index) {
     struct curl_header *header;
     if (transfer->rest_headers != NULL)
-        return rest_header(transfer, name);
-    bool found = curl_easy_header(transfer->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK;
-    return found ? header->value : NULL;
+        return index == 0 ? rest_header(transfer, name) : NULL;
+    bool found = curl_easy_header(transfer->easy, name, index, CURLH_HEADER, -1, &header) == CURLHE_OK;
+    if (!found)
+        return NULL;
+    return header->value[0] != '\r' ? header->value : ""; /* libcurl 7.88 leaves the CR in an empty value */
+}
+
+const char *transfer_header(const struct transfer *transfer, const char *name) {
+    return transfer_header_at(transfer, name, 0);
 }
 
 bool header_list_has(const char *list, const char *name) {

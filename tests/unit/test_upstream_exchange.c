@@ -24,7 +24,7 @@ static void exchange_passes_status_end_to_end_headers_and_body(void **state) {
     answer =
         "HTTP/1.1 404 Gone fishing\r\nContent-Type: text/plain\r\nconnection: X-Private, close\r\n"
         "x-private: 1\r\nKeep-Alive: timeout=5\r\nX-Two: a\r\nX-Two: b\r\nProxy-Authenticate: x\r\nTE: x\r\n"
-        "Upgrade: x\r\nX-Privateer: yes\r\nContent-Length: 5\r\n\r\nhello";
+        "Upgrade: x\r\nX-Empty:\r\nX-Blank: \r\nX-Privateer: yes\r\nContent-Length: 5\r\n\r\nhello";
     fixture_begin(&fixture, serve_answer_and_close);
     exchange_begin(&recorder, &fixture);
     exchange_start(&recorder, "GET", "/list-apps?x=%2F..", NULL);
@@ -33,7 +33,8 @@ static void exchange_passes_status_end_to_end_headers_and_body(void **state) {
     assert_int_equal(recorder.result.http_status, 404);
     assert_int_equal(recorder.status, 404);
     assert_int_equal(recorder.content_length, 5);
-    assert_string_equal(recorder.headers, "Content-Type: text/plain|X-Two: a|X-Two: b|X-Privateer: yes|");
+    assert_string_equal(recorder.headers,
+                        "Content-Type: text/plain|X-Two: a|X-Two: b|X-Empty: |X-Blank: |X-Privateer: yes|");
     assert_string_equal(recorder.body.bytes, "hello");
     assert_true(raw_server_was_sent(&fixture.server, "GET /list-apps?x=%2F.. HTTP/1.1\r\n"));
     assert_false(raw_server_was_sent(&fixture.server, "Content-"));
