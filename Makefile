@@ -159,6 +159,19 @@ fuzz: ## Fuzz each parser for SECONDS=60 with libFuzzer; FUZZ=sse_parser takes t
 		CFLAGS='-g -O1 -fsanitize=fuzzer-no-link' fuzzers
 	@scripts/run-fuzz.sh build-fuzz $(SECONDS) $(FUZZ)
 
+# SEED repeats what an earlier run printed; SIDE is requests, answers or both.
+SEED =
+SIDE = both
+.PHONY: fuzz-gateway
+fuzz-gateway: ## Fuzz the whole gateway for SECONDS=60 by requests, and as long by upstream answers; SEED=, SIDE=requests|answers
+	@scripts/install-deps.sh test
+	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined SLUICE_TEST_SLOW=5 run-fuzz-gateway
+
+.PHONY: run-fuzz-gateway
+run-fuzz-gateway: $(BUILD)/sluice
+	@SLUICE_BIN=$(CURDIR)/$(BUILD)/sluice PATH="$(CURDIR)/build-node/bin:$$PATH" \
+		node tests/fuzz-gateway/main.mjs $(SIDE) $(SECONDS) $(SEED)
+
 .PHONY: fuzzers
 fuzzers: $(FUZZERS)
 
