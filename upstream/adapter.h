@@ -96,7 +96,7 @@ struct adapter {
     /** Appends the text that a person would read of one event's data to `out`. *ret_partial: it is a piece of
      * an answer that streams, whose whole may follow in a later event that is not partial; a text that is
      * whole takes the place of all pieces before it. False: out of memory or the buffer is full. */
-    bool (*read_text)(const char *data, size_t length, struct buffer *out, bool *ret_partial) MUST_CHECK;
+    bool (*read_text)(const char *data, size_t length, struct buffer *out, bool *ret_partial);
 
     /** Brings *tokens, what a run has used so far (0 before its first event), up to date by one event's data.
      *  False: it says nothing of it, which must be cheap. NULL member: this kind never does. */
