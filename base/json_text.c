@@ -3,6 +3,8 @@
 
 #include "base/utf8.h"
 
+#include <stdio.h>
+
 static const char *short_escape(char byte) {
     switch (byte) {
     case '"':
@@ -20,36 +22,80 @@ static const char *short_escape(char byte) {
     }
 }
 
-static bool append_escaped(struct buffer *buffer, const char *text, size_t length) {
+/* Characters that a terminal obeys, or that make a reader see another text than there is: C1 controls, line
+ * and paragraph separators, marks of writing direction. Returns how many bytes of UTF-8 the one at `text`
+ * has; 0: it is none of these. */
+static size_t deceiving_length(const char *text, size_t length, unsigned *ret_code) {
+    const unsigned char *byte = (const unsigned char *)text;
+    if (byte[0] == 0x7f) {
+        *ret_code = 0x7f;
+        return 1;
+    }
+    if (length >= 2 && (byte[0] == 0xc2 || byte[0] == 0xd8)) {
+        *ret_code = (byte[0] & 0x1fu) << 6 | (byte[1] & 0x3fu);
+        return (*ret_code >= 0x80 && *ret_code < 0xa0) || *ret_code == 0x61c ? 2 : 0;
+    }
+    if (length < 3 || byte[0] != 0xe2 || (byte[1] != 0x80 && byte[1] != 0x81))
+        return 0;
+    *ret_code = 0x2000 | (byte[1] & 0x3fu) << 6 | (byte[2] & 0x3fu);
+    bool is_one = *ret_code == 0x200e || *ret_code == 0x200f ||
+                  (*ret_code >= 0x2028 && *ret_code <= 0x202e) ||
+                  (*ret_code >= 0x2066 && *ret_code <= 0x2069);
+    return is_one ? 3 : 0;
+}
+
+/* The escape for what stands at `text`, and how many bytes it stands for; 0: none is needed. */
+static size_t escape_for(const char *text, size_t length, bool plainly, char out[8]) {
+    unsigned code = (unsigned char)*text;
+    const char *escape = short_escape(*text);
+    size_t count = code < 0x20 || escape != NULL ? 1 : 0;
+    if (count == 0 && plainly)
+        count = deceiving_length(text, length, &code);
+    if (count > 0 && escape != NULL)
+        snprintf(out, 8, "%s", escape);
+    else if (count > 0)
+        snprintf(out, 8, "\\u%04x", code);
+    return count;
+}
+
+static bool append_escaped(struct buffer *buffer, const char *text, size_t length, bool plainly) {
     size_t plain = 0; /* start of the bytes that need no escape */
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0; i < length;) {
         unsigned char byte = (unsigned char)text[i];
-        if (byte >= 0x20 && byte != '"' && byte != '\\')
-            continue;
-        if (!buffer_append(buffer, text + plain, i - plain))
-            return false;
-        const char *escape = short_escape(text[i]);
-        bool done =
-            escape != NULL ? buffer_append_text(buffer, escape) : buffer_printf(buffer, "\\u%04x", byte);
-        if (!done)
-            return false;
-        plain = i + 1;
+        char escape[8];
+        bool is_usual = byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+        size_t count = is_usual ? 0 : escape_for(text + i, length - i, plainly, escape);
+        if (count > 0) {
+            if (!buffer_append(buffer, text + plain, i - plain) || !buffer_append_text(buffer, escape))
+                return false;
+            plain = i + count;
+        }
+        i += count > 0 ? count : 1;
     }
     return buffer_append(buffer, text + plain, length - plain);
 }
 
-bool json_text_append_part(struct buffer *buffer, const char *text, size_t length) {
+static bool append_part(struct buffer *buffer, const char *text, size_t length, bool plainly) {
     if (utf8_is_valid(text, length))
-        return append_escaped(buffer, text, length);
+        return append_escaped(buffer, text, length, plainly);
     struct buffer clean;
     buffer_init(&clean, 3 * length); /* each bad byte becomes at most the three of U+FFFD */
-    bool done =
-        utf8_append_replaced(&clean, text, length) && append_escaped(buffer, clean.bytes, clean.length);
+    bool done = utf8_append_replaced(&clean, text, length) &&
+                append_escaped(buffer, clean.bytes, clean.length, plainly);
     buffer_finish(&clean);
     return done;
 }
 
+bool json_text_append_part(struct buffer *buffer, const char *text, size_t length) {
+    return append_part(buffer, text, length, false);
+}
+
 bool json_text_append_string(struct buffer *buffer, const char *text, size_t length) {
-    return buffer_append_text(buffer, "\"") && json_text_append_part(buffer, text, length) &&
+    return buffer_append_text(buffer, "\"") && append_part(buffer, text, length, false) &&
+           buffer_append_text(buffer, "\"");
+}
+
+bool json_text_append_plainly(struct buffer *buffer, const char *text, size_t length) {
+    return buffer_append_text(buffer, "\"") && append_part(buffer, text, length, true) &&
            buffer_append_text(buffer, "\"");
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define LINE_BYTES_MAX (16 * 1024)
+#define VALUE_BYTES_MAX 4096
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -57,9 +58,10 @@ static bool append_texts(struct buffer *line, const char *before, const char *te
            buffer_append_text(line, after);
 }
 
+/* A long text is cut: a line that does not fit is lost. */
 static bool append_value(struct buffer *line, const struct log_field *field) {
     if (field->text != NULL)
-        return json_text_append_string(line, field->text, strlen(field->text));
+        return json_text_append_plainly(line, field->text, strnlen(field->text, VALUE_BYTES_MAX));
     return buffer_printf(line, "%lld", (long long)field->number);
 }
 

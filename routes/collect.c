@@ -2,8 +2,8 @@
 #include "routes/collect.h"
 
 #include "base/buffer.h"
-#include "base/log.h"
 #include "routes/header_value.h"
+#include "routes/refusal.h"
 #include "routes/upstream_choice.h"
 #include "upstream/query.h"
 
@@ -111,8 +111,8 @@ void collect_refuse(struct request *request, const struct collected *answer) {
         upstream_refuse_query(request, &answer->result);
         return;
     }
-    log_warn("upstream_unavailable", LOG_STR("path", request->path),
-             LOG_INT("upstream_status", answer->status), LOG_STR("message", answer->result.message));
+    refusal_log(request, LOG_LEVEL_WARN, "upstream_unavailable", LOG_STR("path", request->path),
+                LOG_INT("upstream_status", answer->status), LOG_STR("message", answer->result.message));
     reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", answer->status);
 }
 

@@ -3,6 +3,7 @@
 #ifndef SLUICE_ROUTES_CONTEXT_H
 #define SLUICE_ROUTES_CONTEXT_H
 
+#include "base/log_limit.h"
 #include "base/turns.h"
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/fanout.h"
@@ -41,6 +42,7 @@ struct routes_context {
     struct cache_worker *cache_worker; /* its part of it */
     const struct routes_settings *settings;
     struct runner *runner;
+    struct log_limit refusals; /* of lines about them */
     struct inbox *inbox;
     uint64_t request_header_bytes_max; /* the head of an answer has at least as much room */
     struct turns turns;                /* of the answers that are made piece by piece: see json_answer.h */

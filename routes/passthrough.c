@@ -5,11 +5,11 @@
  * A client that reads slowly fills `held`; then on_body() refuses, and the upstream waits until half is read.
  */
 #include "base/buffer.h"
-#include "base/log.h"
 #include "routes/handlers.h"
 #include "routes/identity.h"
 #include "routes/passed_headers.h"
 #include "routes/path.h"
+#include "routes/refusal.h"
 #include "routes/upstream_choice.h"
 #include "upstream/query.h"
 
@@ -137,8 +137,8 @@ static void on_end(void *context, const struct upstream_result *result) {
     }
     if (passthrough->answered) {
         if (result->end != UPSTREAM_COMPLETED)
-            log_warn("upstream_unavailable", LOG_STR("path", request->path),
-                     LOG_STR("message", result->message));
+            refusal_log(request, LOG_LEVEL_WARN, "upstream_unavailable", LOG_STR("path", request->path),
+                        LOG_STR("message", result->message));
         wake_client(passthrough);
         return;
     }

@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "broadcaster/subscriber.h"
 #include "routes/json_writer.h"
+#include "routes/refusal.h"
 #include "routes/request.h"
 
 #include <inttypes.h>
@@ -161,10 +162,15 @@ void reply_from_source(struct request *request, int status, const struct reply_s
 
 /* ---- JSON ---------------------------------------------------------------------------------------- */
 
+static void set_code(struct request *request, const char *code) {
+    snprintf(request->reply.code, sizeof(request->reply.code), "%s", code);
+}
+
 void reply_memory_full(struct request *request) {
     static const char body[] =
         "{\"error\":{\"code\":\"memory_full\",\"message\":\"The memory limit has been reached.\"}}";
     metrics_add(METRIC_MEMORY_REFUSED, 1);
+    set_code(request, "memory_full");
     reply_static(request, 503, json_type, body, strlen(body));
 }
 
@@ -175,7 +181,8 @@ void reply_no_memory(struct request *request) {
     }
     static const char body[] =
         "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"There is no memory for this request.\"}}";
-    log_error("out_of_memory", LOG_STR("path", request->path));
+    refusal_log(request, LOG_LEVEL_ERROR, "out_of_memory", LOG_STR("path", request->path));
+    set_code(request, "out_of_memory");
     reply_static(request, 503, json_type, body, strlen(body));
 }
 
@@ -196,7 +203,7 @@ static void reply_error_list(struct request *request, int status, const char *co
                              const char *value, const char *format, va_list values) {
     char message[MESSAGE_SIZE];
     vsnprintf(message, sizeof(message), format, values);
-    snprintf(request->reply.code, sizeof(request->reply.code), "%s", code);
+    set_code(request, code);
     struct json_writer json;
     json_writer_init(&json, ERROR_BYTES_MAX);
     json_begin_object(&json, NULL);

@@ -46,6 +46,7 @@ struct reply {
     struct reply_header headers[REPLY_HEADERS_MAX];
     size_t header_count;
     int64_t retry_after_ms; /* for a 429 or 503; 0: the usual */
+    bool is_logged;         /* a line in the log says that it refuses */
     bool is_mutilated;      /* there was no memory for one of the headers, or the request is broken: the
                              * connection is closed instead */
     char *body;

@@ -31,6 +31,8 @@ struct request_operations {
     /** Calls `visit` with each value of a header, in the order in which they came. */
     void (*each_header)(const struct request *request, const char *name,
                         void (*visit)(void *context, const char *value), void *context);
+    /** Writes the client's address; NULL: it is not known. */
+    void (*peer)(const struct request *request, char out[INET6_ADDRSTRLEN]);
     /** Takes what an answer by reply_stream() needs that might be missing later, a descriptor. False: it is
      * missing now. Again is fine. NULL: nothing is needed. */
     bool (*reserve_stream)(struct request *request);

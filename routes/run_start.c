@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/memory_budget.h"
+#include "routes/refusal.h"
 #include "routes/runner.h"
 #include "routes/session_access.h"
 #include "routes/stream.h"
@@ -77,9 +78,10 @@ static void refuse(struct request *request, enum register_result result,
     }
 }
 
-static void log_refusal(const struct request *request, const struct run_request *run) {
-    log_info("run_refused", LOG_STR("session", run->session_key), LOG_INT("status", request->reply.status),
-             LOG_STR("trace_id", run->trace.id));
+static void log_refusal(struct request *request, const struct run_request *run) {
+    refusal_log(request, LOG_LEVEL_INFO, "run_refused", LOG_STR("session", run->session_key),
+                LOG_STR("reason", request->reply.code), LOG_INT("status", request->reply.status),
+                LOG_STR("trace_id", run->trace.id));
 }
 
 static void refuse_for_upstream(struct request *request, const struct run_request *run) {

@@ -1,7 +1,7 @@
 /* Finding and opening the session that a request speaks of: see session_access.h. */
 #include "routes/session_access.h"
 
-#include "base/log.h"
+#include "routes/refusal.h"
 
 #include <errno.h>
 
@@ -11,7 +11,7 @@ struct session *session_open(struct request *request, const char *key) {
     if (result == 0)
         return session;
     if (result == -ENOSPC) {
-        log_warn("session_refused", LOG_STR("session", key));
+        refusal_log(request, LOG_LEVEL_WARN, "session_refused", LOG_STR("session", key));
         reply_error(request, 429, "too_many_sessions", "There are as many sessions as may be.");
     } else if (result == -ENOBUFS) {
         reply_memory_full(request);

@@ -1,10 +1,10 @@
 /* Event streams: GET S/run and GET /tasks/{id}/events. */
 #include "routes/stream.h"
 
-#include "base/log.h"
 #include "base/metrics.h"
 #include "broadcaster/subscriber.h"
 #include "routes/handlers.h"
+#include "routes/refusal.h"
 #include "routes/task_access.h"
 
 #include <errno.h>
@@ -69,6 +69,11 @@ void stream_refuse_gone(struct request *request) {
     reply_error(request, 404, "events_not_retained", "The events of this run are no longer retained.");
 }
 
+static void log_refusal(struct request *request) {
+    refusal_log(request, LOG_LEVEL_INFO, "subscriber_refused", LOG_STR("path", request->path),
+                LOG_STR("reason", request->reply.code), LOG_INT("status", request->reply.status));
+}
+
 static void refuse(struct request *request, enum subscriber_result result) {
     switch (result) {
     case SUBSCRIBER_COMPLETE:
@@ -103,7 +108,7 @@ static void refuse(struct request *request, enum subscriber_result result) {
     case SUBSCRIBER_OK:
         reply_no_memory(request);
     }
-    log_info("subscriber_refused", LOG_STR("path", request->path), LOG_INT("status", request->reply.status));
+    log_refusal(request);
 }
 
 static bool refuse_draining(struct request *request) {
@@ -120,6 +125,7 @@ static bool reserve(struct request *request) {
     metrics_add(METRIC_SUBSCRIBERS_REFUSED, 1);
     reply_header(request, "Connection", "close"); /* that gives one back */
     reply_error(request, 503, "no_descriptors", "The gateway has no descriptor left for a stream.");
+    log_refusal(request);
     return false;
 }
 

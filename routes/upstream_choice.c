@@ -2,8 +2,8 @@
 #include "routes/upstream_choice.h"
 
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/metrics.h"
+#include "routes/refusal.h"
 
 #include <string.h>
 
@@ -48,8 +48,8 @@ void upstream_refuse_query(struct request *request, const struct upstream_result
     else if (result->end == UPSTREAM_CROWDED)
         code = "upstream_limited";
     else
-        log_warn("upstream_unavailable", LOG_STR("path", request->path),
-                 LOG_INT("upstream_status", result->http_status), LOG_STR("message", message));
+        refusal_log(request, LOG_LEVEL_WARN, "upstream_unavailable", LOG_STR("path", request->path),
+                    LOG_INT("upstream_status", result->http_status), LOG_STR("message", message));
     reply_retry_after(request, result->retry_after_ms);
     reply_error(request, 503, code, "%s", message);
 }

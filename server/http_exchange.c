@@ -59,6 +59,10 @@ static void answer(struct request *request) {
     http_exchange_resume(exchange);
 }
 
+static void write_peer(const struct request *request, char out[INET6_ADDRSTRLEN]) {
+    peer_format(&of((struct request *)(uintptr_t)request)->connection->peer, out);
+}
+
 static bool reserve_stream(struct request *request) {
     struct http_exchange *exchange = of(request);
     if (exchange->handed_fd < 0)
@@ -68,6 +72,7 @@ static bool reserve_stream(struct request *request) {
 
 static const struct request_operations operations = {.header = find_header,
                                                      .each_header = each_header,
+                                                     .peer = write_peer,
                                                      .reserve_stream = reserve_stream,
                                                      .answer = answer,
                                                      .source_ready = answer};
@@ -232,6 +237,7 @@ static void read_length(struct http_exchange *exchange) {
 
 void http_exchange_offend(struct http_exchange *exchange, const char *reason) {
     exchange->offends = true;
+    exchange->request.reply.is_logged = true;
     http_connection_offends(exchange->connection, exchange->request.reply.status, reason);
 }
 

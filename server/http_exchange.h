@@ -57,7 +57,7 @@ struct http_listener {
     struct lingering lingering;
     struct address_limits *limits;
     struct address *arriving; /* of the connection that the library is being given */
-    struct offence_log offences;
+    struct log_limit offences;
     struct http_progress progress;
     struct http_connection_list awaited; /* those of which a request, or the rest of one, is awaited */
     uv_poll_t poll;
@@ -103,7 +103,7 @@ enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange);
 
 /** Writes the decided reply, which is a body, to the socket itself: the library takes none while a request
  * still arrives. What the socket has no room for is lost. */
-void http_exchange_write_reply(const struct http_exchange *exchange);
+void http_exchange_write_reply(struct http_exchange *exchange);
 
 /** The same with the head of an event stream and its greeting; then its connection can be handed over. */
 void http_exchange_write_stream(struct http_exchange *exchange);

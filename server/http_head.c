@@ -16,6 +16,8 @@ struct head {
     bool scattered;
     unsigned hosts, lengths, encodings, fields;
     bool bad_name, bad_value;
+    unsigned seen;        /* of the fields that may be there once, a bit each */
+    const char *repeated; /* one of them that was there before; NULL: none */
     bool padded_encoding;
 };
 
@@ -61,12 +63,33 @@ static bool trim_value(const char *value) {
     return trimmed < length;
 }
 
+/* What has one value: of two, somebody else might take the other one. Host and the lengths have checks of
+ * their own; what is not here is a list, or is passed on as it is. */
+static void look_for_second(struct head *head, const char *name) {
+    static const char *const singles[] = {"Content-Type",
+                                          "Content-Encoding",
+                                          "Origin",
+                                          "Sec-Fetch-Site",
+                                          "Access-Control-Request-Method",
+                                          "Idempotency-Key",
+                                          "Last-Event-ID",
+                                          "Authorization"};
+    for (size_t i = 0; i < sizeof(singles) / sizeof(singles[0]); i++) {
+        if (strcasecmp(name, singles[i]) != 0)
+            continue;
+        if ((head->seen & 1u << i) != 0)
+            head->repeated = singles[i];
+        head->seen |= 1u << i;
+    }
+}
+
 static enum MHD_Result look_at_field(void *context, enum MHD_ValueKind kind, const char *name,
                                      const char *value) {
     (void)kind;
     struct head *head = context;
     follow_line(head, name, value);
     bool padded = trim_value(value), is_encoding = strcasecmp(name, "Transfer-Encoding") == 0;
+    look_for_second(head, name);
     head->hosts += strcasecmp(name, "Host") == 0;
     head->lengths += strcasecmp(name, "Content-Length") == 0;
     head->encodings += is_encoding;
@@ -201,6 +224,10 @@ static const char *check_syntax(struct request *request, const struct head *head
         return refuse(request, 400, "invalid_method", "The method is not a token.");
     if (head->bad_name || head->bad_value)
         return refuse(request, 400, "invalid_header", "No header may have such a name or value.");
+    if (head->repeated != NULL) {
+        reply_error(request, 400, "repeated_header", "The header %s may be there once.", head->repeated);
+        return "repeated_header";
+    }
     if (head->scattered)
         return refuse(request, 400, "invalid_head", "Something is between the lines of the request.");
     if (expected != NULL && strcasecmp(expected, "100-continue") != 0)

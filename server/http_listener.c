@@ -25,13 +25,27 @@ uint64_t http_listener_connections(void) {
 
 /* ---- libmicrohttpd's callbacks ------------------------------------------------------------------- */
 
+/* The same limit as for refusals of requests (routes/refusal.h). */
+static void log_connection(struct http_listener *listener, const struct peer *peer, enum log_level level,
+                           const char *event, const char *reason) {
+    char address[INET6_ADDRSTRLEN];
+    uint64_t unwritten;
+    if (!log_enabled(level) || !log_limit_take(&listener->context->refusals, &unwritten))
+        return;
+    peer_format(peer, address);
+    const struct log_field fields[] = {
+        LOG_STR("reason", reason), LOG_STR("peer", address), LOG_INT("unwritten", unwritten), {0}};
+    log_write(level, event, fields);
+}
+
 /* That the connection is closed now is no fault of the client's. */
 static void note_no_memory(struct MHD_Connection *handle) {
     struct http_connection *connection =
         MHD_get_connection_info(handle, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    if (connection != NULL)
-        connection->closing = true;
-    log_error("out_of_memory", LOG_STR("for", "a request"));
+    if (connection == NULL)
+        return;
+    connection->closing = true;
+    log_connection(connection->listener, &connection->peer, LOG_LEVEL_ERROR, "out_of_memory", "request");
 }
 
 static void *on_request_line(void *context, const char *uri, struct MHD_Connection *handle) {
@@ -110,8 +124,8 @@ static void PRINTF_LIKE(2, 0) on_message(void *context, const char *format, va_l
 /* ---- taking connections -------------------------------------------------------------------------- */
 
 /* Answers before anything was asked: one connection too many. */
-static void refuse_connection(struct http_listener *listener, int fd, const char *status, const char *code,
-                              const char *message) {
+static void refuse_connection(struct http_listener *listener, int fd, const struct peer *peer,
+                              const char *status, const char *code, const char *message) {
     static const char format[] = "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}";
     char body[256], answer[512];
     int body_length = snprintf(body, sizeof(body), format, code, message);
@@ -120,6 +134,7 @@ static void refuse_connection(struct http_listener *listener, int fd, const char
                           "Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
                           "Content-Length: %d\r\n\r\n%s",
                           status, body_length, body);
+    log_connection(listener, peer, LOG_LEVEL_INFO, "connection_refused", code);
     send(fd, answer, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
     lingering_close(&listener->lingering, fd);
 }
@@ -132,22 +147,22 @@ static bool has_memory_for_connection(void) {
 
 static void take_connection(void *context, int fd, const struct sockaddr *peer, socklen_t length) {
     struct http_listener *listener = context;
+    const struct peer address = peer_of(peer);
     if (http_listener_connections() + handed_over_open() >= listener->settings.connections_max) {
         metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
-        refuse_connection(listener, fd, "503 Service Unavailable", "too_many_connections",
+        refuse_connection(listener, fd, &address, "503 Service Unavailable", "too_many_connections",
                           "There are as many connections as may be.");
         return;
     }
     if (!has_memory_for_connection()) {
         metrics_add(METRIC_MEMORY_REFUSED, 1);
-        refuse_connection(listener, fd, "503 Service Unavailable", "memory_full",
+        refuse_connection(listener, fd, &address, "503 Service Unavailable", "memory_full",
                           "The memory limit has been reached.");
         return;
     }
-    struct peer address = peer_of(peer);
     if (!address_limits_enter(listener->limits, &address, &listener->arriving)) {
         metrics_add(METRIC_CONNECTIONS_OF_ADDRESS_REFUSED, 1);
-        refuse_connection(listener, fd, "429 Too Many Requests", "too_many_connections_of_address",
+        refuse_connection(listener, fd, &address, "429 Too Many Requests", "too_many_connections_of_address",
                           "Your address has as many connections as it may.");
         return;
     }

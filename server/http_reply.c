@@ -8,6 +8,8 @@
  */
 #include "server/http_exchange.h"
 
+#include "routes/refusal.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,6 +147,7 @@ static void charge_response(struct reply *reply) {
 
 enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
     struct reply *reply = &exchange->request.reply;
+    refusal_log_reply(&exchange->request);
     charge_response(reply);
     struct MHD_Response *response = make_response(exchange);
     /* With epoll the library comes back to a connection whose body ended in an error only if none is idle for
@@ -179,8 +182,9 @@ static bool send_all(const struct http_exchange *exchange, const struct buffer *
     return sent == (ssize_t)text->length;
 }
 
-void http_exchange_write_reply(const struct http_exchange *exchange) {
+void http_exchange_write_reply(struct http_exchange *exchange) {
     const struct reply *reply = &exchange->request.reply;
+    refusal_log_reply(&exchange->request);
     char framing[64];
     struct buffer text;
     snprintf(framing, sizeof(framing), "Content-Length: %zu", reply->body_length);

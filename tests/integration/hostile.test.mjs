@@ -79,6 +79,11 @@ const refused = {
   'a bare LF behind one field': [400, get('/healthz', `${host}A: b\nC: d\r\n`)],
   'a bare LF at the end': [400, `GET /healthz HTTP/1.1\r\n${host}\n`],
 
+  'the Content-Type twice': [400, `${run}Content-Type: application/json\r\nContent-Length: 16\r\n\r\n${message}`],
+  'a second Content-Type that a form has': [400, `${run}content-type: text/plain\r\nContent-Length: 16\r\n\r\n${message}`],
+  ...Object.fromEntries(['Content-Encoding', 'Origin', 'Sec-Fetch-Site', 'Access-Control-Request-Method', 'Idempotency-Key', 'Last-Event-ID', 'Authorization']
+    .map((name) => [`${name} twice`, [400, get('/healthz', `${host}${name}: a\r\nB: c\r\n${name.toLowerCase()}: a\r\n`)]])),
+
   'a length twice, the same': [400, `${run}Content-Length: 16\r\nContent-Length: 16\r\n\r\n${message}`],
   'two lengths': [400, `${run}Content-Length: 16\r\nContent-Length: 1\r\n\r\n${message}`],
   'a list of lengths': [400, `${run}Content-Length: 16, 16\r\n\r\n${message}`],

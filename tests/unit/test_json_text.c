@@ -3,6 +3,8 @@
 #include "tests/support/unit.h"
 
 #include <cjson/cJSON.h>
+#include <stdio.h>
+#include <string.h>
 
 static void assert_written(const char *text, size_t length, const char *expected) {
     struct buffer out;
@@ -23,6 +25,54 @@ static void json_text_escapes_what_json_forbids_and_nothing_else(void **state) {
     assert_written(TEXT_AND_LENGTH("\"\\\n\r\t"), "\"\\\"\\\\\\n\\r\\t\"");
     assert_written(TEXT_AND_LENGTH("a\x01\x1f"), "\"a\\u0001\\u001f\"");
     assert_written(TEXT_AND_LENGTH("\xe2\x80\xa8 \xf0\x9f\x98\x80"), "\"\xe2\x80\xa8 \xf0\x9f\x98\x80\"");
+}
+
+static void assert_plain(const char *text, const char *expected) {
+    struct buffer out;
+    buffer_init(&out, 4096);
+    assert_true(json_text_append_plainly(&out, text, strlen(text)));
+    assert_string_equal(out.bytes, expected);
+    buffer_finish(&out);
+}
+
+/* Every code point below U+3000, between letters. */
+static void json_text_escapes_for_readers_what_deceives_them(void **state) {
+    (void)state;
+    for (unsigned code = 1; code < 0x3000; code++) {
+        bool deceives = code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e ||
+                        code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
+                        (code >= 0x2066 && code <= 0x2069);
+        char text[8] = "a", escape[8];
+        size_t length = 1;
+        if (code >= 0x800)
+            text[length++] = (char)(0xe0 | code >> 12);
+        if (code >= 0x80)
+            text[length++] = (char)(code >= 0x800 ? 0x80 | (code >> 6 & 0x3f) : 0xc0 | code >> 6);
+        text[length++] = (char)(code >= 0x80 ? 0x80 | (code & 0x3f) : code);
+        text[length] = 'b';
+        struct buffer out;
+        buffer_init(&out, 100);
+        assert_true(json_text_append_plainly(&out, text, length + 1));
+        snprintf(escape, sizeof(escape), "\\u%04x", code);
+        bool is_escaped =
+            strstr(out.bytes, escape) != NULL || (code < 0x20 && strchr("\n\r\t", (int)code) != NULL);
+        bool is_left = strstr(out.bytes, text) != NULL;
+        if (code != '"' && code != '\\' && (is_escaped != deceives || is_left == deceives))
+            fail_msg("U+%04X becomes %s", code, out.bytes);
+        buffer_finish(&out);
+    }
+}
+
+static void json_text_escapes_for_readers_at_the_ends_and_in_rows(void **state) {
+    (void)state;
+    assert_plain("\xe2\x80\xae\xe2\x80\xa8\xc2\x85", "\"\\u202e\\u2028\\u0085\"");
+    assert_plain("\xd8\x9c"
+                 "a\xe2\x81\xa9",
+                 "\"\\u061ca\\u2069\"");
+    assert_plain("\x1b[31m\x7f", "\"\\u001b[31m\\u007f\"");
+    assert_plain("\xe2\x80", "\"\xef\xbf\xbd\"");
+    assert_plain("\xc2\xa0\xe2\x80\x93\xd8\xb4\xf0\x9f\x98\x80",
+                 "\"\xc2\xa0\xe2\x80\x93\xd8\xb4\xf0\x9f\x98\x80\"");
 }
 
 static void json_text_writes_a_nul_byte(void **state) {
@@ -53,6 +103,8 @@ static void json_text_says_when_it_does_not_fit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_text_escapes_what_json_forbids_and_nothing_else),
+        cmocka_unit_test(json_text_escapes_for_readers_what_deceives_them),
+        cmocka_unit_test(json_text_escapes_for_readers_at_the_ends_and_in_rows),
         cmocka_unit_test(json_text_writes_a_nul_byte),
         cmocka_unit_test(json_text_replaces_invalid_utf8),
         cmocka_unit_test(json_text_says_when_it_does_not_fit),

@@ -56,6 +56,34 @@ static void log_writes_text(void **state) {
     assert_logged("2026-01-31T08:15:00.123Z warn  odd what=\"x y\" n=7\n");
 }
 
+/* What an agent or a client says stays one line, and shows what it is. */
+static void log_escapes_what_deceives_its_readers(void **state) {
+    (void)state;
+    static const char text[] = "a\xc2\x85\xe2\x80\xa8\xe2\x80\xae"
+                               "b\x1b[2J\xd8\x9c";
+    log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    log_warn("odd", LOG_STR("what", text));
+    log_init(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+    log_warn("odd", LOG_STR("what", text));
+    assert_logged(
+        "2026-01-31T08:15:00.123Z warn  odd what=\"a\\u0085\\u2028\\u202eb\\u001b[2J\\u061c\"\n"
+        "{\"event\":\"odd\",\"what\":\"a\\u0085\\u2028\\u202eb\\u001b[2J\\u061c\",\"level\":\"warn\","
+        "\"time\":\"2026-01-31T08:15:00.123Z\"}\n");
+}
+
+/* A line that is too long would be lost as a whole. */
+static void log_cuts_a_text_that_is_too_long(void **state) {
+    (void)state;
+    char *text = malloc(100001), expected[5000];
+    memset(text, 'x', 100000);
+    text[100000] = '\0';
+    log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    log_warn("odd", LOG_STR("what", text), LOG_INT("n", 7));
+    snprintf(expected, sizeof(expected), "2026-01-31T08:15:00.123Z warn  odd what=\"%.4096s\" n=7\n", text);
+    assert_logged(expected);
+    free(text);
+}
+
 static void log_leaves_out_what_is_below_its_level(void **state) {
     (void)state;
     log_init(LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
@@ -158,6 +186,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(log_writes_json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(log_writes_text, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(log_escapes_what_deceives_its_readers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(log_cuts_a_text_that_is_too_long, set_up, tear_down),
         cmocka_unit_test_setup_teardown(log_leaves_out_what_is_below_its_level, set_up, tear_down),
         cmocka_unit_test_setup_teardown(log_shares_a_file_with_whoever_else_writes_to_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(log_leaves_the_pipe_that_it_was_given_blocking_for_others, set_up,
