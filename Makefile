@@ -75,6 +75,9 @@ $(UNIT_TESTS): %: %.o $(BUILD)/libsluice.a
 	@echo '  link     $@'
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+# This test makes the choice of an upstream itself.
+$(BUILD)/tests/unit/test_session_keeper: ALL_LDFLAGS += -Wl,--wrap=upstreams_choose
+
 $(FUZZERS): %: %.o $(BUILD)/libsluice.a
 	@echo '  link     $@'
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)

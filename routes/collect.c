@@ -17,6 +17,7 @@ struct collect {
     struct upstream_query *query;
     void (*done)(struct request *request, const struct collected *answer);
     struct buffer body;
+    size_t upstream;
     int status; /* 0: there was no answer yet */
     bool is_json;
     bool overflowed;
@@ -53,6 +54,7 @@ static void on_end(void *context, const struct upstream_result *result) {
     struct collect *collect = context;
     struct request *request = collect->request;
     struct collected answer = {
+        .upstream = collect->upstream,
         .complete = result->end == UPSTREAM_COMPLETED && collect->status != 0 && !collect->overflowed &&
                     !collect->no_memory,
         .status = collect->status,
@@ -89,6 +91,7 @@ void collect_start(struct request *request, size_t upstream, const char *method,
     buffer_init_counted(&collect->body, COLLECT_BYTES_MAX, MEMORY_PASSED);
     collect->request = request;
     collect->done = done;
+    collect->upstream = upstream;
     const struct upstream_query_request query = {.index = upstream,
                                                  .method = method,
                                                  .path = path,

@@ -8,7 +8,8 @@
 
 /** What the upstream said; valid in the callback. */
 struct collected {
-    bool complete; /* there was an answer, whole and no longer than COLLECT_BYTES_MAX */
+    size_t upstream; /* that was asked */
+    bool complete;   /* there was an answer, whole and no longer than COLLECT_BYTES_MAX */
     int status;
     bool is_json;
     const char *body; /* NUL-terminated */

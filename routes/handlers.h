@@ -29,6 +29,9 @@ void handle_session_list(struct request *request);
 
 void handle_passthrough(struct request *request);
 
+/** The same for an upstream that was chosen before. */
+void passthrough_to(struct request *request, size_t upstream);
+
 void handle_healthz(struct request *request);
 void handle_readyz(struct request *request);
 void handle_health(struct request *request);

@@ -223,19 +223,17 @@ static bool refuse_identity(struct request *request) {
     return names_identity != 0;
 }
 
-void handle_passthrough(struct request *request) {
-    struct path path;
-    if (!path_split(request->path, &path) || !path_is_safe(&path) || !path_query_is_safe(request->query)) {
+/* False: the reply is decided. */
+static bool read_path(struct request *request, struct path *ret_path) {
+    if (!path_split(request->path, ret_path) || !path_is_safe(ret_path) ||
+        !path_query_is_safe(request->query)) {
         reply_error(request, 400, "invalid_path", "This path cannot be passed on to the upstream.");
-        return;
+        return false;
     }
-    if (refuse_identity(request))
-        return;
-    size_t upstream = agent_for(request, &path);
-    if (upstream == UPSTREAM_NONE) {
-        reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
-        return;
-    }
+    return !refuse_identity(request);
+}
+
+static void pass_on(struct request *request, size_t upstream) {
     struct buffer target;
     buffer_init(&target, TARGET_BYTES_MAX);
     const char *mark = request->query[0] != '\0' ? "?" : "";
@@ -244,4 +242,21 @@ void handle_passthrough(struct request *request) {
     else
         reply_no_memory(request);
     buffer_finish(&target);
+}
+
+void passthrough_to(struct request *request, size_t upstream) {
+    struct path path;
+    if (read_path(request, &path))
+        pass_on(request, upstream);
+}
+
+void handle_passthrough(struct request *request) {
+    struct path path;
+    if (!read_path(request, &path))
+        return;
+    size_t upstream = agent_for(request, &path);
+    if (upstream != UPSTREAM_NONE)
+        pass_on(request, upstream);
+    else
+        reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
 }

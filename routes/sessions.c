@@ -24,15 +24,14 @@
 #define LISTED_MAX 1000
 #define VISITED_MAX 20000
 
-/* The upstream that keeps this app's sessions; UPSTREAM_NONE: none does. */
+/* The upstream that keeps this app's sessions; UPSTREAM_NONE: none does. Asked once for a request: breakers,
+ * pauses and health checks may change the answer at any moment. */
 static size_t keeper_of(const struct request *request) {
-    size_t index = upstream_choose_for_app(request, request->app, request->session_key);
+    char key[SESSION_KEY_SIZE];
+    snprintf(key, sizeof(key), "%s/%s/%s", request->app, request->user, request->session);
+    size_t index = upstream_choose_for_app(request, request->app, key);
     bool keeps_sessions = index != UPSTREAM_NONE && upstream_at(request, index)->adapter->session_url != NULL;
     return keeps_sessions ? index : UPSTREAM_NONE;
-}
-
-static bool kept_upstream(const struct request *request) {
-    return keeper_of(request) != UPSTREAM_NONE;
 }
 
 static void set_session(struct request *request, const char *session) {
@@ -66,14 +65,15 @@ static bool append_part(struct buffer *path, const char *before, const char *par
     return buffer_append_text(path, before) && percent_append_encoded(path, part, strlen(part));
 }
 
-static void ask_upstream(struct request *request, const char *method, const char *body, size_t length,
+static void ask_upstream(struct request *request, size_t keeper, const char *method, const char *body,
+                         size_t length,
                          void (*done)(struct request *request, const struct collected *answer)) {
     struct buffer path;
     buffer_init(&path, PATH_BYTES_MAX);
     bool named = request->session[0] != '\0';
     if (append_part(&path, "/apps/", request->app) && append_part(&path, "/users/", request->user) &&
         buffer_append_text(&path, "/sessions") && (!named || append_part(&path, "/", request->session)))
-        collect_start(request, keeper_of(request), method, path.bytes, body, length, done);
+        collect_start(request, keeper, method, path.bytes, body, length, done);
     else
         reply_no_memory(request);
     buffer_finish(&path);
@@ -119,8 +119,7 @@ static void on_created(struct request *request, const struct collected *answer) 
     }
     if ((request->session[0] != '\0' || take_given_name(request, answer)) &&
         broadcaster_open_session(request->context->broadcaster, request->session_key, &session) == 0) {
-        session_note_known_by(session,
-                              (uint32_t)upstream_choose_for_app(request, request->app, request->session_key));
+        session_note_known_by(session, (uint32_t)answer->upstream);
         session_unref(session);
     }
     collect_pass_on(request, answer);
@@ -158,12 +157,13 @@ void handle_session_create(struct request *request) {
     if (request->body_length > 0 && !json_body_read(request, &body))
         return;
     cJSON_Delete(body);
-    if (!kept_upstream(request))
+    size_t keeper = keeper_of(request);
+    if (keeper == UPSTREAM_NONE)
         create_here(request);
     else if (request->body_length > 0)
-        ask_upstream(request, "POST", request->body, request->body_length, on_created);
+        ask_upstream(request, keeper, "POST", request->body, request->body_length, on_created);
     else
-        ask_upstream(request, "POST", "{}", strlen("{}"), on_created);
+        ask_upstream(request, keeper, "POST", "{}", strlen("{}"), on_created);
 }
 
 /* ---- deleting ------------------------------------------------------------------------------------ */
@@ -203,8 +203,9 @@ void handle_session_delete(struct request *request) {
     session_unref(session);
     if (was_open)
         log_info("session_deleted", LOG_STR("session", request->session_key));
-    if (kept_upstream(request))
-        ask_upstream(request, "DELETE", NULL, 0, was_open ? on_deleted_known : on_deleted_unknown);
+    size_t keeper = keeper_of(request);
+    if (keeper != UPSTREAM_NONE)
+        ask_upstream(request, keeper, "DELETE", NULL, 0, was_open ? on_deleted_known : on_deleted_unknown);
     else if (was_open)
         reply_deleted(request);
     else
@@ -214,8 +215,9 @@ void handle_session_delete(struct request *request) {
 /* ---- showing ------------------------------------------------------------------------------------- */
 
 void handle_session_get(struct request *request) {
-    if (kept_upstream(request)) {
-        handle_passthrough(request);
+    size_t keeper = keeper_of(request);
+    if (keeper != UPSTREAM_NONE) {
+        passthrough_to(request, keeper);
         return;
     }
     struct session *session = session_find(request);
@@ -247,8 +249,9 @@ static bool visit(void *context, struct session *session) {
 }
 
 void handle_session_list(struct request *request) {
-    if (kept_upstream(request)) {
-        handle_passthrough(request);
+    size_t keeper = keeper_of(request);
+    if (keeper != UPSTREAM_NONE) {
+        passthrough_to(request, keeper);
         return;
     }
     struct listing listing = {.request = request};
