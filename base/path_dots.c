@@ -6,18 +6,11 @@
 
 enum sort { SLASH, DOT, TWO_DOTS, THREE_DOTS, CUT, SPACE, OTHER };
 
-/* What is not one byte is so by Unicode's compatibility decompositions, or by the best fit of a code page. */
+/* These are so by Unicode's compatibility decompositions, or by the best fit of a code page. */
 static const struct {
     const char *bytes;
     enum sort sort;
 } sorts[] = {
-    {"/", SLASH},
-    {"\\", SLASH},
-    {".", DOT},
-    {";", CUT},
-    {"?", CUT},
-    {"#", CUT},
-    {" ", SPACE},
     {"\xc2\xa0", SPACE},          /* U+00A0 no-break space */
     {"\xcd\xbe", CUT},            /* U+037E Greek question mark */
     {"\xe2\x80\xa4", DOT},        /* U+2024 one dot leader */
@@ -41,17 +34,36 @@ static const struct {
     {"\xef\xbc\xbc", SLASH},      /* U+FF3C fullwidth reverse solidus */
 };
 
+static enum sort sort_of_byte(char byte) {
+    switch (byte) {
+    case '/':
+    case '\\':
+        return SLASH;
+    case '.':
+        return DOT;
+    case ';':
+    case '?':
+    case '#':
+        return CUT;
+    case ' ':
+        return SPACE;
+    default:
+        return OTHER;
+    }
+}
+
 /* The sort of the character at *at, which is stepped over. */
 static enum sort next_sort(const char **at) {
-    for (size_t i = 0; i < sizeof(sorts) / sizeof(sorts[0]); i++) {
+    bool is_ascii = (unsigned char)**at < 0x80;
+    for (size_t i = 0; i < sizeof(sorts) / sizeof(sorts[0]) && !is_ascii; i++) {
         size_t length = strlen(sorts[i].bytes);
         if (strncmp(*at, sorts[i].bytes, length) == 0) {
             *at += length;
             return sorts[i].sort;
         }
     }
-    ++*at; /* by single bytes is fine: none that follows in a character begins one of these */
-    return OTHER;
+    /* By single bytes is fine: none that follows in a character begins one of these. */
+    return sort_of_byte(*(*at)++);
 }
 
 /* Looks at the segment at *at, which is stepped over with the slash after it. */

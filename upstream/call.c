@@ -74,7 +74,7 @@ static void keep_failure(struct upstream_call *call, const struct upstream_resul
     call->failure = *result;
     call->failure.message = call->failure_message != NULL ? call->failure_message : "";
     call->failure.outcome = NULL;
-    call->failure.last_event_id = NULL;
+    call->failure.bare_id = NULL;
     if (result->outcome != NULL) {
         call->failure_outcome = *result->outcome;
         call->failure.outcome = &call->failure_outcome;
@@ -250,8 +250,8 @@ void call_attempt_failed(struct upstream_call *call, const struct upstream_resul
         call_attempt_completed(call, &completed);
         return;
     }
-    if (was_made && call->has_event && result->last_event_id != NULL)
-        resume_point_note_id(&call->point, result->last_event_id, strlen(result->last_event_id));
+    if (was_made && call->has_event && result->bare_id != NULL)
+        resume_point_note_id(&call->point, result->bare_id, strlen(result->bare_id));
     attempt_end(call, result);
     keep_failure(call, result, was_made);
     if (ask_unsettled_again(call, result))

@@ -140,8 +140,7 @@ struct upstream_result {
     const char *message; /* one sentence for people, "" if there is nothing to say; valid in the callback */
     bool is_unsettled;   /* see struct adapter_reading */
     bool is_unanswered;  /* a run was sent, and not a byte of an answer came */
-    const char
-        *last_event_id; /* that the stream has left; valid in the callback; NULL: there was no stream */
+    const char *bare_id; /* see sse_parser_bare_id(); valid in the callback */
     const struct upstream_outcome *outcome; /* valid in the callback; NULL: it said nothing */
     int64_t retry_after_ms; /* what a refusal's Retry-After, or a stream's `retry:`, asked for; 0: nothing */
 };

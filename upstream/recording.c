@@ -199,7 +199,7 @@ bool recording_append_retry(struct recording *recording, const struct upstream_r
     *kept = *retry;
     kept->failure.message = message;
     kept->failure.outcome = NULL;
-    kept->failure.last_event_id = NULL;
+    kept->failure.bare_id = NULL;
     if (retry->upstream != NULL)
         kept->upstream = memcpy(upstream, retry->upstream, upstream_size);
     entry->retry = kept;
@@ -243,7 +243,7 @@ void recording_end(struct recording *recording, const struct upstream_result *re
     if (result->outcome != NULL)
         recording->outcome = *result->outcome;
     recording->result.outcome = &recording->outcome;
-    recording->result.last_event_id = NULL;
+    recording->result.bare_id = NULL;
     recording->has_ended = true;
     recording->writer_waits = false;
     TAILQ_FOREACH(reader, &recording->readers, link)

@@ -89,7 +89,7 @@ static void begin_id(struct resume_point *point, const char *text, size_t length
 }
 
 void resume_point_note_id(struct resume_point *point, const char *id, size_t length) {
-    bool is_same = length == 0 ? point->id.length == 0 || point->was_resumed : is_id(&point->id, id, length);
+    bool is_same = length == point->id.length && (length == 0 || is_id(&point->id, id, length));
     if (point->is_on && !is_same)
         begin_id(point, id, length);
 }

@@ -82,8 +82,8 @@ void resume_point_begin(struct resume_point *point);
 /** Notes one event. */
 enum resume_verdict resume_point_take(struct resume_point *point, const struct sse_event *event) MUST_CHECK;
 
-/** Notes the last id that the stream had when it broke off: a block without data may have brought it (WHATWG
- * HTML, "dispatch the event", step 1). */
+/** Notes the id that the stream had when it broke off, if a block without data brought it (WHATWG HTML,
+ * "dispatch the event", step 1). */
 void resume_point_note_id(struct resume_point *point, const char *id, size_t length);
 
 #endif

@@ -33,14 +33,15 @@ struct sse_parser {
     size_t data_lines;           /* in it */
     struct buffer type;          /* the event type buffer */
     struct buffer last_event_id; /* the last event ID buffer */
-    struct buffer settled_id;    /* what it was at the last blank line */
+    struct buffer bare_id;       /* the last one that came in a block without data */
     struct buffer stray;         /* the beginning of the lines that were ignored */
     int64_t retry_ms;
     unsigned bom_seen; /* bytes of the BOM seen so far */
     bool bom_over;     /* past the place where a BOM may be */
     bool after_cr;     /* an LF now belongs to the line end before it */
     bool in_comment;   /* inside a comment line: skipped, not kept */
-    bool id_is_new;    /* the last event ID buffer has changed since then */
+    bool id_is_new;    /* the last event ID buffer has changed since the last blank line */
+    bool id_is_bare;   /* the last id came in a block without data */
     bool in_block;     /* a field of the next event has come that is no data */
     bool stray_looks_wrong;
     unsigned strays; /* lines that were ignored */
@@ -69,7 +70,7 @@ struct sse_parser *sse_parser_create(size_t event_bytes_max, size_t type_bytes_m
     buffer_init_counted(&parser->data, event_bytes_max + 1, MEMORY_STREAMS);
     buffer_init_counted(&parser->type, type_bytes_max, MEMORY_STREAMS);
     buffer_init_counted(&parser->last_event_id, event_bytes_max, MEMORY_STREAMS);
-    buffer_init_counted(&parser->settled_id, event_bytes_max, MEMORY_STREAMS);
+    buffer_init_counted(&parser->bare_id, event_bytes_max, MEMORY_STREAMS);
     buffer_init_counted(&parser->stray, SSE_STRAY_BYTES_MAX, MEMORY_STREAMS);
     return parser;
 }
@@ -81,14 +82,16 @@ void sse_parser_destroy(struct sse_parser *parser) {
     buffer_finish(&parser->data);
     buffer_finish(&parser->type);
     buffer_finish(&parser->last_event_id);
-    buffer_finish(&parser->settled_id);
+    buffer_finish(&parser->bare_id);
     buffer_finish(&parser->stray);
     memory_release(MEMORY_STREAMS, sizeof *parser);
     free(parser);
 }
 
-const char *sse_parser_last_event_id(const struct sse_parser *parser) {
-    return parser->settled_id.length > 0 ? parser->settled_id.bytes : "";
+const char *sse_parser_bare_id(const struct sse_parser *parser) {
+    if (!parser->id_is_bare)
+        return NULL;
+    return parser->bare_id.length > 0 ? parser->bare_id.bytes : "";
 }
 
 int64_t sse_parser_retry_ms(const struct sse_parser *parser) {
@@ -134,13 +137,17 @@ static struct sse_event event_of(const struct sse_parser *parser) {
     };
 }
 
-/** Keeps the id that a block has brought. Without memory for it there is none. */
+/** Keeps the id that a block without data has brought; any other is in its event. Without memory for it there
+ * is none. */
 static void settle_id(struct sse_parser *parser) {
-    buffer_clear(&parser->settled_id);
     parser->id_is_new = false;
+    parser->id_is_bare = parser->data.length == 0;
+    if (!parser->id_is_bare)
+        return;
+    buffer_clear(&parser->bare_id);
     if (parser->last_event_id.length > 0 &&
-        !buffer_append(&parser->settled_id, parser->last_event_id.bytes, parser->last_event_id.length))
-        buffer_clear(&parser->settled_id);
+        !buffer_append(&parser->bare_id, parser->last_event_id.bytes, parser->last_event_id.length))
+        buffer_clear(&parser->bare_id);
 }
 
 /** A blank line: "dispatch the event". */

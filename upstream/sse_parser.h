@@ -78,9 +78,9 @@ struct sse_stray {
  * called. Valid until the next feed. */
 struct sse_stray sse_parser_stray(const struct sse_parser *parser);
 
-/** The id that the last dispatched block left, also one without data; "" if there is none. Valid until the
- * next feed. */
-const char *sse_parser_last_event_id(const struct sse_parser *parser);
+/** The id that the stream has left, if a block without data brought it, "" if that took the id back. NULL: an
+ * event brought it, or there is none. Valid until the next feed. */
+const char *sse_parser_bare_id(const struct sse_parser *parser);
 
 /** The stream's last `retry:` in milliseconds, or -1. */
 int64_t sse_parser_retry_ms(const struct sse_parser *parser);

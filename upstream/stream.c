@@ -98,7 +98,7 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, cons
         .message = message,
         .is_unanswered = is_unanswered(stream, end),
         .retry_after_ms = asked_for_ms(stream),
-        .last_event_id = sse_parser_last_event_id(stream->parser),
+        .bare_id = sse_parser_bare_id(stream->parser),
         .is_unsettled = stream->reading.is_unsettled,
         .outcome = &outcome,
     };
