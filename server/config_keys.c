@@ -98,7 +98,11 @@ const struct config_key config_keys[] = {
     {UPSTREAM, MS("upstream_first_byte_timeout_ms", upstream.first_byte_timeout_ms, "60000", 10, DAY), .of_upstream = true,
      .reloadable = true, .meaning = "Time until the answer begins; then the run fails as upstream_idle."},
     {UPSTREAM, MS("upstream_idle_timeout_ms", upstream.idle_timeout_ms, "120000", 10, DAY), .reloadable = true, .of_upstream = true,
-     .meaning = "Time from one event to the next; then the run fails as upstream_idle."},
+     .meaning = "Time for which the connection may be silent once the answer has begun; any byte counts, comments too. Then "
+                "the run fails as upstream_idle."},
+    {UPSTREAM, MS("upstream_event_timeout_ms", upstream.event_timeout_ms, "0", 0, DAY), .reloadable = true, .of_upstream = true,
+     .meaning = "Time from one event to the next, however alive the connection is; then the run fails as upstream_idle. "
+                "0 disables this limit."},
     {UPSTREAM, MS("upstream_keepalive_ms", upstream.keepalive_ms, "4000", 0, HOUR), .reloadable = true, .of_upstream = true,
      .meaning = "An idle connection older than this is not used again; stay below the upstream's own limit."},
     {UPSTREAM, CHOICE("upstream_resend", upstream.resend, enum upstream_resend, "never", resends), .of_upstream = true,

@@ -68,7 +68,8 @@ struct upstream_settings {
     char *authorization;  /* value of an Authorization header for every request; NULL: none */
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms; /* from the request sent to the answer's first byte */
-    int64_t idle_timeout_ms;       /* between events */
+    int64_t idle_timeout_ms;       /* silence of the connection after that */
+    int64_t event_timeout_ms;      /* the time without an event; 0: no limit */
     int64_t keepalive_ms;          /* an idle connection older than this is not used again */
     uint64_t event_bytes_max;
     uint64_t event_type_bytes_max;
@@ -120,7 +121,7 @@ enum upstream_end {
     UPSTREAM_ERROR,     /* the stream said so */
     UPSTREAM_TRUNCATED, /* it broke off without the end that its framing promises */
     UPSTREAM_PROTOCOL,  /* not an event stream, or not HTTP */
-    UPSTREAM_IDLE,      /* no first byte, or no next event, in time */
+    UPSTREAM_IDLE,      /* no first byte in time, silence after it, or no event in time */
     UPSTREAM_LIMIT,     /* an event over event_bytes_max, or with too long a type or too many lines */
     UPSTREAM_REFUSED,   /* a call (call.h): the breaker kept it from being made */
     UPSTREAM_CROWDED,   /* a call: as many as may wait for the limiter do, or a pause of it is too long */

@@ -37,17 +37,20 @@ struct upstream_stream {
     struct buffer message; /* what the stream or a refusal says went wrong */
     int64_t first_byte_timeout_ms;
     int64_t idle_timeout_ms;
+    int64_t event_timeout_ms; /* 0: no limit */
+    uint64_t event_due_ms;    /* the next event, on the loop's clock, if there is a limit */
     enum stream_phase phase;
     enum upstream_end fault; /* why we stopped reading; UPSTREAM_COMPLETED: we did not */
     const char *fault_message;
     bool told_request;
     bool told_sent;
-    bool has_retried; /* the run was posted again after a 404 */
-    bool has_failed;  /* an event said that the run failed */
-    bool has_last;    /* an event said that the run is complete */
-    bool is_open;     /* an event stream has begun */
-    bool is_foreign;  /* the answer is no event stream: what it says is read like a refusal */
-    bool has_ended;   /* nothing more is told */
+    bool has_retried;  /* the run was posted again after a 404 */
+    bool has_failed;   /* an event said that the run failed */
+    bool has_last;     /* an event said that the run is complete */
+    bool is_open;      /* an event stream has begun */
+    bool awaits_event; /* its deadline is that of the next event, not that of the next byte */
+    bool is_foreign;   /* the answer is no event stream: what it says is read like a refusal */
+    bool has_ended;    /* nothing more is told */
 };
 
 static struct upstream_stream *stream_of(struct transfer *transfer) {
@@ -220,6 +223,13 @@ static void conclude_stream(struct upstream_stream *stream, enum upstream_end en
         conclude_clean(stream);
 }
 
+/** What ended a stream that was open, in the words of the limit that was over. */
+static const char *message_of_end(const struct upstream_stream *stream, enum upstream_end end,
+                                  const char *message) {
+    bool is_late = end == UPSTREAM_IDLE && stream->awaits_event;
+    return is_late ? "The upstream sent no event in time." : message;
+}
+
 /** The run's request has ended: reports how. */
 static void conclude(struct upstream_stream *stream, CURLcode code) {
     struct transfer *transfer = &stream->transfer;
@@ -234,7 +244,7 @@ static void conclude(struct upstream_stream *stream, CURLcode code) {
     else if (stream->is_foreign)
         finish_foreign(stream);
     else
-        conclude_stream(stream, end, message);
+        conclude_stream(stream, end, message_of_end(stream, end, message));
 }
 
 /** The stream has said that it is complete: reports it, and lets the connection come to its own end, so that
@@ -249,6 +259,26 @@ static void conclude_early(struct upstream_stream *stream) {
         tell_end(stream, UPSTREAM_COMPLETED, "", stream->reading.has_events ? "" : "empty");
         transfer_set_deadline(&stream->transfer, DRAIN_TIMEOUT_MS);
     }
+}
+
+/* ---- time ------------------------------------------------------------------------------------------- */
+
+static void expect_event(struct upstream_stream *stream) {
+    if (stream->event_timeout_ms > 0)
+        stream->event_due_ms = uv_now(stream->transfer.client->loop) + (uint64_t)stream->event_timeout_ms;
+}
+
+/** Bytes have come, or the stream may go on: how long nothing more, or no event, may come from now on. */
+static void expect_more(struct upstream_stream *stream) {
+    int64_t left_ms = stream->idle_timeout_ms;
+    stream->awaits_event = false;
+    if (stream->event_timeout_ms > 0) {
+        uint64_t now_ms = uv_now(stream->transfer.client->loop), due_ms = stream->event_due_ms;
+        int64_t event_left_ms = due_ms > now_ms ? (int64_t)(due_ms - now_ms) : 0;
+        stream->awaits_event = event_left_ms < left_ms;
+        left_ms = stream->awaits_event ? event_left_ms : left_ms;
+    }
+    transfer_set_deadline(&stream->transfer, left_ms);
 }
 
 /* ---- events ----------------------------------------------------------------------------------------- */
@@ -278,7 +308,7 @@ static bool note_rest(struct upstream_stream *stream, const struct sse_event *re
 
 static int on_event(void *context, const struct sse_event *event) {
     struct upstream_stream *stream = context;
-    transfer_set_deadline(&stream->transfer, stream->idle_timeout_ms);
+    expect_event(stream);
     enum adapter_verdict verdict = stream->run.adapter->judge(&stream->reading, event);
     if (!stream->callbacks.on_event(stream->context, event, verdict))
         upstream_stream_cancel(stream);
@@ -330,6 +360,8 @@ static enum transfer_taken parse(struct upstream_stream *stream, const char *byt
         set_fault(stream, UPSTREAM_LIMIT, "An event of the upstream has too many lines for its data.");
     else if (result == -ENOMEM)
         set_fault_of_memory(stream);
+    else if (result == 0 && !stream->has_last)
+        expect_more(stream);
     return result < 0 ? TRANSFER_ABORT : TRANSFER_TAKEN;
 }
 
@@ -385,7 +417,8 @@ static bool on_head(struct transfer *transfer) {
         return set_fault(stream, UPSTREAM_PROTOCOL,
                          "The upstream compressed its answer without being asked.");
     stream->is_open = true;
-    transfer_set_deadline(transfer, stream->idle_timeout_ms);
+    expect_event(stream);
+    expect_more(stream);
     if (stream->callbacks.on_open != NULL)
         stream->callbacks.on_open(stream->context);
     return true;
@@ -533,6 +566,7 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client,
     stream->context = context;
     stream->first_byte_timeout_ms = settings->first_byte_timeout_ms;
     stream->idle_timeout_ms = settings->idle_timeout_ms;
+    stream->event_timeout_ms = settings->event_timeout_ms;
     stream->fault = UPSTREAM_COMPLETED;
     buffer_init(&stream->answer, ANSWER_BYTES_MAX);
     buffer_init(&stream->message, MESSAGE_BYTES_MAX);
@@ -550,7 +584,8 @@ const char *upstream_stream_location(const struct upstream_stream *stream) {
 }
 
 void upstream_stream_resume(struct upstream_stream *stream) {
-    transfer_set_deadline(&stream->transfer, stream->idle_timeout_ms);
+    expect_event(stream);
+    expect_more(stream);
     transfer_resume(&stream->transfer);
 }
 

@@ -183,6 +183,32 @@ test('silence between events is upstream_idle, and the upstream is left', async 
   await within(upstream.runs[number].gone, 5000, 'the upstream is left');
 });
 
+const comments = async (exchange, ms) => {
+  const end = Date.now() + stretched(ms);
+  while (exchange.open && Date.now() < end) {
+    await exchange.chunk(': processing\n\n');
+    await pause(stretched(40));
+  }
+};
+
+test('an upstream that sends comments is alive, however long it thinks', () => completed(async (exchange) => {
+  await exchange.head();
+  await frames(exchange, 1);
+  await comments(exchange, 1000);
+  await exchange.chunk(marked(asked(exchange), 2));
+  await exchange.lastChunk();
+}, {events: 2}));
+
+test('upstream_event_timeout_ms ends a run that comments alone keep alive', async (t) => {
+  const gateway = await startSluice(t, {upstream: upstream.url, upstream_event_timeout_ms: stretched(400)});
+  const {end} = await failed('upstream_idle', async (exchange) => {
+    await exchange.head();
+    await frames(exchange, 1);
+    await comments(exchange, 60000);
+  }, {gateway, events: 1});
+  assert.equal(end.message, 'The upstream sent no event in time.');
+});
+
 test('no answer in time is upstream_idle', () => failed('upstream_idle', (exchange) => exchange.gone, {events: 0}));
 
 test('an upstream that is slow, but not silent, is let be', () => completed(async (exchange) => {

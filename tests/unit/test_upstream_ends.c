@@ -310,25 +310,6 @@ static void stream_is_idle_without_a_next_event(void **state) {
     check_idle(HEAD_CHUNKED CHUNK_A, 60000, 100, 200);
 }
 
-static void serve_comments(struct raw_server *server, int fd, size_t connection) {
-    (void)connection;
-    if (!raw_server_read(server, fd) || !raw_server_write(fd, HEAD_CHUNKED))
-        return;
-    while (raw_server_write_chunk(fd, ": still here\n\n"))
-        usleep(10000);
-}
-
-static void stream_is_idle_though_comments_come(void **state) {
-    (void)state;
-    struct fixture fixture;
-    struct recorder recorder;
-    fixture_begin(&fixture, serve_comments);
-    fixture.settings.idle_timeout_ms = 150;
-    recorder_do(&recorder, &fixture);
-    assert_int_equal(recorder.result.end, UPSTREAM_IDLE);
-    fixture_end(&fixture);
-}
-
 static void serve_slow_events(struct raw_server *server, int fd, size_t connection) {
     (void)connection;
     if (!raw_server_read(server, fd) || !raw_server_write(fd, HEAD_CHUNKED))
@@ -413,7 +394,6 @@ int main(void) {
         cmocka_unit_test(stream_is_idle_without_a_first_byte),
         cmocka_unit_test(stream_is_idle_without_a_first_event),
         cmocka_unit_test(stream_is_idle_without_a_next_event),
-        cmocka_unit_test(stream_is_idle_though_comments_come),
         cmocka_unit_test(stream_is_not_idle_while_events_come),
         cmocka_unit_test(stream_ends_at_an_event_over_the_limit),
         cmocka_unit_test(stream_ends_at_a_large_event_while_nothing_may_grow),
