@@ -195,8 +195,8 @@ bool memory_may_grow(size_t bytes) {
 
 /* ---- what the kernel counts ---------------------------------------------------------------------- */
 
-/* A sanitizer's memory is not what this is about. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* The memory of a sanitizer or of valgrind is not what this is about. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(SLUICE_HELGRIND)
 #define IS_MEASURED false
 #elif defined(__has_feature)
 #define IS_MEASURED (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer))
