@@ -28,6 +28,8 @@
       "Events that left a log because memory was short, also counted as trimmed")                            \
     X(MEMORY_RECORDINGS_DROPPED, "sluice_memory_recordings_dropped_total",                                   \
       "Runs that left the cache because memory was short")                                                   \
+    X(MEMORY_FORGOTTEN, "sluice_memory_forgotten_total",                                                     \
+      "Idle sessions that ended and ended runs that were forgotten because memory was full")                 \
     X(MEMORY_REFUSED, "sluice_memory_refused_total",                                                         \
       "Requests and connections refused because memory was full")                                            \
     X(MEMORY_RUNS_ENDED, "sluice_memory_runs_ended_total",                                                   \

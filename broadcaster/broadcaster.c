@@ -207,7 +207,7 @@ int broadcaster_open_session(struct broadcaster *broadcaster, const char *key, s
         result = broadcaster_await_session(broadcaster, key, &session);
         if (result != 0)
             continue;
-        bool may_open = session_is_open(session) || memory_has_room(0);
+        bool may_open = session_is_open(session) || memory_has_room(MEMORY_RUN_BYTES);
         result = may_open ? open_session(session) : -ENOBUFS;
         if (result == 0) {
             *ret_session = session;

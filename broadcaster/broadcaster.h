@@ -114,6 +114,13 @@ uint64_t broadcaster_count_running(struct broadcaster *broadcaster);
  * of sessions with a run to that, other ones in the next call. Returns the bytes that were freed. */
 uint64_t broadcaster_cap_logs(struct broadcaster *broadcaster, uint64_t bytes);
 
+/** What was used, or has ended, this lately is not forgotten. */
+#define BROADCASTER_FORGET_MS 10000
+
+/** Memory is full, and not of logs: ends idle sessions that retain nothing, the longest unused first, and
+ * forgets ended runs, the oldest first; some hundreds in all. Returns how many; 0: there are none. */
+size_t broadcaster_forget(struct broadcaster *broadcaster);
+
 /** From now on no run is accepted. Runs that wait are cancelled, every subscriber gets server.drain. Once. */
 void broadcaster_drain(struct broadcaster *broadcaster);
 bool broadcaster_is_draining(const struct broadcaster *broadcaster);
@@ -184,6 +191,10 @@ void broadcaster_forget_session(struct session *session);
 /** Ends the empty session (one without a run so far, and without subscribers) that was not used for the
  * longest time. False: there is none. */
 bool broadcaster_make_room(struct broadcaster *broadcaster) MUST_CHECK;
+
+/** Ends an idle session whose log retains nothing, and that was not used for BROADCASTER_FORGET_MS: one that
+ * never had a run, or else one whose log was trimmed. False: there is none. */
+bool broadcaster_end_unneeded(struct broadcaster *broadcaster) MUST_CHECK;
 
 /** From now on no session is opened and no run is accepted. */
 void broadcaster_shut(struct broadcaster *broadcaster);

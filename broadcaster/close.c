@@ -58,7 +58,13 @@ static void close_locked(struct session *session, enum task_reason reason, struc
 }
 
 /* Which sessions are to be closed. */
-enum close_rule { CLOSE_ANY, CLOSE_EXPIRED, CLOSE_EMPTY, CLOSE_UNWANTED /* neither open nor waited for */ };
+enum close_rule {
+    CLOSE_ANY,
+    CLOSE_EXPIRED,
+    CLOSE_EMPTY,
+    CLOSE_UNNEEDED,
+    CLOSE_UNWANTED /* neither open nor waited for */
+};
 
 static bool is_expired_locked(struct session *session) {
     const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
@@ -71,12 +77,19 @@ static bool is_expired_locked(struct session *session) {
            clock_mono_ms() - session->last_used_mono_ms >= ttl_ms;
 }
 
+/* Nothing but its name is retained, and nobody has asked for that lately. */
+static bool is_unneeded_locked(const struct session *session) {
+    return (session->idleness == SESSION_EMPTY || session->idleness == SESSION_TRIMMED) &&
+           clock_mono_ms() - session->last_used_mono_ms >= BROADCASTER_FORGET_MS;
+}
+
 static bool closes_locked(struct session *session, enum close_rule rule) {
     lock_assert_held(&session->lock);
     if (atomic_load(&session->closed))
         return false;
     return rule == CLOSE_ANY || (rule == CLOSE_EXPIRED && is_expired_locked(session)) ||
            (rule == CLOSE_EMPTY && session->idleness == SESSION_EMPTY) ||
+           (rule == CLOSE_UNNEEDED && is_unneeded_locked(session)) ||
            (rule == CLOSE_UNWANTED && !session_is_open(session) && session->subscribers == 0);
 }
 
@@ -116,6 +129,19 @@ bool broadcaster_close_session(struct session *session, enum task_reason reason)
 
 void broadcaster_forget_session(struct session *session) {
     (void)close_session(session, REASON_SESSION_EXPIRED, CLOSE_UNWANTED);
+}
+
+/* Ends the session of that list that was not used for the longest time. False: there is none, or it was used.
+ */
+static bool end_unneeded(struct broadcaster *broadcaster, enum idleness idleness) {
+    struct session *oldest = idle_sessions_oldest(broadcaster_idle_sessions(broadcaster), idleness);
+    bool closed = oldest != NULL && close_session(oldest, REASON_SESSION_EXPIRED, CLOSE_UNNEEDED);
+    session_unref(oldest);
+    return closed;
+}
+
+bool broadcaster_end_unneeded(struct broadcaster *broadcaster) {
+    return end_unneeded(broadcaster, SESSION_EMPTY) || end_unneeded(broadcaster, SESSION_TRIMMED);
 }
 
 bool broadcaster_make_room(struct broadcaster *broadcaster) {

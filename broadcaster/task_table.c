@@ -77,10 +77,12 @@ void task_table_remove(struct task_table *table, struct task *task) {
     task_unref(task);
 }
 
-/* The longest ended task, unlinked, if more than `kept_max` have ended. */
-static struct task *forget_one(struct task_table *table, uint64_t kept_max) {
+/* The longest ended task, unlinked, if more than `kept_max` have ended, and it has not after `mono_ms`. */
+static struct task *forget_one(struct task_table *table, uint64_t kept_max, int64_t mono_ms) {
     lock_acquire(&table->lock);
     struct task *oldest = table->ended_count > kept_max ? TAILQ_FIRST(&table->ended) : NULL;
+    if (oldest != NULL && oldest->ended_mono_ms > mono_ms) /* written before it was put into the list */
+        oldest = NULL;
     if (oldest != NULL)
         unlink_locked(table, oldest);
     lock_release(&table->lock);
@@ -95,8 +97,16 @@ void task_table_note_end(struct task_table *table, struct task *task, uint64_t k
     table->ended_count++;
     lock_release(&table->lock);
     struct task *forgotten;
-    while ((forgotten = forget_one(table, kept_max)) != NULL)
+    while ((forgotten = forget_one(table, kept_max, INT64_MAX)) != NULL)
         task_unref(forgotten);
+}
+
+size_t task_table_forget(struct task_table *table, size_t count, int64_t mono_ms) {
+    struct task *forgotten;
+    size_t done = 0;
+    for (; done < count && (forgotten = forget_one(table, 0, mono_ms)) != NULL; done++)
+        task_unref(forgotten);
+    return done;
 }
 
 struct task *task_table_find(struct task_table *table, const char *id) {

@@ -19,6 +19,9 @@ void task_table_remove(struct task_table *table, struct task *task);
 /** The task has ended: it may be forgotten. Forgets the longest ended ones beyond `kept_max`. */
 void task_table_note_end(struct task_table *table, struct task *task, uint64_t kept_max);
 
+/** Forgets the longest ended tasks, at most `count`, that ended not after `mono_ms`. Returns how many. */
+size_t task_table_forget(struct task_table *table, size_t count, int64_t mono_ms);
+
 /** By id, referenced; NULL: unknown or forgotten. */
 struct task *task_table_find(struct task_table *table, const char *id);
 

@@ -1,9 +1,15 @@
 /* Trimming logs when memory is short: whose events are missed least go first. See broadcaster.h. */
+#include "base/clock.h"
+#include "base/metrics.h"
 #include "broadcaster/broadcaster.h"
 
 /* In one call at most: so many sessions are looked at, and no more are once so many bytes were freed. */
 #define SESSIONS_MAX 1024
 #define BYTES_MAX (4u << 20)
+
+/* Sessions and runs that are forgotten in one call. */
+#define FORGET_SESSIONS_MAX 128
+#define FORGET_TASKS_MAX 256
 
 struct trim {
     struct idle_sessions *idle;
@@ -50,6 +56,16 @@ uint64_t broadcaster_trim(struct broadcaster *broadcaster, uint64_t bytes) {
     trim_list(&trim, SESSION_IDLE, 0);
     trim_list(&trim, SESSION_WATCHED, 0);
     return trim.bytes;
+}
+
+size_t broadcaster_forget(struct broadcaster *broadcaster) {
+    size_t sessions = 0;
+    while (sessions < FORGET_SESSIONS_MAX && broadcaster_end_unneeded(broadcaster))
+        sessions++;
+    size_t tasks = task_table_forget(broadcaster_tasks(broadcaster), FORGET_TASKS_MAX,
+                                     clock_mono_ms() - BROADCASTER_FORGET_MS);
+    metrics_add(METRIC_MEMORY_FORGOTTEN, sessions + tasks);
+    return sessions + tasks;
 }
 
 uint64_t broadcaster_count_running(struct broadcaster *broadcaster) {

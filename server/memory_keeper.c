@@ -32,13 +32,14 @@ static void report(struct memory_keeper *keeper) {
     uint64_t recordings = since_last(METRIC_MEMORY_RECORDINGS_DROPPED, &keeper->recordings);
     uint64_t refused = since_last(METRIC_MEMORY_REFUSED, &keeper->refused);
     uint64_t ended = since_last(METRIC_MEMORY_RUNS_ENDED, &keeper->ended);
-    if (events + recordings + refused + ended == 0)
+    uint64_t forgotten = since_last(METRIC_MEMORY_FORGOTTEN, &keeper->forgotten);
+    if (events + recordings + forgotten + refused + ended == 0)
         return;
     keeper->reported_mono_ms = now_ms;
     log_warn(refused + ended > 0 ? "memory_full" : "memory_trimmed", LOG_INT("refused", refused),
              LOG_INT("runs_ended", ended), LOG_INT("events_trimmed", events),
-             LOG_INT("recordings_dropped", recordings), LOG_INT("bytes", memory_total()),
-             LOG_INT("max_bytes", memory_limit()),
+             LOG_INT("recordings_dropped", recordings), LOG_INT("forgotten", forgotten),
+             LOG_INT("bytes", memory_total()), LOG_INT("max_bytes", memory_limit()),
              LOG_STR("memory_level", memory_level_name(memory_level())));
 }
 
@@ -64,7 +65,10 @@ static bool make_room(struct memory_keeper *keeper) {
     if (broadcaster_trim(keeper->broadcaster, wanted) > 0)
         return true;
     atomic_store(&keeper->is_capped, true);
-    return broadcaster_cap_logs(keeper->broadcaster, share_of_a_run(keeper)) > 0;
+    if (broadcaster_cap_logs(keeper->broadcaster, share_of_a_run(keeper)) > 0)
+        return true;
+    bool is_nearly_full = memory_held() + MEMORY_RUN_BYTES > memory_limit() / 16 * 15;
+    return is_nearly_full && broadcaster_forget(keeper->broadcaster) > 0;
 }
 
 static void on_timer(uv_timer_t *timer);

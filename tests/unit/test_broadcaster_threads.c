@@ -294,6 +294,8 @@ static void step_anything(struct hammer *hammer) {
             broadcaster_cancel_all(broadcaster, REASON_REQUESTED);
         broadcaster_clean_up(broadcaster);
         broadcaster_trim(broadcaster, draw(hammer, 10000));
+        if (draw(hammer, 10) == 0)
+            broadcaster_forget(broadcaster);
         broadcaster_cap_logs(broadcaster, draw(hammer, 2) == 0 ? UINT64_MAX : draw(hammer, 5000));
         break;
     }

@@ -317,6 +317,72 @@ static void cap_keeps_the_newest_event_however_small_it_is(void **state) {
     cap(UINT64_MAX);
 }
 
+/* ---- when it is not of logs ---------------------------------------------------------------------- */
+
+static bool is_open(const char *key) {
+    struct session *found = broadcaster_find_session(bench.broadcaster, key);
+    session_unref(found);
+    return found != NULL;
+}
+
+static void forgetting_takes_what_retains_nothing_and_no_more(void **state) {
+    (void)state;
+    struct session *watched = filled("a/u/watched", 1),
+                   *running = unit_session(bench.broadcaster, "a/u/running");
+    struct fake_sink *sink = bench_subscribe(&bench, watched, (struct subscriber_spec){0});
+    struct task *task = unit_run(&bench.driver, running);
+    bench_turn(&bench);
+    struct session *trimmed = filled("a/u/trimmed", 1);
+    trim_all();
+    struct session *retains = filled("a/u/retains", 1);
+    session_unref(unit_session(bench.broadcaster, "a/u/empty"));
+    clock_fake_advance(BROADCASTER_FORGET_MS - 1);
+    assert_int_equal(broadcaster_forget(bench.broadcaster), 0);
+    clock_fake_advance(1);
+    struct session *new = filled("a/u/new", 1);
+    /* Three sessions, the one of all tests among them, and three ended runs. */
+    assert_int_equal(broadcaster_forget(bench.broadcaster), 3 + 3);
+    assert_false(is_open("a/u/empty") || is_open("a/u/trimmed") || is_open("app/user/session"));
+    assert_true(is_open("a/u/watched") && is_open("a/u/running") && is_open("a/u/retains") &&
+                is_open("a/u/new"));
+    trim_all();
+    assert_int_equal(broadcaster_forget(bench.broadcaster), 1);
+    assert_false(is_open("a/u/retains"));
+    assert_true(is_open("a/u/new"));
+    struct task *found = task_table_find(broadcaster_tasks(bench.broadcaster), task->id);
+    assert_ptr_equal(found, task);
+    task_unref(found);
+    finish(task);
+    bench_release(sink);
+    session_unref(retains);
+    session_unref(trimmed);
+    close_session(watched);
+    close_session(running);
+    close_session(new);
+}
+
+static void forgetting_gives_all_back_and_is_bounded(void **state) {
+    (void)state;
+    char key[32];
+    atomic_store(&broadcaster_limits(bench.broadcaster)->sessions_max, 1000);
+    uint64_t before = memory_total();
+    for (int i = 0; i < 500; i++) {
+        snprintf(key, sizeof(key), "a/u/%d", i);
+        session_unref(filled(key, 1));
+    }
+    trim_all();
+    clock_fake_advance(BROADCASTER_FORGET_MS);
+    assert_true(memory_total() > before + 500 * 1000);
+    uint64_t forgotten = metrics_get(METRIC_MEMORY_FORGOTTEN);
+    assert_int_equal(broadcaster_forget(bench.broadcaster), 128 + 256);
+    assert_true(is_open("a/u/499") && !is_open("a/u/0"));
+    while (broadcaster_forget(bench.broadcaster) > 0)
+        ;
+    assert_int_equal(metrics_get(METRIC_MEMORY_FORGOTTEN) - forgotten,
+                     501 + 500); /* that of all tests, too */
+    assert_true(memory_total() < before);
+}
+
 /* ---- when it is not enough ----------------------------------------------------------------------- */
 
 static void log_takes_no_more_while_nothing_may_grow(void **state) {
@@ -355,6 +421,8 @@ static void session_is_not_opened_while_memory_is_full(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(forgetting_takes_what_retains_nothing_and_no_more),
+        TEST(forgetting_gives_all_back_and_is_bounded),
         TEST(log_takes_no_more_while_nothing_may_grow),
         TEST(session_is_not_opened_while_memory_is_full),
         TEST(trim_begins_with_the_session_that_was_not_used_for_longest),
