@@ -226,6 +226,12 @@ $(BUILD)/crowd: $(call OBJECTS,tests/support/crowd.c)
 	@echo '  link     $@'
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 
+# The seconds are given on the command line only: without them each variant runs once.
+.PHONY: storm
+storm: all ## Draw requests, faults and ends of all kinds and judge each run; SECONDS=600, SEED=1, VARIANT=chain; BUILD and SANITIZE as ever
+	@scripts/install-deps.sh test
+	@SLUICE_BIN=$(abspath $(BUILD))/sluice SEED=$(SEED) VARIANT=$(VARIANT) node tests/storm/main.mjs $(if $(findstring command,$(origin SECONDS)),$(SECONDS))
+
 # A long soak draws the plot that is in the documentation.
 MINUTES = 10
 .PHONY: soak

@@ -1,0 +1,137 @@
+// Whether a run ended as it must: by what the upstream did, what the clients did, and what the settings say.
+import {timeOf} from './session_log.mjs';
+import {asDelivered, eventsOf, reasonsOf} from './script.mjs';
+
+/** Clocks are read a little before or after what they are read for. */
+const leeway = 100;
+
+const covers = (action, at) => action.sentAt - leeway <= at && at <= action.answeredAt + leeway;
+
+/** {world, run, course, end, task}: `end` has status, reason, events, duration_ms. Gives what is wrong, or nothing. */
+export function judge(facts) {
+  const {end} = facts;
+  const rule = rules[end.status];
+  if (!rule) return `the status ${end.status}`;
+  const wrong = rule(facts);
+  return wrong && `${end.status} ${end.reason ?? ''} cannot be explained: ${wrong}`;
+}
+
+/** Whether other runs ask the same, so that it is not known which POSTs are this run's. */
+const isShared = ({world, run}) => world.ledger.runs.filter((other) => other.tag === run.tag && other.isAccepted).length > 1;
+
+/** The POSTs that may have decided it. */
+const deciding = (facts) => (isShared(facts) || facts.world.variant.isGuarded ? facts.posts : facts.posts.slice(-1));
+
+const shown = (post) => `${JSON.stringify(post.attempt)} sent ${post.sent}${post.isWhole ? ', whole' : ''}`;
+const shownPosts = ({posts}) => posts.map(shown).join('; ') || 'no POST';
+
+/** What is wrong with the events of the run, if they are to be all of this POST's up to `count`. */
+function differs({world, run, course, end}, post, count) {
+  const expected = eventsOf(world.kind, run.tag, post.attempt, post.number).map(asDelivered).slice(0, count);
+  if (end.events !== expected.length) return `${end.events} events instead of ${expected.length}`;
+  if (!course?.isWhole) return undefined;
+  if (course.events.length !== expected.length) return `${course.events.length} events in the log instead of ${expected.length}`;
+  const wrong = course.events.findIndex(({type, data}, i) => type !== expected[i].type || data !== expected[i].data);
+  return wrong < 0 ? undefined : `event ${wrong + 1} is ${course.events[wrong].type} ${course.events[wrong].data.slice(0, 120)}`;
+}
+
+/** Undefined if one of the POSTs explains it; else why the last of them does not. */
+function explainedBy(facts, posts, explain) {
+  let wrong = `no POST explains it (${shownPosts(facts)})`;
+  for (const post of posts) {
+    const why = explain(post);
+    if (why === undefined) return undefined;
+    wrong = `${why} (${shownPosts(facts)})`;
+  }
+  return wrong;
+}
+
+function completed(facts) {
+  const {world, end} = facts;
+  if (end.canned) return world.variant.hasCanned && end.events === 1 ? undefined : 'nobody has a canned answer of that kind';
+  return explainedBy(facts, end.cached ? facts.posts : deciding(facts), (post) => {
+    if (post.attempt.how !== 'well' || !post.isWhole) return `the upstream did not say so: ${shown(post)}`;
+    if ((end.warning === 'empty') !== (post.attempt.count === 0)) return `the warning ${end.warning} with ${end.events} events`;
+    return differs(facts, post);
+  });
+}
+
+const ofGuards = ['circuit_open', 'upstream_limited'];
+
+function failed(facts) {
+  const {world, end} = facts;
+  if (world.variant.isGuarded && ofGuards.includes(end.reason)) return undefined;
+  if (end.reason === 'upstream_truncated' && end.events === 0 && isLostOnClosing(facts)) return undefined;
+  return explainedBy(facts, deciding(facts), (post) => {
+    if (end.reason === 'upstream_idle') return explainIdle(facts, post);
+    if (!reasonsOf(post.attempt).includes(end.reason)) return `the upstream did otherwise after ${end.events} events (${end.message})`;
+    if (!post.isWhole && post.attempt.how !== 'status') return `the upstream had not ended: ${shown(post)}`;
+    if (end.reason === 'upstream_status' && end.upstream_status !== post.attempt.status) return `the status ${end.upstream_status}`;
+    if (end.reason === 'upstream_error' && !/StaleSession|refused/.test(end.message)) return `the message ${end.message}`;
+    return differs(facts, post);
+  });
+}
+
+/** The run was sent on a kept connection in the moment in which the upstream closed it: it cannot have been answered. */
+function isLostOnClosing(facts) {
+  const {world, posts, course} = facts;
+  const isUnseen = isShared(facts) || posts.length <= (course?.retries.length ?? 0);
+  return posts.at(-1)?.isLate || (isUnseen && world.agents.some(({hasClosedKept}) => hasClosedKept));
+}
+
+/** Silence is what the clocks say: since the last write, or since the run began if there was none. */
+function explainIdle(facts, post) {
+  const {course, endedAt, world} = facts;
+  const began = course?.retries.at(-1) ?? course?.start;
+  const silence = endedAt - (post.sent > 0 || !began ? post.lastSentAt : timeOf(began.id));
+  if (silence < world.variant.idleMs - leeway) return `the upstream was silent for ${silence} ms`;
+  return differs(facts, post, post.sent);
+}
+
+function prefix(facts) {
+  const {world, run, course, posts} = facts;
+  if (!course || course.events.length === 0) return undefined;
+  const post = posts.find(({number}) => number === course.events[0].json?.attempt) ?? posts.at(-1);
+  if (!post) return 'it has events without a POST';
+  const expected = eventsOf(world.kind, run.tag, post.attempt, post.number).map(asDelivered);
+  const wrong = course.isWhole && course.events.findIndex(({type, data}, i) => type !== expected[i]?.type || data !== expected[i].data);
+  return wrong === false || wrong < 0 || world.variant.hasCanned ? undefined : `event ${wrong + 1} is ${course.events[wrong].data.slice(0, 120)}`;
+}
+
+function cancelled(facts) {
+  const {world, run, end, course, endedAt} = facts;
+  const {ledger} = world;
+  const acted = (what, target) => ledger.actions.some((action) => action.what === what && action.target === target && covers(action, endedAt));
+  const current = ledger.actions.some((action) => action.what === 'cancel_current' && action.target === run.session && covers(action, endedAt) &&
+    (action.answer?.json?.task_id === run.taskId || action.error));
+  const reasons = {
+    requested: () => acted('cancel', run.taskId) || current || acted('cancel_several', run.session),
+    conflict: () => run.delay > 0 && run.onConflict === 'reject' && course?.otherAtEnd !== null,
+    disconnected: () => run.options.on_disconnect === 'cancel',
+    subscribers_idle: () => run.options.cancel_after_idle_ms !== undefined,
+    session_deleted: () => acted('delete', run.session),
+    shutdown: () => endedAt >= ledger.terminatedAt - leeway,
+  };
+  return reasons[end.reason]?.() ? prefix(facts) : 'nobody asked for it';
+}
+
+function replaced(facts) {
+  const {world, run, course, endedAt} = facts;
+  const {runs, byTask} = world.ledger;
+  const follower = byTask.get(course?.next);
+  if (course?.isWhole && course.start && course.next === undefined) return 'no run starts next';
+  if (follower && follower.onConflict !== 'replace') return `the next run is to ${follower.onConflict}`;
+  const replaces = (other) => other !== run && other.session === run.session && other.onConflict === 'replace' && (other.isAccepted || other.isLost) &&
+    other.sentAt - leeway <= endedAt && (other.delay > 0 || endedAt <= other.answeredAt + leeway);
+  return follower || runs.some(replaces) ? prefix(facts) : 'no run could replace it then';
+}
+
+function timeout(facts) {
+  const {world, run, end, task} = facts;
+  if (end.reason === 'run_time' && run.options.timeout_ms !== undefined && end.duration_ms >= run.options.timeout_ms - leeway / 10) return prefix(facts);
+  const {queueMs} = world.variant;
+  if (end.reason === 'queue_time' && queueMs && (!task || task.queue_wait_ms >= queueMs - leeway)) return end.events === 0 ? undefined : 'it has events';
+  return `it took ${end.duration_ms} ms and had ${run.options.timeout_ms}`;
+}
+
+const rules = {completed, failed, cancelled, replaced, timeout};
