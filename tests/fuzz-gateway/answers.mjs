@@ -49,7 +49,7 @@ const makeSettings = (random, url) => ({
   tasks_kept: random.pick([100, 1000]),
   session_ttl_ms: 2000,
   cleanup_interval_ms: 50,
-  cache_bytes_max: random.pick([65536, 4 << 20]),
+  cache_bytes_max: random.pick([0, 65536, 4 << 20]),
   cache_run_bytes_max: random.pick([2048, 65536]),
   cache_ttl_ms: random.pick([50, 60000]),
   upstream_connections_max: 16,
@@ -87,7 +87,7 @@ const script = (round) => async (exchange) => {
   known.sentMs = performance.now();
 };
 
-const answersSide = {name: 'answers', makeSettings, script};
+const answersSide = {name: 'answers', makeSettings, script, hasRedis: true};
 
 /** Round `number`, of `ms` altogether. */
 export async function playAnswersRound(findings, random, number, ms) {
@@ -95,7 +95,7 @@ export async function playAnswersRound(findings, random, number, ms) {
   round.sent = new Map();
   await round.begin(number);
   const {gateway, goesOn} = round;
-  const storm = playCases(24, goesOn, (n) => ({random: random.fork('asker', n), gateway, number: n + 1, sent: round.sent}), askCase);
+  const storm = playCases(24, goesOn, (n) => ({random: random.fork('asker', n), gateway, number: n + 1, sent: round.sent, isTrusted: !round.redis}), askCase);
   const others = [gateway.watch(goesOn), round.reload(change)];
   const end = performance.now() + ms;
   while (performance.now() < end && goesOn()) await pause(50);

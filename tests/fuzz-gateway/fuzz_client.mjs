@@ -7,15 +7,14 @@ const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /** Plays it once; resolves to {error, received, answers, reader, gatewayEnded} when the connection is over. `boundMs`: within
  *  which an answer that must come has come; `error.missing` says that none came. `leavers`: a set that holds a function to
- *  leave meanwhile. `fuzzCase.cut()`: whether to leave by a reset now. */
+ *  leave meanwhile; `address`: the client's. `fuzzCase.cut()`: whether to leave by a reset now. */
 export const playCase = (port, fuzzCase, options = {}) => new Promise((resolve) => new Play(port, fuzzCase, options, resolve));
 
 class Play {
-  constructor(port, fuzzCase, {boundMs = fuzzCase.lifeMs, leavers, onAnswer, onEvent, foreign}, resolve) {
+  constructor(port, fuzzCase, {boundMs = fuzzCase.lifeMs, leavers, address, onAnswer, onEvent, foreign}, resolve) {
     Object.assign(this, {fuzzCase, boundMs, leavers, resolve, over: false, error: null, received: [], kept: 0});
     this.reader = new AnswerReader({mayBeHead: fuzzCase.mayBeHead, agentFraming: fuzzCase.agentFraming, onAnswer, onEvent, foreign});
-    const localAddress = `127.0.0.${1 + (fuzzCase.number ?? 0) % 8}`;
-    this.socket = net.connect({port, host: '127.0.0.1', localAddress, allowHalfOpen: true, noDelay: true});
+    this.socket = net.connect({port, host: '127.0.0.1', localAddress: address ?? `127.0.0.${2 + fuzzCase.number % 8}`, allowHalfOpen: true, noDelay: true});
     this.socket.on('data', (bytes) => this.take(bytes));
     this.socket.on('end', () => this.finish('end'));
     this.socket.on('error', () => this.finish('reset'));
@@ -65,10 +64,8 @@ class Play {
     if (this.kept < keptBytes) this.received.push(bytes);
     this.kept += bytes.length;
     this.attempt(() => this.reader.take(bytes));
-    if (this.fuzzCase.end === 'slow') {
-      this.socket.pause();
-      setTimeout(() => this.socket.resume(), 20);
-    }
+    if (this.fuzzCase.end === 'slow' || this.fuzzCase.end === 'stuck') this.socket.pause();
+    if (this.fuzzCase.end === 'slow') setTimeout(() => this.socket.resume(), 20);
     if (this.fuzzCase.cut?.()) this.reset();
     else if (this.isDone()) this.finish();
   }
@@ -86,6 +83,7 @@ class Play {
     if (this.error) return true;
     if (!expected) return end === 'answers' && this.reader.answers.length >= requests;
     const statuses = this.reader.answers.map(({status}) => status);
+    if (statuses.at(-1) === 429) return true; // a limit of the client's address
     if (statuses.some((status, i) => status !== expected[i])) this.error = new Error(`answered ${statuses} instead of ${expected}`);
     return this.error !== null || statuses.length === expected.length;
   }

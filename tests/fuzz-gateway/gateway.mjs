@@ -31,29 +31,35 @@ const flagKeys = ['workers', 'log_level', 'drain_ms'];
 
 export class Gateway {
   constructor(findings, side) {
-    Object.assign(this, {findings, file: join(findings.directory, `sluice-${side}.yaml`), stopping: false, canaries: 0, wholeRuns: 0});
+    Object.assign(this, {findings, file: join(findings.directory, `sluice-${side}.yaml`), address: '127.0.0.1', stopping: false, canaries: 0, wholeRuns: 0});
   }
 
   async start(settings) {
     const flags = Object.fromEntries(flagKeys.map((key) => [key, settings[key]]));
-    this.write(settings);
+    writeFileSync(this.file, this.settingsText(settings));
     this.sluice = await startSluice({after: () => {}}, flags, {args: ['--config', this.file], env: sanitizers});
     this.sluice.program.ended.then((end) => this.hasEnded(end));
     return this;
   }
+
+  /** The same gateway, as a client of another address sees it. */
+  from(address) { return Object.create(this, {address: {value: address}}); }
 
   get port() { return this.sluice.port; }
   get pid() { return this.sluice.program.pid; }
   get alive() { return this.sluice.program.running; }
   get host() { return `127.0.0.1:${this.port}`; }
 
-  write(settings) {
-    const lines = Object.entries(settings).filter(([key]) => !flagKeys.includes(key)).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
-    writeFileSync(this.file, lines.join(''));
+  /** The file of settings. */
+  settingsText(settings) {
+    return Object.entries(settings).filter(([key]) => !flagKeys.includes(key)).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`).join('');
   }
 
-  reload(settings) {
-    this.write(settings);
+  reload(settings) { this.reloadText(this.settingsText(settings)); }
+
+  /** Has the gateway read this text, whatever it is. */
+  reloadText(text) {
+    writeFileSync(this.file, text);
     if (this.alive) this.sluice.program.signal('SIGHUP');
   }
 
@@ -68,7 +74,7 @@ export class Gateway {
    *  If it is passed through (`foreign`), an upstream that breaks off ends it without an answer. */
   async ask(text, {name = text.slice(0, text.indexOf(' HTTP')), lifeMs = boundMs, mayBeHead = false, foreign = false} = {}) {
     const fuzzCase = {steps: [{send: Buffer.from(text, 'latin1')}], end: 'answers', lifeMs, requests: 1, mayBeHead};
-    const result = await playCase(this.port, fuzzCase, {foreign});
+    const result = await playCase(this.port, fuzzCase, {foreign, address: this.address});
     const {answers: [answer], error, received, gatewayEnded} = result;
     if (error) this.findings.add(`${error.message}, in the answer to ${name}`, {fuzzCase, received});
     else if (!answer && !(foreign && gatewayEnded)) await this.missing(`no answer to ${name} within ${lifeMs} ms`);

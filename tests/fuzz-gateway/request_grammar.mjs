@@ -153,7 +153,7 @@ const kinds = {
   upload: (random, world) => ({text: `${head(world, `POST ${S(random, world)}/run HTTP/1.1`)}Content-Type: application/json\r\nContent-Length: ${random.pick([5, 100, 1000, 1 << 20])}\r\n\r\n${ask(random)}`, hold: true}),
 };
 
-const ends = (random, hold) => random.weighted([[hold ? 5 : 45, 'answers'], [8, 'half'], [7, 'fin'], [7, 'reset'], [6, 'cut'], [10, 'slow'], [hold ? 40 : 12, 'stay']]);
+const ends = (random, hold) => random.weighted([[hold ? 5 : 45, 'answers'], [8, 'half'], [7, 'fin'], [7, 'reset'], [6, 'cut'], [10, 'slow'], [5, 'stuck'], [hold ? 40 : 12, 'stay']]);
 
 /** The steps of a case: its pieces, the pauses between them, and the end. */
 function play(random, pieces, end, hold) {

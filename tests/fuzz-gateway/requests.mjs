@@ -41,7 +41,7 @@ const makeSettings = (random, upstream) => ({
   upstream_first_byte_timeout_ms: 3000,
   upstream_idle_timeout_ms: 1500,
   upstream_connections_max: 16,
-  ...(random.chance(20) && {request_rate_per_address: 100000, request_burst_per_address: 1000, connections_per_address_max: 5000}),
+  ...(random.chance(25) && {request_rate_per_address: random.pick([30, 100000]), request_burst_per_address: 20, connections_per_address_max: random.pick([8, 5000])}),
   ...(random.chance(30) && {sessions_max: random.pick([10, 40])}),
   ...(random.chance(30) && {cors_origins: ['https://app.example']}),
 });

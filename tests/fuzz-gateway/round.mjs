@@ -3,6 +3,8 @@
 import {readdirSync} from 'node:fs';
 import {stretched} from '../support/limits.mjs';
 import {Gateway, pause} from './gateway.mjs';
+import {startJunkRedis} from './junk_redis.mjs';
+import {mutate} from './mutate.mjs';
 import {readStream} from './readers.mjs';
 import {startUpstreamServer} from './upstream_server.mjs';
 
@@ -19,7 +21,7 @@ export async function playCases(width, goesOn, make, play) {
 const kindsAtRest = ['events', 'sessions', 'runs', 'idempotency_keys', 'subscribers', 'request_bodies'];
 
 export class Round {
-  /** `side`: {name, makeSettings(random, upstreamUrl), script(round)}. */
+  /** `side`: {name, makeSettings(random, upstreamUrl), script(round), hasRedis}. */
   constructor(findings, random, side) {
     Object.assign(this, {findings, random, side, ending: false});
   }
@@ -28,7 +30,8 @@ export class Round {
 
   async begin(number) {
     this.upstream = await startUpstreamServer(this.side.script(this), (message, bytes) => this.findings.add(message, {received: Buffer.from(bytes, 'latin1')}));
-    this.settings = this.side.makeSettings(this.random.fork('settings'), this.upstream.url);
+    if (this.side.hasRedis && this.random.fork('redis').chance(40)) this.redis = await startJunkRedis(this.random.fork('redis', 'replies'));
+    this.settings = {...this.side.makeSettings(this.random.fork('settings'), this.upstream.url), ...(this.redis && {redis: this.redis.address, redis_timeout_ms: 100})};
     this.findings.begin(number, this.settings);
     this.gateway = new Gateway(this.findings, this.side.name);
     await this.gateway.start(this.settings);
@@ -41,7 +44,9 @@ export class Round {
     const random = this.random.fork('reload');
     while (this.goesOn()) {
       await pause(random.from(200, 900));
-      if (this.goesOn()) this.gateway.reload(this.settings = {...this.settings, ...change(random)});
+      if (!this.goesOn()) return;
+      if (random.chance(15)) this.gateway.reloadText(mutate(random, Buffer.from(this.gateway.settingsText(this.settings))));
+      else this.gateway.reload(this.settings = {...this.settings, ...change(random)});
     }
   }
 
@@ -51,11 +56,11 @@ export class Round {
     await this.gateway.checkCounters();
   }
 
-  /** The things that the gateway holds, by its own and by the kernel's account. Idle connections to the upstream do not count. */
+  /** The things that the gateway holds, by its own and by the kernel's account. Connections to the upstream and to Redis do not count. */
   async held() {
     const answer = await this.gateway.mustAnswer('/stats');
     const {sessions, subscribers, runs, runs_queued, tasks, connections, log_events, log_bytes, memory} = answer?.json ?? {};
-    const descriptors = this.gateway.alive ? readdirSync(`/proc/${this.gateway.pid}/fd`).length - this.upstream.connections() : 0;
+    const descriptors = this.gateway.alive ? readdirSync(`/proc/${this.gateway.pid}/fd`).length - this.upstream.connections() - (this.redis?.connections() ?? 0) : 0;
     return {sessions, subscribers, runs, runs_queued, tasks, connections, log_events, log_bytes, ...Object.fromEntries(kindsAtRest.map((kind) => [`${kind}_memory`, memory?.kinds[kind]])), descriptors};
   }
 
@@ -91,5 +96,6 @@ export class Round {
       if (!error && answer?.status === undefined && events.length > 0) this.findings.add(`a stream was cut off at the end after ${JSON.stringify(events.at(-1))}`, {unrelated: true});
     }
     this.upstream.close();
+    this.redis?.close();
   }
 }

@@ -52,11 +52,12 @@ async function readLong(random, gateway, goesOn, log) {
       continue;
     }
     if (random.chance(1)) log.filled = null;
-    const how = random.weighted([[60, 'whole'], [10, 'slow'], [15, 'part'], [15, 'resumed']]);
+    const how = random.weighted([[60, 'whole'], [10, 'slow'], [5, 'stuck'], [15, 'part'], [15, 'resumed']]);
     const query = random.pick(['?until=run', '?until=run', '?from=start&until=run', '?from=run&until=run']);
-    const first = await readStream(gateway, `${session}/run${query}`, {how: how === 'slow' ? 'slow' : 'answers', lifeMs: random.from(800, 3000),
+    const first = await readStream(gateway, `${session}/run${query}`, {how: how === 'slow' || how === 'stuck' ? how : 'answers', lifeMs: random.from(800, 3000),
       cutAfter: how === 'part' || how === 'resumed' ? random.from(1, 1000) : Infinity});
     if (!query.includes('start')) log.check(filled, first);
+    if (first.events.length === 0) await pause(20); // it was refused
     if (how !== 'resumed' || first.events.length === 0) continue;
     const {id} = first.events.at(-1);
     const rest = await readStream(gateway, `${session}/run?until=run`, {lastEventId: id, lifeMs: 3000});
@@ -134,10 +135,11 @@ async function visit(random, gateway, goesOn, session) {
 export async function makeTraffic(random, gateway, goesOn, longSessions) {
   const own = Array.from({length: 3}, (_, i) => `/apps/demo/users/long/sessions/${random.text(8)}${i}`);
   const logs = [...own, ...longSessions].map((session, i) => new LongLog(random.fork('log', i), gateway, session));
-  const readers = Array.from({length: 12}, (_, i) => readLong(random.fork('reader', i), gateway, goesOn, logs[i % logs.length]));
+  const readers = Array.from({length: 12}, (_, i) => readLong(random.fork('reader', i), gateway.from(`127.0.1.${1 + i}`), goesOn, logs[i % logs.length]));
   const visitors = Array.from({length: 4}, async (_, i) => {
     const choices = random.fork('visitor', i);
-    while (goesOn() && gateway.alive) await visit(choices, gateway, goesOn, `/apps/demo/users/guest/sessions/${choices.text(10)}`);
+    const ours = gateway.from(`127.0.2.${1 + i}`);
+    while (goesOn() && gateway.alive) await visit(choices, ours, goesOn, `/apps/demo/users/guest/sessions/${choices.text(10)}`);
   });
   await Promise.all([...readers, ...visitors]);
 }
