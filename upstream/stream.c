@@ -1,264 +1,25 @@
-/* Streams: a run is posted, its session created if need be, and its events told. See client.h.
+/* Streams: a run is posted, its session created if need be, and its events told. See client.h; stream_end.c
+ * has how it ended.
  *
  *     CREATE (if the session is not known to exist) -> RUN -> its end
  *                                          RUN answered 404 -> CREATE -> RUN, once
  */
-#include "upstream/adapter_body.h"
-#include "upstream/client_internal.h"
-#include "upstream/error_text.h"
-#include "upstream/retry.h"
+#include "upstream/stream_internal.h"
 
-#include "base/clock.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ANSWER_BYTES_MAX 1024 /* of a refusal, that are read */
 #define MESSAGE_BYTES_MAX 2048
 #define ANSWER_TIMEOUT_MS 1000 /* for the body of a refusal */
-#define DRAIN_TIMEOUT_MS 1000  /* for the connection's own end after the stream's */
 #define STOP 1                 /* what on_event() returns to the parser */
-
-enum stream_phase { STREAM_CREATE, STREAM_RUN };
-
-struct upstream_stream {
-    struct transfer transfer;
-    struct upstream_stream_callbacks callbacks;
-    void *context;
-    struct upstream_run run;
-    struct sse_parser *parser;
-    struct adapter_rules rules; /* copies */
-    struct adapter_reading reading;
-    struct buffer answer;  /* what a refusal says */
-    struct buffer message; /* what the stream or a refusal says went wrong */
-    int64_t first_byte_timeout_ms;
-    int64_t idle_timeout_ms;
-    int64_t event_timeout_ms; /* 0: no limit */
-    uint64_t event_due_ms;    /* the next event, on the loop's clock, if there is a limit */
-    enum stream_phase phase;
-    enum upstream_end fault; /* why we stopped reading; UPSTREAM_COMPLETED: we did not */
-    const char *fault_message;
-    bool told_request;
-    bool told_sent;
-    bool has_retried;  /* the run was posted again after a 404 */
-    bool has_failed;   /* an event said that the run failed */
-    bool has_last;     /* an event said that the run is complete */
-    bool is_open;      /* an event stream has begun */
-    bool awaits_event; /* its deadline is that of the next event, not that of the next byte */
-    bool is_foreign;   /* the answer is no event stream: what it says is read like a refusal */
-    bool has_ended;    /* nothing more is told */
-};
 
 static struct upstream_stream *stream_of(struct transfer *transfer) {
     return CONTAINER_OF(transfer, struct upstream_stream, transfer);
-}
-
-/* ---- the end ---------------------------------------------------------------------------------------- */
-
-/** The upstream has no room for the session that the run needs, so the run is not posted. */
-static bool is_creation_refused(const struct upstream_stream *stream) {
-    int status = stream->transfer.status;
-    return stream->phase == STREAM_CREATE && (status == 429 || status == 503);
-}
-
-/** Whether the answer is none that a run can be read from, by its status. */
-static bool is_refusal(const struct upstream_stream *stream) {
-    return !stream->is_open && stream->transfer.status != 200;
-}
-
-/** For how long we are asked to stay away: by a refusal's header, or by the stream's `retry:` field. */
-static int64_t asked_for_ms(const struct upstream_stream *stream) {
-    const struct transfer *transfer = &stream->transfer;
-    if ((stream->phase != STREAM_RUN && !is_creation_refused(stream)) || transfer->status == 0)
-        return 0;
-    if (is_refusal(stream))
-        return retry_after_parse(transfer_header(transfer, "Retry-After"), clock_unix_ms());
-    int64_t retry_ms = sse_parser_retry_ms(stream->parser);
-    return retry_ms > 0 ? retry_ms : 0;
-}
-
-static bool is_unanswered(const struct upstream_stream *stream, enum upstream_end end) {
-    bool broke = end == UPSTREAM_TRUNCATED || end == UPSTREAM_IDLE;
-    return broke && stream->phase == STREAM_RUN && transfer_is_unanswered(&stream->transfer);
-}
-
-/** Reports the end. The transfer may go on. */
-static void tell_end(struct upstream_stream *stream, enum upstream_end end, const char *message,
-                     const char *warning) {
-    stream->has_ended = true;
-    stream->transfer.client->active--;
-    struct upstream_outcome outcome = {.usage = stream->reading.usage};
-    snprintf(outcome.warning, sizeof(outcome.warning), "%s", warning);
-    memcpy(outcome.finish_reason, stream->reading.finish_reason, sizeof(outcome.finish_reason));
-    struct upstream_result result = {
-        .end = end,
-        .http_status =
-            stream->phase == STREAM_RUN || is_creation_refused(stream) ? stream->transfer.status : 0,
-        .message = message,
-        .is_unanswered = is_unanswered(stream, end),
-        .retry_after_ms = asked_for_ms(stream),
-        .bare_id = sse_parser_bare_id(stream->parser),
-        .is_unsettled = stream->reading.is_unsettled,
-        .outcome = &outcome,
-    };
-    stream->callbacks.on_end(stream->context, &result);
-}
-
-static void finish(struct upstream_stream *stream, enum upstream_end end, const char *message) {
-    tell_end(stream, end, message, "");
-    transfer_release(&stream->transfer);
-}
-
-static void finish_completed(struct upstream_stream *stream, const char *warning) {
-    tell_end(stream, UPSTREAM_COMPLETED, "", stream->reading.has_events ? warning : "empty");
-    transfer_release(&stream->transfer);
-}
-
-static void finish_failed(struct upstream_stream *stream) {
-    bool said_why = stream->message.length > 0;
-    finish(stream, UPSTREAM_ERROR, said_why ? stream->message.bytes : "The upstream reported an error.");
-}
-
-/** Whether the answer can be read as it is. */
-static bool is_readable(const struct upstream_stream *stream) {
-    return !answer_is_compressed(&stream->transfer);
-}
-
-/** Appends ": " and what an answer says, or "." if it says nothing that can be read. */
-static bool append_answer(struct buffer *message, const char *text, size_t length) {
-    size_t plain = message->length;
-    bool done = buffer_append_text(message, ": ") && error_text_append(message, text, length);
-    if (done && message->length > plain + strlen(": "))
-        return true;
-    message->length = plain;
-    return done && buffer_append_text(message, ".");
-}
-
-static void finish_refused(struct upstream_stream *stream) {
-    struct buffer *message = &stream->message;
-    const char *when = stream->phase == STREAM_CREATE ? " when the session was to be created" : "";
-    size_t length = is_readable(stream) ? stream->answer.length : 0;
-    bool done = buffer_printf(message, "The upstream answered %d%s", stream->transfer.status, when) &&
-                append_answer(message, stream->answer.bytes, length);
-    finish(stream, UPSTREAM_STATUS, done ? message->bytes : "The upstream refused the run.");
-}
-
-/** The answer was good, but is of another type. */
-static void finish_foreign(struct upstream_stream *stream) {
-    struct buffer *message = &stream->message;
-    size_t length = is_readable(stream) ? stream->answer.length : 0;
-    bool done = buffer_append_text(message, "The upstream's answer is not an event stream") &&
-                append_answer(message, stream->answer.bytes, length);
-    finish(stream, UPSTREAM_PROTOCOL,
-           done ? message->bytes : "The upstream's answer is not an event stream.");
-}
-
-/** Something between the events is an error that was not framed as one, or there was nothing else. */
-static bool is_astray(const struct upstream_stream *stream, const struct sse_stray *stray) {
-    return stray->looks_wrong || (stray->length > 0 && !stream->reading.has_events);
-}
-
-static void finish_astray(struct upstream_stream *stream, const struct sse_stray *stray) {
-    static const char field[] = "error:";
-    struct buffer *message = &stream->message;
-    bool is_field = stray->length >= strlen(field) && strncasecmp(stray->text, field, strlen(field)) == 0;
-    size_t skipped = is_field ? strlen(field) : 0;
-    bool is_error = is_field || adapter_data_is_error(stray->text, stray->length);
-    bool done =
-        buffer_append_text(message, "The upstream wrote something that is no event into the stream: ") &&
-        error_text_append_any(message, stray->text + skipped, stray->length - skipped);
-    finish(stream, is_error ? UPSTREAM_ERROR : UPSTREAM_PROTOCOL,
-           done ? message->bytes : "The upstream wrote something that is no event into the stream.");
-}
-
-static bool note_rest(struct upstream_stream *stream, const struct sse_event *rest);
-
-/** A clean end, without an end marker. */
-static void conclude_clean(struct upstream_stream *stream) {
-    const char *warning = "";
-    switch (stream->run.adapter->judge_end(&stream->reading, &warning)) {
-    case ADAPTER_WHOLE:
-        finish_completed(stream, "");
-        break;
-    case ADAPTER_CUT:
-        finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended without its end marker.");
-        break;
-    case ADAPTER_DOUBTFUL:
-        if (!stream->rules.doubt_fails) {
-            finish_completed(stream, warning);
-            break;
-        }
-        bool done =
-            buffer_printf(&stream->message, "The upstream's last word was not a whole answer: %s.", warning);
-        finish(stream, UPSTREAM_ERROR, done ? stream->message.bytes : "The upstream's answer was not whole.");
-        break;
-    }
-}
-
-/** The event stream has ended: reports how. `end` is how its connection did. */
-static void conclude_stream(struct upstream_stream *stream, enum upstream_end end, const char *message) {
-    struct sse_event rest;
-    bool is_clean = end == UPSTREAM_COMPLETED && transfer_is_framed(&stream->transfer);
-    bool has_rest = sse_parser_finish(stream->parser, &rest);
-    if (has_rest && !note_rest(stream, &rest))
-        return;
-    struct sse_stray stray = sse_parser_stray(stream->parser);
-    if (stream->has_failed)
-        finish_failed(stream);
-    else if (is_astray(stream, &stray))
-        finish_astray(stream, &stray);
-    else if (stream->has_last)
-        finish_completed(stream, "");
-    else if (end != UPSTREAM_COMPLETED)
-        finish(stream, end, message);
-    else if (!is_clean)
-        finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended without its end marker.");
-    else if (has_rest)
-        finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended within an event.");
-    else
-        conclude_clean(stream);
-}
-
-/** What ended a stream that was open, in the words of the limit that was over. */
-static const char *message_of_end(const struct upstream_stream *stream, enum upstream_end end,
-                                  const char *message) {
-    bool is_late = end == UPSTREAM_IDLE && stream->awaits_event;
-    return is_late ? "The upstream sent no event in time." : message;
-}
-
-/** The run's request has ended: reports how. */
-static void conclude(struct upstream_stream *stream, CURLcode code) {
-    struct transfer *transfer = &stream->transfer;
-    const char *message;
-    enum upstream_end end = transfer_judge(transfer, code, &message);
-    if (stream->fault != UPSTREAM_COMPLETED)
-        finish(stream, stream->fault, stream->fault_message);
-    else if (transfer->status == 0)
-        finish(stream, end, message);
-    else if (is_refusal(stream))
-        finish_refused(stream);
-    else if (stream->is_foreign)
-        finish_foreign(stream);
-    else
-        conclude_stream(stream, end, message_of_end(stream, end, message));
-}
-
-/** The stream has said that it is complete: reports it, and lets the connection come to its own end, so that
- * it can be used again. */
-static void conclude_early(struct upstream_stream *stream) {
-    struct sse_stray stray = sse_parser_stray(stream->parser);
-    if (stream->has_failed) {
-        finish_failed(stream);
-    } else if (is_astray(stream, &stray)) {
-        finish_astray(stream, &stray);
-    } else {
-        tell_end(stream, UPSTREAM_COMPLETED, "", stream->reading.has_events ? "" : "empty");
-        transfer_set_deadline(&stream->transfer, DRAIN_TIMEOUT_MS);
-    }
 }
 
 /* ---- time ------------------------------------------------------------------------------------------- */
@@ -283,29 +44,6 @@ static void expect_more(struct upstream_stream *stream) {
 
 /* ---- events ----------------------------------------------------------------------------------------- */
 
-/** Keeps what the first failed event says. Without memory for it the end has a message of its own. */
-static void note_failure(struct upstream_stream *stream, const struct sse_event *event) {
-    if (!stream->has_failed && !error_text_append_any(&stream->message, event->data, event->data_length))
-        buffer_clear(&stream->message);
-    stream->has_failed = true;
-}
-
-/** A last block without its blank line is no event, except for the end marker; but an error in it says why
- * the stream ended. False: the stream has ended in here. */
-static bool note_rest(struct upstream_stream *stream, const struct sse_event *rest) {
-    struct adapter_reading reading = stream->reading;
-    enum adapter_verdict verdict = stream->run.adapter->judge(&reading, rest);
-    if (verdict == ADAPTER_FAILED)
-        note_failure(stream, rest);
-    if (verdict != ADAPTER_DONE || stream->has_failed)
-        return true;
-    if (!stream->callbacks.on_event(stream->context, rest, verdict))
-        upstream_stream_cancel(stream);
-    if (!stream->has_ended)
-        finish_completed(stream, "");
-    return false;
-}
-
 static int on_event(void *context, const struct sse_event *event) {
     struct upstream_stream *stream = context;
     expect_event(stream);
@@ -316,10 +54,10 @@ static int on_event(void *context, const struct sse_event *event) {
         return STOP;
     switch (verdict) {
     case ADAPTER_FAILED:
-        note_failure(stream, event);
+        stream_note_failure(stream, event);
         return 0;
     case ADAPTER_DONE:
-        conclude_early(stream);
+        stream_conclude_early(stream);
         return STOP;
     case ADAPTER_LAST:
         stream->has_last = true;
@@ -328,7 +66,7 @@ static int on_event(void *context, const struct sse_event *event) {
         break;
     }
     if (stream->has_last)
-        transfer_set_deadline(&stream->transfer, DRAIN_TIMEOUT_MS);
+        transfer_set_deadline(&stream->transfer, STREAM_DRAIN_TIMEOUT_MS);
     return 0;
 }
 
@@ -402,7 +140,7 @@ static void on_sent(struct transfer *transfer) {
 
 static bool on_head(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
-    if (stream->phase == STREAM_CREATE && !is_creation_refused(stream))
+    if (stream->phase == STREAM_CREATE && !stream_is_creation_refused(stream))
         return !transfer->length.is_bad; /* its body has what is left of the time for the first byte */
     bool is_good = transfer->status / 100 == 2;
     bool is_stream = is_good && answer_is_event_stream(transfer);
@@ -426,7 +164,7 @@ static bool on_head(struct transfer *transfer) {
 
 static enum transfer_taken on_body(struct transfer *transfer, const char *bytes, size_t length) {
     struct upstream_stream *stream = stream_of(transfer);
-    if (stream->has_ended || (stream->phase == STREAM_CREATE && !is_creation_refused(stream)))
+    if (stream->has_ended || (stream->phase == STREAM_CREATE && !stream_is_creation_refused(stream)))
         return TRANSFER_TAKEN;
     if (!stream->is_open)
         return keep_answer(stream, bytes, length);
@@ -441,12 +179,12 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
 static void on_created(struct upstream_stream *stream, CURLcode code) {
     const char *message;
     enum upstream_end end = transfer_judge(&stream->transfer, code, &message);
-    if (is_creation_refused(stream))
-        finish_refused(stream);
+    if (stream_is_creation_refused(stream))
+        stream_finish_refused(stream);
     else if (end == UPSTREAM_CONNECT || end == UPSTREAM_IDLE || end == UPSTREAM_INTERNAL)
-        finish(stream, end, message);
+        stream_finish(stream, end, message);
     else if (!send_request(stream, STREAM_RUN))
-        finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+        stream_finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
 }
 
 static void on_done(struct transfer *transfer, CURLcode code) {
@@ -460,9 +198,9 @@ static void on_done(struct transfer *transfer, CURLcode code) {
         stream->has_retried = true;
         buffer_clear(&stream->answer);
         if (!send_request(stream, STREAM_CREATE))
-            finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+            stream_finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
     } else {
-        conclude(stream, code);
+        stream_conclude(stream, code);
     }
 }
 
