@@ -239,6 +239,8 @@ int64_t transfer_content_length(const struct transfer *transfer);
 /** Whether the answer says where its body ends. */
 bool transfer_is_framed(const struct transfer *transfer);
 
+/* ---- transfer_judge.c: what a result means ----------------------------------------------------------- */
+
 /** Whether the request was sent, and has had no answer, not even the first header of one. */
 bool transfer_is_unanswered(const struct transfer *transfer);
 
