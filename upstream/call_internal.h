@@ -12,6 +12,7 @@
 struct held_event {
     struct sse_event event; /* in `bytes` */
     char *bytes;
+    size_t size; /* of `bytes` */
 };
 
 /** What an attempt holds. All of it is given back by attempt_end(). */
