@@ -123,12 +123,17 @@ static void on_timer_closed(uv_handle_t *handle) {
     client_forget_handle(CONTAINER_OF(handle, struct upstream_client, timer));
 }
 
+static void on_idle_closed(uv_handle_t *handle) {
+    client_forget_handle(CONTAINER_OF(handle, struct upstream_client, idle));
+}
+
 static void client_shut(struct upstream_client *client) {
     curl_multi_cleanup(client->multi);
     client->multi = NULL;
     connections_finish(&client->connections);
     client->is_shut = true;
     uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&client->idle, on_idle_closed);
 }
 
 static void client_settle(struct upstream_client *client) {
@@ -205,6 +210,20 @@ void client_wake(struct upstream_client *client) {
     uv_timer_start(&client->timer, on_timer, 0, 0);
 }
 
+static void on_idle(uv_idle_t *idle) {
+    struct upstream_client *client = CONTAINER_OF(idle, struct upstream_client, idle);
+    uv_idle_stop(idle);
+    transfers_go_on(client);
+    client_settle(client);
+    if (client->on_turn != NULL)
+        client->on_turn(client->turn_context);
+}
+
+void client_wake_resting(struct upstream_client *client) {
+    if (!client->is_shut)
+        uv_idle_start(&client->idle, on_idle);
+}
+
 /* ---- the multi handle ----------------------------------------------------------------------------- */
 
 static void apply_connections_max(struct upstream_client *client) {
@@ -244,10 +263,12 @@ struct upstream_client *upstream_client_create(uv_loop_t *loop, uint64_t connect
     client->connections_max = connections_max;
     TAILQ_INIT(&client->transfers);
     TAILQ_INIT(&client->queue);
+    TAILQ_INIT(&client->resting);
     if (!client_open(client))
         goto no_multi;
     uv_timer_init(loop, &client->timer);
-    client->handles = 1;
+    uv_idle_init(loop, &client->idle);
+    client->handles = 2;
     return client;
 no_multi:
     free(client);

@@ -35,6 +35,8 @@ struct upstream_client {
     uv_timer_t timer;                /* curl's; due at once while the queue waits for the loop */
     struct transfer_queue transfers; /* all that are not released */
     struct transfer_queue queue;     /* those to be settled */
+    struct transfer_queue resting;   /* those that go on in the next turn */
+    uv_idle_t idle;                  /* keeps the loop awake while some rest */
     size_t active;                   /* streams and exchanges whose end is still to be told */
     size_t handles;                  /* uv handles that are not closed yet */
     bool closing;
@@ -51,6 +53,9 @@ bool client_open(struct upstream_client *client) MUST_CHECK;
 
 /** The queue is settled in the loop's next turn, or before. */
 void client_wake(struct upstream_client *client);
+
+/** The transfers that rest go on in the loop's next turn. */
+void client_wake_resting(struct upstream_client *client);
 
 /** One uv handle has gone; the client goes with the last one. */
 void client_forget_handle(struct upstream_client *client);
@@ -128,6 +133,10 @@ struct transfer {
     struct buffer rest; /* what was left unread */
     char *rest_headers; /* in it, each line ended by NULs; NULL: no answer was left */
     char *rest_body;
+    uint64_t turn_ms; /* when the turn began that `turn_bytes` of its answer came in */
+    size_t turn_bytes;
+    TAILQ_ENTRY(transfer) rest_link;
+    bool is_resting;                 /* in client->resting */
     bool is_queued;                  /* in client->queue */
     bool is_wanted;                  /* to be added to the multi handle */
     bool is_added;                   /* in the multi handle */
@@ -157,6 +166,17 @@ bool transfer_send(struct transfer *transfer, const struct transfer_request *req
 
 /** Queues a request anew that could not be sent on a kept connection: on a new one. */
 void transfer_send_on_new_connection(struct transfer *transfer);
+
+/** Bytes of one answer that are read in a turn of the loop, but for the last piece: other clients of the
+ * worker wait meanwhile. */
+#define TRANSFER_TURN_BYTES ((size_t)32 * 1024)
+
+/** Hands a piece of the answer on. TRANSFER_PAUSE also if the answer has had its share of this turn: then the
+ * transfer rests until the next one, and libcurl keeps the piece. */
+enum transfer_taken transfer_take(struct transfer *transfer, const char *bytes, size_t length) MUST_CHECK;
+
+/** Lets all that rest go on. */
+void transfers_go_on(struct upstream_client *client);
 
 /** Lets a paused transfer go on. */
 void transfer_resume(struct transfer *transfer);

@@ -72,6 +72,38 @@ void transfer_resume(struct transfer *transfer) {
     touch(transfer);
 }
 
+static void end_rest(struct transfer *transfer) {
+    if (transfer->is_resting)
+        TAILQ_REMOVE(&transfer->client->resting, transfer, rest_link);
+    transfer->is_resting = false;
+}
+
+enum transfer_taken transfer_take(struct transfer *transfer, const char *bytes, size_t length) {
+    struct upstream_client *client = transfer->client;
+    uint64_t now_ms = uv_now(client->loop);
+    if (transfer->turn_ms != now_ms)
+        transfer->turn_bytes = 0;
+    transfer->turn_ms = now_ms;
+    if (transfer->turn_bytes < TRANSFER_TURN_BYTES) {
+        transfer->turn_bytes += length;
+        return transfer->role->on_body(transfer, bytes, length);
+    }
+    if (!transfer->is_resting)
+        TAILQ_INSERT_TAIL(&client->resting, transfer, rest_link);
+    transfer->is_resting = true;
+    client_wake_resting(client);
+    return TRANSFER_PAUSE;
+}
+
+void transfers_go_on(struct upstream_client *client) {
+    struct transfer *transfer;
+    while ((transfer = TAILQ_FIRST(&client->resting)) != NULL) {
+        end_rest(transfer);
+        transfer->turn_bytes = 0;
+        transfer_resume(transfer);
+    }
+}
+
 void transfer_fail(struct transfer *transfer, CURLcode code) {
     transfer->failure = code;
     touch(transfer);
@@ -81,6 +113,7 @@ void transfer_release(struct transfer *transfer) {
     if (transfer->is_released)
         return;
     transfer->is_released = true;
+    end_rest(transfer);
     TAILQ_REMOVE(&transfer->client->transfers, transfer, link);
     uv_timer_stop(&transfer->timer);
     touch(transfer);
@@ -127,6 +160,7 @@ void transfer_detach(struct transfer *transfer) {
     transfer->failure = CURLE_OK;
     transfer->is_resumed = false;
     transfer->is_wanted = false;
+    end_rest(transfer);
     rest_end(transfer);
     if (!transfer->is_added)
         return;

@@ -151,7 +151,7 @@ static size_t on_body_bytes(char *bytes, size_t size, size_t count, void *contex
     size_t length = size * count;
     enum transfer_taken taken = TRANSFER_ABORT;
     if (!transfer->is_released && transfer->status != 0)
-        taken = transfer->role->on_body(transfer, bytes, length);
+        taken = transfer_take(transfer, bytes, length);
     if (taken == TRANSFER_ABORT || transfer->is_released)
         return CURL_WRITEFUNC_ERROR;
     return taken == TRANSFER_PAUSE ? CURL_WRITEFUNC_PAUSE : length;

@@ -2,7 +2,13 @@
 #include "tests/unit/exchange_recorder.h"
 #include "tests/unit/held_stream.h"
 
+#include "upstream/client_internal.h"
+
+#include <stdatomic.h>
+
 enum { PIECES = 64, PIECE_BYTES = 32768 };
+
+static atomic_size_t pieces_written;
 
 static void serve_counted_bytes(struct raw_server *server, int fd, size_t connection) {
     (void)connection;
@@ -15,6 +21,7 @@ static void serve_counted_bytes(struct raw_server *server, int fd, size_t connec
         piece[PIECE_BYTES] = '\0';
         if (!raw_server_write_chunk(fd, piece))
             return;
+        pieces_written++;
     }
     raw_server_write(fd, "0\r\n\r\n");
     raw_server_hold(fd);
@@ -36,6 +43,30 @@ static void exchange_goes_on_with_the_same_bytes_after_a_pause(void **state) {
         if (recorder.body.bytes[i] != (char)('0' + i / PIECE_BYTES))
             fail_msg("other bytes at %zu", i);
     }
+    exchange_end(&recorder);
+}
+
+/* The server is ahead by several pieces, so that more could be read in each turn. */
+static void exchange_leaves_the_loop_to_others_while_there_is_more(void **state) {
+    (void)state;
+    struct fixture fixture;
+    struct exchange_recorder recorder;
+    size_t most = 0;
+    pieces_written = 0;
+    fixture_begin(&fixture, serve_counted_bytes);
+    exchange_begin(&recorder, &fixture);
+    exchange_start(&recorder, "GET", "/x", NULL);
+    while (!recorder.has_ended) {
+        size_t before = recorder.body.length, piece = before / PIECE_BYTES;
+        while (before > 0 && pieces_written < PIECES && pieces_written < piece + 4)
+            usleep(100);
+        fixture_turn(&fixture);
+        most = recorder.body.length - before > most ? recorder.body.length - before : most;
+    }
+    assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
+    assert_int_equal(recorder.body.length, PIECES * PIECE_BYTES);
+    if (most > 3 * TRANSFER_TURN_BYTES / 2)
+        fail_msg("%zu bytes in one turn", most);
     exchange_end(&recorder);
 }
 
@@ -108,6 +139,7 @@ static void client_closes_with_an_exchange_open(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exchange_goes_on_with_the_same_bytes_after_a_pause),
+        cmocka_unit_test(exchange_leaves_the_loop_to_others_while_there_is_more),
         cmocka_unit_test(exchange_is_not_idle_while_it_is_paused),
         cmocka_unit_test(stream_ends_at_once_when_what_was_held_back_cannot_be_taken),
         cmocka_unit_test(client_closes_with_an_exchange_open),
