@@ -1,6 +1,6 @@
 // Upstreams that speak TLS: whose certificate is accepted, and what is said of one that is not.
 import assert from 'node:assert/strict';
-import {copyFileSync, mkdirSync, writeFileSync} from 'node:fs';
+import {copyFileSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {after, test} from 'node:test';
 import {Certificates} from '../support/certificates.mjs';
@@ -90,6 +90,26 @@ test('a reload reads the file again, and a bad one changes nothing', async (t) =
   writeFileSync(ca, 'nothing');
   await reloaded('reload_refused', 1);
   await accepted(sluice);
+});
+
+/** Processor time of the process so far, in ticks. */
+const ticks = ({program: {pid}}) => {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ');
+  return Number(fields[11]) + Number(fields[12]);
+};
+
+async function ticksOfConnections(t, settings) {
+  const sluice = await startSluice(t, {upstream: signed.url, ...settings});
+  const before = ticks(sluice);
+  for (let i = 0; i < 60; i++)
+    await ended(sluice);
+  return ticks(sluice) - before;
+}
+
+test("the system's authorities are not read anew for each connection", async (t) => {
+  const few = await ticksOfConnections(t, {upstream_ca_file: stranger.path});
+  const all = await ticksOfConnections(t, {});
+  assert.ok(all < 5 * few + 60, `${all} ticks with the system's authorities, ${few} with one`);
 });
 
 test('a file that is of no use is refused at start', async (t) => {
