@@ -63,8 +63,10 @@ const plays = {
     const headers = {'Content-Type': 'text/event-stream', ...(isPolite && {Connection: 'close'})};
     await exchange.head({headers, framing, length});
     const stays = await sendEvents(exchange, post, events, framing === 'chunked');
-    // By its length the gateway knows the end before we do.
-    post.isWhole = framing === 'length' ? post.sent === events.length : stays && await exchange.lastChunk();
+    // By its length, or by its end marker, the gateway knows the end before we do.
+    const endsItself = framing === 'length' || events.at(-1)?.data === '[DONE]';
+    const hasEnded = stays && framing === 'chunked' && await exchange.lastChunk();
+    post.isWhole = endsItself ? post.sent === events.length : hasEnded;
     if (!stays) return;
     if (after === 'fin') exchange.close();
   },
