@@ -54,10 +54,10 @@ static void each_line(const char *root, const char *path, void (*visit)(void *co
 /* ---- the machine --------------------------------------------------------------------------------- */
 
 static void read_total(void *context, char *line) {
+    static const char name[] = "MemTotal:";
     uint64_t *bytes = context;
-    unsigned long long kib;
-    if (sscanf(line, "MemTotal: %llu kB", &kib) == 1)
-        *bytes = (uint64_t)kib * 1024;
+    if (strncmp(line, name, strlen(name)) == 0)
+        *bytes = (uint64_t)strtoull(line + strlen(name), NULL, 10) * 1024; /* the kernel writes KiB */
 }
 
 static uint64_t installed_bytes(const char *root) {

@@ -77,7 +77,7 @@ void memory_release(enum memory_kind kind, size_t bytes);
 enum memory_level { MEMORY_EASY, MEMORY_TIGHT, MEMORY_FULL, MEMORY_OVER };
 
 /** "easy", "tight", "full", "over" */
-const char *memory_level_name(enum memory_level level);
+const char *memory_level_name(enum memory_level which);
 
 /** Sets the limit; 0: there is none, which is so at first. Any thread. */
 void memory_set_limit(uint64_t bytes);

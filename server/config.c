@@ -95,7 +95,7 @@ static void resolve_memory(struct config *config) {
         config->memory_max_bytes = half > MEMORY_BYTES_MIN ? half : MEMORY_BYTES_MIN;
     }
     if (config->routes.memory_warn_bytes == 0)
-        config->routes.memory_warn_bytes = config->memory_max_bytes / 4 * 3;
+        config->routes.memory_warn_bytes = config->memory_max_bytes / 16 * 15;
 }
 
 /* Turns what was said into what is meant. */

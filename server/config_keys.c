@@ -330,7 +330,7 @@ const struct config_key config_keys[] = {
 
     {HEALTH, BYTES("memory_warn_bytes", routes.memory_warn_bytes, "0", 0, 1024 * GIB), .reloadable = true,
      .meaning = "Warn in the log when clients and upstreams make the gateway take more memory; that is degraded. 0 is "
-                "three quarters of memory_max_bytes."},
+                "fifteen sixteenths of memory_max_bytes: more than what logs are trimmed to."},
     {HEALTH, COUNT("health_queue_percent", routes.health_queue_percent, "80", 1, 100), .reloadable = true,
      .meaning = "A queue of runs that is fuller is degraded, in percent of runs_queued_max."},
     {HEALTH, COUNT("health_sessions_percent", routes.health_sessions_percent, "90", 1, 100), .reloadable = true,

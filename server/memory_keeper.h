@@ -47,8 +47,8 @@ void memory_keeper_init(struct memory_keeper *keeper, uv_loop_t *loop, struct in
  */
 void memory_keeper_wake(struct memory_keeper *keeper);
 
-/** Makes some room at once, on the thread that asks; a few MiB at most. No lock held. */
-void memory_keeper_relieve(void *keeper);
+/** Makes some room at once, on the thread that asks, for a keeper; a few MiB at most. No lock held. */
+void memory_keeper_relieve(void *context);
 
 /** Main thread; nobody wakes it any more. Its timers are closed by the loop. */
 void memory_keeper_close(struct memory_keeper *keeper);

@@ -92,7 +92,7 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_int_equal(config->limits.queue_aging_ms, 10000);
     assert_true(config->memory_max_bytes == machine_memory_bytes("") / 2 ||
                 config->memory_max_bytes == (uint64_t)16 << 20);
-    assert_int_equal(config->routes.memory_warn_bytes, config->memory_max_bytes / 4 * 3);
+    assert_int_equal(config->routes.memory_warn_bytes, config->memory_max_bytes / 16 * 15);
     assert_int_equal(config->routes.health_queue_percent, 80);
     assert_int_equal(config->routes.health_sessions_percent, 90);
     assert_int_equal(config->drain_ms, 30000);
