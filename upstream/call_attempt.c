@@ -69,6 +69,15 @@ static char *resolve(const char *base_url, const char *location) {
     return result;
 }
 
+/** The attempt goes on, but the run is posted a second time: that is reported like another attempt. */
+static void on_again(void *context, const struct upstream_result *refusal) {
+    struct upstream_call *call = context;
+    const struct upstream_retry retry = {
+        .attempt = ++call->attempts, .upstream = call_settings(call)->name, .failure = *refusal};
+    call_count(&call_upstream(call)->retries);
+    call->callbacks.on_retry(call->context, &retry);
+}
+
 static void on_open(void *context) {
     struct upstream_call *call = context;
     const struct upstream_settings *settings = call_settings(call);
@@ -133,6 +142,7 @@ static void on_end(void *context, const struct upstream_result *result) {
 static bool start_stream(struct upstream_call *call, struct upstream_run *run) {
     struct upstream_stream_callbacks callbacks = {.on_request = on_request,
                                                   .on_sent = on_sent,
+                                                  .on_again = on_again,
                                                   .on_open = on_open,
                                                   .on_event = on_event,
                                                   .on_end = on_end};

@@ -152,6 +152,9 @@ struct upstream_stream_callbacks {
     void (*on_request)(void *context);
     /** The connection stands and the run's request goes out. At most once. */
     void (*on_sent)(void *context);
+    /** The run was refused because its session does not exist; the run is posted again once that has been
+     * created. At most once. May cancel the stream. NULL: nobody asks. */
+    void (*on_again)(void *context, const struct upstream_result *refusal);
     /** The head of an event stream has come. At most once. NULL: nobody asks. */
     void (*on_open)(void *context);
     /** One event, in order, and what it means for the run. Returning false ends the stream as if it were

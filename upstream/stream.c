@@ -187,6 +187,21 @@ static void on_created(struct upstream_stream *stream, CURLcode code) {
         stream_finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
 }
 
+/** The session was said to exist, and does not: creates it and posts the run once more. */
+static void post_again(struct upstream_stream *stream) {
+    const struct upstream_result refusal = {
+        .end = UPSTREAM_STATUS, .http_status = stream->transfer.status, .message = stream_refusal(stream)};
+    stream->has_retried = true;
+    if (stream->callbacks.on_again != NULL)
+        stream->callbacks.on_again(stream->context, &refusal);
+    if (stream->has_ended)
+        return;
+    buffer_clear(&stream->answer);
+    buffer_clear(&stream->message);
+    if (!send_request(stream, STREAM_CREATE))
+        stream_finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+}
+
 static void on_done(struct transfer *transfer, CURLcode code) {
     struct upstream_stream *stream = stream_of(transfer);
     bool can_create = stream->run.session_url != NULL && stream->run.session_exists && !stream->has_retried;
@@ -195,10 +210,7 @@ static void on_done(struct transfer *transfer, CURLcode code) {
     } else if (stream->phase == STREAM_CREATE) {
         on_created(stream, code);
     } else if (transfer->status == 404 && can_create) {
-        stream->has_retried = true;
-        buffer_clear(&stream->answer);
-        if (!send_request(stream, STREAM_CREATE))
-            stream_finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+        post_again(stream);
     } else {
         stream_conclude(stream, code);
     }

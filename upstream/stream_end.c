@@ -93,13 +93,17 @@ static bool append_answer(struct buffer *message, const char *text, size_t lengt
     return done && buffer_append_text(message, ".");
 }
 
-void stream_finish_refused(struct upstream_stream *stream) {
+const char *stream_refusal(struct upstream_stream *stream) {
     struct buffer *message = &stream->message;
     const char *when = stream->phase == STREAM_CREATE ? " when the session was to be created" : "";
     size_t length = is_readable(stream) ? stream->answer.length : 0;
     bool done = buffer_printf(message, "The upstream answered %d%s", stream->transfer.status, when) &&
                 append_answer(message, stream->answer.bytes, length);
-    stream_finish(stream, UPSTREAM_STATUS, done ? message->bytes : "The upstream refused the run.");
+    return done ? message->bytes : "The upstream refused the run.";
+}
+
+void stream_finish_refused(struct upstream_stream *stream) {
+    stream_finish(stream, UPSTREAM_STATUS, stream_refusal(stream));
 }
 
 /** The answer was good, but is of another type. */

@@ -54,6 +54,9 @@ void stream_conclude_early(struct upstream_stream *stream);
 /** The run's request has ended: reports how. */
 void stream_conclude(struct upstream_stream *stream, CURLcode code);
 
+/** What a refusal says, in a sentence; valid until the stream says another one. */
+const char *stream_refusal(struct upstream_stream *stream);
+
 /** Reports a refusal, with what it says. */
 void stream_finish_refused(struct upstream_stream *stream);
 

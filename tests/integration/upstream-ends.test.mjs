@@ -319,8 +319,12 @@ test('a session that the upstream has lost is created again', async () => {
   await sluice.taskEnded((await sluice.run(session)).task_id);
   let calls = 0;
   scriptNow = (exchange) => (++calls === 1 ? exchange.answer(404, '{"error":"Session not found: x"}') : exchange.stream(adkFrame('hi again')));
-  const {task_id} = await sluice.run(session);
-  assert.equal((await sluice.taskEnded(task_id)).status, 'completed');
+  const client = await sluice.runStream(session);
+  await client.ended();
+  assert.deepEqual(client.types, ['run.start', 'run.retry', 'message', 'run.end']);
+  assert.equal(client.json('run.end').status, 'completed');
+  const {attempt, reason, message} = client.json('run.retry');
+  assert.deepEqual([attempt, reason, message], [2, 'upstream_status', 'The upstream answered 404: Session not found: x']);
   assert.equal(calls, 2);
 });
 

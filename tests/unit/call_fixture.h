@@ -36,6 +36,7 @@ struct call_recorder {
     struct upstream_result result; /* its message is the copy below */
     char message[1024];
     bool has_session;
+    bool session_exists;
     bool is_built_once;
     const char *not_built;                            /* name of an upstream for which nothing can be built */
     void (*in_build)(struct call_recorder *recorder); /* called in the callbacks, if not NULL */
@@ -208,6 +209,7 @@ static inline bool call_on_build(void *context, const struct upstream_settings *
                               .body = strdup("{}"),
                               .body_length = 2,
                               .session_url = recorder->has_session ? call_url(settings, "/session") : NULL,
+                              .session_exists = recorder->session_exists,
                               .is_last = recorder->is_built_once};
     if (recorder->in_build != NULL)
         recorder->in_build(recorder);

@@ -105,6 +105,69 @@ static void call_counts_no_failure_if_a_kept_connection_was_closed(void **state)
     call_fixture_end(&fixture);
 }
 
+/* ---- a session that the upstream has lost -------------------------------------------------------------- */
+
+#define LOST "HTTP/1.1 404 Not Found\r\nContent-Length: 25\r\n\r\n{\"detail\":\"No session x\"}"
+#define CREATED "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+static const char *const lost_and_created[] = {LOST, CREATED, WHOLE_STREAM, NULL};
+
+/* The run was refused, so it is posted again whatever the settings say; and that is reported. */
+static void call_reports_the_run_that_is_posted_again_for_its_session(void **state) {
+    (void)state;
+    struct call_fixture fixture;
+    struct call_recorder recorder = {.has_session = true, .session_exists = true};
+    answers = lost_and_created;
+    call_fixture_begin(&fixture, serve_answers);
+    call_fixture_open(&fixture);
+    call_do(&recorder, &fixture);
+    assert_string_equal(recorder.told, "sent|again:a|a|end|");
+    assert_int_equal(recorder.retry.attempt, 2);
+    assert_int_equal(recorder.retry.delay_ms, 0);
+    assert_int_equal(recorder.retry.failure.end, UPSTREAM_STATUS);
+    assert_int_equal(recorder.retry.failure.http_status, 404);
+    assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
+    assert_string_equal(asked(&fixture), "aa");
+    assert_int_equal(fixture.upstreams.items[UPSTREAM_A].calls, 1);
+    assert_int_equal(fixture.upstreams.items[UPSTREAM_A].failures, 0);
+    assert_int_equal(fixture.upstreams.items[UPSTREAM_A].retries, 1);
+    call_fixture_end(&fixture);
+}
+
+static void call_counts_that_run_among_its_attempts(void **state) {
+    (void)state;
+    static const char *const texts[] = {LOST, CREATED, REFUSAL(503), WHOLE_STREAM, NULL};
+    struct call_fixture fixture;
+    struct call_recorder recorder = {.has_session = true, .session_exists = true};
+    answers = texts;
+    call_fixture_begin(&fixture, serve_answers);
+    fixture.settings[UPSTREAM_A].retry.attempts_max = 2;
+    call_fixture_open(&fixture);
+    call_do(&recorder, &fixture);
+    assert_string_equal(recorder.told, "sent|again:a|again:a|a|end|");
+    assert_int_equal(recorder.retry.attempt, 3);
+    assert_string_equal(asked(&fixture), "aaa");
+    call_fixture_end(&fixture);
+}
+
+static void cancel_call(struct call_recorder *recorder) {
+    upstream_call_cancel(recorder->call);
+    recorder->has_ended = true;
+}
+
+static void call_may_be_cancelled_when_its_session_is_lost(void **state) {
+    (void)state;
+    struct call_fixture fixture;
+    struct call_recorder recorder = {.has_session = true, .session_exists = true, .in_retry = cancel_call};
+    answers = lost_and_created;
+    call_fixture_begin(&fixture, serve_answers);
+    call_fixture_open(&fixture);
+    call_do(&recorder, &fixture);
+    assert_string_equal(recorder.told, "sent|again:a|");
+    assert_string_equal(asked(&fixture), "a");
+    call_fixture_end(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(call_is_not_made_again_for_want_of_an_answer),
@@ -112,6 +175,9 @@ int main(void) {
         cmocka_unit_test(call_is_not_made_again_once_an_answer_has_begun),
         cmocka_unit_test(call_goes_to_the_fallback_for_want_of_an_answer),
         cmocka_unit_test(call_counts_no_failure_if_a_kept_connection_was_closed),
+        cmocka_unit_test(call_reports_the_run_that_is_posted_again_for_its_session),
+        cmocka_unit_test(call_counts_that_run_among_its_attempts),
+        cmocka_unit_test(call_may_be_cancelled_when_its_session_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
