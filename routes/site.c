@@ -86,14 +86,14 @@ static bool is_own_address(const struct routes_settings *settings, const struct 
 /* ---- allowed_hosts ------------------------------------------------------------------------------- */
 
 /* "*.example.com" stands for all names below that one, "*" for all. */
-static bool name_fits(const struct place *pattern, const struct place *place) {
+static bool name_fits(const struct place *pattern, const struct place *asked) {
     if (name_is(pattern, "*", 1))
         return true;
     if (pattern->length < 2 || pattern->name[0] != '*')
-        return name_is(place, pattern->name, pattern->length);
+        return name_is(asked, pattern->name, pattern->length);
     size_t suffix = pattern->length - 1;
-    return place->length > suffix &&
-           strncasecmp(place->name + place->length - suffix, pattern->name + 1, suffix) == 0;
+    return asked->length > suffix &&
+           strncasecmp(asked->name + asked->length - suffix, pattern->name + 1, suffix) == 0;
 }
 
 /* A proxy may leave the port out of the Host header: only two different ones do not fit. */
