@@ -79,7 +79,9 @@ static void leave(struct caller *caller, enum upstream_end end, int http_status)
                 &(struct guard_report){.result = &result, .was_sent = true, .latency_ms = -1});
 }
 
+/* The end of a call stops its timer, too. */
 static void leave_cancelled(struct caller *caller) {
+    uv_timer_stop(&caller->timer);
     guard_leave(&caller->guard, &(struct guard_report){.was_sent = false, .latency_ms = -1});
 }
 
