@@ -47,7 +47,10 @@ async function readRun(asker, target, {runs = 1, ...options} = {}) {
 
 // ---- what they do ----
 
-const body = ({number, random}, more = {}) => ({message: `case=${number}`, ...(random.chance(15) && {gateway: {timeout_ms: random.from(20, 400)}}), ...more});
+/** Further members of a body, which are part of the key in the cache. */
+const extras = [{}, {}, {}, {stateDelta: {b: [1, 2.5e3, -0, null, true, {}], a: '\u00e9\n"\\'}}, {extra: [[[]], {}]}, {x: 'y'.repeat(2000)}];
+
+const body = ({number, random}, more = {}) => ({message: `case=${number}`, ...random.pick(extras), ...(random.chance(15) && {gateway: {timeout_ms: random.from(20, 400)}}), ...more});
 
 /** Starts a run and gives its task id, or undefined if it was refused. */
 async function startRun(asker, more) {
@@ -66,7 +69,8 @@ const deeds = {
     const {gateway, session, number} = asker;
     const task = await startRun(asker);
     if (!task) return;
-    const readings = await Promise.all([readRun(asker, `${session}/run?until=run`), readRun(asker, `/tasks/${task}/events`, {how: asker.random.chance(20) ? 'slow' : 'answers', lifeMs: 4 * runBoundMs})]);
+    const other = `/tasks/${task}/events`;
+    const readings = await Promise.all([readRun(asker, `${session}/run?until=run`), asker.random.chance(20) ? readStream(gateway, other, {how: 'slow', lifeMs: 1500}) : readRun(asker, other)]);
     const truth = new Truth(session, gateway);
     for (const reading of readings) truth.add(reading, null);
     truth.check();
@@ -85,11 +89,12 @@ const deeds = {
     if (!reading.error && reading.answer === undefined) await asker.gateway.missing(`case ${asker.number}: /run_sse was not answered within ${runBoundMs} ms`);
   },
 
-  /** The same question several times at once: where there is a cache, they share one call. */
+  /** The same question several times at once, and again: where there is a cache, they share one call, then its recording. */
   async crowd(asker) {
-    const sessions = ['a', 'b', 'c'].map((each) => `${asker.session}${each}`);
-    const readings = await Promise.all(sessions.map((session) => readRun(asker, `${session}/run`, {post: JSON.stringify({message: `case=${asker.number}`})})));
-    for (const reading of readings) checkEvents(asker, reading);
+    const sessions = ['a', 'b', 'c', 'd'].map((each) => `${asker.session}${each}`);
+    const ask = (session) => readRun(asker, `${session}/run`, {post: JSON.stringify({message: `case=${asker.number}`})});
+    const readings = await Promise.all(sessions.slice(0, 3).map(ask));
+    for (const reading of [...readings, await ask(sessions[3])]) checkEvents(asker, reading);
     await Promise.all(sessions.map((session) => askJson(asker.gateway, 'DELETE', session)));
   },
 
@@ -142,14 +147,14 @@ function checkPassed(gateway, number, answer) {
   if (answer.body.includes(smuggled)) gateway.findings.add(`what an upstream sent after an answer came to a client of case ${number}`, {unrelated: true});
 }
 
-const habits = [[30, 'stream'], [18, 'watch'], [6, 'crowd'], [8, 'leave'], [8, 'cancel'], [6, 'swap'], [16, 'read'], [6, 'sessions'], [8, 'agentFraming']];
+const habits = [[30, 'stream'], [18, 'watch'], [9, 'crowd'], [8, 'leave'], [8, 'cancel'], [6, 'swap'], [16, 'read'], [6, 'sessions'], [8, 'agentFraming']];
 
 /** One client that asks for case `number`. `sent`: the upstream's answers so far, by case; `isTrusted`: the cache holds no changed values. */
 export async function askCase({random, gateway, number, sent, isTrusted}) {
-  const app = random.pick(['adk', 'adk', 'sse', 'openai', 'cached']);
+  const app = !isTrusted && random.chance(60) ? 'cached' : random.pick(['adk', 'adk', 'sse', 'openai', 'cached']);
   const name = `case-${number}`;
   const asker = {random, gateway, number, sent, isKnown: isTrusted || app !== 'cached', name, session: `/apps/${app}/users/u/sessions/${name}`};
-  await deeds[random.weighted(habits)](asker);
+  await deeds[app === 'cached' && random.chance(50) ? 'crowd' : random.weighted(habits)](asker);
   if (random.chance(70) && !gateway.excused) await askJson(gateway, 'DELETE', `${asker.session}`);
   sent.delete(number);
 }

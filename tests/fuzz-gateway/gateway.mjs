@@ -70,13 +70,14 @@ export class Gateway {
     this.findings.add(`the gateway ended with ${signal ?? `status ${code}`}${this.stopping ? ' when it was stopped' : ''}: ${reason(stderr)}`, {log: stderr});
   }
 
-  /** One request, and what playCase() gives; a finding unless it is answered in time. `name`: what the request is called.
+  /** One complete request in Latin-1, and what playCase() gives; a finding unless it is answered in time. `name`: what the request is called.
    *  If it is passed through (`foreign`), an upstream that breaks off ends it without an answer. */
   async ask(text, {name = text.slice(0, text.indexOf(' HTTP')), lifeMs = boundMs, mayBeHead = false, foreign = false} = {}) {
     const fuzzCase = {steps: [{send: Buffer.from(text, 'latin1')}], end: 'answers', lifeMs, requests: 1, mayBeHead};
     const result = await playCase(this.port, fuzzCase, {foreign, address: this.address});
     const {answers: [answer], error, received, gatewayEnded} = result;
     if (error) this.findings.add(`${error.message}, in the answer to ${name}`, {fuzzCase, received});
+    else if (answer?.status === 408) this.findings.add(`a complete request was answered 408: ${name}`, {fuzzCase, received});
     else if (!answer && !(foreign && gatewayEnded)) await this.missing(`no answer to ${name} within ${lifeMs} ms`);
     return {...result, answer};
   }

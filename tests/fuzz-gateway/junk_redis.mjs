@@ -1,4 +1,4 @@
-// A Redis that keeps values, and answers some commands with nonsense, with changed values, or not at all.
+// A Redis that keeps values, and answers some commands with nonsense, with changed values, or not at all. Then it is silent.
 import net from 'node:net';
 import {once} from 'node:events';
 import {mutate} from './mutate.mjs';
@@ -39,11 +39,14 @@ export async function startJunkRedis(random) {
     const kept = values.get(key.toString('latin1')) ?? Buffer.alloc(0);
     return bulk(kept.subarray(Number(value), Number(end) + 1));
   };
+  const silent = new Set(); // sockets that answer nothing more: replies have no names, and the next one would count for this one
   const reply = (socket, words) => {
     const right = answer(words);
     const how = random.weighted([[80, 'right'], [8, 'changed'], [6, 'nonsense'], [2, 'silent'], [2, 'close'], [2, 'reset']]);
-    if (how === 'right') socket.write(right);
-    else if (how === 'changed') socket.write(mutate(random, right));
+    if (silent.has(socket)) return;
+    if (how === 'right') return socket.write(right);
+    silent.add(socket);
+    if (how === 'changed') socket.write(mutate(random, right));
     else if (how === 'nonsense') socket.write(random.pick(nonsense));
     else if (how === 'close') socket.end();
     else if (how === 'reset') socket.resetAndDestroy();

@@ -25,8 +25,8 @@ export async function readStream(gateway, target, {lastEventId, how = 'answers',
 
 /** The JSON of an answer, or undefined. */
 export async function askJson(gateway, method, target, body, fields = '') {
-  const sent = body === undefined ? '' : JSON.stringify(body);
-  const content = body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(sent)}\r\n`;
+  const sent = body === undefined ? '' : Buffer.from(JSON.stringify(body)).toString('latin1');
+  const content = body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${sent.length}\r\n`;
   const {answer} = await gateway.ask(`${method} ${target} HTTP/1.1\r\nHost: ${gateway.host}\r\nConnection: close\r\n${fields}${content}\r\n${sent}`, {lifeMs: 3 * boundMs});
   return answer;
 }

@@ -16,7 +16,7 @@ const change = (random) => ({
   session_ttl_ms: random.pick([300, 1000, 5000]),
   session_empty_ttl_ms: random.pick([20, 300, 5000]),
   subscribers_waiting_max: random.pick([5, 50, 50000]),
-  memory_max_bytes: random.weighted([[70, 0], [10, 16 << 20], [20, 32 << 20]]),
+  memory_max_bytes: random.weighted([[50, 0], [40, 16 << 20], [10, 32 << 20]]),
   request_json_values_max: random.pick([100, 10000, 10000]),
   retry_ms: random.from(1, 3000),
   subscribers_per_session_max: random.pick([10, 30, 1000]),
@@ -86,7 +86,7 @@ export async function playRequestsRound(findings, random, number, ms) {
   const {gateway, goesOn} = round;
   const world = new World(gateway, longSessions);
   const storm = playCases(random.fork('width').pick([30, 100]), goesOn, (n) => makeCase(random.fork('case', n), world, n), (fuzzCase) => play(round, world, fuzzCase));
-  const others = [makeTraffic(random.fork('traffic'), gateway, goesOn, longSessions.map(pathOf)), gateway.watch(goesOn), round.reload(change)];
+  const others = [makeTraffic(random.fork('traffic'), gateway, goesOn, longSessions.map(pathOf), {hoards: random.fork('hoards').chance(30)}), gateway.watch(goesOn), round.reload(change)];
   const end = performance.now() + ms;
   while (performance.now() < end && goesOn()) await pause(50);
   const abrupt = number % 2 === 0;

@@ -31,7 +31,7 @@ export class Round {
   async begin(number) {
     this.upstream = await startUpstreamServer(this.side.script(this), (message, bytes) => this.findings.add(message, {received: Buffer.from(bytes, 'latin1')}));
     if (this.side.hasRedis && this.random.fork('redis').chance(40)) this.redis = await startJunkRedis(this.random.fork('redis', 'replies'));
-    this.settings = {...this.side.makeSettings(this.random.fork('settings'), this.upstream.url), ...(this.redis && {redis: this.redis.address, redis_timeout_ms: 100})};
+    this.settings = {...this.side.makeSettings(this.random.fork('settings'), this.upstream.url), ...(this.redis && {redis: this.redis.address, redis_timeout_ms: 100, cache_bytes_max: 0})};
     this.findings.begin(number, this.settings);
     this.gateway = new Gateway(this.findings, this.side.name);
     await this.gateway.start(this.settings);

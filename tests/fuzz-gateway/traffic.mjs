@@ -69,6 +69,16 @@ async function readLong(random, gateway, goesOn, log) {
   }
 }
 
+/** Fills one log after another, until memory is short. */
+async function hoard(random, gateway, goesOn) {
+  for (let i = 0; goesOn() && gateway.alive; i++) {
+    const session = `/apps/demo/users/hoarder/sessions/hoard${i % 12}`;
+    const answer = await askJson(gateway, 'POST', `${session}/run`, {message: `count=${random.from(20, 60)} size=${random.from(20000, 60000)}`});
+    if (answer?.status === 200) await askJson(gateway, 'GET', `/tasks/${answer.json.task_id}?wait_ms=2000`);
+    else await pause(50);
+  }
+}
+
 // ---- visitors ----
 
 const messages = (random) => `count=${random.from(0, 40)}${random.chance(50) ? ` delay=${random.from(1, 15)}` : ''}${random.chance(8) ? ' hold' : ''}${random.chance(5) ? ' fail' : ''}`;
@@ -131,8 +141,9 @@ async function visit(random, gateway, goesOn, session) {
 // ---- all of it ----
 
 /** Does it as long as `goesOn()`; resolves when all have left. `longSessions`: paths of sessions with long logs that others
- *  know, too. */
-export async function makeTraffic(random, gateway, goesOn, longSessions) {
+ *  know, too;
+ *  `hoards`: whether memory is to become short. */
+export async function makeTraffic(random, gateway, goesOn, longSessions, {hoards}) {
   const own = Array.from({length: 3}, (_, i) => `/apps/demo/users/long/sessions/${random.text(8)}${i}`);
   const logs = [...own, ...longSessions].map((session, i) => new LongLog(random.fork('log', i), gateway, session));
   const readers = Array.from({length: 12}, (_, i) => readLong(random.fork('reader', i), gateway.from(`127.0.1.${1 + i}`), goesOn, logs[i % logs.length]));
@@ -141,5 +152,6 @@ export async function makeTraffic(random, gateway, goesOn, longSessions) {
     const ours = gateway.from(`127.0.2.${1 + i}`);
     while (goesOn() && gateway.alive) await visit(choices, ours, goesOn, `/apps/demo/users/guest/sessions/${choices.text(10)}`);
   });
-  await Promise.all([...readers, ...visitors]);
+  const hoarder = hoards ? hoard(random.fork('hoarder'), gateway.from('127.0.3.1'), goesOn) : undefined;
+  await Promise.all([...readers, ...visitors, hoarder]);
 }
