@@ -53,17 +53,21 @@ void connections_finish(struct connections *connections) {
     *connections = (struct connections){0};
 }
 
-static in_port_t port_of(const struct sockaddr_storage *address) {
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-    return ntohs(address->ss_family == AF_INET6 ? v6->sin6_port : v4->sin_port);
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static in_port_t port_of(const union address *address) {
+    return ntohs(address->any.sa_family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port);
 }
 
 static void learn_ports(struct connection *connection) {
-    struct sockaddr_storage local = {0}, remote = {0};
+    union address local = {0}, remote = {0};
     socklen_t local_size = sizeof local, remote_size = sizeof remote;
-    if (getsockname(connection->fd, (struct sockaddr *)&local, &local_size) != 0 ||
-        getpeername(connection->fd, (struct sockaddr *)&remote, &remote_size) != 0)
+    if (getsockname(connection->fd, &local.any, &local_size) != 0 ||
+        getpeername(connection->fd, &remote.any, &remote_size) != 0)
         return; /* it is still being connected */
     connection->local_port = port_of(&local);
     connection->remote_port = port_of(&remote);

@@ -103,3 +103,11 @@ test('a kept TLS connection that the upstream has closed is not used', async (t)
   }
   assert.equal(secure.connections, 5);
 });
+
+test('a kept TLS connection that is well is used again', async (t) => {
+  const certificate = new Certificates(t).selfSigned();
+  const secure = await startUpstream(t, (exchange) => exchange.stream(marked(asked(exchange), 1)), {certificate});
+  const gateway = await startSluice(t, {upstream: secure.url, upstream_ca_file: certificate.path, workers: 1});
+  for (let i = 0; i < 5; i++) await gateway.taskEnded((await gateway.run(sessionPath())).task_id);
+  assert.deepEqual([secure.runs.length, secure.connections], [5, 1]);
+});
