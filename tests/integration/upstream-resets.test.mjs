@@ -50,7 +50,7 @@ async function startHasty(context, answer) {
 
 for (const length of [10000, 900000])
   test(`40 refusals before the end of a request of ${length} bytes keep their status`, async (t) => {
-    const url = await startHasty(t, 'HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Type: application/json\r\n' +
+    const url = await startHasty(t, 'HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 7\r\nContent-Type: application/json\r\n' +
       'Content-Length: 20\r\n\r\n{"error":"too many"}');
     const gateway = await startSluice(t, {upstream: url, upstream_kind: 'sse', breaker_failure_percent: 50, breaker_calls_min: 5});
     const ends = await endsOf(40, gateway, {text: 'x'.repeat(length)});
