@@ -134,7 +134,7 @@ void memory_measure(bool now);
  * what was freed. memory_give_back() may help. Any thread. */
 bool memory_is_loose(void);
 
-/** Gives back to the kernel what the allocator does not need. It takes some 0.2 ms for each MiB that the
+/** Returns free memory of the allocator to the kernel. It takes some 0.2 ms for each MiB that the
  * process has, in which other threads may have to wait for memory. So not again before fifty times as long
  * has passed; ten times, while what the process has counts more than what is charged. Main thread. */
 void memory_give_back(void);

@@ -53,9 +53,9 @@ struct task_table *broadcaster_tasks(struct broadcaster *broadcaster);
 /** The open session of that key, referenced, or NULL. */
 struct session *broadcaster_find_session(struct broadcaster *broadcaster, const char *key);
 
-/** The session of that key, opened if need be, referenced. If there are as many sessions as may be, the empty
- * one that was not used for the longest time ends. 0; -ENOSPC: none is empty; -ESHUTDOWN: the program is
- * about to stop; -ENOBUFS: it would be opened, and memory is full; -ENOMEM.
+/** The session of that key, opened if need be, referenced. If the limit of sessions has been reached, the
+ * empty one that was not used for the longest time ends. 0; -ENOSPC: none is empty; -ESHUTDOWN: the program
+ * is about to stop; -ENOBUFS: it would be opened, and memory is full; -ENOMEM.
  */
 int broadcaster_open_session(struct broadcaster *broadcaster, const char *key,
                              struct session **ret_session) MUST_CHECK;
@@ -65,11 +65,12 @@ enum register_result {
     REGISTER_REPLAYED,     /* the Idempotency-Key was used before, with the same body */
     REGISTER_KEY_MISMATCH, /* ... with another body */
     REGISTER_CONFLICT,     /* on_conflict reject, and another run is current */
-    REGISTER_QUEUE_FULL, /* it would have to wait in its session, and as many wait as may: there, or in all */
-    REGISTER_DELAYED_FULL, /* as many runs with a delay have not started as may, in all or of its user */
-    REGISTER_RUNS_FULL,    /* as many runs as may be, in all or of its app or user, and as many wait as may */
-    REGISTER_CLOSED,       /* the session was closed meanwhile: open it again and make another task */
-    REGISTER_DRAINING,     /* the program is about to stop */
+    REGISTER_QUEUE_FULL,   /* it would have to wait in its session, and the queue is full: there, or in all */
+    REGISTER_DELAYED_FULL, /* the limit of runs with a delay has been reached, in all or of its user */
+    REGISTER_RUNS_FULL, /* the run limit has been reached, in all or of its app or user, and the queue is full
+                         */
+    REGISTER_CLOSED,    /* the session was closed meanwhile: open it again and make another task */
+    REGISTER_DRAINING,  /* the program is about to stop */
     REGISTER_NO_MEMORY,
 };
 

@@ -1,8 +1,8 @@
 /* The lists of sessions by their use: see idle_sessions.h.
  *
- * A session is in a list only while it is open, and then its table has a reference to it; whoever closes it
- * takes it out of its list under its lock, and has a reference for as long. So what stands in a list can be
- * referenced.
+ * A session is in a list only while it is open, and then its table has a reference to it; the thread that
+ * closes it takes it out of its list under its lock, and has a reference for as long. So what stands in a
+ * list can be referenced.
  */
 #include "broadcaster/idle_sessions.h"
 

@@ -72,12 +72,12 @@ bool scheduler_prepare(struct scheduler *scheduler, struct task *task) MUST_CHEC
 void scheduler_forget(struct scheduler *scheduler, struct task *task);
 
 /** A place for a run that does not ask for a slot yet, in the queue or, if it has a delay, of the other kind;
- * one that has it keeps it. False: as many wait as may. */
+ * one that has it keeps it. False: the limit of those that wait has been reached. */
 bool scheduler_reserve(struct scheduler *scheduler, struct task *task) MUST_CHECK;
 
 /** Asks for a slot. `in_place_of`, if not NULL, is a run of the same session that is about to end, and whose
  * slot or place in the queue goes over to this one. ADMISSION_GRANTED; ADMISSION_WAITING; ADMISSION_NONE: it
- * would have to wait, and as many wait as may: nothing has changed. A run with a reservation is never
+ * would have to wait, and the queue is full: nothing has changed. A run with a reservation is never
  * refused. */
 enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *task,
                                    struct task *in_place_of) MUST_CHECK;

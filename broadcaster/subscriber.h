@@ -61,7 +61,8 @@ enum subscriber_result {
     SUBSCRIBER_CLOSED,       /* the session was closed meanwhile: open it again */
     SUBSCRIBER_SESSION_FULL, /* as many subscribers of this session as may be */
     SUBSCRIBER_FULL,         /* as many subscribers as may be */
-    SUBSCRIBER_WAITING_FULL, /* as many as may wait for sessions that are not open */
+    SUBSCRIBER_WAITING_FULL, /* the limit of those that wait for sessions which are not open has been reached
+                              */
     SUBSCRIBER_ADDRESS_FULL, /* the same, of its address */
     SUBSCRIBER_DRAINING,     /* the program is about to stop */
     SUBSCRIBER_NO_MEMORY,
