@@ -267,9 +267,11 @@ void memory_give_back(void) {
  * blocks of a megabyte leave holes in the heap that nothing else fits. Logs of such events took twice the
  * memory that was charged. */
 void memory_tune_allocator(uint64_t workers) {
+    /* No other thread runs yet. NOLINTBEGIN(concurrency-mt-unsafe) */
     mallopt(M_MMAP_THRESHOLD, (int)MEMORY_LARGE_BYTES);
     mallopt(M_TRIM_THRESHOLD, TOP_BYTES_MAX);
     mallopt(M_ARENA_MAX, (int)workers + 1); /* the main thread's, too */
+    /* NOLINTEND(concurrency-mt-unsafe) */
     if (IS_MEASURED)
         statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     resident_at_start = read_resident();
