@@ -97,3 +97,58 @@ size_t utf8_beginning(const char *bytes, size_t length, size_t length_max) {
         cut--;
     return ((unsigned char)bytes[cut] & 0xC0) == 0x80 ? length_max : cut; /* that is no character at all */
 }
+
+/* ---- halves of surrogate pairs ------------------------------------------------------------------------ */
+
+/* The half that the text begins with, 0xD800 to 0xDFFF; 0: it does not. */
+static unsigned half_at(const char *bytes, size_t length) {
+    const unsigned char *byte = (const unsigned char *)bytes;
+    bool is_half = length >= UTF8_HALF_BYTES && byte[0] == 0xED && byte[1] >= 0xA0 && byte[1] <= 0xBF &&
+                   byte[2] >= 0x80 && byte[2] <= 0xBF;
+    return is_half ? 0xD000U | (byte[1] & 0x3FU) << 6 | (byte[2] & 0x3FU) : 0;
+}
+
+static bool is_first(unsigned half) {
+    return half != 0 && half < 0xDC00;
+}
+
+bool utf8_ends_with_half(const char *bytes, size_t length) {
+    return length >= UTF8_HALF_BYTES && is_first(half_at(bytes + length - UTF8_HALF_BYTES, UTF8_HALF_BYTES));
+}
+
+static size_t write_character(char *out, unsigned code) {
+    out[0] = (char)(0xF0 | code >> 18);
+    out[1] = (char)(0x80 | (code >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (code >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (code & 0x3F));
+    return 4;
+}
+
+size_t utf8_join_halves(char *bytes, size_t length) {
+    static const unsigned char replacement[] = {0xEF, 0xBF, 0xBD};
+    size_t from = 0, to = 0;
+    while (from < length) {
+        const char *next = memchr(bytes + from, 0xED, length - from);
+        size_t plain = next != NULL ? (size_t)(next - bytes) - from : length - from;
+        if (to < from)
+            memmove(bytes + to, bytes + from, plain);
+        from += plain;
+        to += plain;
+        unsigned half = half_at(bytes + from, length - from);
+        if (half == 0) { /* the end, or another character */
+            if (from < length)
+                bytes[to++] = bytes[from++];
+            continue;
+        }
+        from += UTF8_HALF_BYTES;
+        unsigned other = half_at(bytes + from, length - from);
+        if (is_first(half) && other >= 0xDC00) {
+            from += UTF8_HALF_BYTES;
+            to += write_character(bytes + to, 0x10000 + ((half & 0x3FF) << 10 | (other & 0x3FF)));
+        } else {
+            memcpy(bytes + to, replacement, sizeof(replacement));
+            to += sizeof(replacement);
+        }
+    }
+    return to;
+}

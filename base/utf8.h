@@ -15,4 +15,16 @@ size_t utf8_beginning(const char *bytes, size_t length, size_t length_max);
  *  decoder does it. False: the buffer is full or memory is out. Any thread. */
 bool utf8_append_replaced(struct buffer *buffer, const char *bytes, size_t length) MUST_CHECK;
 
+/** The bytes of half a surrogate pair, as UTF-8 would have them if it had halves: ED A0 80 to ED BF BF. JSON
+ * can hold the halves of a pair in two texts. */
+#define UTF8_HALF_BYTES 3
+
+/** Whether the text ends with the first half of a pair, whose second half may begin the next text. Any
+ * thread. */
+bool utf8_ends_with_half(const char *bytes, size_t length);
+
+/** Joins, in place, halves that make a pair to the character; each other half becomes U+FFFD. Returns the new
+ * length, which is not larger. All else is left as it is. Any thread. */
+size_t utf8_join_halves(char *bytes, size_t length);
+
 #endif

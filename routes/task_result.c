@@ -50,7 +50,7 @@ static bool result_make(struct json_answer *answer) {
     if (!event_list_write(&result->output, answer))
         return true;
     json_end_array(json);
-    json_add_bool(json, "complete", result->output.written == result->info.events);
+    json_add_bool(json, "complete", result->output.written == result->info.events && !result->text.is_unread);
     json_end_object(json);
     return false;
 }

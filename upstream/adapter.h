@@ -68,6 +68,16 @@ enum adapter_ending {
     ADAPTER_DOUBTFUL, /* whole, but with *ret_warning */
 };
 
+/** What there is to know of the text that read_text() appends. It is UTF-8, but for halves of surrogate
+ * pairs, which an upstream may send in two events: see utf8_join_halves(). */
+struct adapter_text {
+    /* It is a piece of an answer that streams, whose whole may follow in a later event that is not partial; a
+     * text that is whole takes the place of all pieces before it. */
+    bool is_partial;
+    /* The event begins like an object and could not be read; it may have had a text. */
+    bool is_unread;
+};
+
 struct adapter {
     const char *name;
 
@@ -93,10 +103,9 @@ struct adapter {
      * if the stream fails right after it. NULL member: all events are visible. */
     bool (*is_visible)(const struct sse_event *event);
 
-    /** Appends the text that a person would read of one event's data to `out`. *ret_partial: it is a piece of
-     * an answer that streams, whose whole may follow in a later event that is not partial; a text that is
-     * whole takes the place of all pieces before it. False: out of memory or the buffer is full. */
-    bool (*read_text)(const char *data, size_t length, struct buffer *out, bool *ret_partial);
+    /** Appends the text that a person would read of one event's data to `out`, see struct adapter_text.
+     * False: out of memory or the buffer is full. */
+    bool (*read_text)(const char *data, size_t length, struct buffer *out, struct adapter_text *ret_text);
 
     /** Brings *tokens, what a run has used so far (0 before its first event), up to date by one event's data.
      *  False: it says nothing of it, which must be cheap. NULL member: this kind never does. */
@@ -113,6 +122,9 @@ struct adapter {
     /** An agent of this kind writes to its session when a stream is closed before its end. A call that begins
      * before that was written may be refused: see struct adapter_reading, is_unsettled. */
     bool writes_after_a_cut;
+
+    /** A run is one answer: a whole text that pieces came before takes the place of all texts before it. */
+    bool answers_once;
 
     /** A call of this kind only answers: made twice, it has done nothing twice. */
     bool is_without_effects;

@@ -158,7 +158,7 @@ static enum adapter_ending adk_judge_end(const struct adapter_reading *reading, 
 
 /* ---- its text ----------------------------------------------------------------------------------------- */
 
-/** The texts of the event's parts, thoughts left out, one behind the other. */
+/** The texts of the event's parts, one after the other. Thoughts are not the answer. */
 static bool append_parts(const cJSON *event, struct buffer *out) {
     const cJSON *content = cJSON_GetObjectItemCaseSensitive(event, "content");
     const char *role = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(content, "role"));
@@ -168,7 +168,7 @@ static bool append_parts(const cJSON *event, struct buffer *out) {
     cJSON_ArrayForEach(part, cJSON_GetObjectItemCaseSensitive(content, "parts")) {
         const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, "text"));
         bool thought = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(part, "thought"));
-        if (text != NULL && !thought && !buffer_append_text(out, text))
+        if (!thought && !adapter_append_text(out, text))
             return false;
     }
     return true;
@@ -176,10 +176,14 @@ static bool append_parts(const cJSON *event, struct buffer *out) {
 
 /** While an answer streams, ADK sends its pieces in events marked partial and then the whole of it once more
  * in one that is not. */
-static bool adk_read_text(const char *data, size_t length, struct buffer *out, bool *ret_partial) {
+static bool adk_read_text(const char *data, size_t length, struct buffer *out,
+                          struct adapter_text *ret_text) {
     cJSON *event = adapter_parse(data, length); /* NULL, too, of an old server's error frame */
     bool done = append_parts(event, out);
-    *ret_partial = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "partial"));
+    *ret_text = (struct adapter_text){
+        .is_partial = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "partial")),
+        .is_unread = adapter_is_unread(event, data, length),
+    };
     cJSON_Delete(event);
     return done;
 }

@@ -1,8 +1,6 @@
 /* What the adapters share: see adapter_body.h. */
 #include "upstream/adapter_body.h"
 
-#include "base/json_parse.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,49 +53,6 @@ static const char *skip_token(const char *at, const char *end, const char *token
     return (size_t)(end - at) >= length && memcmp(at, token, length) == 0 ? at + length : NULL;
 }
 
-/* Puts 0 in the place of a number that JSON does not have. False: there is none at `at`. */
-static bool replace_number(char *at, size_t left) {
-    static const char *const numbers[] = {"NaN", "Infinity", "-Infinity"};
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
-        size_t length = strlen(numbers[i]);
-        if (left < length || memcmp(at, numbers[i], length) != 0)
-            continue;
-        memset(at, ' ', length);
-        at[0] = '0';
-        return true;
-    }
-    return false;
-}
-
-/* Replaces such numbers outside of strings. False: there was none. */
-static bool replace_numbers(char *text, size_t length) {
-    bool replaced = false, in_string = false;
-    for (size_t i = 0; i < length; i++) {
-        if (in_string && text[i] == '\\')
-            i++;
-        else if (text[i] == '"')
-            in_string = !in_string;
-        else if (!in_string)
-            replaced |= replace_number(text + i, length - i);
-    }
-    return replaced;
-}
-
-cJSON *adapter_parse(const char *data, size_t length) {
-    cJSON *event = json_parse(data, length, JSON_UPSTREAM_VALUES_MAX, NULL);
-    bool may_be_mended =
-        event == NULL && length > 0 &&
-        (memmem(data, length, "NaN", 3) != NULL || memmem(data, length, "Infinity", 8) != NULL);
-    char *copy = may_be_mended ? malloc(length) : NULL;
-    if (copy == NULL)
-        return event;
-    memcpy(copy, data, length);
-    if (replace_numbers(copy, length))
-        event = json_parse(copy, length, JSON_UPSTREAM_VALUES_MAX, NULL);
-    free(copy);
-    return event;
-}
-
 static bool is_error_object(const cJSON *object) {
     const cJSON *error = cJSON_GetObjectItemCaseSensitive(object, "error");
     const char *what = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "object"));
@@ -122,6 +77,11 @@ bool adapter_data_is_error(const char *data, size_t length) {
         cJSON_ArrayForEach(item, event) is_error = is_error || is_error_object(item);
     cJSON_Delete(event);
     return is_error;
+}
+
+bool adapter_is_unread(const cJSON *event, const char *data, size_t length) {
+    return event == NULL && skip_token(data, data + length, "{") != NULL &&
+           !begins_like_an_error(data, length);
 }
 
 void adapter_copy_word(const cJSON *object, const char *name, char out[ADAPTER_WORD_SIZE]) {

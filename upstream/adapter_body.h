@@ -21,9 +21,19 @@ cJSON *adapter_body_add_list_of_one(cJSON *object, const char *name) MUST_CHECK;
 /** `body` as text, malloc'd; deletes `body`. NULL: out of memory. */
 char *adapter_body_print(cJSON *body, size_t *ret_length) MUST_CHECK;
 
-/** An event's data as JSON; NaN, Infinity and -Infinity, which some servers write, are read as 0. NULL: it
- * is something else, has more than JSON_UPSTREAM_VALUES_MAX values, or memory ran out. */
+/** An event's data as JSON; NaN, Infinity and -Infinity, which some servers write, are read as 0. Strings may
+ * hold what cJSON alone does not take: half a surrogate pair, as the three bytes that UTF-8 would have for
+ * it, and U+0000, as C0 80. NULL: it is something else, has more than JSON_UPSTREAM_VALUES_MAX values, or
+ * memory ran out. */
 cJSON *adapter_parse(const char *data, size_t length) MUST_CHECK;
+
+/** Appends a string that adapter_parse() has read; C0 80 becomes U+0000, halves stay. `text` may be NULL,
+ * which is empty. False: out of memory or the buffer is full. */
+bool adapter_append_text(struct buffer *out, const char *text) MUST_CHECK;
+
+/** Whether an event whose data adapter_parse() could not read may have had a text: it begins like an object,
+ * and reports no error. */
+bool adapter_is_unread(const cJSON *event, const char *data, size_t length);
 
 /** Whether an event's data reports an error: its outermost object, or one in its outermost list, has a member
  * "error" that is not null, or is of the "object" called "error". Text that is not valid JSON is judged by

@@ -83,10 +83,15 @@ static bool is_done(const struct sse_event *event) {
     return (size_t)(end - data) == strlen(DONE) && memcmp(data, DONE, strlen(DONE)) == 0;
 }
 
+/** Servers that send one choice alone need not number it. */
+static double choice_number(const cJSON *choice, int position) {
+    const cJSON *index = cJSON_GetObjectItemCaseSensitive(choice, "index");
+    return cJSON_IsNumber(index) ? index->valuedouble : position;
+}
+
 /** False: it ended by an error. */
 static bool read_choice(struct adapter_reading *reading, const cJSON *choice, int position) {
-    const cJSON *index = cJSON_GetObjectItemCaseSensitive(choice, "index");
-    double number = cJSON_IsNumber(index) ? index->valuedouble : position;
+    double number = choice_number(choice, position);
     char reason[ADAPTER_WORD_SIZE] = "";
     adapter_copy_word(choice, "finish_reason", reason);
     bool is_error = strcmp(reason, "error") == 0;
@@ -222,13 +227,56 @@ static bool openai_is_visible(const struct sse_event *event) {
 
 /* ---- its text ----------------------------------------------------------------------------------------- */
 
-static bool openai_read_text(const char *data, size_t length, struct buffer *out, bool *ret_partial) {
-    *ret_partial = false;
+/** A block of a content that is a list. Those of other types are no part of the answer: the model's thinking,
+ * references. */
+static bool append_block(const cJSON *block, struct buffer *out) {
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(block, "text"));
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(block, "type"));
+    bool is_text = type == NULL || strcmp(type, "text") == 0 || strcmp(type, "output_text") == 0;
+    return !is_text || adapter_append_text(out, text);
+}
+
+/** A content is a text, a block, or a list of either. */
+static bool append_content(const cJSON *content, struct buffer *out) {
+    const cJSON *item;
+    if (cJSON_IsString(content))
+        return adapter_append_text(out, content->valuestring);
+    if (cJSON_IsObject(content))
+        return append_block(content, out);
+    cJSON_ArrayForEach(item, content) { /* nothing, if it is no list */
+        if (!adapter_append_text(out, cJSON_GetStringValue(item)) || !append_block(item, out))
+            return false;
+    }
+    return true;
+}
+
+/** A choice has a piece of its text in "delta", or in "text" if it is one of legacy completions. A "message"
+ * is all of it: some servers answer by that alone, others send it next to each delta. */
+static bool append_choice(const cJSON *choice, struct buffer *out, bool *ret_partial) {
+    const cJSON *delta = cJSON_GetObjectItemCaseSensitive(choice, "delta");
+    const cJSON *message = cJSON_GetObjectItemCaseSensitive(choice, "message");
+    size_t before = out->length;
+    bool done = append_content(cJSON_GetObjectItemCaseSensitive(delta, "content"), out);
+    if (done && out->length == before)
+        done = append_content(cJSON_GetObjectItemCaseSensitive(choice, "text"), out);
+    *ret_partial = out->length > before;
+    if (done && out->length == before)
+        done = append_content(cJSON_GetObjectItemCaseSensitive(message, "content"), out);
+    return done;
+}
+
+/** Of several choices, each of them an answer, choice 0 is the result. */
+static bool openai_read_text(const char *data, size_t length, struct buffer *out,
+                             struct adapter_text *ret_text) {
     cJSON *event = adapter_parse(data, length);
-    const cJSON *choices = cJSON_GetObjectItemCaseSensitive(event, "choices");
-    const cJSON *delta = cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(choices, 0), "delta");
-    const char *content = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(delta, "content"));
-    bool done = content == NULL || buffer_append_text(out, content);
+    const cJSON *choice;
+    int position = 0;
+    bool done = true;
+    *ret_text = (struct adapter_text){.is_unread = adapter_is_unread(event, data, length)};
+    cJSON_ArrayForEach(choice, cJSON_GetObjectItemCaseSensitive(event, "choices")) {
+        if (choice_number(choice, position++) == 0)
+            done = done && append_choice(choice, out, &ret_text->is_partial);
+    }
     cJSON_Delete(event);
     return done;
 }
@@ -274,5 +322,6 @@ const struct adapter adapter_openai = {
     .count_tokens = openai_count_tokens,
     .say = openai_say,
     .done_data = DONE,
+    .answers_once = true,
     .is_without_effects = true,
 };

@@ -118,8 +118,9 @@ static enum adapter_ending sse_judge_end(const struct adapter_reading *reading, 
 
 /* ---- its text ----------------------------------------------------------------------------------------- */
 
-static bool sse_read_text(const char *data, size_t length, struct buffer *out, bool *ret_partial) {
-    *ret_partial = false;
+static bool sse_read_text(const char *data, size_t length, struct buffer *out,
+                          struct adapter_text *ret_text) {
+    *ret_text = (struct adapter_text){0};
     if (!buffer_reserve(out, length + 1))
         return false;
     return buffer_append(out, data, length) && buffer_append(out, "\n", 1);

@@ -1,8 +1,8 @@
 /* What an upstream's error answer says: see error_text.h. */
 #include "upstream/error_text.h"
 
-#include "base/json_parse.h"
 #include "base/utf8.h"
+#include "upstream/adapter_body.h"
 
 #include <string.h>
 
@@ -46,7 +46,7 @@ bool error_text_append(struct buffer *out, const char *body, size_t length) {
     size_t blank = skip_blanks(body, length);
     body += blank;
     length -= blank;
-    cJSON *json = json_parse(body, length, JSON_UPSTREAM_VALUES_MAX, NULL);
+    cJSON *json = adapter_parse(body, length);
     const char *text = find_text(json);
     bool done = true;
     if (text != NULL)

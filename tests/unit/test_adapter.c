@@ -82,10 +82,10 @@ static void check_text(const struct adapter *adapter, const char *const *events,
     struct buffer out;
     buffer_init(&out, 1000);
     for (; *events != NULL; events++) {
-        bool partial;
+        struct adapter_text read;
         size_t length = out.length;
-        assert_true(adapter->read_text(*events, strlen(*events), &out, &partial));
-        assert_true(out.length == length || !partial || buffer_append_text(&out, "..."));
+        assert_true(adapter->read_text(*events, strlen(*events), &out, &read));
+        assert_true(out.length == length || !read.is_partial || buffer_append_text(&out, "..."));
         assert_true(events[1] == NULL || buffer_append_text(&out, "|"));
     }
     assert_string_equal(out.length > 0 ? out.bytes : "", expected);
@@ -191,16 +191,16 @@ static void adk_tells_pieces_from_what_is_whole(void **state) {
 static void adapters_say_when_there_is_no_room_for_the_text(void **state) {
     (void)state;
     struct buffer out;
-    bool partial;
+    struct adapter_text read;
     buffer_init(&out, 4);
     const char *fitting = ADK_EVENT("abcd"), *long_one = ADK_EVENT("abcde");
-    assert_true(adapter_adk.read_text(fitting, strlen(fitting), &out, &partial));
+    assert_true(adapter_adk.read_text(fitting, strlen(fitting), &out, &read));
     buffer_clear(&out);
-    assert_false(adapter_adk.read_text(long_one, strlen(long_one), &out, &partial));
+    assert_false(adapter_adk.read_text(long_one, strlen(long_one), &out, &read));
     buffer_clear(&out);
-    assert_true(adapter_sse.read_text("abc", 3, &out, &partial));
+    assert_true(adapter_sse.read_text("abc", 3, &out, &read));
     buffer_clear(&out);
-    assert_false(adapter_sse.read_text("abcd", 4, &out, &partial));
+    assert_false(adapter_sse.read_text("abcd", 4, &out, &read));
     buffer_finish(&out);
 }
 
@@ -278,7 +278,7 @@ static void openai_joins_the_increments(void **state) {
         "{\"choices\":[],\"usage\":{}}",
         "[DONE]",
         NULL};
-    check_text(&adapter_openai, events, "|Hel|lo|||");
+    check_text(&adapter_openai, events, "|Hel...|lo...|||");
 }
 
 int main(void) {

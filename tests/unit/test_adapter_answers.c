@@ -129,12 +129,12 @@ static void adapters_say_what_they_read(void **state) {
     static const char text[] = "Sorry: \"later\", \xE2\x82\xAC 5\nplease.";
     const struct adapter *const adapters[] = {&adapter_adk, &adapter_openai, &adapter_sse};
     for (size_t i = 0; i < sizeof adapters / sizeof *adapters; i++) {
-        bool partial;
+        struct adapter_text read;
         struct buffer out;
         buffer_init(&out, 1000);
         char *data = adapters[i]->say(text);
         assert_non_null(data);
-        assert_true(adapters[i]->read_text(data, strlen(data), &out, &partial));
+        assert_true(adapters[i]->read_text(data, strlen(data), &out, &read));
         if (adapters[i] == &adapter_sse)
             out.bytes[--out.length] = '\0'; /* it ends each event's text by a line end */
         assert_string_equal(out.bytes, text);
@@ -179,11 +179,11 @@ static void adapters_do_not_look_into_an_event_of_too_many_values(void **state) 
         bool is_read = i % 2 == 0;
         const struct adapter *adapter = events[i / 2].adapter;
         char *data = event_of(events[i / 2].head, is_read ? 100 : JSON_UPSTREAM_VALUES_MAX);
-        bool partial;
+        struct adapter_text read;
         struct buffer out;
         buffer_init(&out, 1000);
         uint64_t tokens = 0;
-        assert_true(adapter->read_text(data, strlen(data), &out, &partial));
+        assert_true(adapter->read_text(data, strlen(data), &out, &read));
         assert_int_equal(out.length, is_read ? 2 : 0);
         assert_int_equal(adapter->count_tokens(data, strlen(data), &tokens), is_read);
         assert_int_equal(tokens, is_read ? 7 : 0);

@@ -255,6 +255,45 @@ static void result_text_is_that_of_the_pieces_or_of_the_whole_that_follows(void 
     }
 }
 
+static void publish_piece(const char *text, bool partial) {
+    char data[256];
+    snprintf(data, sizeof(data), "{\"partial\":%s,\"content\":{\"parts\":[{\"text\":\"%s\"}]}}",
+             partial ? "true" : "false", text);
+    publish(NULL, data, strlen(data));
+}
+
+/* With events in between that say nothing, and with pieces that are said once more as a whole. */
+static void result_text_joins_halves_over_events(void **state) {
+    (void)state;
+    publish_piece("\\ud83d", true); /* not written: the whole follows */
+    publish_piece("\\ude00 dropped", true);
+    publish_piece("a\\ud83d", false);
+    publish(NULL, "{}", 2);
+    publish_piece("", true);
+    publish_piece("\\ude00b\\ud83d", true);
+    publish_piece("\\ud83d", true);
+    publish_piece("\\ude00", true);
+    publish_piece("c\\ude00\\ud83d", true);
+    end();
+    cJSON *json = get(result_path());
+    assert_string_equal(text_of(json, "text"), "a\xF0\x9F\x98\x80"
+                                               "b\xEF\xBF\xBD\xF0\x9F\x98\x80"
+                                               "c\xEF\xBF\xBD\xEF\xBF\xBD");
+    assert_true(is_complete(json));
+    cJSON_Delete(json);
+}
+
+static void result_with_an_event_that_cannot_be_read_is_not_complete(void **state) {
+    (void)state;
+    publish_piece("a", false);
+    publish(NULL, "{\"content\":{\"parts\":[{\"text\":\"b\"}", 34);
+    end();
+    cJSON *json = get(result_path());
+    assert_string_equal(text_of(json, "text"), "a");
+    assert_false(is_complete(json));
+    cJSON_Delete(json);
+}
+
 /* A part may end anywhere, but not within a character. */
 static void result_gives_long_texts_whole_wherever_they_are_cut(void **state) {
     (void)state;
@@ -401,6 +440,8 @@ int main(void) {
         TEST(history_is_complete_and_says_who_made_each_event),
         TEST(history_of_a_session_that_ends_meanwhile_is_not_complete),
         TEST(result_text_is_that_of_the_pieces_or_of_the_whole_that_follows),
+        TEST(result_text_joins_halves_over_events),
+        TEST(result_with_an_event_that_cannot_be_read_is_not_complete),
         TEST(result_gives_long_texts_whole_wherever_they_are_cut),
         TEST(results_are_made_a_piece_a_turn_of_the_loop),
         TEST(result_of_large_events_takes_the_memory_of_a_few),

@@ -142,6 +142,34 @@ static void utf8_beginning_ends_where_a_character_does(void **state) {
     assert_int_equal(utf8_beginning("abc\xE2\x82xyz", 8, 4), 3);
 }
 
+#define HALF_ONE "\xED\xA0\xBD"
+#define HALF_TWO "\xED\xB8\x80"
+
+#define ASSERT_JOINED(text, expected)                                                                        \
+    do {                                                                                                     \
+        char bytes[] = text;                                                                                 \
+        assert_int_equal(utf8_join_halves(bytes, sizeof bytes - 1), sizeof expected - 1);                    \
+        assert_memory_equal(bytes, expected, sizeof expected - 1);                                           \
+    } while (0)
+
+static void utf8_joins_halves_and_replaces_those_that_are_alone(void **state) {
+    (void)state;
+    ASSERT_JOINED("", "");
+    ASSERT_JOINED("a" HALF_ONE HALF_TWO "z", "a\xF0\x9F\x98\x80z");
+    ASSERT_JOINED(HALF_ONE HALF_TWO HALF_ONE HALF_TWO, "\xF0\x9F\x98\x80\xF0\x9F\x98\x80");
+    ASSERT_JOINED(HALF_ONE "z", REPLACEMENT "z");
+    ASSERT_JOINED(HALF_TWO HALF_ONE, REPLACEMENT REPLACEMENT);
+    ASSERT_JOINED(HALF_ONE HALF_ONE HALF_TWO HALF_TWO, REPLACEMENT "\xF0\x9F\x98\x80" REPLACEMENT);
+    ASSERT_JOINED("\xED\xA0\x80\xED\xB0\x80 \xED\xAF\xBF\xED\xBF\xBF", "\xF0\x90\x80\x80 \xF4\x8F\xBF\xBF");
+    ASSERT_JOINED("\xED\x9F\xBF\xED\x80\x80", "\xED\x9F\xBF\xED\x80\x80"); /* characters */
+    ASSERT_JOINED("x\xED\xA0", "x\xED\xA0");                               /* not even half a one */
+    assert_true(utf8_ends_with_half("a" HALF_ONE, 4));
+    assert_false(utf8_ends_with_half("a" HALF_TWO, 4));
+    assert_false(utf8_ends_with_half(HALF_ONE "a", 4));
+    assert_false(utf8_ends_with_half(HALF_ONE, 2));
+    assert_false(utf8_ends_with_half("\xED\x9F\xBF", 3));
+}
+
 static void utf8_says_when_the_buffer_is_full(void **state) {
     (void)state;
     struct buffer out;
@@ -158,6 +186,7 @@ int main(void) {
         cmocka_unit_test(utf8_agrees_with_the_standards_algorithm),
         cmocka_unit_test(utf8_finds_a_bad_byte_at_any_place_of_a_long_text),
         cmocka_unit_test(utf8_beginning_ends_where_a_character_does),
+        cmocka_unit_test(utf8_joins_halves_and_replaces_those_that_are_alone),
         cmocka_unit_test(utf8_says_when_the_buffer_is_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
