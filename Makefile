@@ -23,7 +23,7 @@ WERROR ?= -Werror
 Q := $(if $(V),,@)
 
 ROOMS := server routes broadcaster upstream base
-LIBRARIES := libmicrohttpd libcurl libuv libcjson libcyaml yaml-0.1 libcrypto hiredis
+LIBRARIES := libmicrohttpd libcurl libuv libcjson libcyaml yaml-0.1 libssl libcrypto hiredis
 
 SOURCES := $(wildcard $(addsuffix /*.c,$(ROOMS)))
 LIBRARY_SOURCES := $(filter-out server/main.c,$(SOURCES))

@@ -89,7 +89,7 @@ const struct config_key config_keys[] = {
      .meaning = "Model for the kind openai, if a run names none."},
     {UPSTREAM, TYPED_TEXT("upstream_ca_file", config_text, upstream.ca_file, 4 * KIB), .of_upstream = true, .reloadable = true,
      .meaning = "PEM file with the certificates of the authorities that may have signed the upstream's, in place of "
-                "the system's; for an upstream of https. A reload reads it again."},
+                "the system's; for an upstream of https. A reload reads it again, and the system's too."},
     {UPSTREAM, TEXT("upstream_authorization", upstream.authorization, 8 * KIB), .secret = true, .of_upstream = true,
      .meaning = "Value of the Authorization header of every request to the upstream. A secret: prefer the "
                 "environment or the file to the flag, which other users of the machine can see."},

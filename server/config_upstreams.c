@@ -106,13 +106,20 @@ static void resolve(const struct config *config, size_t upstream) {
     }
 }
 
+static bool has_tls(const struct upstream_settings *settings) {
+    return strncmp(settings->base_url, "https://", 8) == 0;
+}
+
 /* What is wrong with the file; the reason is one of ca_bundle_load(). */
-static void refuse_ca_file(const struct config *config, size_t upstream, int reason,
-                           struct config_error *error) {
+static void refuse_ca(const struct config *config, size_t upstream, int reason, struct config_error *error) {
     const char *path = config->upstream_items[upstream].ca_file;
     size_t index = config_key_index("upstream_ca_file");
 
-    if (reason == -ENOMEM)
+    if (reason == -ENOTSUP)
+        config_source_blame(config, upstream,
+                            config_key_index(path != NULL ? "upstream_ca_file" : "upstream"), error,
+                            "https needs a libcurl that uses OpenSSL");
+    else if (reason == -ENOMEM)
         config_error_set(error, "out of memory");
     else if (reason == -EISDIR)
         config_source_blame(config, upstream, index, error, "%s: is no file", path);
@@ -129,12 +136,28 @@ static void refuse_ca_file(const struct config *config, size_t upstream, int rea
             strerror(-reason));
 }
 
-static bool load_ca_file(struct config *config, size_t upstream, struct config_error *error) {
-    struct upstream_settings *settings = &config->upstream_items[upstream];
-    int result = settings->ca_file != NULL ? ca_bundle_load(settings->ca_file, &settings->ca) : 0;
+/* The system's authorities, read once for all upstreams. */
+static int share_system_ca(struct config *config, size_t upstream) {
+    for (size_t i = 0; i < upstream; i++) {
+        const struct upstream_settings *other = &config->upstream_items[i];
+        if (other->ca_file != NULL || other->ca == NULL)
+            continue;
+        config->upstream_items[upstream].ca = ca_bundle_ref(other->ca);
+        return 0;
+    }
+    return ca_bundle_load_system(&config->upstream_items[upstream].ca);
+}
 
+static bool load_ca(struct config *config, size_t upstream, struct config_error *error) {
+    struct upstream_settings *settings = &config->upstream_items[upstream];
+    int result = 0;
+
+    if (settings->ca_file != NULL)
+        result = ca_bundle_load(settings->ca_file, &settings->ca);
+    else if (has_tls(settings))
+        result = share_system_ca(config, upstream);
     if (result < 0)
-        refuse_ca_file(config, upstream, result, error);
+        refuse_ca(config, upstream, result, error);
     return result == 0;
 }
 
@@ -153,7 +176,7 @@ static bool build_one(struct config *config, size_t upstream, struct config_erro
             return false;
     }
     resolve(config, upstream);
-    return load_ca_file(config, upstream, error);
+    return load_ca(config, upstream, error);
 }
 
 bool config_upstreams_build(struct config *config, struct config_error *error) {
@@ -235,7 +258,7 @@ static bool check_kind(const struct config *config, size_t upstream, struct conf
     /* One for all upstreams may be of no use to some of them. */
     bool is_for_it = config->list == NULL ||
                      config_source_own_text(config, upstream, config_key_index("upstream_ca_file")) != NULL;
-    if (settings->ca != NULL && is_for_it && strncmp(settings->base_url, "https://", 8) != 0) {
+    if (settings->ca_file != NULL && is_for_it && !has_tls(settings)) {
         config_source_blame(config, upstream, config_key_index("upstream_ca_file"), error,
                             "upstream_ca_file is for an upstream of https://, this one is without TLS");
         return false;

@@ -64,7 +64,7 @@ struct upstream_settings {
     char *base_url;       /* http:// or https://, no trailing slash */
     char *model;          /* openai: used if a run names none; NULL: none */
     char *ca_file;        /* PEM file of the authorities that are accepted; NULL: those of the system */
-    struct ca_bundle *ca; /* what was in it; NULL: there is none */
+    struct ca_bundle *ca; /* of that file or the system; NULL: http */
     char *authorization;  /* value of an Authorization header for every request; NULL: none */
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms; /* from the request sent to the answer's first byte */

@@ -116,7 +116,7 @@ struct transfer {
     uint64_t timer_due_ms;
     int64_t connect_timeout_ms;
     int64_t keepalive_ms;
-    struct ca_bundle *ca; /* a reference; NULL: the system's authorities */
+    struct ca_bundle *ca; /* a reference; NULL: without TLS */
     int status;           /* of the answer; 0: none yet */
     size_t header_bytes;  /* of the answer, so far */
     size_t header_lines;

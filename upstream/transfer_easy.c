@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/memory_budget.h"
 
+#include <openssl/ssl.h>
 #include <string.h>
 
 /* What one read of a socket takes. A stream has 24 KB in all by this, most of them libcurl's; half of it
@@ -184,19 +185,25 @@ static bool set_limits(struct transfer *transfer) {
     return curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms) == CURLE_OK;
 }
 
-/* The bytes outlive the handle, and are not copied. libcurl looks into the system's directory only without a
- * file of the system's: while it may, it reads that file anew for each connection, which takes 20 ms. */
+/* A connection is about to begin TLS, with a store of libcurl's own in which there is nothing. */
+static CURLcode on_tls(CURL *easy, void *tls, void *context) {
+    const struct ca_bundle *ca = context;
+    (void)easy;
+    SSL_CTX_set1_cert_store(tls, ca->store);
+    return CURLE_OK;
+}
+
+/* libcurl uses a kept connection again only if the directory of authorities is the same by name. The label
+ * stands there for the bundle: a connection that one bundle let pass is not used for another. Nothing is
+ * looked up in that directory, since on_tls() replaces the store that would. */
 static bool set_authorities(const struct transfer *transfer) {
     CURL *easy = transfer->easy;
-    const char *file = NULL;
-    if (transfer->ca == NULL && (curl_easy_getinfo(easy, CURLINFO_CAINFO, &file) != CURLE_OK || file == NULL))
-        return true;
     if (transfer->ca == NULL)
-        return curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
-    struct curl_blob blob = {
-        .data = transfer->ca->pem, .len = transfer->ca->length, .flags = CURL_BLOB_NOCOPY};
-    return curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
+        return true;
+    return curl_easy_setopt(easy, CURLOPT_CAINFO, NULL) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CAPATH, transfer->ca->label) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer->ca) == CURLE_OK;
 }
 
 static bool set_callbacks(struct transfer *transfer) {

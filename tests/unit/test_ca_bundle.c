@@ -10,13 +10,14 @@
 #include <unistd.h>
 
 static char directory[] = "/tmp/sluice-test-ca-XXXXXX";
-static struct unit_certificate made;
+static struct unit_certificate made, other;
 static const char *const certificate = made.certificate;
 static const char *const locked_key = made.locked_key;
 
 static int set_up(void **state) {
     (void)state;
     unit_certificate_make(&made);
+    unit_certificate_make(&other);
     return mkdtemp(directory) != NULL && chdir(directory) == 0 ? 0 : -1;
 }
 
@@ -26,17 +27,26 @@ static int tear_down(void **state) {
     return chdir("/") == 0 && rmdir(directory) == 0 ? 0 : -1;
 }
 
+static int certificates_in(const struct ca_bundle *bundle) {
+    return sk_X509_OBJECT_num(X509_STORE_get0_objects(bundle->store));
+}
+
 /* Loads a file that holds these three texts. */
-static int load(const char *first, const char *second, const char *third) {
-    struct ca_bundle *bundle = NULL;
+static int load_bundle(const char *first, const char *second, const char *third,
+                       struct ca_bundle **ret_bundle) {
     FILE *file = fopen("ca.pem", "w");
     assert_non_null(file);
     assert_true(fprintf(file, "%s%s%s", first, second, third) >= 0);
     assert_int_equal(fclose(file), 0);
-    int result = ca_bundle_load("ca.pem", &bundle);
+    return ca_bundle_load("ca.pem", ret_bundle);
+}
+
+static int load(const char *first, const char *second, const char *third) {
+    struct ca_bundle *bundle = NULL;
+    int result = load_bundle(first, second, third, &bundle);
     assert_int_equal(result == 0, bundle != NULL);
     if (bundle != NULL)
-        assert_int_equal(bundle->length, strlen(first) + strlen(second) + strlen(third));
+        assert_int_equal(certificates_in(bundle), 1);
     ca_bundle_unref(bundle);
     return result;
 }
@@ -83,11 +93,37 @@ static void bundle_refuses_what_is_no_file_or_too_large(void **state) {
     assert_int_equal(ca_bundle_load("ca.pem", &bundle), -EISDIR);
 }
 
+/* By its label a connection is used again for the same bundle alone. */
+static void bundle_has_the_label_of_its_bytes_alone(void **state) {
+    (void)state;
+    struct ca_bundle *bundles[3];
+    assert_int_equal(load_bundle(certificate, "", "", &bundles[0]), 0);
+    assert_int_equal(load_bundle(certificate, "", "", &bundles[1]), 0);
+    assert_int_equal(load_bundle(other.certificate, "", "", &bundles[2]), 0);
+    assert_string_equal(bundles[0]->label, bundles[1]->label);
+    assert_string_not_equal(bundles[0]->label, bundles[2]->label);
+    assert_int_equal(strlen(bundles[0]->label), strlen("/sha256/") + 64);
+    for (size_t i = 0; i < 3; i++)
+        ca_bundle_unref(bundles[i]);
+}
+
+static void bundle_of_the_system_holds_its_authorities(void **state) {
+    (void)state;
+    struct ca_bundle *bundle = NULL;
+    assert_int_equal(ca_bundle_load_system(&bundle), 0);
+    assert_true(certificates_in(bundle) > 1);
+    ca_bundle_unref(ca_bundle_ref(bundle));
+    assert_true(certificates_in(bundle) > 1);
+    ca_bundle_unref(bundle);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bundle_takes_certificates_with_whatever_stands_between_them),
         cmocka_unit_test(bundle_leaves_keys_alone),
         cmocka_unit_test(bundle_refuses_what_holds_no_certificate_or_a_broken_one),
+        cmocka_unit_test(bundle_has_the_label_of_its_bytes_alone),
+        cmocka_unit_test(bundle_of_the_system_holds_its_authorities),
         cmocka_unit_test(bundle_refuses_what_is_no_file_or_too_large),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
