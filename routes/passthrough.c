@@ -191,7 +191,14 @@ static void start(struct request *request, size_t upstream, const char *target) 
 
 /* Whose it is, as far as the path says: of "/apps/{app}/users/{user}/sessions/{session}/..." all, of other
  * paths less. */
-static void read_owner(const struct path *path, char app[SESSION_PART_MAX + 1], char key[SESSION_KEY_SIZE]) {
+struct owner {
+    char app[SESSION_PART_MAX + 1]; /* "": no app's */
+    char key[SESSION_KEY_SIZE];
+};
+
+/* False: the app has no name that the gateway knows. It could be any app to the upstream, one that the
+ * upstream may not have among them. */
+static bool read_owner(const struct path *path, struct owner *ret_owner) {
     static const char *const words[] = {"apps", "users", "sessions"};
     char names[3][SESSION_PART_MAX + 1] = {"", "", ""};
     size_t count = 0;
@@ -199,15 +206,15 @@ static void read_owner(const struct path *path, char app[SESSION_PART_MAX + 1], 
            path_segment_is(&path->segments[2 * count], words[count], strlen(words[count])) &&
            path_decode_name(&path->segments[2 * count + 1], names[count]))
         count++;
-    snprintf(app, SESSION_PART_MAX + 1, "%s", count > 0 ? names[0] : "");
-    snprintf(key, SESSION_KEY_SIZE, "%s/%s/%s", names[0], names[1], names[2]);
+    bool is_of_app = path_segment_is(&path->segments[0], words[0], strlen(words[0]));
+    snprintf(ret_owner->app, sizeof(ret_owner->app), "%s", count > 0 ? names[0] : "");
+    snprintf(ret_owner->key, sizeof(ret_owner->key), "%s/%s/%s", names[0], names[1], names[2]);
+    return count > 0 || !is_of_app;
 }
 
 /* The agent that answers for this path; UPSTREAM_NONE: there is none. */
-static size_t agent_for(const struct request *request, const struct path *path) {
-    char app[SESSION_PART_MAX + 1], key[SESSION_KEY_SIZE];
-    read_owner(path, app, key);
-    size_t index = upstream_choose_for_app(request, app, key);
+static size_t agent_for(const struct request *request, const struct owner *owner) {
+    size_t index = upstream_choose_for_app(request, owner->app, owner->key);
     bool is_adk = index != UPSTREAM_NONE && upstream_at(request, index)->adapter == &adapter_adk;
     return is_adk ? index : UPSTREAM_NONE;
 }
@@ -252,9 +259,16 @@ void passthrough_to(struct request *request, size_t upstream) {
 
 void handle_passthrough(struct request *request) {
     struct path path;
+    struct owner owner = {.app = ""};
     if (!read_path(request, &path))
         return;
-    size_t upstream = agent_for(request, &path);
+    if (!read_owner(&path, &owner)) {
+        reply_error(request, 400, "invalid_app",
+                    "The app in the path is not 1 to %d bytes of letters, digits and ._~@:+-.",
+                    SESSION_PART_MAX);
+        return;
+    }
+    size_t upstream = agent_for(request, &owner);
     if (upstream != UPSTREAM_NONE)
         pass_on(request, upstream);
     else

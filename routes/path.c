@@ -50,9 +50,10 @@ bool path_decode_name(const struct path_segment *segment, char out[SESSION_PART_
     return length >= 0 && path_name_is_valid(out);
 }
 
-/* Raw bytes of a request target (RFC 3986, section 3.3); what is none would change on its way. */
+/* Raw bytes of a request target (RFC 3986, section 3.3) that mean themselves everywhere. Others would change
+ * on their way; what follows a semicolon is cut off by some servers, and the rest is another segment. */
 static bool is_target_byte(char byte) {
-    return byte > ' ' && byte < 0x7f && strchr("#\"<>\\^`{|}", byte) == NULL;
+    return byte > ' ' && byte < 0x7f && strchr("#\"<>\\^`{|};", byte) == NULL;
 }
 
 /* An encoded character that needs no encoding (RFC 3986, section 2.3): the same path can be written without,

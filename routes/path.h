@@ -35,8 +35,8 @@ bool path_name_is_valid(const char *name);
 bool path_decode_name(const struct path_segment *segment, char out[SESSION_PART_MAX + 1]);
 
 /** Whether a path may be passed on as it came: each segment decodes, not to "." or "..", and neither before
- * nor after that holds a slash, a backslash, a control byte, or anything that a second decoding would change.
- */
+ * nor after that holds a slash, a backslash, a control byte, or anything that a second decoding would change;
+ * and no raw semicolon, at which some servers cut a segment off. */
 bool path_is_safe(const struct path *path);
 
 /** Whether a raw query may be passed on as it came: nothing but printable ASCII, and no '#'. */

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import {after, test} from 'node:test';
 import {rawRequest} from '../support/http.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
-import {startSluice} from '../support/sluice.mjs';
+import {startSluice, temporaryFile} from '../support/sluice.mjs';
 
 const upstream = await startUpstream({after}, (exchange) => exchange.answer(200, '{}'));
 const sluice = await startSluice({after}, {upstream: upstream.url});
 
-const get = async (target) => {
-  const answer = await rawRequest(sluice.port, `GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
+const get = async (target, gateway = sluice) => {
+  const answer = await rawRequest(gateway.port, `GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
   return Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1]);
 };
 
@@ -48,7 +48,29 @@ test('a path that is passed on has one spelling, and does not leave its place', 
   assert.equal(await get('/apps/x/photo%20of%20me'), 200);
   upstream.runs.length = 0;
   for (const target of ['/apps/..;/admin/x', '/apps/x/..;/..;/admin', '/apps/%2e%2e;/admin', '/apps/..%3b/admin', '/apps/x/%2e%2e%3Ba=b/admin', '/apps/.;/x', '/apps/..%3fx/y',
-    '/debug/trace/..;/x', '/apps/x/eval%2dsets', '/apps/x/%65val-sets', '/apps/x/eval%2Esets', '/apps/x/%7Eme', '/apps/%78/eval-sets', '/debug/trace/%78'])
+    '/debug/trace/..;/x', '/apps/x/eval%2dsets', '/apps/x/%65val-sets', '/apps/x/eval%2Esets', '/apps/x/%7Eme', '/apps/%78/eval-sets', '/debug/trace/%78',
+    '/apps/x;a=b/eval-sets', '/apps/x/eval-sets;', '/apps/x/users;a=b/u/sessions/s', '/debug/trace/x;'])
     assert.equal(await get(target), 400, target);
   assert.equal(upstream.runs.length, 0, `the upstream was asked for ${upstream.runs[0]?.path}`);
+});
+
+test('an app that no upstream may have is not had by a name that the gateway does not know', async (t) => {
+  const first = await startUpstream(t, (exchange) => exchange.answer(200, '{}'));
+  const file = temporaryFile(t, 'sluice.yaml', `upstreams:
+  - name: first
+    upstream: ${first.url}
+    upstream_apps: open
+  - name: second
+    upstream: ${upstream.url}
+    upstream_apps: other
+`);
+  const gateway = await startSluice(t, {}, {args: ['--config', file]});
+  assert.equal(await get('/apps/open/eval-sets', gateway), 200);
+  assert.equal(await get('/apps/hidden/eval-sets', gateway), 404);
+  upstream.runs.length = first.runs.length = 0;
+  for (const name of ['hidden;a=b', 'hidden;', 'hidden%3B', 'hidden%20', 'hidden%09', 'hidden!', 'hidden,x', 'h%C3%AFdden', 'hidden%E2%80%8B', 'other;a', 'other%20', `${'a'.repeat(129)}`]) {
+    assert.equal(await get(`/apps/${name}/eval-sets`, gateway), 400, name);
+    assert.equal(await get(`/apps/${name}`, gateway), 400, name);
+  }
+  assert.deepEqual([...first.runs, ...upstream.runs].map(({path}) => path), []);
 });

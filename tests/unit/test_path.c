@@ -83,6 +83,7 @@ static void path_that_would_mean_something_else_upstream_is_not_safe(void **stat
     (void)state;
     assert_true(is_safe("/apps/a/users/b/sessions/c/artifacts/photo%20of%20me.png/versions/3"));
     assert_true(is_safe("/debug/trace/session/a:b@c"));
+    assert_true(is_safe("/apps/a/artifacts/one%3Btwo"));
     static const char *const bad[] = {"/apps/..",         "/apps/../x",
                                       "/apps/%2e%2e/x",   "/apps/.%2E",
                                       "/apps/.",          "/apps/%2e",
@@ -96,7 +97,8 @@ static void path_that_would_mean_something_else_upstream_is_not_safe(void **stat
                                       "/apps/..;/admin",  "/apps/%2e%2e%3b/admin",
                                       "/apps/.;a=b/x",    "/apps/..%20/x",
                                       "/apps/%61dmin",    "/apps/a%2Db",
-                                      "/apps/a%7Eb",      "/apps/%ef%bc%8e%ef%bc%8e/x"};
+                                      "/apps/a%7Eb",      "/apps/%ef%bc%8e%ef%bc%8e/x",
+                                      "/apps/a;b=c/x",    "/apps/a/users;/b"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_false(is_safe(bad[i]));
 }
