@@ -13,7 +13,8 @@
 /** Stands before the name of an agent's event that bears a name of the gateway's. */
 #define LIFECYCLE_AGENT_PREFIX "upstream."
 
-/** Whether only the gateway may send events of this type. Any thread. */
+/** Whether only the gateway may send events of this type, in valid UTF-8. Blanks around it do not count: some
+ * clients strip them from a name, and it would be another one then. Any thread. */
 bool lifecycle_owns_type(const char *type, size_t length);
 
 #endif

@@ -9,8 +9,9 @@ import {sessionPath, startSluice} from '../support/sluice.mjs';
 import {SseClient} from '../support/sse_client.mjs';
 import {until} from '../support/limits.mjs';
 
-const owned = ['run.start', 'run.end', 'run.retry', 'gap', 'session.end', 'session.state', 'session.anything', 'server.drain', 'server.', 'auth.expiring', 'auth.expired'];
-const free = ['tool', 'run.started', 'run', 'gaps', 'ping', 'sessions.end', 'Run.end', 'run.end ', 'upstream.run.end', 'session'];
+const owned = ['run.start', 'run.end', 'run.retry', 'gap', 'session.end', 'session.state', 'session.anything', 'server.drain', 'server.', 'auth.expiring', 'auth.expired',
+  'run.end ', ' run.end', '\trun.start', 'gap\0', '\0gap', '\ufeffrun.end', 'run.end\u00a0', '\u3000session.end', 'run.end\u2028'];
+const free = ['tool', 'run.started', 'run', 'gaps', 'ping', 'sessions.end', 'Run.end', 'run. end', 'run.end\u200c', 'upstream.run.end', 'session'];
 const named = (type, number) => `event: ${type}\ndata: ${JSON.stringify({of: type, number})}\n\n`;
 const all = [...owned, ...free];
 const deliveredAs = (type) => (owned.includes(type) ? `upstream.${type}` : type);

@@ -112,11 +112,42 @@ static void frame_of_a_million_lines_is_made_in_no_time(void **state) {
 
 /* ---- the agent's words and the gateway's ---------------------------------------------------------- */
 
-static const char *const names_of_the_gateway[] = {
-    "run.start",   "run.end",       "run.retry",     "gap",
-    "session.end", "session.state", "session.",      "session.xy",
-    "server.",     "server.drain",  "auth.expiring", "auth.expired",
-    "auth.",       "auth.x.y",      "session. x",    "server.\xC3\xA9"};
+static const char *const names_of_the_gateway[] = {"run.start",
+                                                   "run.end",
+                                                   "run.retry",
+                                                   "gap",
+                                                   "session.end",
+                                                   "session.state",
+                                                   "session.",
+                                                   "session.xy",
+                                                   "server.",
+                                                   "server.drain",
+                                                   "auth.expiring",
+                                                   "auth.expired",
+                                                   "auth.",
+                                                   "auth.x.y",
+                                                   "session. x",
+                                                   "server.\xC3\xA9",
+                                                   "run.end ",
+                                                   " gap",
+                                                   "\tgap\t",
+                                                   "  session.end",
+                                                   "\x1frun.end",
+                                                   "run.end\x01",
+                                                   "run.end\x7f",
+                                                   "\xC2\x85gap",
+                                                   "gap\xC2\xA0",
+                                                   "\xE1\x9A\x80gap",
+                                                   "gap\xE1\xA0\x8E",
+                                                   "\xE2\x80\x80run.end",
+                                                   "run.end\xE2\x80\x8B",
+                                                   "gap\xE2\x80\xA8",
+                                                   "\xE2\x80\xA9gap",
+                                                   "gap\xE2\x80\xAF",
+                                                   "\xE2\x81\x9Fgap",
+                                                   "gap\xE3\x80\x80",
+                                                   "\xEF\xBB\xBFrun.start",
+                                                   " \xEF\xBB\xBF auth.x\xC2\xA0 "};
 
 static void frame_of_the_agent_cannot_bear_a_name_of_the_gateway(void **state) {
     (void)state;
@@ -137,7 +168,7 @@ static void frame_of_the_agent_keeps_any_other_name(void **state) {
     (void)state;
     static const char *const names[] = {"run",         "run.",
                                         "run.star",    "run.started",
-                                        "run.end ",    "run.retry2",
+                                        "run. end",    "run.retry2",
                                         "run.ends",    "Run.end",
                                         "ga",          "gaps",
                                         "gap.",        "Gap",
@@ -148,14 +179,26 @@ static void frame_of_the_agent_keeps_any_other_name(void **state) {
                                         "r",           "s",
                                         "g",           "message",
                                         "a",           "upstream.run.end",
-                                        "upstream.x",  " gap",
-                                        "author.x"};
+                                        "upstream.x",  "g ap",
+                                        "author.x",    "gap\xC2\xA1",
+                                        "\xC3\xA0gap", "gap\xE2\x80\x8C",
+                                        " ",           "\xEF\xBB\xBF",
+                                        "x gap",       "gap x"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct frame *frame = frame_create(FRAME_EVENT, 1, names[i], strlen(names[i]), "x", 1);
         assert_false(frame->is_renamed);
         assert_span(frame_type(frame), names[i]);
         frame_unref(frame);
     }
+}
+
+/* NUL is a byte like any other in a name, and one that Java strips. */
+static void frame_of_the_agent_cannot_hide_a_name_by_NUL(void **state) {
+    (void)state;
+    struct frame *frame = frame_create(FRAME_EVENT, 1, "\0run.end\0", 9, "x", 1);
+    assert_true(frame->is_renamed);
+    assert_int_equal(frame->type_length, strlen("upstream.") + 9);
+    frame_unref(frame);
 }
 
 static void frame_of_the_gateway_keeps_its_name(void **state) {
@@ -202,6 +245,7 @@ int main(void) {
         cmocka_unit_test(frame_of_a_million_lines_is_made_in_no_time),
         cmocka_unit_test(frame_of_the_agent_cannot_bear_a_name_of_the_gateway),
         cmocka_unit_test(frame_of_the_agent_keeps_any_other_name),
+        cmocka_unit_test(frame_of_the_agent_cannot_hide_a_name_by_NUL),
         cmocka_unit_test(frame_of_the_gateway_keeps_its_name),
         cmocka_unit_test(frame_that_was_renamed_can_be_had_as_the_agent_sent_it),
     };
