@@ -169,6 +169,8 @@ struct task {
     /* task table's lock */
     UT_hash_handle hh;
     TAILQ_ENTRY(task) all_entry;
+    TAILQ_ENTRY(task) mark_entry; /* if it is one of the few at which a search begins */
+    bool is_mark;
     TAILQ_ENTRY(task) state_entry; /* among those under way, or those that have ended */
     bool ended_listed;
 };

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One task of so many is a mark, or fewer are between two. */
+#define MARK_DISTANCE 128
+
 /* cppcheck-suppress unusedStructMember ; the macros of sys/queue.h use them */
 TAILQ_HEAD(task_list, task);
 
@@ -13,6 +16,8 @@ struct task_table {
     struct lock lock;
     struct task *by_id;
     struct task_list all;       /* newest first */
+    struct task_list marks;     /* some of them, in the same order: where a search for a serial begins */
+    uint64_t unmarked;          /* newer than the newest mark */
     struct task_list under_way; /* all but those that have ended, in the order in which they came */
     struct task_list ended;     /* longest ended first */
     uint64_t count;
@@ -25,13 +30,39 @@ struct task_table *task_table_create(void) {
         return NULL;
     lock_init(&table->lock);
     TAILQ_INIT(&table->all);
+    TAILQ_INIT(&table->marks);
     TAILQ_INIT(&table->under_way);
     TAILQ_INIT(&table->ended);
     return table;
 }
 
+/* Only the newest becomes one, so their order is that of serials. */
+static void mark_locked(struct task_table *table, struct task *task) {
+    lock_assert_held(&table->lock);
+    if (++table->unmarked < MARK_DISTANCE || task != TAILQ_FIRST(&table->all))
+        return;
+    task->is_mark = true;
+    table->unmarked = 0;
+    TAILQ_INSERT_HEAD(&table->marks, task, mark_entry);
+}
+
+/* A mark that goes leaves its place to the next older task, so marks never get further apart. */
+static void unmark_locked(struct task_table *table, struct task *task) {
+    lock_assert_held(&table->lock);
+    if (!task->is_mark)
+        return;
+    struct task *older = TAILQ_NEXT(task, all_entry);
+    if (older != NULL && !older->is_mark) {
+        older->is_mark = true;
+        TAILQ_INSERT_AFTER(&table->marks, task, older, mark_entry);
+    }
+    TAILQ_REMOVE(&table->marks, task, mark_entry);
+    task->is_mark = false;
+}
+
 static void unlink_locked(struct task_table *table, struct task *task) {
     lock_assert_held(&table->lock);
+    unmark_locked(table, task);
     HASH_DEL(table->by_id, task);
     TAILQ_REMOVE(&table->all, task, all_entry);
     TAILQ_REMOVE(task->ended_listed ? &table->ended : &table->under_way, task, state_entry);
@@ -63,6 +94,7 @@ bool task_table_add(struct task_table *table, struct task *task) {
         else
             TAILQ_INSERT_TAIL(&table->all, task, all_entry);
         TAILQ_INSERT_TAIL(&table->under_way, task, state_entry);
+        mark_locked(table, task);
         table->count++;
         task_ref(task);
     }
@@ -121,14 +153,30 @@ struct task *task_table_find(struct task_table *table, const char *id) {
     return task;
 }
 
+/* The newest task with a serial below `before`; 0: of all. NULL: there is none. */
+static struct task *newest_before_locked(struct task_table *table, uint64_t before) {
+    lock_assert_held(&table->lock);
+    if (before == 0)
+        return TAILQ_FIRST(&table->all);
+    struct task *task = TAILQ_FIRST(&table->marks);
+    while (task != NULL && task->serial >= before)
+        task = TAILQ_NEXT(task, mark_entry);
+    if (task == NULL)
+        task = TAILQ_LAST(&table->all, task_list);
+    if (task == NULL || task->serial >= before)
+        return NULL;
+    struct task *newer;
+    while ((newer = TAILQ_PREV(task, task_list, all_entry)) != NULL && newer->serial < before)
+        task = newer;
+    return task;
+}
+
 size_t task_table_list(struct task_table *table, uint64_t before, struct task **tasks, size_t count) {
     size_t found = 0;
     lock_acquire(&table->lock);
-    struct task *task;
-    TAILQ_FOREACH(task, &table->all, all_entry) {
-        if (found == count)
-            break;
-        if ((before == 0 || task->serial < before) && atomic_load(&task->registered))
+    struct task *task = newest_before_locked(table, before);
+    for (; task != NULL && found < count; task = TAILQ_NEXT(task, all_entry)) {
+        if (atomic_load(&task->registered))
             tasks[found++] = task_ref(task);
     }
     lock_release(&table->lock);
