@@ -8,11 +8,12 @@ export function tagOf(json) {
   return json.newMessage?.parts[0].text ?? json.message ?? json.messages?.at(-1).content;
 }
 
-/** What became of one POST. `isWhole`: all of the attempt was written while the gateway was there. `isLate`: it came
- *  on a connection that was being closed already, so nothing can answer it. */
+/** What became of one POST. `writes`: {at, sent} of each, with how many events were whole before it. `isWhole`: all of the
+ *  attempt was written while the gateway was there. `isLate`: it came on a connection that was being closed already, so
+ *  nothing can answer it. */
 class Post {
   constructor(tag, number, attempt, isLate) {
-    Object.assign(this, {tag, number, attempt, isLate, lastSentAt: 0, sent: 0, isWhole: false});
+    Object.assign(this, {tag, number, attempt, isLate, cameAt: Date.now(), writes: [], sent: 0, isWhole: false});
   }
 }
 
@@ -21,7 +22,7 @@ async function write(exchange, post, text, asChunk) {
   const bytes = Buffer.from(text);
   const middle = post.attempt.torn ? Math.floor(bytes.length / 2) : 0;
   for (const part of [bytes.subarray(0, middle), bytes.subarray(middle)]) {
-    post.lastSentAt = Date.now();
+    post.writes.push({at: Date.now(), sent: post.sent});
     if (part.length && !await (asChunk ? exchange.chunk(part) : exchange.send(part))) return false;
   }
   return true;

@@ -62,6 +62,7 @@ function failed(facts) {
   const {world, end} = facts;
   if (world.variant.isGuarded && ofGuards.includes(end.reason)) return undefined;
   if (end.reason === 'upstream_truncated' && end.events === 0 && isLostOnClosing(facts)) return undefined;
+  if (end.reason === 'upstream_idle' && end.events === 0 && isUnseen(facts) && facts.endedAt - begunAt(facts) >= world.variant.idleMs - leeway) return undefined;
   return explainedBy(facts, deciding(facts), (post) => {
     if (end.reason === 'upstream_idle') return explainIdle(facts, post);
     if (!reasonsOf(post.attempt).includes(end.reason)) return `the upstream did otherwise after ${end.events} events (${end.message})`;
@@ -72,20 +73,34 @@ function failed(facts) {
   });
 }
 
+const begunAt = ({course}) => timeOf((course?.retries.at(-1) ?? course?.start)?.id ?? `${Infinity}`);
+
+/** Whether the last POST may not have been read by the upstream: it went down with its connection, or the upstream was held up. */
+const isUnseen = (facts) => isShared(facts) || facts.posts.length <= (facts.course?.retries.length ?? 0);
+
 /** The run was sent on a kept connection in the moment in which the upstream closed it: it cannot have been answered. */
 function isLostOnClosing(facts) {
-  const {world, posts, course} = facts;
-  const isUnseen = isShared(facts) || posts.length <= (course?.retries.length ?? 0);
-  return posts.at(-1)?.isLate || (isUnseen && world.agents.some(({hasClosedKept}) => hasClosedKept));
+  const {world, posts} = facts;
+  return posts.at(-1)?.isLate || (isUnseen(facts) && world.agents.some(({hasClosedKept}) => hasClosedKept));
 }
 
-/** Silence is what the clocks say: since the last write, or since the run began if there was none. */
+/** When the upstream was asked: a run whose answer is shared may have joined later. */
+function askedAt(facts, post) {
+  const began = begunAt(facts);
+  return isShared(facts) || began === Infinity ? post.cameAt : began;
+}
+
+/** Silence is what the clocks say: before a write, if the upstream itself was held up, or after the last one. */
 function explainIdle(facts, post) {
-  const {course, endedAt, world} = facts;
-  const began = course?.retries.at(-1) ?? course?.start;
-  const silence = endedAt - (post.sent > 0 || !began ? post.lastSentAt : timeOf(began.id));
-  if (silence < world.variant.idleMs - leeway) return `the upstream was silent for ${silence} ms`;
-  return differs(facts, post, post.sent);
+  const {endedAt, world} = facts;
+  let [from, longest, wrong] = [askedAt(facts, post), 0, undefined];
+  for (const {at, sent} of [...post.writes, {at: endedAt, sent: post.sent}]) {
+    longest = Math.max(longest, at - from);
+    wrong = at - from >= world.variant.idleMs - leeway ? differs(facts, post, sent) : wrong ?? 'it was not silent';
+    if (wrong === undefined) return undefined;
+    from = at;
+  }
+  return longest < world.variant.idleMs - leeway ? `the upstream was silent for ${longest} ms` : wrong;
 }
 
 function prefix(facts) {
