@@ -58,6 +58,8 @@
       "Requests refused because their address asked too often")                                              \
     X(JSON_REFUSED, "sluice_json_refused_total",                                                             \
       "JSON texts that were not read because they hold too many values")                                     \
+    X(REQUESTS_LONG, "sluice_requests_long_total",                                                           \
+      "Requests that may take long to handle, and waited for a turn of their worker's loop")                 \
     X(REQUESTS_OFFENDING, "sluice_requests_offending_total",                                                 \
       "Requests that were malformed, too large or too slow to arrive")                                       \
     X(REQUESTS_CROSS_SITE, "sluice_requests_cross_site_total",                                               \

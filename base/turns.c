@@ -11,10 +11,8 @@ static void post(struct turns *turns) {
 /* What is posted to an inbox while it is handled is handled in the next turn of the loop. */
 static void on_item(struct inbox_item *item) {
     struct turns *turns = CONTAINER_OF(item, struct turns, item);
-    struct turn *first = TAILQ_FIRST(&turns->waiting);
+    struct turn *first = turns_next(turns);
     turns->posted = false;
-    if (first != NULL)
-        turns_leave(turns, first);
     post(turns);
     if (first != NULL)
         first->take(first);
@@ -31,6 +29,13 @@ void turns_wait(struct turns *turns, struct turn *turn) {
     turn->waits = true;
     TAILQ_INSERT_TAIL(&turns->waiting, turn, entry);
     post(turns);
+}
+
+struct turn *turns_next(struct turns *turns) {
+    struct turn *first = TAILQ_FIRST(&turns->waiting);
+    if (first != NULL)
+        turns_leave(turns, first);
+    return first;
 }
 
 void turns_leave(struct turns *turns, struct turn *turn) {

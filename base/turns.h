@@ -36,6 +36,10 @@ void turns_init(struct turns *turns, struct inbox *inbox);
  * keeps its place. */
 void turns_wait(struct turns *turns, struct turn *turn);
 
+/** For take(), if it was short: who is next, and waits no more; to be called in the same turn. NULL: nobody.
+ */
+struct turn *turns_next(struct turns *turns) MUST_CHECK;
+
 /** Waits no more, if it does. */
 void turns_leave(struct turns *turns, struct turn *turn);
 

@@ -66,6 +66,7 @@ struct request {
     char id[SESSION_PART_MAX + 1];      /* {id} of the path */
     char session_key[SESSION_KEY_SIZE]; /* "app/user/session", if the path names all three */
 
+    struct turn turn; /* if it is a long one: see router_handle() */
     struct reply reply;
     bool deferred;
     void (*abandoned)(void *context);

@@ -2,6 +2,7 @@
 #include "routes/router.h"
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/cors.h"
@@ -14,6 +15,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+/* A body from here on may take long to read: some 0.5 ms for this many bytes, if they are all values. */
+#define LONG_BODY_BYTES 4096
+/* In one turn of the loop long requests are begun for so long. */
+#define LONG_TURN_MS 2
 
 /* What a route does with a request's body. */
 enum body_rule { BODY_IGNORED, BODY_OPTIONAL, BODY_REQUIRED };
@@ -261,10 +267,55 @@ void router_begin(struct request *request) {
         check_memory(request);
 }
 
-void router_handle(struct request *request) {
+/* ---- those that take long ------------------------------------------------------------------------ */
+
+/* Whether it may take milliseconds, which add up over all that arrive together: it looks at many runs or
+ * sessions, or its body is not small. */
+static bool is_long(const struct request *request) {
+    static void (*const handlers[])(struct request * request) = {handle_task_list, handle_tasks_cancel,
+                                                                 handle_status_all, handle_session_list};
+    const struct route *route = request->route;
+    bool is_long = route->body != BODY_IGNORED && request->body_length >= LONG_BODY_BYTES;
+    for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
+        is_long = is_long || route->handle == handlers[i];
+    return is_long;
+}
+
+static void handle(struct request *request) {
     request->route->handle(request);
     if (request->reply.kind == REPLY_NONE && !request->deferred) {
         request_break(request, "routes/router.c: a handler without an answer");
         reply_error(request, 500, "internal", "The gateway has no answer to this request.");
     }
+}
+
+static void handle_later(struct request *request) {
+    request->deferred = false; /* the handler may defer it again */
+    handle(request);
+    if (!request->deferred)
+        request->operations->answer(request);
+}
+
+static void on_turn(struct turn *turn) {
+    struct turns *line = &CONTAINER_OF(turn, struct request, turn)->context->long_requests;
+    int64_t until_mono_ms = clock_mono_ms() + LONG_TURN_MS;
+    do {
+        handle_later(CONTAINER_OF(turn, struct request, turn));
+    } while (clock_mono_ms() < until_mono_ms && (turn = turns_next(line)) != NULL);
+}
+
+static void leave_line(void *context) {
+    struct request *request = context;
+    turns_leave(&request->context->long_requests, &request->turn);
+}
+
+void router_handle(struct request *request) {
+    if (!is_long(request)) {
+        handle(request);
+        return;
+    }
+    metrics_add(METRIC_REQUESTS_LONG, 1);
+    request->turn.take = on_turn;
+    request_defer(request, leave_line, request);
+    turns_wait(&request->context->long_requests, &request->turn);
 }

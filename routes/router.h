@@ -10,7 +10,8 @@
  *  router_handle() to be called. */
 void router_begin(struct request *request);
 
-/** Calls the handler. The reply is decided or deferred when this returns. */
+/** Calls the handler, now or, if it may take long, in a later turn of the loop: in each, some of those
+ * requests are handled. The reply is decided or deferred when this returns. */
 void router_handle(struct request *request);
 
 /** The client sent more than the body may have: decides the reply (413). */

@@ -1,6 +1,7 @@
 // Nobody can lock others out: floods of requests that any web page may send, streams that wait for a session, runs for later.
 import assert from 'node:assert/strict';
 import http from 'node:http';
+import net from 'node:net';
 import {test} from 'node:test';
 import {assertError} from '../support/expect.mjs';
 import {until} from '../support/limits.mjs';
@@ -230,4 +231,47 @@ test('a run for later that is due when the queue is full waits in its place, and
   assertError(await sluice.post(`${sessionPath()}/run`, {message: 'a'}), 429, /^too_many_runs$/);
   await sluice.delete(`/tasks/${holding.task_id}`);
   for (const {task_id} of [...later, waiting]) assert.equal((await sluice.taskEnded(task_id)).status, 'completed');
+});
+
+// ---- requests that take long ----
+
+/** Sends `text` on `count` connections, the last byte of all at once, then asks for /healthz. Gives how many had their answer before. */
+async function answeredBeforeHealth(sluice, text, count) {
+  const connections = await Promise.all(Array.from({length: count + 1}, () => connect(sluice.port)));
+  const ours = connections.pop();
+  const isAnswered = (connection) => /^HTTP\/1.1 200 OK\r\n/.test(connection.received);
+  const bodyBytes = text.length - text.indexOf('\r\n\r\n') - 4;
+  await Promise.all(connections.map((connection) => connection.write(text.slice(0, -1))));
+  await until(async () => (await sluice.stats()).memory.kinds.request_bodies >= count * (bodyBytes - 1), 'the bodies have come');
+  for (const connection of connections) connection.write(text.slice(-1));
+  ours.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  await until(() => isAnswered(ours), 'the health is answered');
+  const before = connections.filter(isAnswered).length;
+  await until(() => connections.every(isAnswered), 'all are answered');
+  for (const {socket} of [...connections, ours]) socket.destroy();
+  return before;
+}
+
+function connect(port) {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(port, '127.0.0.1');
+    const connection = {socket, received: '', write: (text) => new Promise((done) => { socket.write(text, done); })};
+    socket.setEncoding('latin1');
+    socket.on('data', (text) => { connection.received = (connection.received + text).slice(0, 100); });
+    socket.on('error', reject);
+    socket.on('connect', () => resolve(connection));
+  });
+}
+
+test('requests that take long, all at once, do not hold up those that do not', async (t) => {
+  const {sluice} = await start(t, {workers: 1, runs_max: 1, runs_queued_max: 5000, runs_queued_per_session_max: 5000});
+  const session = sessionPath();
+  await flood(1500, () => sluice.run(session, 'hold', {on_conflict: 'enqueue'}));
+  const head = (line, more = '') => `${line} HTTP/1.1\r\nHost: localhost\r\n${more}\r\n`;
+  assert.ok(await answeredBeforeHealth(sluice, head('GET /tasks?limit=1000'), 40) < 8, 'lists of runs');
+  const body = JSON.stringify({message: '\u0001'.repeat(160000), gateway: {on_conflict: 'enqueue'}});
+  const post = `${head(`POST ${session}/run`, `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`)}${body}`;
+  assert.ok(await answeredBeforeHealth(sluice, post, 40) < 8, 'large bodies');
+  assert.equal((await sluice.stats()).counters.sluice_requests_long_total, 80);
+  await sluice.delete('/tasks');
 });

@@ -104,6 +104,7 @@ static inline void routes_begin(struct routes_fixture *fixture,
         .connections = no_connections,
     };
     turns_init(&fixture->context.turns, &fixture->inbox);
+    turns_init(&fixture->context.long_requests, &fixture->inbox);
     fixture->peer = &fixture->context;
     fixture->context.runner = runner_create(&fixture->context);
     assert_non_null(fixture->context.runner);
@@ -152,6 +153,8 @@ static inline void ask(struct routes_fixture *fixture, struct asked *asked, enum
     request->body = body != NULL ? body : "";
     request->body_length = strlen(request->body);
     router_handle(request);
+    while (request->turn.waits) /* a long one */
+        routes_turn(fixture);
     assert_true(request->deferred || request->reply.kind != REPLY_NONE);
 }
 

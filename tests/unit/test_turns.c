@@ -85,11 +85,34 @@ static void turns_are_not_given_to_who_has_left(void **state) {
     turns_leave(&turns, &a.turn);
 }
 
+static void on_short_turn(struct turn *turn) {
+    do {
+        on_turn(turn);
+    } while (strlen(said) % 2 != 0 && (turn = turns_next(&turns)) != NULL);
+}
+
+static void turns_that_are_short_are_shared_with_the_next_one(void **state) {
+    (void)state;
+    struct work a = work_of('a'), b = work_of('b'), c = work_of('c');
+    struct work *const works[] = {&a, &b, &c};
+    for (size_t i = 0; i < 3; i++) {
+        works[i]->turn.take = on_short_turn;
+        works[i]->parts = 1;
+        turns_wait(&turns, &works[i]->turn);
+    }
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_string_equal(said, "ab");
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_string_equal(said, "abc");
+    assert_null(turns_next(&turns));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(turns_are_taken_one_a_turn_of_the_loop_by_each_in_order, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(turns_are_not_given_to_who_has_left, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(turns_that_are_short_are_shared_with_the_next_one, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
