@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "FFFFFFFF\r\n" + "id: " + the longest id + "\n" */
-#define SLACK (10 + 4 + EVENT_ID_SIZE + 1)
+/* In front: "FFFFFFFF\r\n". */
+#define TEXT_START 10
+/* At the end: "id: " + the longest id + "\n" + "\n" + "\r\n". */
+#define END_MAX (4 + (EVENT_ID_SIZE - 1) + 1 + 1 + 2)
 static const char default_type[] = "message";
 
 /* The data of an event, read line by line. Each byte is looked at a fixed number of times, whatever it is. */
@@ -95,26 +97,25 @@ static size_t size_of(size_t room) {
 static struct frame *create_room(enum frame_kind kind, uint64_t run, struct event_name name, size_t lines,
                                  size_t data_max) {
     size_t type_length = name.prefix.length + name.type.length;
-    size_t room = SLACK + 8 + type_length + 7 * lines + data_max + 1 + 2;
+    size_t room = TEXT_START + 8 + type_length + 7 * lines + data_max + END_MAX;
     struct frame *frame = room <= UINT32_MAX ? malloc(size_of(room)) : NULL;
     if (frame == NULL)
         return NULL;
     *frame = (struct frame){.kind = kind,
                             .run = run,
                             .type_length = (uint32_t)type_length,
-                            .chunk_start = SLACK,
-                            .text_start = SLACK,
-                            .text_end = SLACK,
+                            .chunk_start = TEXT_START,
+                            .lines_end = TEXT_START,
                             .room = (uint32_t)room,
                             .is_renamed = name.prefix.length > 0};
     memory_charge(MEMORY_EVENTS, size_of(room));
     atomic_init(&frame->references, 1);
     if (type_length > 0) {
-        char *out = put(frame->bytes + SLACK, "event: ", 7);
+        char *out = put(frame->bytes + TEXT_START, "event: ", 7);
         out = put(out, name.prefix.bytes, name.prefix.length);
         out = put(out, name.type.bytes, name.type.length);
         *out++ = '\n';
-        frame->text_end = (uint32_t)(out - frame->bytes);
+        frame->lines_end = (uint32_t)(out - frame->bytes);
     }
     return frame;
 }
@@ -124,11 +125,9 @@ struct frame *frame_reserve(enum frame_kind kind, uint64_t run, const char *type
 }
 
 void frame_fill(struct frame *frame, const char *data, size_t length) {
-    char *out = put_data_lines(frame->bytes + frame->text_end, data, length);
-    *out++ = '\n';
-    put(out, "\r\n", 2);
+    const char *end = put_data_lines(frame->bytes + frame->lines_end, data, length);
     frame->data_length = (uint32_t)length;
-    frame->text_end = (uint32_t)(out - frame->bytes);
+    frame->lines_end = (uint32_t)(end - frame->bytes);
 }
 
 struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type, size_t type_length,
@@ -148,21 +147,21 @@ struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type,
 
 /* Where the data lines begin. */
 static const char *lines_begin(const struct frame *frame) {
-    return frame->bytes + SLACK + (frame->type_length > 0 ? frame->type_length + 8 : 0);
+    return frame->bytes + TEXT_START + (frame->type_length > 0 ? frame->type_length + 8 : 0);
 }
 
 struct frame *frame_create_as_sent(const struct frame *frame) {
     assert(frame->is_renamed);
     size_t prefix_length = strlen(LIFECYCLE_AGENT_PREFIX);
-    const char *type = frame->bytes + SLACK + 7 + prefix_length;
+    const char *type = frame->bytes + TEXT_START + 7 + prefix_length;
     struct event_name sent = {.type = {type, frame->type_length - prefix_length}};
     const char *lines = lines_begin(frame);
-    size_t length = (size_t)(frame->bytes + frame->text_end + 2 - lines); /* the last CRLF included */
+    size_t length = (size_t)(frame->bytes + frame->lines_end - lines);
     struct frame *copy = create_room(frame->kind, frame->run, sent, 0, length);
     if (copy == NULL)
         return NULL;
-    put(copy->bytes + copy->text_end, lines, length);
-    copy->text_end += (uint32_t)(length - 2);
+    put(copy->bytes + copy->lines_end, lines, length);
+    copy->lines_end += (uint32_t)length;
     copy->data_length = frame->data_length;
     frame_stamp(copy, frame->id);
     return copy;
@@ -178,17 +177,19 @@ static size_t put_hex_backwards(char *end, size_t number) {
 }
 
 void frame_stamp(struct frame *frame, struct event_id id) {
-    assert(frame->text_start == SLACK);
+    assert(frame->text_end == 0);
+    char text[EVENT_ID_SIZE];
+    char *text_end = text + sizeof(text);
+    const char *start = event_id_put_before(id, text_end);
+    char *out = put(frame->bytes + frame->lines_end, "id: ", 4);
+    out = put(out, start, (size_t)(text_end - start));
+    put(out, "\n\n\r\n", 4);
     frame->id = id;
-    char *start = frame->bytes + SLACK;
-    *--start = '\n';
-    start = event_id_put_before(id, start) - 4;
-    put(start, "id: ", 4);
-    frame->text_start = (uint32_t)(start - frame->bytes);
-    put(start - 2, "\r\n", 2);
-    size_t digits =
-        put_hex_backwards(frame->bytes + frame->text_start - 2, frame->text_end - frame->text_start);
-    frame->chunk_start = (uint32_t)(frame->text_start - 2 - digits);
+    frame->text_end = (uint32_t)(out + 2 - frame->bytes);
+    put(frame->bytes + TEXT_START - 2, "\r\n", 2);
+    frame->chunk_start =
+        (uint32_t)(TEXT_START - 2 -
+                   put_hex_backwards(frame->bytes + TEXT_START - 2, frame->text_end - TEXT_START));
 }
 
 struct frame *frame_ref(struct frame *frame) {
@@ -216,18 +217,18 @@ struct frame_span frame_chunked(const struct frame *frame) {
 }
 
 struct frame_span frame_plain(const struct frame *frame) {
-    return (struct frame_span){frame->bytes + frame->text_start, frame->text_end - frame->text_start};
+    return (struct frame_span){frame->bytes + TEXT_START, frame->text_end - TEXT_START};
 }
 
 struct frame_span frame_type(const struct frame *frame) {
     if (frame->type_length == 0)
         return (struct frame_span){default_type, strlen(default_type)};
-    return (struct frame_span){frame->bytes + SLACK + 7, frame->type_length};
+    return (struct frame_span){frame->bytes + TEXT_START + 7, frame->type_length};
 }
 
 bool frame_append_data(const struct frame *frame, struct buffer *buffer) {
     const char *line = lines_begin(frame);
-    const char *end = frame->bytes + frame->text_end - 1;
+    const char *end = frame->bytes + frame->lines_end;
     for (bool first = true; line < end; first = false) {
         line += strlen("data: ");
         const char *lf = memchr(line, '\n', (size_t)(end - line));

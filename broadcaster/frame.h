@@ -1,12 +1,16 @@
 /* One immutable, reference-counted event, encoded once for everybody.
  *
- *   bytes:  [ slack ][ chunk line CRLF ][ id: ...\n ][ event: ...\n ][ data: ...\n ]*[ \n ][ CRLF ]
- *                    ^chunk_start       ^text_start                                     ^
- *                    |<------------------------ frame_chunked() ------------------------------>|
- *                                       |<----------- frame_plain() -------------->|
+ *   bytes:  [ slack ][ chunk line CRLF ][ event: ...\n ][ data: ...\n ]*[ id: ...\n ][ \n ][ CRLF ][ slack ]
+ *                    ^chunk_start       ^text starts here              ^lines_end          ^text_end
+ *                    |<------------------------- frame_chunked() -------------------------------->|
+ *                                       |<------------------ frame_plain() ------------->|
  *
- * The event and data lines are encoded before any lock is taken; the id is only known under the session's
- * lock, so it and the chunk line are written backwards into the slack when the frame is stamped.
+ * The event and data lines are encoded before any lock is taken. The id is only known under the session's
+ * lock: when the frame is stamped, it is written into the slack after the lines, and the chunk line backwards
+ * into the slack in front of them.
+ *
+ * The id is the last line. Some clients take an id when they read its line, before they have the whole event:
+ * after a cut they would ask for what follows, and never get this event.
  */
 #ifndef SLUICE_BROADCASTER_FRAME_H
 #define SLUICE_BROADCASTER_FRAME_H
@@ -38,10 +42,10 @@ struct frame {
     uint32_t type_length;
     uint32_t data_length; /* as it came in, without "data: " */
     uint32_t chunk_start;
-    uint32_t text_start;
-    uint32_t text_end; /* behind the empty line */
-    uint32_t room;     /* of `bytes` */
-    bool is_renamed;   /* the agent had given it a name of the gateway's (lifecycle.h) */
+    uint32_t lines_end; /* after the event and data lines */
+    uint32_t text_end;  /* after the empty line; 0: not stamped yet */
+    uint32_t room;      /* of `bytes` */
+    bool is_renamed;    /* the agent had given it a name of the gateway's (lifecycle.h) */
     char bytes[];
 };
 

@@ -61,9 +61,9 @@ bool subscriber_make_end(const struct subscriber *subscriber, struct frame **ret
 static const char *format_notice(const struct subscriber *subscriber, enum subscriber_notice notice,
                                  char line[NOTICE_SIZE]) {
     if (notice == NOTICE_HEARTBEAT)
-        return ":\n\n";
+        return ":\n";
     long retry_ms = (long)atomic_load(&subscriber->watch->fanout->settings->retry_ms);
-    snprintf(line, NOTICE_SIZE, "retry: %ld\n\n", retry_ms + random() % (2 * retry_ms + 1));
+    snprintf(line, NOTICE_SIZE, "retry: %ld\n", retry_ms + random() % (2 * retry_ms + 1));
     return line;
 }
 

@@ -85,7 +85,7 @@ static bool add_headers(struct MHD_Response *response, const struct reply *reply
 static void make_greeting(struct http_exchange *exchange) {
     if (exchange->request.reply.greeting)
         exchange->greeting_length =
-            (size_t)snprintf(exchange->greeting, GREETING_SIZE, ": sluice\nretry: %lld\n\n",
+            (size_t)snprintf(exchange->greeting, GREETING_SIZE, ": sluice\nretry: %lld\n",
                              (long long)fanout_retry_ms(exchange->listener->context->fanout));
 }
 

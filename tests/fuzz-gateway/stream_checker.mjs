@@ -88,12 +88,13 @@ export class StreamChecker {
       fields++;
       const name = colon < 0 ? line : line.slice(0, colon);
       const value = colon < 0 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1);
+      if (event.id !== undefined) throw new Error(`a line after the id: ${JSON.stringify(line.slice(0, 120))}`);
       if (name === 'data') data.push(value);
-      else if (name === 'event' && event.type === 'message') event.type = value;
+      else if (name === 'event' && event.type === 'message' && data.length === 0) event.type = value;
       else if (name === 'id' && event.id === undefined) event.id = value;
       else throw new Error(`a line that is no field, or comes twice: ${JSON.stringify(line.slice(0, 120))}`);
     }
-    if (fields === 0) return;
+    if (fields === 0) throw new Error(`a blank line without an event: ${JSON.stringify(block.slice(0, 80))}`);
     if (data.length === 0) throw new Error(`an event without data: ${JSON.stringify(block.slice(0, 200))}`);
     if (block.includes('\r')) throw new Error(`a CR within an event: ${JSON.stringify(block.slice(0, 200))}`);
     if (this.odd && !isUtf8(Buffer.from(block, 'latin1'))) throw new Error(`no UTF-8: ${JSON.stringify(block.slice(0, 200))}`);

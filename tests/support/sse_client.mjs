@@ -233,7 +233,6 @@ export class SseClient extends EventEmitter {
       if (this.block) throw new Error('a comment inside an event');
       this.comments.push(text.slice(1));
       this.arrivals.push({at: Date.now(), kind: 'comment'});
-      this.inComment = true;
       return;
     }
     const match = /^(id|event|data|retry):(?: (.*)|)$/s.exec(text);
@@ -241,11 +240,13 @@ export class SseClient extends EventEmitter {
     const [, field, value = ''] = match;
     if (field === 'retry') {
       if (!/^\d+$/.test(value)) throw new Error(`retry: ${value}`);
+      if (this.block) throw new Error('a retry inside an event');
       this.retries.push(Number(value));
-      this.inComment = true;
       return;
     }
     this.block ??= {data: []};
+    if (this.block.id !== undefined) throw new Error(`${field} after the id`);
+    if (field === 'event' && this.block.data.length) throw new Error('the type after the data');
     if (field === 'data') this.block.data.push(value);
     else if (this.block[field] !== undefined) throw new Error(`${field} twice in an event`);
     else this.block[field] = value;
@@ -253,10 +254,8 @@ export class SseClient extends EventEmitter {
 
   parseBlank() {
     const {block} = this;
-    if (!block && !this.inComment) throw new Error('a blank line too many');
+    if (!block) throw new Error('a blank line too many');
     this.block = null;
-    this.inComment = false;
-    if (!block) return;
     const event = {id: block.id, type: block.event ?? 'message', data: block.data.join('\n'), at: Date.now()};
     this.checkId(event);
     if (block.data.length === 0) throw new Error(`event ${event.id} has no data line: no client would see it`);

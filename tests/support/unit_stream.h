@@ -18,6 +18,7 @@ struct stream_event {
     struct event_id id;
     char type[STREAM_TYPE_SIZE];
     char data[STREAM_DATA_SIZE]; /* cut */
+    bool has_data;
 };
 
 struct stream {
@@ -28,16 +29,20 @@ struct stream {
     bool ended; /* the last chunk was there */
 };
 
-static inline void stream_add_line(struct stream *stream, struct stream_event *event, const char *line) {
-    (void)stream;
+/* The fields stand in the order event, data, id. */
+static inline void stream_add_line(struct stream_event *event, const char *line) {
     char number[64];
+    assert_true(event->id.ms == 0);
     if (strncmp(line, "id: ", 4) == 0) {
+        assert_true(event->has_data);
         snprintf(number, sizeof(number), "%s", line + 4);
         assert_true(event_id_parse(number, &event->id));
     } else if (strncmp(line, "event: ", 7) == 0) {
+        assert_false(event->has_data);
         snprintf(event->type, sizeof(event->type), "%s", line + 7);
     } else if (strncmp(line, "data: ", 6) == 0) {
         size_t length = strlen(event->data);
+        event->has_data = true;
         snprintf(event->data + length, sizeof(event->data) - length, "%s%s", length > 0 ? "\n" : "",
                  line + 6);
     } else {
@@ -45,17 +50,8 @@ static inline void stream_add_line(struct stream *stream, struct stream_event *e
     }
 }
 
-/* One block: the lines before an empty one. */
+/* One block: the lines before an empty one, which only an event has. */
 static inline void stream_add_block(struct stream *stream, char *block) {
-    if (block[0] == ':') {
-        stream->comments++;
-        return;
-    }
-    if (strncmp(block, "retry: ", 7) == 0) {
-        stream->retries++;
-        assert_null(strchr(block, '\n'));
-        return;
-    }
     assert_true(stream->count < STREAM_EVENTS_MAX);
     if (stream->count == stream->capacity) {
         stream->capacity = stream->capacity > 0 ? 2 * stream->capacity : 16;
@@ -68,13 +64,23 @@ static inline void stream_add_block(struct stream *stream, char *block) {
         next = strchr(line, '\n');
         if (next != NULL)
             *next++ = '\0';
-        stream_add_line(stream, event, line);
+        stream_add_line(event, line);
     }
     assert_true(event->id.ms > 0); /* every event has an id */
 }
 
+/* Steps over what is no event: a comment or a time, a line each. */
+static inline char *stream_add_notices(struct stream *stream, char *text) {
+    for (; text[0] == ':' || strncmp(text, "retry: ", 7) == 0; text = strchr(text, '\n') + 1) {
+        assert_non_null(strchr(text, '\n'));
+        stream->comments += text[0] == ':';
+        stream->retries += text[0] == 'r';
+    }
+    return text;
+}
+
 static inline void stream_add_text(struct stream *stream, char *text) {
-    for (char *end; *text != '\0'; text = end + 2) {
+    for (char *end; *(text = stream_add_notices(stream, text)) != '\0'; text = end + 2) {
         end = strstr(text, "\n\n");
         assert_non_null(end); /* else an event is not whole */
         *end = '\0';

@@ -136,8 +136,8 @@ static inline void oracle_read_gap(const struct oracle *oracle, struct reader *r
     char from[EVENT_ID_SIZE + 2], to[EVENT_ID_SIZE], reason[16];
     struct event_id from_id = {0}, to_id;
     int length = 0;
-    assert_int_equal(sscanf(data, "{\"from\":%43[^,],\"to\":\"%41[^\"]\",\"reason\":\"%15[a-z_]\"}\n\n%n",
-                            from, to, reason, &length),
+    assert_int_equal(sscanf(data, "{\"from\":%43[^,],\"to\":\"%41[^\"]\",\"reason\":\"%15[a-z_]\"}\n%n", from,
+                            to, reason, &length),
                      3);
     assert_int_equal((size_t)length, strlen(data));
     assert_true(event_id_parse(to, &to_id) && event_id_compare(id, to_id) == 0);
@@ -160,8 +160,7 @@ static inline void oracle_read_error(const struct oracle *oracle, struct reader 
                                      const char *data) {
     struct task_info info;
     task_get_info(reader->run, &info);
-    assert_true(strncmp(data, "{\"error\":\"run ", 14) == 0 &&
-                strcmp(data + strlen(data) - 4, "\"}\n\n") == 0);
+    assert_true(strncmp(data, "{\"error\":\"run ", 14) == 0 && strcmp(data + strlen(data) - 3, "\"}\n") == 0);
     assert_true(info.status > TASK_COMPLETED && event_id_compare(id, info.end_id) == 0);
     oracle_assert_nothing_missed(oracle, reader, info.end_sequence + 1, false);
     assert_false(reader->told_end);
@@ -184,27 +183,37 @@ static inline bool oracle_is_event(const struct oracle *oracle, const struct rea
     return is_event;
 }
 
-/* `text`: what stands between two empty lines, with the second one. */
-static inline void oracle_read_block(const struct oracle *oracle, struct reader *reader, const char *text) {
-    static const char loss[] = "data: {\"error\":\"events were lost: they are no longer retained\"}\n\n";
+/* The id, which is the last line of the block. Returns the length of what stands before it. */
+static inline size_t oracle_read_id(const char *text, struct event_id *ret_id) {
     char id_text[EVENT_ID_SIZE];
-    struct event_id id;
     int length = 0;
+    const char *line = text + strlen(text);
+    while (line > text && strncmp(line, "\nid: ", 5) != 0)
+        line--;
+    assert_int_equal(sscanf(line, "\nid: %41[0-9-]%n", id_text, &length), 1);
+    assert_string_equal(line + length, "\n\n");
+    assert_true(event_id_parse(id_text, ret_id));
+    return (size_t)(line + 1 - text);
+}
+
+/* `text`: an event's lines and the empty one, or a notice's line. */
+static inline void oracle_read_block(const struct oracle *oracle, struct reader *reader, const char *text) {
+    static const char loss[] = "data: {\"error\":\"events were lost: they are no longer retained\"}\n";
+    struct event_id id;
     assert_false(reader->ended);
-    if (strcmp(text, ":\n\n") == 0) {
+    if (strcmp(text, ":\n") == 0) {
         reader->comments++;
         return;
     }
     if (strncmp(text, "retry: ", 7) == 0) {
-        assert_int_equal(strlen(text), 7 + strspn(text + 7, "0123456789") + 2);
+        assert_int_equal(strlen(text), 7 + strspn(text + 7, "0123456789") + 1);
         assert_false(reader->agent_framing);
         reader->retries++;
         return;
     }
-    assert_int_equal(sscanf(text, "id: %41[0-9-]\n%n", id_text, &length), 1);
-    assert_true(event_id_parse(id_text, &id));
+    size_t length = oracle_read_id(text, &id);
     uint64_t sequence = oracle_find(oracle, id);
-    const char *data = text + length;
+    char *data = strndup(text, length); /* what stands before the id */
     if (oracle_is_event(oracle, reader, sequence, id, text))
         oracle_read_event(oracle, reader, sequence);
     else if (!reader->agent_framing && strncmp(data, "event: gap\ndata: ", 17) == 0)
@@ -215,6 +224,7 @@ static inline void oracle_read_block(const struct oracle *oracle, struct reader 
         oracle_read_error(oracle, reader, id, data + 6);
     else
         fail_msg("no event, gap, notice or end: \"%s\"", text);
+    free(data);
 }
 
 /* The next whole block: its beginning and length, and how many bytes it takes in all; false: it is not whole
@@ -222,10 +232,11 @@ static inline void oracle_read_block(const struct oracle *oracle, struct reader 
 static inline bool oracle_next_block(const struct reader *reader, const char *bytes,
                                      struct frame_span *ret_text, size_t *ret_taken) {
     if (!reader->chunked) {
-        const char *end = strstr(bytes, "\n\n");
+        bool is_notice = bytes[0] == ':' || strncmp(bytes, "retry: ", 7) == 0;
+        const char *end = strstr(bytes, is_notice ? "\n" : "\n\n");
         if (end == NULL)
             return false;
-        *ret_taken = (size_t)(end - bytes) + 2;
+        *ret_taken = (size_t)(end - bytes) + (is_notice ? 1 : 2);
         *ret_text = (struct frame_span){bytes, *ret_taken};
         return true;
     }
@@ -254,7 +265,7 @@ static inline void oracle_read(const struct oracle *oracle, struct reader *reade
         char *block = strndup(text.bytes, text.length);
         assert_int_equal(strlen(block), text.length);
         const char *end = strstr(block, "\n\n");
-        assert_true(end != NULL && end[2] == '\0'); /* one event a chunk */
+        assert_true(end == NULL ? text.bytes[text.length - 1] == '\n' : end[2] == '\0'); /* one a chunk */
         oracle_read_block(oracle, reader, block);
         free(block);
     }

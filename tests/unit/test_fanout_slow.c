@@ -230,7 +230,7 @@ static void fanout_closes_none_that_takes_a_little_in_its_time(void **state) {
         clock_fake_advance(29000);
         fanout_tick(bench.fanout);
         assert_false(sink->closed);
-        fake_sink_open(sink, strlen("2A\r\nid: 1700000000000-99\ndata: 99\n\n\r\n"));
+        fake_sink_open(sink, strlen("2A\r\ndata: 99\nid: 1700000000000-99\n\n\r\n"));
     }
     clock_fake_advance(30000);
     fanout_tick(bench.fanout);

@@ -18,7 +18,7 @@ static void assert_encoded(const char *type, const char *data, size_t length, co
     assert_non_null(frame);
     frame_stamp(frame, id);
     char plain[256], chunk[512];
-    snprintf(plain, sizeof(plain), "id: 1700000000123-4\n%s\n", expected);
+    snprintf(plain, sizeof(plain), "%sid: 1700000000123-4\n\n", expected);
     snprintf(chunk, sizeof(chunk), "%X\r\n%s\r\n", (unsigned)strlen(plain), plain);
     assert_span(frame_plain(frame), plain);
     assert_span(frame_chunked(frame), chunk);
@@ -73,8 +73,8 @@ static void frame_that_was_reserved_takes_as_much_data_as_was_said(void **state)
     struct frame *frame = frame_reserve(FRAME_RUN_END, 7, "run.end", 5);
     frame_fill(frame, "12345", 5);
     frame_stamp(frame, (struct event_id){UINT64_MAX, UINT64_MAX});
-    assert_span(frame_plain(frame), "id: 18446744073709551615-18446744073709551615\n"
-                                    "event: run.end\ndata: 12345\n\n");
+    assert_span(frame_plain(frame), "event: run.end\ndata: 12345\n"
+                                    "id: 18446744073709551615-18446744073709551615\n\n");
     frame_unref(frame);
 }
 

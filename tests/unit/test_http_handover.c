@@ -84,7 +84,7 @@ static void handover_keeps_the_chunks_of_one_body(void **state) {
     assert_true(client_read_until(fd, &answer, "retry:"));
     struct task *task = start_run();
     publish(task, "one", 3);
-    assert_true(client_read_until(fd, &answer, "data: one\n\n"));
+    assert_true(client_read_until(fd, &answer, "data: one\nid: "));
     publish(task, "two", 3);
     assert_true(task_cancel(task, REASON_REQUESTED));
     assert_true(broadcaster_close_session(task->session, REASON_SESSION_DELETED));
@@ -96,8 +96,9 @@ static void handover_keeps_the_chunks_of_one_body(void **state) {
     assert_non_null(strstr(answer.bytes, "X-Accel-Buffering: no\r\n"));
     assert_true(unchunk(body_of(&answer), &text));
     assert_memory_equal(text.bytes, ": ", 2);
-    const char *start = strstr(text.bytes, "event: run.start\n"), *one = strstr(text.bytes, "data: one\n\n"),
-               *two = strstr(text.bytes, "data: two\n\n"), *end = strstr(text.bytes, "event: run.end\n"),
+    const char *start = strstr(text.bytes, "event: run.start\n"),
+               *one = strstr(text.bytes, "data: one\nid: "), *two = strstr(text.bytes, "data: two\nid: "),
+               *end = strstr(text.bytes, "event: run.end\n"),
                *last = strstr(text.bytes, "event: session.end\n");
     assert_true(start != NULL && start < one && one < two && two < end && end < last);
     close(fd);
@@ -116,15 +117,15 @@ static void handover_writes_bare_text_to_http_1_0(void **state) {
     assert_true(client_read_until(fd, &answer, "retry:"));
     struct task *task = start_run();
     publish(task, "one", 3);
-    assert_true(client_read_until(fd, &answer, "data: one\n\n"));
+    assert_true(client_read_until(fd, &answer, "data: one\nid: "));
     assert_true(broadcaster_close_session(task->session, REASON_SESSION_DELETED));
     assert_true(client_read_to_end(fd, &answer));
     assert_null(strstr(answer.bytes, "Transfer-Encoding"));
     const char *body = body_of(&answer);
     assert_memory_equal(body, ": ", 2);
-    size_t length = strlen(body);
-    assert_string_equal(body + length - strlen("data: {\"reason\":\"deleted\"}\n\n"),
-                        "data: {\"reason\":\"deleted\"}\n\n");
+    const char *last = strstr(body, "data: {\"reason\":\"deleted\"}\nid: ");
+    assert_non_null(last);
+    assert_string_equal(strstr(last, "\n\n"), "\n\n");
     close(fd);
     task_unref(task);
     buffer_finish(&answer);
@@ -172,7 +173,7 @@ static void handover_ignores_what_follows_the_request(void **state) {
     assert_true(broadcaster_close_session(task->session, REASON_SESSION_DELETED));
     assert_true(client_read_to_end(fd, &answer));
     assert_true(unchunk(body_of(&answer), &text));
-    assert_non_null(strstr(text.bytes, "data: one\n\n"));
+    assert_non_null(strstr(text.bytes, "data: one\nid: "));
     close(fd);
     task_unref(task);
     buffer_finish(&answer);

@@ -223,10 +223,10 @@ subscriber_in_the_agents_framing_gets_each_event_under_the_name_that_the_agent_g
         while (!native->closed)
             fake_sink_open(native, step);
         ASSERT_SINK_SAYS(agents, "tool run.end gap");
-        assert_int_equal(count_of(fake_sink_text(agents), "event: gap\ndata: 4\n\n"), 1);
-        assert_int_equal(count_of(fake_sink_text(agents), "event: run.end\ndata: 2\ndata: 3\n\n"), 1);
+        assert_int_equal(count_of(fake_sink_text(agents), "event: gap\ndata: 4\nid: "), 1);
+        assert_int_equal(count_of(fake_sink_text(agents), "event: run.end\ndata: 2\ndata: 3\nid: "), 1);
         assert_int_equal(count_of(fake_sink_text(agents), "upstream."), 0);
-        assert_int_equal(count_of(fake_sink_text(native), "event: upstream.gap\ndata: 4\n\n"), 1);
+        assert_int_equal(count_of(fake_sink_text(native), "event: upstream.gap\ndata: 4\nid: "), 1);
         assert_int_equal(count_of(fake_sink_text(native), "event: run.end\n"), 1);
         assert_ended(agents);
         assert_ended(native);
