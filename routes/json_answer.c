@@ -7,8 +7,10 @@
 
 #define PIECE_BYTES (32 * 1024)
 #define PIECE_WORK (64 * 1024)
-#define PART_BYTES (8 * 1024)         /* of a text, written at once: six times as much at most */
-#define PIECE_BYTES_MAX (1024 * 1024) /* far more than any piece */
+#define PART_BYTES (8 * 1024) /* of a text, written at once: six times as much at most */
+/* Far more than any piece: an event's type is written at once, 1 MiB at most (event_type_bytes_max), and six
+ * times as much with its escapes. */
+#define PIECE_BYTES_MAX (8 * 1024 * 1024)
 
 static ssize_t read_piece(void *context, char *bytes, size_t size) {
     struct json_answer *answer = context;

@@ -91,3 +91,17 @@ test('many who read slowly, or leave in the middle, take the memory of a few eve
   await until(async () => (await sluice.stats()).memory.kinds.answers <= before.answers + 65536, 'all is released');
   assertResult((await sluice.get(`/tasks/${task_id}/result`)).json);
 });
+
+test('an event whose type is as long as it may be is whole in both answers', async (t) => {
+  const type = '\u0001'.repeat(1024 * 1024); // each takes six bytes
+  const odd = await startUpstream(t, (exchange) => exchange.stream(`event: ${type}\ndata: x\n\n`, 'data: y\n\n'));
+  const gateway = await startSluice(t, {upstream: odd.url, upstream_kind: 'sse', event_type_bytes_max: '1MiB', event_bytes_max: '2MiB', run_bytes_max: '8MiB'});
+  const path = sessionPath();
+  const run = await gateway.run(path);
+  assert.equal((await gateway.taskEnded(run.task_id)).status, 'completed');
+  for (const [events, at] of [[(await gateway.get(`/tasks/${run.task_id}/result`)).json.output, 0],
+    [(await gateway.get(`${path}/history`)).json.events, 1]]) {
+    assert.ok(events[at].type === type, `a type of ${events[at].type.length} characters`);
+    assert.deepEqual(events.slice(at, at + 2).map(({data}) => data), ['x', 'y']);
+  }
+});
