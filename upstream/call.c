@@ -11,6 +11,8 @@
 
 /* How often a session's agent is asked again that has not settled; each wait is twice the one before. */
 #define UNSETTLED_MAX 5
+/* The wait does not double more often. */
+#define BREAKS_MAX 32
 
 static struct upstream_call *call_of(uv_timer_t *timer) {
     return CONTAINER_OF(timer, struct upstream_call, timer);
@@ -139,15 +141,27 @@ static void try_later(struct upstream_call *call, struct upstream_retry *retry, 
     call->callbacks.on_retry(call->context, retry);
 }
 
+/* A stream broke off after a new event. One that lasted has got on, so that it is resumed soon. Otherwise
+ * each wait may be longer than the one before: an upstream that breaks off after one event each time is asked
+ * about every retry_max_ms at last, and not as often as it likes. */
+static void note_break(struct upstream_call *call) {
+    const struct attempt *attempt = &call->attempt;
+    int64_t lasted_ms = attempt->sent_mono_ms >= 0 ? clock_mono_ms() - attempt->sent_mono_ms : 0;
+    if (lasted_ms >= call_settings(call)->retry.max_ms)
+        call->breaks = 0;
+    if (call->breaks < BREAKS_MAX)
+        call->breaks++;
+}
+
 /** When to ask the same upstream again, or -1. A stream that broke off brought events: that it did is not one
- * of the attempts without any. */
+ * of the attempts without any, but the wait grows with each break that comes soon. */
 static int64_t again_in_ms(const struct upstream_call *call, const struct upstream_result *result) {
     struct retry_settings bounds = call_settings(call)->retry;
     int64_t elapsed_ms = clock_mono_ms() - call->tries_mono_ms;
     unsigned failed = call->tries;
     if (call->has_event) {
-        bounds.attempts_max++;
-        failed++;
+        bounds.attempts_max += call->breaks;
+        failed += call->breaks;
     }
     return retry_delay_ms(&bounds, failed, elapsed_ms, result->retry_after_ms);
 }
@@ -201,8 +215,10 @@ static bool may_ask_again(const struct upstream_call *call, const struct upstrea
 }
 
 static bool ask_again(struct upstream_call *call, const struct upstream_result *result) {
-    if (call->tries == 0)
+    if (call->tries == 0) {
         call->tries_mono_ms = clock_mono_ms();
+        note_break(call);
+    }
     struct upstream_retry retry = {.delay_ms = again_in_ms(call, result),
                                    .upstream = call_settings(call)->name,
                                    .failure = *result,

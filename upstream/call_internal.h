@@ -39,6 +39,7 @@ struct upstream_call {
     unsigned unsettled;          /* attempts that were refused because a cut had not settled */
     unsigned attempts;           /* begun, over all upstreams */
     unsigned tries;              /* of those, at this upstream and since the last event */
+    unsigned breaks;             /* of the stream, in a row, since it last went on for retry_max_ms */
     int64_t tries_mono_ms;       /* when the first of them was made, or the stream to be resumed broke off */
     size_t hops; /* from one upstream to the next: fewer than there are upstreams, whatever is configured */
     struct resume_point point;

@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RAW_CONNECTIONS_MAX 16
+#define RAW_CONNECTIONS_MAX 32
 #define RAW_REQUEST_BYTES_MAX 8192
 #define RAW_LOG_BYTES_MAX 65536
 

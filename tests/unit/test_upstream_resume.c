@@ -1,5 +1,6 @@
 /* upstream/call, upstream/resume_point: a stream that breaks off is resumed, and no event is lost or told
  * twice. */
+#include "base/clock.h"
 #include "tests/unit/call_fixture.h"
 #include "upstream/resume_point.h"
 
@@ -242,6 +243,64 @@ static void resumptions_without_an_event_are_bounded(void **state) {
     call_fixture_end(&fixture);
 }
 
+/* ---- how soon ------------------------------------------------------------------------------------------ */
+
+enum { BREAKS = 24 };
+
+static int64_t stream_lasts_ms, longest_wait_ms;
+
+/* Each answer brings one event with an id of its own, then breaks. */
+static void serve_one_event_each(struct raw_server *server, int fd, size_t connection) {
+    char answer[256];
+    snprintf(answer, sizeof answer, HEAD_CHUNKED "13\r\nid: %05zu\ndata: a\n\n\r\n", connection + 10000);
+    if (raw_server_read(server, fd))
+        raw_server_write(fd, answer);
+}
+
+static bool last_for_a_while(struct call_recorder *recorder) {
+    (void)recorder;
+    clock_fake_advance(stream_lasts_ms);
+    return true;
+}
+
+static void note_wait(struct call_recorder *recorder) {
+    int64_t wait_ms = recorder->retry.delay_ms;
+    longest_wait_ms = wait_ms > longest_wait_ms ? wait_ms : longest_wait_ms;
+    if (recorder->retry.attempt > BREAKS)
+        upstream_call_cancel(recorder->call);
+}
+
+/* The longest wait of many before a stream is resumed that lasts for so long each time. */
+static int64_t longest_of_waits(int64_t lasts_ms) {
+    struct call_fixture fixture;
+    struct call_recorder recorder = {.in_event = last_for_a_while, .in_retry = note_wait};
+    stream_lasts_ms = lasts_ms;
+    longest_wait_ms = 0;
+    clock_fake(1000, 1700000000000);
+    resume_begin(&fixture, serve_one_event_each);
+    fixture.settings[UPSTREAM_A].retry.base_ms = 4;
+    fixture.settings[UPSTREAM_A].retry.max_ms = 40;
+    call_fixture_open(&fixture);
+    call_start(&recorder, &fixture);
+    assert_given_back(&fixture);
+    assert_int_equal(recorder.retry.attempt, BREAKS + 1);
+    call_fixture_end(&fixture);
+    clock_real();
+    return longest_wait_ms;
+}
+
+/* An event each time does not make the next answer come as soon as the first one. */
+static void stream_that_breaks_off_soon_each_time_is_resumed_less_and_less_often(void **state) {
+    (void)state;
+    assert_in_range(longest_of_waits(0), 5, 40);
+    assert_in_range(longest_of_waits(39), 5, 40);
+}
+
+static void stream_that_lasted_is_resumed_soon(void **state) {
+    (void)state;
+    assert_in_range(longest_of_waits(40), 0, 4);
+}
+
 static void check_answers(const char *const *texts, const char *told, enum upstream_end end) {
     struct call_fixture fixture;
     answers = texts;
@@ -298,6 +357,8 @@ int main(void) {
         cmocka_unit_test(stream_is_not_resumed_unless_the_upstream_can),
         cmocka_unit_test(stream_is_not_resumed_when_the_upstream_begins_anew),
         cmocka_unit_test(resumptions_without_an_event_are_bounded),
+        cmocka_unit_test(stream_that_breaks_off_soon_each_time_is_resumed_less_and_less_often),
+        cmocka_unit_test(stream_that_lasted_is_resumed_soon),
         cmocka_unit_test(stream_that_falls_silent_is_resumed),
         cmocka_unit_test(stream_that_is_refused_with_204_from_the_start_has_not_completed),
         cmocka_unit_test(stream_says_when_it_wants_to_be_resumed),
