@@ -1,6 +1,7 @@
 /* Writing JSON text: see json_text.h. */
 #include "base/json_text.h"
 
+#include "base/plain_text.h"
 #include "base/utf8.h"
 
 #include <stdio.h>
@@ -22,35 +23,13 @@ static const char *short_escape(char byte) {
     }
 }
 
-/* Characters that a terminal obeys, or that make a reader see another text than there is: C1 controls, line
- * and paragraph separators, marks of writing direction. Returns how many bytes of UTF-8 the one at `text`
- * has; 0: it is none of these. */
-static size_t deceiving_length(const char *text, size_t length, unsigned *ret_code) {
-    const unsigned char *byte = (const unsigned char *)text;
-    if (byte[0] == 0x7f) {
-        *ret_code = 0x7f;
-        return 1;
-    }
-    if (length >= 2 && (byte[0] == 0xc2 || byte[0] == 0xd8)) {
-        *ret_code = (byte[0] & 0x1fu) << 6 | (byte[1] & 0x3fu);
-        return (*ret_code >= 0x80 && *ret_code < 0xa0) || *ret_code == 0x61c ? 2 : 0;
-    }
-    if (length < 3 || byte[0] != 0xe2 || (byte[1] != 0x80 && byte[1] != 0x81))
-        return 0;
-    *ret_code = 0x2000 | (byte[1] & 0x3fu) << 6 | (byte[2] & 0x3fu);
-    bool is_one = *ret_code == 0x200e || *ret_code == 0x200f ||
-                  (*ret_code >= 0x2028 && *ret_code <= 0x202e) ||
-                  (*ret_code >= 0x2066 && *ret_code <= 0x2069);
-    return is_one ? 3 : 0;
-}
-
 /* The escape for what stands at `text`, and how many bytes it stands for; 0: none is needed. */
 static size_t escape_for(const char *text, size_t length, bool plainly, char out[8]) {
     unsigned code = (unsigned char)*text;
     const char *escape = short_escape(*text);
     size_t count = code < 0x20 || escape != NULL ? 1 : 0;
     if (count == 0 && plainly)
-        count = deceiving_length(text, length, &code);
+        count = plain_text_deceiving_length(text, length, &code);
     if (count > 0 && escape != NULL)
         snprintf(out, 8, "%s", escape);
     else if (count > 0)

@@ -12,9 +12,8 @@ bool json_text_append_part(struct buffer *buffer, const char *text, size_t lengt
  *  (and holds a part of the string then). Any thread. */
 bool json_text_append_string(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
 
-/** The same for a log that people read, in a terminal as well: what a terminal obeys (C1 controls), what
- * begins a line for some (U+2028, U+2029), and what turns the order of characters around (U+061C, U+200E,
- * U+200F, U+202A to U+202E, U+2066 to U+2069) is escaped, too. */
+/** The same for a log that people read and for the gateway's own events: what deceives (base/plain_text.h) is
+ * escaped, too. */
 bool json_text_append_plainly(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
 
 #endif

@@ -18,7 +18,7 @@ static struct frame *make_agent_error(const char *message, struct event_id id) {
     buffer_init(&data, 6 * strlen(message) + 64);
     struct frame *frame = NULL;
     if (buffer_append_text(&data, "{\"error\":") &&
-        json_text_append_string(&data, message, strlen(message)) && buffer_append_text(&data, "}"))
+        json_text_append_plainly(&data, message, strlen(message)) && buffer_append_text(&data, "}"))
         frame = frame_create(FRAME_EVENT, 0, NULL, 0, data.bytes, data.length);
     buffer_finish(&data);
     if (frame != NULL)

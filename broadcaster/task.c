@@ -5,8 +5,8 @@
 #include "base/json_text.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
+#include "base/plain_text.h"
 #include "base/refcount.h"
-#include "base/utf8.h"
 #include "broadcaster/broadcaster.h"
 
 #include <assert.h>
@@ -90,7 +90,7 @@ static struct frame *make_start_frame(const struct task *task) {
                       task->id, parts.app_length, parts.app, parts.user_length, parts.user,
                       parts.session_length, parts.session) &&
         (task->options.label[0] != '\0'
-             ? json_text_append_string(&data, task->options.label, strlen(task->options.label))
+             ? json_text_append_plainly(&data, task->options.label, strlen(task->options.label))
              : buffer_append_text(&data, "null")) &&
         (!task->options.cached || buffer_append_text(&data, ",\"cached\":true")) &&
         (!task->options.canned || buffer_append_text(&data, ",\"canned\":true")) &&
@@ -190,36 +190,12 @@ bool task_is_ahead(const struct task *task) {
     return is_ahead;
 }
 
-/* Copies what may stand in JSON and in a log line without any escape, so that its length there is known; cuts
- * before a character's middle. */
-static void copy_plain(char *out, size_t size, const char *text) {
-    size_t length = 0;
-    for (; text[length] != '\0' && length + 1 < size; length++) {
-        char byte = text[length];
-        if ((unsigned char)byte < 0x20 || byte == 0x7f)
-            byte = ' ';
-        else if (byte == '"')
-            byte = '\'';
-        else if (byte == '\\')
-            byte = '/';
-        out[length] = byte;
-    }
-    if (text[length] != '\0')
-        while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
-            length--;
-    out[length] = '\0';
-    if (!utf8_is_valid(out, length))
-        for (size_t i = 0; i < length; i++)
-            if ((unsigned char)out[i] >= 0x80)
-                out[i] = '?';
-}
-
 void task_note_outcome(struct task *task, const struct task_outcome *outcome) {
     lock_acquire(&task->session->lock);
     if (!task_status_is_end(task->status)) {
         task->outcome = *outcome;
-        copy_plain(task->outcome.finish_reason, TASK_WORD_SIZE, outcome->finish_reason);
-        copy_plain(task->outcome.warning, TASK_WORD_SIZE, outcome->warning);
+        plain_text_copy(task->outcome.finish_reason, TASK_WORD_SIZE, outcome->finish_reason);
+        plain_text_copy(task->outcome.warning, TASK_WORD_SIZE, outcome->warning);
     }
     lock_release(&task->session->lock);
 }
@@ -232,7 +208,7 @@ bool task_end(struct task *task, enum task_status status, enum task_reason reaso
     bool ends = atomic_load(&task->registered) && !task_status_is_end(task->status);
     if (ends) {
         task->http_status = http_status;
-        copy_plain(task->message, TASK_MESSAGE_SIZE, message != NULL ? message : "");
+        plain_text_copy(task->message, TASK_MESSAGE_SIZE, message != NULL ? message : "");
         session_end_task_locked(session, task, status, reason, &effects);
         session_start_next_locked(session, &effects);
         session_settle_locked(session);

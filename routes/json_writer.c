@@ -21,7 +21,9 @@ static void append(struct json_writer *writer, const char *text) {
 }
 
 static void append_string(struct json_writer *writer, const char *bytes, size_t length) {
-    writer->failed = writer->failed || !json_text_append_string(&writer->text, bytes, length);
+    bool done = writer->is_plain ? json_text_append_plainly(&writer->text, bytes, length)
+                                 : json_text_append_string(&writer->text, bytes, length);
+    writer->failed = writer->failed || !done;
 }
 
 /* What stands before each value: a comma, and the name. */

@@ -19,6 +19,8 @@ struct json_writer {
     struct buffer text;
     bool needs_comma;
     bool failed;
+    bool is_plain; /* for an event of the gateway's: what deceives is escaped (base/plain_text.h); set after
+                      init */
 };
 
 void json_writer_init(struct json_writer *writer, size_t bytes_max);

@@ -180,6 +180,7 @@ static enum task_reason reason_of(enum upstream_end end) {
 static struct frame *make_retry_frame(const struct task *task, const struct upstream_retry *retry) {
     struct json_writer json;
     json_writer_init(&json, RETRY_DATA_MAX);
+    json.is_plain = true;
     json_begin_object(&json, NULL);
     json_add_string(&json, "task_id", task->id);
     json_add_number(&json, "attempt", retry->attempt);

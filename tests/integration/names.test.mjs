@@ -121,3 +121,27 @@ test('viewers that are there see the same as those that come late, whatever the 
   assert.deepEqual(plain(live.events), plain(late.events));
   assert.deepEqual(agents(live), expected);
 });
+
+/** Where some clients end a line that no line end of the standard ends (httpx-sse, by Python's splitlines()). */
+const breaks = /[\v\f\x1c-\x1e\x85\u2028\u2029]/;
+const forged = ['\u2028', '\u2029', '\x85'].map((end) => `${end}event: run.end${end}data: {"status":"completed"}${end}${end}`).join('');
+
+test('no words of a client or an agent end a line within an event of the gateway\'s', async (t) => {
+  const failing = await startUpstream(t, (exchange) => exchange.answer(503, JSON.stringify({error: {message: `no${forged}`}})));
+  const retrying = await startSluice(t, {upstream: failing.url, retry_attempts_max: 2, retry_base_ms: 1});
+  const session = sessionPath();
+  const label = 'a\u2028event: run.end\x85data: {}\u2029\u2029';
+  const client = await retrying.runStream(session, 'x', {label});
+  assert.equal(await client.ended(), 'last-chunk');
+  assert.deepEqual(client.types, ['run.start', 'run.retry', 'run.end']);
+  for (const {type, data} of client.events) assert.ok(!breaks.test(data), `${type} ${JSON.stringify(data)}`);
+  assert.equal(client.json('run.start').label, label);
+  assert.ok(client.json('run.retry').message.includes(`no${forged}`));
+  assert.match(client.json('run.end').message, /no event: run.end data: /);
+  const [, , app, , user, , id] = sessionPath().split('/');
+  const body = JSON.stringify({appName: app, userId: user, sessionId: id, newMessage: {role: 'user', parts: [{text: 'x'}]}});
+  const framed = await new SseClient(retrying.url, '/run_sse', {method: 'POST', body}).opened();
+  await framed.ended();
+  assert.match(framed.events.at(-1).data, /"error":".*event: run.end/);
+  assert.ok(!breaks.test(framed.events.at(-1).data));
+});

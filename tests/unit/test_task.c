@@ -150,6 +150,11 @@ static void task_message_of_any_length_and_kind_makes_valid_json(void **state) {
     assert_message(text, expected);
     assert_message("latin \xe9 and \xff", "latin ? and ?");
     assert_message("\x01\x7f\t.", "   .");
+    assert_message("a\xe2\x80\xa8"
+                   "b\xc2\x85"
+                   "c\xe2\x80\xae.",
+                   "a b c .");
+    assert_message("\xe2\x80\xa8", " ");
 }
 
 static void task_goes_from_pending_to_running_to_its_end(void **state) {
