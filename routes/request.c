@@ -58,29 +58,61 @@ static int decode_value(const char *text, size_t length, char **ret_value) {
     return result;
 }
 
+/* One parameter of a query, not decoded. */
+struct parameter {
+    const char *name, *value;
+    size_t name_length, value_length;
+};
+
+/* Steps to the next parameter that is not empty. False: there is none. */
+static bool next_parameter(const char **query, struct parameter *ret_parameter) {
+    const char *at = *query + strspn(*query, "&");
+    size_t length = strcspn(at, "&"), name_length = strcspn(at, "=&");
+    size_t mark = name_length < length ? 1 : 0;
+    *query = at + length;
+    *ret_parameter = (struct parameter){.name = at,
+                                        .name_length = name_length,
+                                        .value = at + name_length + mark,
+                                        .value_length = length - name_length - mark};
+    return length > 0;
+}
+
+/* A server in front may have decoded the name, so that its rule is about this parameter, too. */
+static bool name_is(const struct parameter *parameter, const char *name) {
+    char decoded[64];
+    int length = percent_decode(parameter->name, parameter->name_length, decoded, sizeof(decoded));
+    return length == (int)strlen(name) && memcmp(decoded, name, strlen(name)) == 0;
+}
+
 int request_query(const struct request *request, const char *name, char **ret_value) {
-    size_t name_length = strlen(name);
+    const char *at = request->query;
+    struct parameter parameter;
+    int result = 0;
     *ret_value = NULL;
-    for (const char *at = request->query; *at != '\0';) {
-        size_t length = strcspn(at, "&");
-        if (length > name_length && at[name_length] == '=' && memcmp(at, name, name_length) == 0)
-            return decode_value(at + name_length + 1, length - name_length - 1, ret_value);
-        at += length;
-        at += *at == '&';
+    while (result == 0 && next_parameter(&at, &parameter)) {
+        if (!name_is(&parameter, name))
+            continue;
+        if (*ret_value != NULL) /* of two, somebody else might take the other one */
+            result = -EINVAL;
+        else
+            result = decode_value(parameter.value, parameter.value_length, ret_value);
     }
-    return 0;
+    if (result < 0) {
+        free(*ret_value);
+        *ret_value = NULL;
+    }
+    return result;
 }
 
 bool request_query_has_only(const struct request *request, const char *const *names) {
-    for (const char *at = request->query; *at != '\0';) {
-        size_t length = strcspn(at, "&"), name_length = strcspn(at, "=&");
+    const char *at = request->query;
+    struct parameter parameter;
+    while (next_parameter(&at, &parameter)) {
         const char *const *name = names;
-        while (*name != NULL && (strlen(*name) != name_length || memcmp(*name, at, name_length) != 0))
+        while (*name != NULL && !name_is(&parameter, *name))
             name++;
-        if (*name == NULL && length > 0)
+        if (*name == NULL)
             return false;
-        at += length;
-        at += *at == '&';
     }
     return true;
 }

@@ -80,8 +80,8 @@ const char *request_header(const struct request *request, const char *name);
  * NULL: out of memory. */
 char *request_header_joined(const struct request *request, const char *name) MUST_CHECK;
 
-/** The decoded value of a query parameter, malloc'd (the first one of that name). 0, *ret_value NULL if it is
- *  absent; -EINVAL: badly encoded or no UTF-8; -ENOMEM. */
+/** The decoded value of a query parameter, malloc'd; "" if it has none. Names are decoded, too. 0, *ret_value
+ *  NULL if it is absent; -EINVAL: there twice, badly encoded or no UTF-8; -ENOMEM. */
 int request_query(const struct request *request, const char *name, char **ret_value) MUST_CHECK;
 
 /** Whether every parameter of the query is one of these names; a NULL ends them. */

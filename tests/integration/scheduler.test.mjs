@@ -135,7 +135,7 @@ test('DELETE /tasks takes those that fit when it comes, not those that follow, a
   await sluice.run(session, 'hold');
   const next = await sluice.run(session, 'hold', {on_conflict: 'enqueue'});
   const other = await sluice.run(sessionPath(), 'hold');
-  for (const query of ['limit=1', 'sesion=x', 'status=running&x=', 'x'])
+  for (const query of ['limit=1', 'sesion=x', 'status=running&x=', 'x', 'user', 'status&app', 'session=', 'user=u1&user=u2', 'user=u1&us%65r=u2'])
     assertError(await sluice.delete(`/tasks?${query}`), 400, /^invalid_query$/);
   assert.deepEqual((await sluice.delete('/tasks?status=running')).json, {success: true, cancelled: 1});
   const statuses = await Promise.all([next, other].map((each) => statusOf(sluice, each)));

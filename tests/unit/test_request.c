@@ -19,13 +19,47 @@ static void check_value(const char *query, const char *name, const char *expecte
 
 static void query_values_are_decoded_once(void **state) {
     (void)state;
-    check_value("a=1&bb=x%20y+z&a=2", "a", "1");
+    check_value("a=1&bb=x%20y+z&A=2", "a", "1");
     check_value("a=1&bb=x%20y+z&a=2", "bb", "x y z");
     check_value("a=%2541", "a", "%41");
     check_value("&&a=", "a", "");
     check_value("a=b=c", "a", "b=c");
     assert_null(value_of("", "a", 0));
-    assert_null(value_of("aa=1&b=a=2&a", "a", 0));
+    assert_null(value_of("aa=1&b=a=2&a+=3&=a", "a", 0));
+}
+
+/* As every server reads them that decodes names: one of them may have looked at the query before us. */
+static void query_names_are_decoded_and_need_no_value(void **state) {
+    (void)state;
+    check_value("x&a", "a", "");
+    check_value("a", "a", "");
+    check_value("%61=1", "a", "1");
+    check_value("b%62=1", "bb", "1");
+    assert_null(value_of("%2561=1", "a", 0));
+}
+
+static void query_name_that_is_there_twice_has_no_value(void **state) {
+    (void)state;
+    assert_null(value_of("a=1&b=2&a=1", "a", -EINVAL));
+    assert_null(value_of("a=1&%61=2", "a", -EINVAL));
+    assert_null(value_of("a=1&a", "a", -EINVAL));
+    check_value("a=1&b=2&a=1", "b", "2");
+}
+
+static void query_has_only_the_names_that_it_may_have(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "bb", NULL};
+    static const char *const good[] = {"", "&&", "a", "a=1&bb=2", "%61=1", "a=%26c=1"};
+    static const char *const bad[] = {"c=1", "a=1&c", "=1", "aa=1", "A=1", "%2561=1", "a;c=1"};
+    struct request request = {.query = ""};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        request.query = good[i];
+        assert_true(request_query_has_only(&request, names));
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        request.query = bad[i];
+        assert_false(request_query_has_only(&request, names));
+    }
 }
 
 static void query_values_that_are_no_text_are_refused(void **state) {
@@ -95,6 +129,9 @@ static void reply_error_is_the_contract_s_object(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(query_values_are_decoded_once),
+        cmocka_unit_test(query_names_are_decoded_and_need_no_value),
+        cmocka_unit_test(query_name_that_is_there_twice_has_no_value),
+        cmocka_unit_test(query_has_only_the_names_that_it_may_have),
         cmocka_unit_test(query_values_that_are_no_text_are_refused),
         cmocka_unit_test(query_numbers_are_whole_and_within_bounds),
         cmocka_unit_test(request_headers_of_one_name_are_joined),
