@@ -85,6 +85,12 @@ const char *identity_find(const cJSON *object, const char *const *but) {
     return NULL;
 }
 
+/* A parameter that is one of a list or a map, "name[]" or "name[x]", is one of that name to some servers. */
+static bool names_identity(char *name) {
+    name[strcspn(name, "[")] = '\0';
+    return identity_of_name(name) != IDENTITY_NONE;
+}
+
 /* As some servers do, a semicolon is taken for an ampersand. */
 int identity_is_in_query(const char *query) {
     char *name = malloc(strlen(query) + 1);
@@ -93,8 +99,7 @@ int identity_is_in_query(const char *query) {
     bool found = false;
     while (*query != '\0' && !found) {
         size_t length = strcspn(query, "=&;");
-        found =
-            percent_decode(query, length, name, length + 1) >= 0 && identity_of_name(name) != IDENTITY_NONE;
+        found = percent_decode(query, length, name, length + 1) >= 0 && names_identity(name);
         query += strcspn(query, "&;");
         query += *query != '\0';
     }

@@ -24,8 +24,10 @@ test('a body that could name another app, user or session is refused, however it
     if (!(name in own)) assertError(await sluice.post('/run_sse', {...own, [name]: 'victim'}), 400, /^(identity_in_body|invalid_body)$/);
   }
   assertError(await sluice.post('/run_sse', {...own, userId: undefined, USERID: 'u1'}), 400, /^identity_in_body$/);
-  for (const name of spellings)
-    assertError(await sluice.get(`/apps/demo/users/u1/sessions?${encodeURIComponent(name)}=victim`), 400, /^identity_in_query$/);
+  for (const name of spellings) {
+    for (const list of ['', '[]', '[0]', '[x][y]'])
+      assertError(await sluice.get(`/apps/demo/users/u1/sessions?${encodeURIComponent(name + list)}=victim`), 400, /^identity_in_query$/);
+  }
   assert.equal(upstream.runs.length, before, 'nothing of it reached the agent');
 });
 

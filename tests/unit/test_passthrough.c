@@ -181,14 +181,15 @@ static bool is_open(const char *key) {
 static void passthrough_of_a_query_that_says_whose_it_is_is_refused(void **state) {
     (void)state;
     answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]";
-    static const char *const bad[] = {"?userId=victim", "?limit=1&USER_ID=victim", "?u%C5%BFerId=v",
-                                      "?session%5Fid=x", "?app_name"};
+    static const char *const bad[] = {
+        "?userId=victim", "?limit=1&USER_ID=victim", "?u%C5%BFerId=v", "?session%5Fid=x", "?app_name",
+        "?userId[]=v",    "?a=1&userId%5B%5D=v",     "?USER_ID[0]"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char target[128];
         snprintf(target, sizeof(target), "/apps/a/users/b/sessions%s", bad[i]);
         expect(&fixture, METHOD_GET, target, NULL, 400, "identity_in_query");
     }
-    expect(&fixture, METHOD_GET, "/apps/a/users/b/sessions?user=x&q=userId", NULL, 200, NULL);
+    expect(&fixture, METHOD_GET, "/apps/a/users/b/sessions?user=x&q=userId&ids[]=userId[]", NULL, 200, NULL);
 }
 
 static void session_is_created_upstream_and_opened_here(void **state) {
