@@ -8,20 +8,43 @@
 
 #define LINE_BYTES_MAX 500
 
+/** What an error says. */
+struct said {
+    const char *text;
+    const char *more; /* NULL: the text is all */
+};
+
+/** A text that is not empty, or NULL. */
+static const char *text_of(const cJSON *object, const char *name) {
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+/** {"error":"ValueError","message":"x"}: "error" names the kind alone, and the words are next to it. */
+static struct said find_named(const cJSON *object) {
+    static const char *const names[] = {"message", "error_description", "detail"};
+    struct said said = {text_of(object, "error"), NULL};
+    for (size_t i = 0; i < sizeof names / sizeof *names && said.more == NULL && said.text != NULL; i++)
+        said.more = text_of(object, names[i]);
+    if (said.more != NULL && strcmp(said.text, said.more) == 0)
+        said.more = NULL;
+    return said;
+}
+
 /** The first text in `value` or below it: "x", {"error":"x"}, {"error":{"message":"x"}},
  * {"detail":[{"msg":"x"}]}. */
 /* As deep as cJSON lets JSON be, which is 1000. NOLINTNEXTLINE(misc-no-recursion) */
-static const char *find_text(const cJSON *value) {
+static struct said find_text(const cJSON *value) {
     static const char *const names[] = {"error",     "detail",       "message", "msg",
                                         "errorText", "errorMessage", "response"};
     if (cJSON_IsString(value))
-        return value->valuestring;
+        return (struct said){value->valuestring[0] != '\0' ? value->valuestring : NULL, NULL};
     if (cJSON_IsArray(value))
         return find_text(value->child);
-    const char *text = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && text == NULL && cJSON_IsObject(value); i++)
-        text = find_text(cJSON_GetObjectItemCaseSensitive(value, names[i]));
-    return text;
+    struct said said = find_named(value);
+    for (size_t i = 0; i < sizeof names / sizeof *names && said.text == NULL && cJSON_IsObject(value); i++)
+        said = find_text(cJSON_GetObjectItemCaseSensitive(value, names[i]));
+    return said;
 }
 
 static bool append_line(struct buffer *out, const char *text, size_t length) {
@@ -47,10 +70,12 @@ bool error_text_append(struct buffer *out, const char *body, size_t length) {
     body += blank;
     length -= blank;
     cJSON *json = adapter_parse(body, length);
-    const char *text = find_text(json);
+    struct said said = find_text(json);
     bool done = true;
-    if (text != NULL)
-        done = append_line(out, text, strlen(text));
+    if (said.text != NULL)
+        done = append_line(out, said.text, strlen(said.text)) &&
+               (said.more == NULL ||
+                (buffer_append_text(out, ": ") && append_line(out, said.more, strlen(said.more))));
     else if (json == NULL && length > 0 && strchr("<{[", body[0]) == NULL) /* markup, or JSON cut short */
         done = append_line(out, body, length);
     cJSON_Delete(json);

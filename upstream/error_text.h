@@ -5,7 +5,8 @@
 #include "base/buffer.h"
 
 /** Appends the text that the JSON `body` has under "error", "detail", "message" and the like, or the first
- * line of one that is plain text; nothing if it is neither. What is appended is one line of valid UTF-8.
+ * line of one that is plain text; nothing if it is neither. Of {"error":"Name","message":"words"} it is
+ * "Name: words". What is appended is one line of valid UTF-8.
  * False: the buffer is full or memory is out; nothing useful was appended. */
 bool error_text_append(struct buffer *out, const char *body, size_t length) MUST_CHECK;
 

@@ -209,6 +209,33 @@ static void error_text_of_an_answer_of_too_many_values_is_empty(void **state) {
     }
 }
 
+/* Servers that name the kind of an error in "error" have their words next to it. */
+static void error_text_has_the_words_next_to_a_name(void **state) {
+    (void)state;
+    static const struct {
+        const char *body, *text;
+    } cases[] = {
+        {"{\"error\":\"ValueError\",\"message\":\"out of luck\"}", "ValueError: out of luck"},
+        {"{\"status\":500,\"message\":\"no disk\\nat x\",\"error\":\"Internal Server Error\"}",
+         "Internal Server Error: no disk"},
+        {"{\"error\":\"invalid_grant\",\"error_description\":\"too old\"}", "invalid_grant: too old"},
+        {"{\"error\":\"Forbidden\",\"detail\":\"not yours\"}", "Forbidden: not yours"},
+        {"{\"error\":{\"error\":\"quota\",\"message\":\"used up\"}}", "quota: used up"},
+        {"{\"error\":\"same\",\"message\":\"same\"}", "same"},
+        {"{\"error\":\"alone\",\"message\":\"\"}", "alone"},
+        {"{\"error\":\"alone\",\"message\":null,\"detail\":[{\"msg\":\"x\"}]}", "alone"},
+        {"{\"error\":\"\",\"message\":\"words\"}", "words"},
+        {"{\"error\":{\"message\":\"deep\"},\"message\":\"flat\"}", "deep"},
+        {"{\"message\":\"words\",\"detail\":\"more\"}", "more"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buffer out;
+        buffer_init(&out, 1000);
+        assert_true(error_text_append(&out, cases[i].body, strlen(cases[i].body)));
+        assert_string_equal(out.bytes, cases[i].text);
+        buffer_finish(&out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(openai_tells_at_the_end_what_was_used),
@@ -219,6 +246,7 @@ int main(void) {
         cmocka_unit_test(adapters_say_what_they_read),
         cmocka_unit_test(sse_says_its_lines_as_the_parser_gives_them),
         cmocka_unit_test(adapters_do_not_look_into_an_event_of_too_many_values),
+        cmocka_unit_test(error_text_has_the_words_next_to_a_name),
         cmocka_unit_test(error_text_of_an_answer_of_too_many_values_is_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
