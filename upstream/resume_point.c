@@ -33,6 +33,24 @@ static void forget_events(struct resume_events *events) {
     events->is_over = false;
 }
 
+/** Whether an event with an id came before in an answer that was resumed; if not, it is remembered. Without
+ * memory for that it counts as lost, for it may come again. */
+static enum resume_verdict look_back(struct resume_point *point, const struct sse_event *event,
+                                     uint64_t hash) {
+    uint64_t named = hash * 31 + hash_bytes(event->last_event_id, event->last_event_id_length), kept;
+    struct buffer *recent = &point->recent;
+    for (size_t at = 0; at < recent->length; at += sizeof(kept)) {
+        memcpy(&kept, recent->bytes + at, sizeof(kept));
+        if (kept == named)
+            return RESUME_REPEATED;
+    }
+    if (recent->length < RESUME_RECENT_MAX * sizeof(named))
+        return buffer_append(recent, &named, sizeof(named)) ? RESUME_NEW : RESUME_LOST;
+    memcpy(recent->bytes + point->recent_oldest * sizeof(named), &named, sizeof(named));
+    point->recent_oldest = (point->recent_oldest + 1) % RESUME_RECENT_MAX;
+    return RESUME_NEW;
+}
+
 /* ---- its life ---------------------------------------------------------------------------------------- */
 
 void resume_point_init(struct resume_point *point) {
@@ -41,6 +59,7 @@ void resume_point_init(struct resume_point *point) {
     buffer_init(&point->id, RESUME_ID_BYTES_MAX);
     buffer_init(&point->preface.hashes, RESUME_PREFACE_MAX * sizeof(uint64_t));
     buffer_init(&point->tail.hashes, RESUME_TAIL_MAX * sizeof(uint64_t));
+    buffer_init(&point->recent, RESUME_RECENT_MAX * sizeof(uint64_t));
 }
 
 void resume_point_finish(struct resume_point *point) {
@@ -48,10 +67,12 @@ void resume_point_finish(struct resume_point *point) {
     buffer_finish(&point->id);
     buffer_finish(&point->preface.hashes);
     buffer_finish(&point->tail.hashes);
+    buffer_finish(&point->recent);
 }
 
 const char *resume_point_id(const struct resume_point *point) {
-    bool is_place = point->id.length > 0 && !point->preface.is_over && !point->tail.is_over;
+    bool is_place =
+        point->id.length > 0 && !point->preface.is_over && !point->tail.is_over && !point->ids_recur;
     return is_place ? point->id.bytes : NULL;
 }
 
@@ -60,6 +81,8 @@ void resume_point_begin(struct resume_point *point) {
     point->greeted = (struct resume_way){.is_open = count_of(&point->preface) > 0};
     point->is_repeating = true;
     point->was_resumed = true;
+    point->is_recording = true;
+    point->is_behind = false;
 }
 
 /* ---- ids --------------------------------------------------------------------------------------------- */
@@ -85,6 +108,7 @@ static void begin_id(struct resume_point *point, const char *text, size_t length
     set_id(&point->id, text, length);
     forget_events(&point->tail);
     point->has_id_event = false;
+    point->was_brought = false;
     point->was_resumed = false;
 }
 
@@ -154,15 +178,33 @@ static void note_new(struct resume_point *point, const struct sse_event *event, 
         return;
     }
     if (is_of_tail(point, event)) {
+        point->ids_recur = point->ids_recur || (event->has_own_id && point->was_brought);
+        point->was_brought = point->was_brought || event->has_own_id;
         point->preface_recurs = point->preface_recurs || is_at(&point->preface, 0, hash);
         note_event(&point->tail, hash);
         return;
     }
     begin_id(point, event->last_event_id, event->last_event_id_length);
     point->has_id_event = event->has_own_id;
+    point->was_brought = event->has_own_id;
     point->id_hash = hash;
     if (!event->has_own_id)
         note_event(&point->tail, hash); /* a block without data brought the id before it */
+}
+
+/** What an event of an answer is that was asked for by an id. */
+static enum resume_verdict judge_resumed(struct resume_point *point, const struct sse_event *event,
+                                         uint64_t hash) {
+    if (point->is_behind && !event->has_own_id)
+        return RESUME_LOST; /* nothing can tell whether it came before */
+    enum resume_verdict verdict = point->is_repeating ? read_again(point, event, hash) : RESUME_NEW;
+    if (!event->has_own_id || verdict == RESUME_LOST)
+        return verdict;
+    enum resume_verdict before = look_back(point, event, hash);
+    if (verdict == RESUME_REPEATED && before != RESUME_LOST)
+        return RESUME_REPEATED;
+    point->is_behind = before == RESUME_REPEATED;
+    return before;
 }
 
 enum resume_verdict resume_point_take(struct resume_point *point, const struct sse_event *event) {
@@ -171,7 +213,7 @@ enum resume_verdict resume_point_take(struct resume_point *point, const struct s
     uint64_t hash = hash_of(event);
     bool is_anew = point->was_resumed && has_id(event, &point->first) && !has_id(event, &point->id);
     enum resume_verdict verdict = is_anew               ? RESUME_LOST
-                                  : point->is_repeating ? read_again(point, event, hash)
+                                  : point->is_recording ? judge_resumed(point, event, hash)
                                                         : RESUME_NEW;
     if (verdict == RESUME_LOST)
         buffer_clear(&point->id);

@@ -20,6 +20,15 @@
  * than before, or begins anew: it cannot be resumed, and that is reported. An event that is the greeting in
  * one way and new in the other is taken for the greeting, unless the same one has come between others before:
  * then nothing can tell, and the stream is not resumed.
+ *
+ * A server may begin to send what comes live before it has sent what it kept. What came in between is then in
+ * both, so an answer that was asked for by an id may go back once it has gone on:
+ *
+ *     delivered:      id 7: A               then the connection breaks
+ *     resumed by 7:   id 8: B, id 9: C, id 8: B, id 9: C, id 10: D     skipped: the second B and C
+ *
+ * An id is brought by one event. Where a stream uses it for a second one, no server can be asked for what
+ * comes after the first: that stream has no place to resume at.
  */
 #ifndef SLUICE_UPSTREAM_RESUME_POINT_H
 #define SLUICE_UPSTREAM_RESUME_POINT_H
@@ -36,6 +45,8 @@
  * at. */
 #define RESUME_PREFACE_MAX 16
 #define RESUME_TAIL_MAX 1024
+/** The last events with an id of resumed answers: how far such an answer may go back. */
+#define RESUME_RECENT_MAX 512
 
 /** Events as hashes of their data, in order. */
 struct resume_events {
@@ -57,11 +68,17 @@ struct resume_point {
     struct buffer id;    /* the last; empty: there is no place to resume at */
     uint64_t id_hash;    /* of the event that brought it */
     bool has_id_event;   /* false: a block without data brought it */
+    bool was_brought;    /* an event brought it, perhaps again after such a block */
     struct resume_events preface, tail;
     bool preface_recurs; /* the first event of the preface has come between others, too */
     bool is_repeating;   /* resumed, and nothing new came yet */
     bool was_resumed;    /* and no new id came since: an event without one belongs to the one we asked for */
     struct resume_way plain, greeted;
+    bool ids_recur;       /* an id was brought by several events */
+    bool is_recording;    /* resumed once: events with an id are remembered from then on */
+    bool is_behind;       /* the answer went back, and nothing new came since */
+    struct buffer recent; /* those events as hashes, a ring */
+    size_t recent_oldest; /* once it is full */
 };
 
 enum resume_verdict {

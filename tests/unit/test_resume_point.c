@@ -173,6 +173,71 @@ static void resume_point_gives_up_where_nothing_can_tell(void **state) {
     check_resumed("X1X", "XX", "rl");
 }
 
+static void resume_point_skips_what_an_answer_doubles(void **state) {
+    (void)state;
+    check_resumed("12", "34343456", "nnrrrrnn"); /* begun to send live before it had sent what was kept */
+    check_resumed("12", "234234", "rnnrrr");
+    check_resumed("X12", "X343", "rnnr");
+    check_resumed("12", "3c3c", "nnrl"); /* which of the events without an id came again, nothing can tell */
+    struct resume_point point;
+    begin(&point);
+    check_each(&point, "1", "n");
+    resume_point_begin(&point);
+    check_each(&point, "2323", "nnrr");
+    assert_string_equal(resume_point_id(&point), "3");
+    resume_point_begin(&point);
+    check_each(&point, "2343", "rrnr");
+    resume_point_note_id(&point, "3", 1); /* a block without data came again, too */
+    resume_point_begin(&point);
+    check_each(&point, "45", "rn");
+    resume_point_finish(&point);
+}
+
+static void resume_point_takes_no_new_event_for_a_doubled_one(void **state) {
+    (void)state;
+    struct resume_point point;
+    begin(&point);
+    assert_int_equal(take_event(&point, "1", true, "a"), RESUME_NEW);
+    assert_int_equal(take_event(&point, "2", true, "a"), RESUME_NEW);
+    resume_point_begin(&point);
+    assert_int_equal(take_event(&point, "3", true, "a"), RESUME_NEW);
+    assert_int_equal(take_event(&point, "4", true, "a"), RESUME_NEW);
+    assert_int_equal(take_event(&point, "3", true, "b"), RESUME_NEW); /* its ids name no single event */
+    assert_int_equal(take_event(&point, "5", true, "a"), RESUME_NEW);
+    resume_point_finish(&point);
+    begin(&point);
+    check_each(&point, "1", "n");
+    resume_point_begin(&point);
+    for (unsigned i = 2; i < 3 * RESUME_RECENT_MAX; i++) { /* more than are remembered */
+        char id[16];
+        snprintf(id, sizeof(id), "%u", i);
+        assert_int_equal(take(&point, id), RESUME_NEW);
+        assert_int_equal(take(&point, id), RESUME_REPEATED);
+    }
+    resume_point_finish(&point);
+}
+
+static void resume_point_is_none_where_ids_name_several_events(void **state) {
+    (void)state;
+    struct resume_point point;
+    begin(&point);
+    assert_int_equal(take_event(&point, "1", true, "a"), RESUME_NEW);
+    assert_string_equal(resume_point_id(&point), "1");
+    assert_int_equal(take_event(&point, "1", true, "b"), RESUME_NEW);
+    assert_null(resume_point_id(&point)); /* what else there was with this id, no server can be asked for */
+    assert_int_equal(take_event(&point, "2", true, "c"), RESUME_NEW);
+    assert_null(resume_point_id(&point));
+    resume_point_finish(&point);
+    begin(&point);
+    check_each(&point, "1", "n");
+    assert_int_equal(take_event(&point, "2", false, "a"), RESUME_NEW); /* a block without data brought it */
+    assert_int_equal(take_event(&point, "2", true, "b"), RESUME_NEW);
+    assert_string_equal(resume_point_id(&point), "2");
+    assert_int_equal(take_event(&point, "2", true, "c"), RESUME_NEW);
+    assert_null(resume_point_id(&point));
+    resume_point_finish(&point);
+}
+
 /* ---- random streams ------------------------------------------------------------------------------------ */
 
 static unsigned seed;
@@ -194,16 +259,19 @@ struct sent {
 struct server {
     struct sent events[EVENTS];
     bool greets, is_inclusive;
+    bool
+        doubles; /* what it kept and what comes live overlap in a resumed answer: each event has an id then */
     size_t preface; /* events before the first id */
 };
 
 static void make_server(struct server *server, bool has_same_texts) {
     unsigned id = 0;
     *server = (struct server){.greets = draw(2) == 0, .is_inclusive = draw(2) == 0, .preface = draw(3)};
+    server->doubles = draw(3) == 0;
     for (size_t i = 0; i < EVENTS; i++) {
         struct sent *event = &server->events[i];
         bool is_preface = i < server->preface;
-        if (!is_preface && (i == server->preface || draw(2) == 0))
+        if (!is_preface && (i == server->preface || server->doubles || draw(2) == 0))
             snprintf(event->id, sizeof(event->id), "%u", ++id % 1000);
         event->is_bare = event->id[0] != '\0' && draw(6) == 0;
         /* what comes first comes never again: else nothing could tell it from a greeting */
@@ -253,8 +321,15 @@ static bool send_some(const struct server *server, struct client *client, bool i
         for (size_t i = 0; i < server->preface && server->greets; i++)
             hear(client, &server->events[i]);
     }
-    for (; from < EVENTS && left > 0; from++, left--)
+    size_t live = from;
+    for (; from < EVENTS && left > 0; from++, left--) {
         hear(client, &server->events[from]);
+        if (!is_first && server->doubles && from >= live && draw(3) == 0) {
+            size_t doubled = from + 1 - live;
+            live = from + 1;
+            from -= 1 + draw((unsigned)doubled);
+        }
+    }
     if (client->is_bare)
         resume_point_note_id(&client->point, client->last_id, strlen(client->last_id));
     return from < EVENTS;
@@ -306,6 +381,9 @@ int main(void) {
         cmocka_unit_test(resume_point_skips_a_greeting_that_comes_with_each_answer),
         cmocka_unit_test(resume_point_takes_no_other_event_for_the_greeting),
         cmocka_unit_test(resume_point_gives_up_where_nothing_can_tell),
+        cmocka_unit_test(resume_point_skips_what_an_answer_doubles),
+        cmocka_unit_test(resume_point_takes_no_new_event_for_a_doubled_one),
+        cmocka_unit_test(resume_point_is_none_where_ids_name_several_events),
         cmocka_unit_test(random_streams_lose_and_double_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
