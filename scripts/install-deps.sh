@@ -97,14 +97,24 @@ install_modules() {
     cp "$1/package-lock.json" "$1/node_modules/.installed-lock.json"
 }
 
-# Installs the Python packages of tests/python in build-python unless they are those of its requirements.
+# Installs the Python packages of directory $2 in $1 unless they are those of its requirements and its lock file.
 install_python() {
-    ! cmp -s tests/python/requirements.txt build-python/installed-requirements.txt || return 0
-    echo 'install-deps: installing the Python packages of tests/python in build-python'
-    rm -rf build-python
-    python3 -m venv build-python
-    build-python/bin/pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
-    cp tests/python/requirements.txt build-python/installed-requirements.txt
+    local wanted
+    wanted=$(cat "$2/requirements.txt" "$2/lock.txt")
+    ! cmp -s - "$1/installed-requirements.txt" <<<"$wanted" || return 0
+    echo "install-deps: installing the Python packages of $2 in $1"
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2/requirements.txt"
+    printf '%s\n' "$wanted" >"$1/installed-requirements.txt"
+}
+
+install_for_tests() {
+    install_packages "${build_packages[@]}" "${test_packages[@]}"
+    install_node
+    install_modules tests
+    install_modules tests/adk-upstream
+    install_python build-python tests/python
 }
 
 # Installs the servers to compare with. They are not needed for anything else: without one of them the rest is measured.
@@ -136,11 +146,7 @@ build)
     install_packages "${build_packages[@]}"
     ;;
 test)
-    install_packages "${build_packages[@]}" "${test_packages[@]}"
-    install_node
-    install_modules tests
-    install_modules tests/adk-upstream
-    install_python
+    install_for_tests
     ;;
 lint)
     install_packages "${build_packages[@]}" "${lint_packages[@]}"

@@ -1,5 +1,5 @@
 // Upstream agents as programs: the real ADK api server, and the project's demo agent.
-import {existsSync, mkdtempSync, rmSync} from 'node:fs';
+import {cpSync, existsSync, mkdtempSync, rmSync} from 'node:fs';
 import net from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -35,18 +35,56 @@ export async function startAdk(context, {env = {}} = {}) {
   return new Agent(program, await program.line('stdout', listenLine, 30000));
 }
 
+/** A program that scripts/install-deps.sh installs with the Python packages. */
+function pythonProgram(name, venv = 'build-python') {
+  const path = projectPath(`${venv}/bin/${name}`);
+  if (!existsSync(path)) throw new Error(`${path} is missing: run scripts/install-deps.sh first`);
+  return path;
+}
+
+function temporaryDirectory(context) {
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-agent-'));
+  context.after(() => rmSync(directory, {recursive: true, force: true}));
+  return directory;
+}
+
+/** Runs a Python server that listens on `port` and is ready when GET `readyPath` is answered 200. */
+async function startPythonServer(context, program, args, {port, readyPath, ms = 60000, env = {}, ...options}) {
+  const server = new Program(program, args, {...options, env: {PYTHONDONTWRITEBYTECODE: '1', NO_COLOR: '1', ...env}});
+  context.after(() => server.stop('SIGKILL'));
+  const agent = new Agent(server, `http://127.0.0.1:${port}`);
+  const isReady = async () => {
+    if (!server.running) throw new Error(`${server.name} ended:\n${server.stderr}\n${server.stdout}`);
+    return (await agent.request('GET', readyPath).catch(() => undefined))?.status === 200;
+  };
+  await until(isReady, `${server.name} serves`, ms);
+  return agent;
+}
+
 /** The real ADK server for Python with the agent "scripted" and its sessions in a SQLite database. */
 export async function startPythonAdk(context) {
-  const adk = projectPath('build-python/bin/adk');
-  if (!existsSync(adk)) throw new Error('run scripts/install-deps.sh test first');
-  const directory = mkdtempSync(join(tmpdir(), 'sluice-adk-'));
-  context.after(() => rmSync(directory, {recursive: true, force: true}));
   const port = await freePort();
-  const program = new Program(adk, ['api_server', '--port', String(port), '--session_service_uri', `sqlite+aiosqlite:///${directory}/sessions.db`, '.'],
-    {cwd: projectPath('tests/python/agents'), env: {PYTHONDONTWRITEBYTECODE: '1'}});
-  context.after(() => program.stop('SIGKILL'));
-  const agent = new Agent(program, `http://127.0.0.1:${port}`);
-  await until(async () => (await agent.request('GET', '/list-apps').catch(() => undefined))?.status === 200, 'ADK for Python serves', 60000);
+  const database = `sqlite+aiosqlite:///${temporaryDirectory(context)}/sessions.db`;
+  return startPythonServer(context, pythonProgram('adk'), ['api_server', '--port', String(port), '--session_service_uri', database, '.'],
+    {port, readyPath: '/list-apps', cwd: projectPath('tests/python/agents')});
+}
+
+/** The real development server of LangGraph with the graph "counting". It reports nothing to anybody. */
+export async function startLangGraph(context) {
+  const port = await freePort();
+  const cwd = temporaryDirectory(context); // the server keeps its state there
+  cpSync(projectPath('tests/python/langgraph'), cwd, {recursive: true});
+  const env = {LANGSMITH_TRACING: 'false', LANGGRAPH_CLI_NO_ANALYTICS: '1', LANGGRAPH_NO_VERSION_CHECK: '1'};
+  return startPythonServer(context, pythonProgram('langgraph'), ['dev', '--no-browser', '--no-reload', '--port', String(port)],
+    {port, readyPath: '/ok', cwd, env});
+}
+
+/** A real server written with FastAPI and sse-starlette; `seen` gives what became of its runs, by name. */
+export async function startSseStarlette(context) {
+  const port = await freePort();
+  const agent = await startPythonServer(context, pythonProgram('uvicorn'), ['events:app', '--port', String(port), '--log-level', 'warning'],
+    {port, readyPath: '/seen', cwd: projectPath('tests/python/apps')});
+  agent.seen = async () => (await agent.request('GET', '/seen')).json;
   return agent;
 }
 
