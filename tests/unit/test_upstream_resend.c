@@ -10,12 +10,15 @@
 
 enum dying { IN_ORDER, BY_RESET };
 
+/* After its first death: other connections are served, or none. */
+enum listening { GOES_ON, STOPS };
+
 /* What the server of a test does: it gives the n-th request the n-th answer, the last one to all that come
  * later. It closes its first connection at the request after those that it answers there. */
 static const char *const *answers;
 static size_t answered_before_death;
 static enum dying dying;
-static bool stops_listening;
+static enum listening listening;
 
 static const char *next_answer(struct raw_server *server) {
     const char *const *next = answers;
@@ -32,15 +35,16 @@ static void serve_until_death(struct raw_server *server, int fd, size_t connecti
     }
     if (dying == BY_RESET)
         raw_server_reset(fd);
-    if (stops_listening)
+    if (listening == STOPS)
         shutdown(server->fd, SHUT_RDWR);
 }
 
-static void begin(struct fixture *fixture, const char *const *texts, size_t answered, enum dying how) {
+static void begin(struct fixture *fixture, const char *const *texts, size_t answered, enum dying how,
+                  enum listening then) {
     answers = texts;
     answered_before_death = answered;
     dying = how;
-    stops_listening = false;
+    listening = then;
     fixture_begin(fixture, serve_until_death);
 }
 
@@ -69,7 +73,7 @@ static void stream_is_posted_once_though_its_kept_connection_dies(void **state) 
     for (enum dying how = IN_ORDER; how <= BY_RESET; how++) {
         struct fixture fixture;
         struct recorder recorder;
-        begin(&fixture, whole, 1, how);
+        begin(&fixture, whole, 1, how, GOES_ON);
         recorder_do(&recorder, &fixture);
         assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
         recorder_do(&recorder, &fixture);
@@ -85,7 +89,7 @@ static void stream_is_unanswered_alike_on_a_new_connection(void **state) {
     for (enum dying how = IN_ORDER; how <= BY_RESET; how++) {
         struct fixture fixture;
         struct recorder recorder;
-        begin(&fixture, whole, 0, how);
+        begin(&fixture, whole, 0, how, GOES_ON);
         recorder_do(&recorder, &fixture);
         check_unanswered(&recorder);
         assert_int_equal(posted(&fixture, "POST /run_sse"), 1);
@@ -100,8 +104,7 @@ static void stream_is_posted_once_behind_the_creation_of_its_session(void **stat
     for (size_t i = 0; i < 4; i++) {
         struct fixture fixture;
         struct recorder recorder = {.fixture = &fixture};
-        begin(&fixture, created, 1, i % 2 == 0 ? IN_ORDER : BY_RESET);
-        stops_listening = i >= 2; /* the agent has died: it cannot be reached again */
+        begin(&fixture, created, 1, i % 2 == 0 ? IN_ORDER : BY_RESET, i < 2 ? GOES_ON : STOPS);
         struct upstream_run run = recorder_run(&fixture, "/session", false);
         recorder_start_run(&recorder, &run);
         recorder_await_end(&recorder);
@@ -120,7 +123,7 @@ static void stream_creates_its_session_again_if_a_kept_connection_dies(void **st
     for (enum dying how = IN_ORDER; how <= BY_RESET; how++) {
         struct fixture fixture;
         struct recorder recorder;
-        begin(&fixture, texts, 1, how);
+        begin(&fixture, texts, 1, how, GOES_ON);
         recorder_do(&recorder, &fixture);
         recorder = (struct recorder){.fixture = &fixture};
         struct upstream_run run = recorder_run(&fixture, "/session", false);
@@ -312,7 +315,7 @@ static void check_exchange(const char *method, size_t requests, enum upstream_en
     for (enum dying how = IN_ORDER; how <= BY_RESET; how++) {
         struct fixture fixture;
         struct exchange_recorder first, second;
-        begin(&fixture, empty, 1, how);
+        begin(&fixture, empty, 1, how, GOES_ON);
         do_exchange(&first, &fixture, "GET");
         do_exchange(&second, &fixture, method);
         assert_int_equal(second.result.end, end);
