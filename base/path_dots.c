@@ -1,6 +1,7 @@
 /* Segments of dots: see path_dots.h. */
 #include "base/path_dots.h"
 
+#include <ctype.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -52,18 +53,48 @@ static enum sort sort_of_byte(char byte) {
     }
 }
 
+static int hex_value(char digit) {
+    static const char digits[] = "0123456789abcdef";
+    const char *found = digit != '\0' ? strchr(digits, tolower((unsigned char)digit)) : NULL;
+    return found != NULL ? (int)(found - digits) : -1;
+}
+
+/* The byte at *at, which is stepped over; it may be encoded any number of times: "%2e", "%252e". */
+static char next_byte(const char **at) {
+    const char *digits = *at + 1;
+    char byte = *(*at)++;
+    if (byte != '%')
+        return byte;
+    while (digits[0] == '2' && digits[1] == '5' && hex_value(digits[2]) >= 0)
+        digits += 2;
+    int high = hex_value(digits[0]);
+    int low = high >= 0 ? hex_value(digits[1]) : -1;
+    if (low < 0)
+        return byte;
+    *at = digits + 2;
+    return (char)(high * 16 + low);
+}
+
+/* Whether the bytes at *at, which are stepped over then, are these, none of which is NUL. */
+static bool skip(const char **at, const char *bytes) {
+    const char *next = *at;
+    for (; *bytes != '\0'; bytes++) {
+        if (*next == '\0' || next_byte(&next) != *bytes)
+            return false;
+    }
+    *at = next;
+    return true;
+}
+
 /* The sort of the character at *at, which is stepped over. */
 static enum sort next_sort(const char **at) {
-    bool is_ascii = (unsigned char)**at < 0x80;
+    bool is_ascii = (unsigned char)**at < 0x80 && **at != '%';
     for (size_t i = 0; i < sizeof(sorts) / sizeof(sorts[0]) && !is_ascii; i++) {
-        size_t length = strlen(sorts[i].bytes);
-        if (strncmp(*at, sorts[i].bytes, length) == 0) {
-            *at += length;
+        if (skip(at, sorts[i].bytes))
             return sorts[i].sort;
-        }
     }
     /* By single bytes is fine: none that follows in a character begins one of these. */
-    return sort_of_byte(*(*at)++);
+    return sort_of_byte(next_byte(at));
 }
 
 /* Looks at the segment at *at, which is stepped over with the slash after it. */

@@ -12,7 +12,8 @@
  *   - takes characters that look like dots for dots (U+FF0E, U+2025),
  *   - drops the parameters of a segment ("..;a=b", as servlet containers do; any number of dots before that),
  * or reads what was decoded as a URL again ("..?", "..#"),
- *   - drops white space after a name (".. ", as Windows does).
+ *   - drops white space after a name (".. ", as Windows does),
+ *   - decodes percent-encodings once more, or several times ("%2e%2e", "%252e%252e").
  *
  * Any thread. */
 bool path_has_dots(const char *decoded) MUST_CHECK;

@@ -52,3 +52,7 @@ bool percent_append_encoded(struct buffer *buffer, const char *text, size_t leng
     }
     return true;
 }
+
+bool percent_append_part(struct buffer *buffer, const char *before, const char *part) {
+    return buffer_append_text(buffer, before) && percent_append_encoded(buffer, part, strlen(part));
+}

@@ -2,6 +2,7 @@
 #include "broadcaster/session.h"
 
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "base/memory_budget.h"
 #include "base/refcount.h"
 #include "broadcaster/broadcaster.h"
@@ -65,6 +66,17 @@ struct session_parts session_parts(const struct session *session) {
                                   .user_length = (int)(name - user) - 1,
                                   .session = name,
                                   .session_length = (int)strlen(name)};
+}
+
+/* A part may hold what JSON has to escape. */
+bool session_append_names(const struct session *session, struct buffer *json) {
+    const struct session_parts parts = session_parts(session);
+    return buffer_append_text(json, "\"app_name\":") &&
+           json_text_append_string(json, parts.app, (size_t)parts.app_length) &&
+           buffer_append_text(json, ",\"user_id\":") &&
+           json_text_append_string(json, parts.user, (size_t)parts.user_length) &&
+           buffer_append_text(json, ",\"session_id\":") &&
+           json_text_append_string(json, parts.session, (size_t)parts.session_length);
 }
 
 void session_touch_locked(struct session *session) {

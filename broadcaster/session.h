@@ -25,9 +25,11 @@
 
 struct watch;
 
-/** `app/user/session`, each part valid and decoded: no part holds a slash. */
-#define SESSION_PART_MAX 128
-#define SESSION_KEY_SIZE (3 * SESSION_PART_MAX + 3)
+/** `app/user/session`, each part valid and decoded: any UTF-8 but slashes and control characters, so that no
+ * two lists of parts have the same key. These are bytes. */
+#define SESSION_PART_MAX 128 /* of an app or a session */
+#define SESSION_USER_MAX 255
+#define SESSION_KEY_SIZE (2 * SESSION_PART_MAX + SESSION_USER_MAX + 3)
 
 TAILQ_HEAD(task_queue, task);
 LIST_HEAD(watch_list, watch);
@@ -113,6 +115,9 @@ struct session_parts {
     int app_length, user_length, session_length;
 };
 struct session_parts session_parts(const struct session *session);
+
+/** Appends the parts as members of a JSON object: "app_name", "user_id", "session_id". False: full. */
+bool session_append_names(const struct session *session, struct buffer *json) MUST_CHECK;
 
 /** A session that is in no table yet, one reference. NULL: out of memory. */
 struct session *session_create(struct broadcaster *broadcaster, const char *key) MUST_CHECK;

@@ -79,16 +79,11 @@ static bool make_id(char out[TASK_ID_SIZE]) {
 }
 
 static struct frame *make_start_frame(const struct task *task) {
-    struct session_parts parts = session_parts(task->session);
     struct buffer data;
     buffer_init(&data, 4096);
     struct frame *frame = NULL;
-    /* The parts of a session's key hold nothing that JSON would have to escape. */
-    if (buffer_printf(&data,
-                      "{\"task_id\":\"%s\",\"app_name\":\"%.*s\",\"user_id\":\"%.*s\",\"session_id\":\"%.*"
-                      "s\",\"label\":",
-                      task->id, parts.app_length, parts.app, parts.user_length, parts.user,
-                      parts.session_length, parts.session) &&
+    if (buffer_printf(&data, "{\"task_id\":\"%s\",", task->id) &&
+        session_append_names(task->session, &data) && buffer_append_text(&data, ",\"label\":") &&
         (task->options.label[0] != '\0'
              ? json_text_append_plainly(&data, task->options.label, strlen(task->options.label))
              : buffer_append_text(&data, "null")) &&

@@ -8,11 +8,12 @@
 #include "routes/handlers.h"
 #include "routes/identity.h"
 #include "routes/passed_headers.h"
-#include "routes/path.h"
+#include "routes/passed_path.h"
 #include "routes/refusal.h"
 #include "routes/upstream_choice.h"
 #include "upstream/query.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,32 +190,11 @@ static void start(struct request *request, size_t upstream, const char *target) 
     request_defer(request, passthrough_destroy, passthrough);
 }
 
-/* Whose it is, as far as the path says: of "/apps/{app}/users/{user}/sessions/{session}/..." all, of other
- * paths less. */
-struct owner {
-    char app[SESSION_PART_MAX + 1]; /* "": no app's */
-    char key[SESSION_KEY_SIZE];
-};
-
-/* False: the app has no name that the gateway knows. It could be any app to the upstream, one that the
- * upstream may not have among them. */
-static bool read_owner(const struct path *path, struct owner *ret_owner) {
-    static const char *const words[] = {"apps", "users", "sessions"};
-    char names[3][SESSION_PART_MAX + 1] = {"", "", ""};
-    size_t count = 0;
-    while (count < 3 && path->count >= 2 * count + 2 &&
-           path_segment_is(&path->segments[2 * count], words[count], strlen(words[count])) &&
-           path_decode_name(&path->segments[2 * count + 1], names[count]))
-        count++;
-    bool is_of_app = path_segment_is(&path->segments[0], words[0], strlen(words[0]));
-    snprintf(ret_owner->app, sizeof(ret_owner->app), "%s", count > 0 ? names[0] : "");
-    snprintf(ret_owner->key, sizeof(ret_owner->key), "%s/%s/%s", names[0], names[1], names[2]);
-    return count > 0 || !is_of_app;
-}
-
 /* The agent that answers for this path; UPSTREAM_NONE: there is none. */
-static size_t agent_for(const struct request *request, const struct owner *owner) {
-    size_t index = upstream_choose_for_app(request, owner->app, owner->key);
+static size_t agent_for(const struct request *request, const struct passed_owner *owner) {
+    char key[SESSION_KEY_SIZE];
+    snprintf(key, sizeof(key), "%s/%s/%s", owner->app, owner->user, owner->session);
+    size_t index = upstream_choose_for_app(request, owner->app, key);
     bool is_adk = index != UPSTREAM_NONE && upstream_at(request, index)->adapter == &adapter_adk;
     return is_adk ? index : UPSTREAM_NONE;
 }
@@ -230,47 +210,54 @@ static bool refuse_identity(struct request *request) {
     return names_identity != 0;
 }
 
-/* False: the reply is decided. */
-static bool read_path(struct request *request, struct path *ret_path) {
-    if (!path_split(request->path, ret_path) || !path_is_safe(ret_path) ||
-        !path_query_is_safe(request->query)) {
-        reply_error(request, 400, "invalid_path", "This path cannot be passed on to the upstream.");
-        return false;
-    }
-    return !refuse_identity(request);
+static void refuse_path(struct request *request) {
+    reply_error(request, 400, "invalid_path", "This path cannot be passed on to the upstream.");
 }
 
-static void pass_on(struct request *request, size_t upstream) {
+static void pass_on(struct request *request, const struct path *path, size_t upstream) {
     struct buffer target;
     buffer_init(&target, TARGET_BYTES_MAX);
-    const char *mark = request->query[0] != '\0' ? "?" : "";
-    if (buffer_printf(&target, "%s%s%s", request->path, mark, request->query))
-        start(request, upstream, target.bytes);
-    else
+    int result = path_query_is_safe(request->query) ? passed_path_append(path, &target) : -EINVAL;
+    if (result == 0 && request->query[0] != '\0' && !buffer_printf(&target, "?%s", request->query))
+        result = -ENOMEM;
+    if (result == -EINVAL)
+        refuse_path(request);
+    else if (result < 0)
         reply_no_memory(request);
+    else if (!refuse_identity(request))
+        start(request, upstream, target.bytes);
     buffer_finish(&target);
 }
 
 void passthrough_to(struct request *request, size_t upstream) {
     struct path path;
-    if (read_path(request, &path))
-        pass_on(request, upstream);
+    if (path_split(request->path, &path))
+        pass_on(request, &path, upstream);
+    else
+        refuse_path(request);
+}
+
+/* One path has one spelling here: what a rule of somebody in between keeps from the upstream by its path must
+ * not get there by another one. */
+static bool is_spelled_plainly(const struct path *path) {
+    for (size_t i = 0; i < path->count; i++) {
+        if (!path_segment_is_plain(&path->segments[i]))
+            return false;
+    }
+    return true;
 }
 
 void handle_passthrough(struct request *request) {
     struct path path;
-    struct owner owner = {.app = ""};
-    if (!read_path(request, &path))
-        return;
-    if (!read_owner(&path, &owner)) {
-        reply_error(request, 400, "invalid_app",
-                    "The app in the path is not 1 to %d bytes of letters, digits and ._~@:+-.",
-                    SESSION_PART_MAX);
+    struct passed_owner owner;
+    if (!path_split(request->path, &path) || !is_spelled_plainly(&path) ||
+        !passed_path_read_owner(&path, &owner)) {
+        refuse_path(request);
         return;
     }
     size_t upstream = agent_for(request, &owner);
     if (upstream != UPSTREAM_NONE)
-        pass_on(request, upstream);
+        pass_on(request, &path, upstream);
     else
         reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
 }

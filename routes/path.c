@@ -3,6 +3,7 @@
 
 #include "base/path_dots.h"
 #include "base/percent.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -31,62 +32,69 @@ bool path_segment_is(const struct path_segment *segment, const char *word, size_
     return decoded_length == (int)length && memcmp(decoded, word, length) == 0;
 }
 
-static bool is_dots(const char *name) {
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+/* Of valid UTF-8: C0, DEL, and C1, which is U+0080 to U+009F. */
+static bool is_control_at(const char *text) {
+    unsigned char byte = (unsigned char)text[0], next = (unsigned char)text[1];
+    return byte < 0x20 || byte == 0x7f || (byte == 0xc2 && next < 0xa0);
 }
 
-bool path_name_is_valid(const char *name) {
-    size_t length = 0;
-    for (; name[length] != '\0'; length++) {
-        unsigned char byte = (unsigned char)name[length];
+bool path_name_is_valid(const char *name, size_t bytes_max) {
+    size_t length = strlen(name);
+    if (length == 0 || length > bytes_max || !utf8_is_valid(name, length) || path_has_dots(name))
+        return false;
+    for (const char *at = name; *at != '\0'; at++) {
+        if (*at == '/' || is_control_at(at))
+            return false;
+    }
+    return true;
+}
+
+bool path_decode_name(const struct path_segment *segment, size_t bytes_max, char *out) {
+    int length = percent_decode(segment->text, segment->length, out, bytes_max + 1);
+    return length >= 0 && path_name_is_valid(out, bytes_max);
+}
+
+bool path_decode_id(const struct path_segment *segment, char out[SESSION_PART_MAX + 1]) {
+    if (!path_decode_name(segment, SESSION_PART_MAX, out))
+        return false;
+    for (const char *at = out; *at != '\0'; at++) {
+        unsigned char byte = (unsigned char)*at;
         if (byte >= 0x80 || (!isalnum(byte) && strchr("._~@:+-", byte) == NULL))
             return false;
     }
-    return length > 0 && length <= SESSION_PART_MAX && !is_dots(name);
+    return true;
 }
 
-bool path_decode_name(const struct path_segment *segment, char out[SESSION_PART_MAX + 1]) {
-    int length = percent_decode(segment->text, segment->length, out, SESSION_PART_MAX + 1);
-    return length >= 0 && path_name_is_valid(out);
-}
-
-/* Raw bytes of a request target (RFC 3986, section 3.3) that mean themselves everywhere. Others would change
- * on their way; what follows a semicolon is cut off by some servers, and the rest is another segment. */
+/* Raw bytes of a request target (RFC 3986, section 3.3); what is none would change on its way. */
 static bool is_target_byte(char byte) {
-    return byte > ' ' && byte < 0x7f && strchr("#\"<>\\^`{|};", byte) == NULL;
+    return byte > ' ' && byte < 0x7f && strchr("#\"<>\\^`{|}", byte) == NULL;
 }
 
 /* An encoded character that needs no encoding (RFC 3986, section 2.3): the same path can be written without,
  * and a rule of somebody in between is about that one. */
-static bool has_needless_encoding(const struct path_segment *segment) {
+bool path_segment_is_plain(const struct path_segment *segment) {
+    if (memchr(segment->text, ';', segment->length) != NULL)
+        return false;
     for (size_t i = 0; i + 2 < segment->length; i++) {
         char decoded[2];
         if (segment->text[i] == '%' && percent_decode(segment->text + i, 3, decoded, sizeof(decoded)) == 1 &&
             percent_is_unreserved(decoded[0]))
-            return true;
+            return false;
     }
-    return false;
+    return true;
 }
 
-static bool segment_is_safe(const struct path_segment *segment) {
+bool path_segment_is_safe(const struct path_segment *segment) {
     char decoded[SEGMENT_SIZE];
     for (size_t i = 0; i < segment->length; i++) {
         if (!is_target_byte(segment->text[i]))
             return false;
     }
     int length = percent_decode(segment->text, segment->length, decoded, sizeof(decoded));
-    if (length <= 0 || path_has_dots(decoded) || has_needless_encoding(segment))
+    if (length <= 0 || path_has_dots(decoded) || !path_segment_is_plain(segment))
         return false;
     for (const char *at = decoded; *at != '\0'; at++) {
         if ((unsigned char)*at < 0x20 || *at == 0x7f || strchr("/\\%", *at) != NULL)
-            return false;
-    }
-    return true;
-}
-
-bool path_is_safe(const struct path *path) {
-    for (size_t i = 0; i < path->count; i++) {
-        if (!segment_is_safe(&path->segments[i]))
             return false;
     }
     return true;

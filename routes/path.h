@@ -27,17 +27,28 @@ bool path_split(const char *raw, struct path *ret_path);
 /** Whether the segment, decoded, is this word of `length` bytes. */
 bool path_segment_is(const struct path_segment *segment, const char *word, size_t length);
 
-/** Whether a decoded text can name an app, a user, a session or a run: 1 to 128 bytes of
- *  [A-Za-z0-9._~@:+-], and not "." or "..". */
-bool path_name_is_valid(const char *name);
+/** What a name is, for people. */
+#define PATH_NAME_IS "bytes of UTF-8 without slashes, control characters and segments of dots"
 
-/** Decodes a segment that is such a name. False: it is none; `out` holds nothing of use then. */
-bool path_decode_name(const struct path_segment *segment, char out[SESSION_PART_MAX + 1]);
+/** Whether a decoded text can name an app, a user or a session: 1 to `bytes_max` bytes of valid UTF-8 without
+ * slashes and control characters, C1 ones included, that is no segment of dots (base/path_dots.h). */
+bool path_name_is_valid(const char *name, size_t bytes_max);
 
-/** Whether a path may be passed on as it came: each segment decodes, not to "." or "..", and neither before
- * nor after that holds a slash, a backslash, a control byte, or anything that a second decoding would change;
- * and no raw semicolon, at which some servers cut a segment off. */
-bool path_is_safe(const struct path *path);
+/** Decodes a segment that is such a name; `out` has room for `bytes_max` + 1 bytes. False: it is none; `out`
+ * holds nothing of use then. */
+bool path_decode_name(const struct path_segment *segment, size_t bytes_max, char *out);
+
+/** Decodes a segment that can name a run: 1 to 128 letters, digits and ._~@:+- . False: it cannot. */
+bool path_decode_id(const struct path_segment *segment, char out[SESSION_PART_MAX + 1]);
+
+/** Whether a segment that is no name may be passed on as it came: it decodes, not to "." or "..", and neither
+ * before nor after that holds a slash, a backslash, a control byte, or anything that a second decoding would
+ * change; and it is spelled plainly. */
+bool path_segment_is_safe(const struct path_segment *segment);
+
+/** Whether no character is encoded that needs no encoding, and there is no raw semicolon, at which some
+ * servers cut a segment off. */
+bool path_segment_is_plain(const struct path_segment *segment);
 
 /** Whether a raw query may be passed on as it came: nothing but printable ASCII, and no '#'. */
 bool path_query_is_safe(const char *query);

@@ -61,7 +61,7 @@ struct request {
 
     const struct route *route; /* set by router_begin() */
     char app[SESSION_PART_MAX + 1];
-    char user[SESSION_PART_MAX + 1];
+    char user[SESSION_USER_MAX + 1];
     char session[SESSION_PART_MAX + 1];
     char id[SESSION_PART_MAX + 1];      /* {id} of the path */
     char session_key[SESSION_KEY_SIZE]; /* "app/user/session", if the path names all three */

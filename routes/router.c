@@ -128,21 +128,26 @@ static bool read_names(struct request *request, const struct path *path) {
         const char *part;
         const char *name;
         char *out;
-    } names[] = {{"{app}", "app", request->app},
-                 {"{user}", "user", request->user},
-                 {"{session}", "session", request->session},
-                 {"{id}", "id", request->id}};
+        size_t bytes_max;
+    } names[] = {{"{app}", "app", request->app, SESSION_PART_MAX},
+                 {"{user}", "user", request->user, SESSION_USER_MAX},
+                 {"{session}", "session", request->session, SESSION_PART_MAX}};
     const char *at = request->route->pattern;
     size_t length;
     for (size_t i = 0; (length = next_segment(&at)) > 0; at += length, i++) {
         for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
-            if (strncmp(at, names[k].part, length) != 0 || path_decode_name(&path->segments[i], names[k].out))
+            if (strncmp(at, names[k].part, length) != 0 ||
+                path_decode_name(&path->segments[i], names[k].bytes_max, names[k].out))
                 continue;
             char code[32];
             snprintf(code, sizeof(code), "invalid_%s", names[k].name);
-            reply_error(request, 400, code,
-                        "The %s in the path is not 1 to %d bytes of letters, digits and ._~@:+-.",
-                        names[k].name, SESSION_PART_MAX);
+            reply_error(request, 400, code, "The %s in the path must be 1 to %zu " PATH_NAME_IS ".",
+                        names[k].name, names[k].bytes_max);
+            return false;
+        }
+        if (strncmp(at, "{id}", length) == 0 && !path_decode_id(&path->segments[i], request->id)) {
+            reply_error(request, 400, "invalid_id",
+                        "The id in the path must be 1 to %d letters, digits and ._~@:+-.", SESSION_PART_MAX);
             return false;
         }
     }

@@ -1,4 +1,5 @@
 /* Starting and cancelling runs: POST and DELETE S/run, and POST /run_sse. */
+#include "base/percent.h"
 #include "routes/cancel.h"
 #include "routes/handlers.h"
 #include "routes/json_writer.h"
@@ -8,7 +9,9 @@
 
 #include <stdio.h>
 
-#define ANSWER_BYTES_MAX 4096
+#define ANSWER_BYTES_MAX 8192
+/* Each byte of a name takes up to three. */
+#define STREAM_URL_SIZE (3 * SESSION_KEY_SIZE + 64)
 
 static const char *message_of(enum task_status status, bool replayed) {
     if (replayed)
@@ -19,14 +22,19 @@ static const char *message_of(enum task_status status, bool replayed) {
 static void reply_started(struct request *request, const struct run_request *run,
                           const struct run_started *started) {
     struct task_info info = {.status = started->earlier_status};
-    char stream_url[SESSION_KEY_SIZE + 64], task_url[TASK_ID_SIZE + 16];
+    char stream_text[STREAM_URL_SIZE], task_url[TASK_ID_SIZE + 16];
+    struct buffer stream_url;
     if (started->task != NULL)
         task_get_info(started->task, &info);
-    snprintf(stream_url, sizeof(stream_url), "/apps/%s/users/%s/sessions/%s/run", run->app, run->user,
-             run->session);
+    buffer_init_fixed(&stream_url, stream_text, sizeof(stream_text));
+    bool is_written = percent_append_part(&stream_url, "/apps/", run->app) &&
+                      percent_append_part(&stream_url, "/users/", run->user) &&
+                      percent_append_part(&stream_url, "/sessions/", run->session) &&
+                      buffer_append_text(&stream_url, "/run");
     snprintf(task_url, sizeof(task_url), "/tasks/%s", started->task_id);
     struct json_writer json;
     json_writer_init(&json, ANSWER_BYTES_MAX);
+    json.failed = !is_written;
     json_begin_object(&json, NULL);
     json_add_bool(&json, "success", true);
     json_add_string(&json, "app_name", run->app);
@@ -36,7 +44,7 @@ static void reply_started(struct request *request, const struct run_request *run
     json_add_string(&json, "status", task_status_name(info.status));
     json_add_string(&json, "message", message_of(info.status, started->replayed));
     json_add_time(&json, "timestamp", started->created_unix_ms);
-    json_add_string(&json, "stream_url", stream_url);
+    json_add_string(&json, "stream_url", stream_text);
     json_add_string(&json, "task_url", task_url);
     json_end_object(&json);
     reply_json(request, 200, &json);

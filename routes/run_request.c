@@ -123,17 +123,17 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
 
 /* Reads one of the names that say whose session it is, in either of the spellings that ADK takes. */
 static bool read_name(struct request *request, const struct run_request *run, const char *camel,
-                      const char *snake, char out[SESSION_PART_MAX + 1]) {
+                      const char *snake, size_t bytes_max, char *out) {
     const cJSON *one = cJSON_GetObjectItemCaseSensitive(run->body, camel);
     const cJSON *other = cJSON_GetObjectItemCaseSensitive(run->body, snake);
     const char *name = cJSON_GetStringValue(one != NULL ? one : other);
     if (one != NULL && other != NULL)
         reply_error(request, 400, "invalid_body", "\"%s\" and \"%s\" cannot both be given.", camel, snake);
-    else if (name == NULL || !path_name_is_valid(name))
-        reply_error(request, 400, "invalid_body",
-                    "\"%s\" must be 1 to %d bytes of letters, digits and ._~@:+-.", camel, SESSION_PART_MAX);
+    else if (name == NULL || !path_name_is_valid(name, bytes_max))
+        reply_error(request, 400, "invalid_body", "\"%s\" must be 1 to %zu " PATH_NAME_IS ".", camel,
+                    bytes_max);
     else
-        snprintf(out, SESSION_PART_MAX + 1, "%s", name);
+        snprintf(out, bytes_max + 1, "%s", name);
     return request->reply.kind == REPLY_NONE;
 }
 
@@ -146,9 +146,9 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
                              .options = run_options_default(request->context->settings->run_timeout_ms)};
     if (!json_body_read(request, &ret_run->body) || refuse_identity(request, ret_run, spellings) ||
         !read_idempotency_key(request, ret_run) ||
-        !read_name(request, ret_run, "appName", "app_name", ret_run->app) ||
-        !read_name(request, ret_run, "userId", "user_id", ret_run->user) ||
-        !read_name(request, ret_run, "sessionId", "session_id", ret_run->session))
+        !read_name(request, ret_run, "appName", "app_name", SESSION_PART_MAX, ret_run->app) ||
+        !read_name(request, ret_run, "userId", "user_id", SESSION_USER_MAX, ret_run->user) ||
+        !read_name(request, ret_run, "sessionId", "session_id", SESSION_PART_MAX, ret_run->session))
         return false;
     if (has(ret_run, "gateway")) {
         reply_error(request, 400, "unsupported_option",

@@ -18,7 +18,7 @@ struct run_request {
     bool unchanged;  /* the body is passed on byte for byte */
     bool has_stream; /* it is answered by its own stream */
     char app[SESSION_PART_MAX + 1];
-    char user[SESSION_PART_MAX + 1];
+    char user[SESSION_USER_MAX + 1];
     char session[SESSION_PART_MAX + 1];
     char session_key[SESSION_KEY_SIZE];
 

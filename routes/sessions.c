@@ -20,7 +20,7 @@
 #include <sys/random.h>
 
 #define PATH_BYTES_MAX (16 * 1024)
-#define SESSION_JSON_BYTES_MAX 1024
+#define SESSION_JSON_BYTES_MAX 2048 /* a quote or a backslash takes two bytes */
 #define LISTED_MAX 1000
 #define VISITED_MAX 20000
 
@@ -61,18 +61,15 @@ static void refuse_unknown(struct request *request) {
 
 /* ---- at the upstream ----------------------------------------------------------------------------- */
 
-static bool append_part(struct buffer *path, const char *before, const char *part) {
-    return buffer_append_text(path, before) && percent_append_encoded(path, part, strlen(part));
-}
-
 static void ask_upstream(struct request *request, size_t keeper, const char *method, const char *body,
                          size_t length,
                          void (*done)(struct request *request, const struct collected *answer)) {
     struct buffer path;
     buffer_init(&path, PATH_BYTES_MAX);
     bool named = request->session[0] != '\0';
-    if (append_part(&path, "/apps/", request->app) && append_part(&path, "/users/", request->user) &&
-        buffer_append_text(&path, "/sessions") && (!named || append_part(&path, "/", request->session)))
+    if (percent_append_part(&path, "/apps/", request->app) &&
+        percent_append_part(&path, "/users/", request->user) && buffer_append_text(&path, "/sessions") &&
+        (!named || percent_append_part(&path, "/", request->session)))
         collect_start(request, keeper, method, path.bytes, body, length, done);
     else
         reply_no_memory(request);
@@ -85,7 +82,7 @@ static void ask_upstream(struct request *request, size_t keeper, const char *met
 static bool take_given_name(struct request *request, const struct collected *answer) {
     cJSON *body = json_parse(answer->body, answer->length, JSON_UPSTREAM_VALUES_MAX, NULL);
     const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(body, "id"));
-    bool valid = id != NULL && path_name_is_valid(id);
+    bool valid = id != NULL && path_name_is_valid(id, SESSION_PART_MAX);
     if (valid)
         set_session(request, id);
     cJSON_Delete(body);

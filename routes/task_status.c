@@ -5,7 +5,7 @@
 
 #define LISTED_MAX 1000
 #define VISITED_MAX 20000
-#define SESSION_JSON_BYTES_MAX 1024
+#define SESSION_JSON_BYTES_MAX 2048 /* a quote or a backslash takes two bytes */
 
 static void write_task(struct json_writer *json, struct task *task) {
     struct task_info info = {0};

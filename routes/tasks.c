@@ -67,9 +67,9 @@ struct filter {
     int64_t before; /* serial of the last one of the page before; 0: from the newest on */
 };
 
-static bool read_name(struct request *request, const char *name, char **ret_value) {
+static bool read_name(struct request *request, const char *name, size_t bytes_max, char **ret_value) {
     int result = request_query(request, name, ret_value);
-    if (result == 0 && (*ret_value == NULL || path_name_is_valid(*ret_value)))
+    if (result == 0 && (*ret_value == NULL || path_name_is_valid(*ret_value, bytes_max)))
         return true;
     refuse_query(request, name, result);
     return false;
@@ -96,8 +96,10 @@ static bool read_number(struct request *request, const char *name, int64_t maxim
 /* The strings are the caller's either way. */
 static bool read_filter(struct request *request, struct filter *ret_filter) {
     *ret_filter = (struct filter){.limit = LIMIT_DEFAULT};
-    return read_name(request, "app", &ret_filter->app) && read_name(request, "user", &ret_filter->user) &&
-           read_name(request, "session", &ret_filter->session) && read_status(request, &ret_filter->status) &&
+    return read_name(request, "app", SESSION_PART_MAX, &ret_filter->app) &&
+           read_name(request, "user", SESSION_USER_MAX, &ret_filter->user) &&
+           read_name(request, "session", SESSION_PART_MAX, &ret_filter->session) &&
+           read_status(request, &ret_filter->status) &&
            read_number(request, "limit", LIMIT_MAX, &ret_filter->limit) &&
            read_number(request, "cursor", INT64_MAX, &ret_filter->before);
 }

@@ -98,9 +98,8 @@ static int decode(const char *text, bool (*may_be)(int byte), char **ret_decoded
     return is_good && utf8_is_valid(decoded, length) ? 0 : -EINVAL;
 }
 
-/* A percent sign that was encoded would be one of an encoding to whoever decodes twice. */
 static bool may_be_in_path(int byte) {
-    return byte >= ' ' && byte != 0x7f && byte != '%';
+    return byte >= ' ' && byte != 0x7f;
 }
 
 static bool may_be_in_query(int byte) {

@@ -18,7 +18,7 @@ bool http_authority_is_valid(const char *text, size_t length) MUST_CHECK;
 const char *http_target_path(const char *target, const char *host) MUST_CHECK;
 
 /** Whether the path means the same to everybody: visible ASCII with whole percent-encodings, which stand for
- * UTF-8 without control characters and percent signs, and no "." or ".." as a segment, however it is written
+ * UTF-8 without control characters, and no "." or ".." as a segment, however it is written
  * (base/path_dots.h). 0; -EINVAL: it does not; -ENOMEM. */
 int http_path_check(const char *path) MUST_CHECK;
 

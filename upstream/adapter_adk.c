@@ -17,10 +17,6 @@
 static const char *const fields_not_passed[] = {"appName",   "app_name",   "userId",    "user_id",
                                                 "sessionId", "session_id", "streaming", NULL};
 
-static bool append_segment(struct buffer *url, const char *before, const char *segment) {
-    return buffer_append_text(url, before) && percent_append_encoded(url, segment, strlen(segment));
-}
-
 static char *adk_run_url(const struct adapter_input *input) {
     struct buffer url;
     buffer_init(&url, URL_BYTES_MAX);
@@ -33,9 +29,10 @@ static char *adk_run_url(const struct adapter_input *input) {
 static char *adk_session_url(const struct adapter_input *input) {
     struct buffer url;
     buffer_init(&url, URL_BYTES_MAX);
-    bool done = buffer_append_text(&url, input->base_url) && append_segment(&url, "/apps/", input->app) &&
-                append_segment(&url, "/users/", input->user) &&
-                append_segment(&url, "/sessions/", input->session);
+    bool done = buffer_append_text(&url, input->base_url) &&
+                percent_append_part(&url, "/apps/", input->app) &&
+                percent_append_part(&url, "/users/", input->user) &&
+                percent_append_part(&url, "/sessions/", input->session);
     char *text = done ? buffer_detach(&url) : NULL;
     buffer_finish(&url);
     return text;

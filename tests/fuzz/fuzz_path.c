@@ -3,7 +3,9 @@
  *
  * input: [what: 1] [room: 1] text
  */
+#include "base/path_dots.h"
 #include "base/percent.h"
+#include "routes/passed_path.h"
 #include "routes/path.h"
 #include "routes/router.h"
 #include "tests/fuzz/request_stub.h"
@@ -76,26 +78,43 @@ static void check_encoding(const char *text) {
 
 /* ---- paths ---------------------------------------------------------------------------------------- */
 
-static bool reference_is_name(const char *name, size_t length) {
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@:+-";
-    return length >= 1 && length <= 128 && strspn(name, allowed) == length && strcmp(name, ".") != 0 &&
-           strcmp(name, "..") != 0;
+static bool has_control(const char *name) {
+    for (const char *at = name; *at != '\0'; at++) {
+        unsigned char byte = (unsigned char)*at, next = (unsigned char)at[1];
+        if (byte < 0x20 || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next < 0xa0))
+            return true;
+    }
+    return false;
 }
 
-static void check_segment(const struct path_segment *segment, bool path_is_safe) {
+/* Names of dots as others might read them are path_has_dots()'s, which has tests of its own. */
+static bool reference_is_name(const char *name, size_t length, size_t bytes_max) {
+    struct utf8_reference text = utf8_reference_decode(name, length);
+    free(text.bytes);
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        REQUIRE(path_has_dots(name));
+    return length >= 1 && length <= bytes_max && text.replaced == 0 && strchr(name, '/') == NULL &&
+           !has_control(name) && !path_has_dots(name);
+}
+
+static void check_segment(const struct path_segment *segment, bool is_safe) {
     size_t length = 0;
-    char name[SESSION_PART_MAX + 1];
+    char name[SESSION_USER_MAX + 1];
     char *decoded = reference_decode(segment->text, segment->length, &length);
-    bool is_name = path_decode_name(segment, name);
-    REQUIRE(is_name == (decoded != NULL && reference_is_name(decoded, length)));
-    REQUIRE(!is_name || strcmp(name, decoded) == 0);
+    for (size_t most = SESSION_PART_MAX; most <= SESSION_USER_MAX;
+         most += SESSION_USER_MAX - SESSION_PART_MAX) {
+        bool is_name = path_decode_name(segment, most, name);
+        REQUIRE(is_name == (decoded != NULL && reference_is_name(decoded, length, most)));
+        REQUIRE(!is_name || strcmp(name, decoded) == 0);
+    }
     if (decoded != NULL) {
-        REQUIRE(path_name_is_valid(decoded) == reference_is_name(decoded, length));
+        REQUIRE(path_name_is_valid(decoded, SESSION_PART_MAX) ==
+                reference_is_name(decoded, length, SESSION_PART_MAX));
         REQUIRE(path_segment_is(segment, decoded, length) == (length < 64));
         REQUIRE(!path_segment_is(segment, decoded, length + 1) &&
                 !path_segment_is(segment, "other", 5 + length));
     }
-    if (path_is_safe) {
+    if (is_safe) {
         REQUIRE(decoded != NULL && strcmp(decoded, ".") != 0 && strcmp(decoded, "..") != 0);
         for (const char *at = decoded; *at != '\0'; at++)
             REQUIRE(strchr("/\\%\x7f", *at) == NULL && (unsigned char)*at >= 0x20);
@@ -104,6 +123,30 @@ static void check_segment(const struct path_segment *segment, bool path_is_safe)
                     strchr("?#", segment->text[i]) == NULL);
     }
     free(decoded);
+}
+
+/* What is passed on means the same, and means it by itself: passed on again, it does not change. */
+static void check_passed(const struct path *path) {
+    struct buffer once, twice;
+    struct path passed;
+    buffer_init(&once, 1u << 20);
+    buffer_init(&twice, 1u << 20);
+    if (passed_path_append(path, &once) == 0) {
+        REQUIRE(path_split(once.bytes, &passed) && passed.count == path->count);
+        for (size_t i = 0; i < path->count; i++) {
+            size_t length = 0, passed_length = 0;
+            char *decoded = reference_decode(path->segments[i].text, path->segments[i].length, &length);
+            char *again =
+                reference_decode(passed.segments[i].text, passed.segments[i].length, &passed_length);
+            REQUIRE(decoded != NULL && again != NULL && strcmp(decoded, again) == 0);
+            REQUIRE(!path_has_dots(decoded));
+            free(decoded);
+            free(again);
+        }
+        REQUIRE(passed_path_append(&passed, &twice) == 0 && strcmp(once.bytes, twice.bytes) == 0);
+    }
+    buffer_finish(&once);
+    buffer_finish(&twice);
 }
 
 /* The segments with a slash before each are the path again. */
@@ -119,30 +162,30 @@ static void check_path(const char *raw) {
     if (!good)
         return;
     REQUIRE(path.count == slashes);
-    bool is_safe = strchr(raw, '?') == NULL && path_is_safe(&path);
+    check_passed(&path);
     const char *at = raw;
     for (size_t i = 0; i < path.count; i++) {
         REQUIRE(*at == '/' && path.segments[i].text == at + 1);
         REQUIRE(memchr(path.segments[i].text, '/', path.segments[i].length) == NULL);
         at += 1 + path.segments[i].length;
-        check_segment(&path.segments[i], is_safe);
+        check_segment(&path.segments[i], strchr(raw, '?') == NULL && path_segment_is_safe(&path.segments[i]));
     }
     REQUIRE(*at == '\0');
 }
 
 /* ---- the router ----------------------------------------------------------------------------------- */
 
-static void check_name(const struct request *request, const char *name) {
+static void check_name(const struct request *request, const char *name, size_t bytes_max) {
     bool is_in_path = strchr(request->path, '%') != NULL || strstr(request->path, name) != NULL;
-    REQUIRE(*name == '\0' || (is_in_path && reference_is_name(name, strlen(name))));
+    REQUIRE(*name == '\0' || (is_in_path && reference_is_name(name, strlen(name), bytes_max)));
 }
 
 static void check_names(const struct request *request) {
     char key[SESSION_KEY_SIZE] = "";
-    check_name(request, request->app);
-    check_name(request, request->user);
-    check_name(request, request->session);
-    check_name(request, request->id);
+    check_name(request, request->app, SESSION_PART_MAX);
+    check_name(request, request->user, SESSION_USER_MAX);
+    check_name(request, request->session, SESSION_PART_MAX);
+    check_name(request, request->id, SESSION_PART_MAX);
     if (request->session[0] != '\0')
         snprintf(key, sizeof(key), "%s/%s/%s", request->app, request->user, request->session);
     REQUIRE(request->route != NULL && strcmp(request->session_key, key) == 0);

@@ -87,8 +87,9 @@ static void check_options(const struct task_options *options) {
 
 static void check_session(const struct run_request *run) {
     char key[SESSION_KEY_SIZE];
-    REQUIRE(path_name_is_valid(run->app) && path_name_is_valid(run->user) &&
-            path_name_is_valid(run->session));
+    REQUIRE(path_name_is_valid(run->app, SESSION_PART_MAX) &&
+            path_name_is_valid(run->user, SESSION_USER_MAX) &&
+            path_name_is_valid(run->session, SESSION_PART_MAX));
     snprintf(key, sizeof(key), "%s/%s/%s", run->app, run->user, run->session);
     REQUIRE(strcmp(key, run->session_key) == 0);
 }

@@ -12,7 +12,7 @@ const upstream = await startUpstream({after}, answerMarked(1));
 function compose(right) {
   const has = (name) => right.includes(name);
   const method = has('method') ? has('method of the path') ? 'POST' : 'PUT' : 'P@ST';
-  const session = has('name') ? 's1' : 'a%20b';
+  const session = has('name') ? 's1' : 'x'.repeat(129);
   const word = has('spelling') ? 'run' : 'r%75n';
   const path = has('path') ? `/apps/demo/users/u1/sessions/${session}/${word}` : '/nowhere/a%20b';
   const body = has('json') ? '{"message":"hi"}' : '{';

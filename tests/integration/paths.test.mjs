@@ -69,8 +69,8 @@ test('an app that no upstream may have is not had by a name that the gateway doe
   assert.equal(await get('/apps/hidden/eval-sets', gateway), 404);
   upstream.runs.length = first.runs.length = 0;
   for (const name of ['hidden;a=b', 'hidden;', 'hidden%3B', 'hidden%20', 'hidden%09', 'hidden!', 'hidden,x', 'h%C3%AFdden', 'hidden%E2%80%8B', 'other;a', 'other%20', `${'a'.repeat(129)}`]) {
-    assert.equal(await get(`/apps/${name}/eval-sets`, gateway), 400, name);
-    assert.equal(await get(`/apps/${name}`, gateway), 400, name);
+    assert.match(String(await get(`/apps/${name}/eval-sets`, gateway)), /^40[04]$/, name);
+    assert.match(String(await get(`/apps/${name}`, gateway)), /^40[04]$/, name);
   }
   assert.deepEqual([...first.runs, ...upstream.runs].map(({path}) => path), []);
 });

@@ -43,7 +43,7 @@ static void path_words_are_decoded_once(void **state) {
 static const char *name_of(const char *segment) {
     static char name[SESSION_PART_MAX + 1];
     const struct path_segment piece = {segment, strlen(segment)};
-    return path_decode_name(&piece, name) ? name : "";
+    return path_decode_name(&piece, SESSION_PART_MAX, name) ? name : "";
 }
 
 static void path_names_are_decoded_once_and_checked(void **state) {
@@ -51,11 +51,37 @@ static void path_names_are_decoded_once_and_checked(void **state) {
     assert_string_equal(name_of("azAZ09._~@:+-"), "azAZ09._~@:+-");
     assert_string_equal(name_of("me%40example.org"), "me@example.org");
     assert_string_equal(name_of("..."), "...");
-    static const char *const bad[] = {"",     ".",    "..",  "%2e",      "%2E.",   "a%2Fb", "a%00", "a%",
-                                      "a%4",  "a%zz", "a b", "a%20b",    "a%25",   "a/b",   "a?b",  "a#b",
-                                      "a\\b", "a;b",  "a*",  "\xC3\xA9", "%C3%A9", "a%0Ab"};
+    assert_string_equal(name_of("auth0%7C64ab"), "auth0|64ab");
+    assert_string_equal(name_of("DOMAIN%5Cuser"), "DOMAIN\\user");
+    assert_string_equal(name_of("%20a%20"), " a ");
+    assert_string_equal(name_of("%C3%A9"), "\xC3\xA9");
+    assert_string_equal(name_of("e%CC%81"), "e\xCC\x81"); /* not composed */
+    assert_string_equal(name_of("100%25"), "100%");
+    assert_string_equal(name_of("a%2541"), "a%41");
+    assert_string_equal(name_of("a%252Fb"), "a%2Fb");
+    assert_string_equal(name_of("a;b*%3F%23"), "a;b*?#");
+    assert_string_equal(name_of("%C2%A0%E2%80%AE%EF%BB%BF"), "\xC2\xA0\xE2\x80\xAE\xEF\xBB\xBF");
+    static const char *const bad[] = {
+        "",         ".",        "..",       "%2e",      "%2E.",      "a%2Fb",     "a%00",
+        "a%",       "a%4",      "a%zz",     "a/b",      "a%0Ab",     "a%7F",      "%1f",
+        "%C2%80",   "%C2%9F",   "%ff",      "%C3",      "%C0%AF",    "%ED%A0%80", "..%3Ba",
+        "..;a",     "a%5C..",   "..%5C",    ".%20",     "..%3F",     "%252e",     "%252e%252e",
+        "%25252e.", "..%252fa", "..%255ca", "a%255c..", "%EF%BC%8E", "%E2%80%A5", "%25EF%25BC%258E."};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_string_equal(name_of(bad[i]), "");
+}
+
+static void path_ids_are_plain(void **state) {
+    (void)state;
+    char id[SESSION_PART_MAX + 1];
+    static const char *const bad[] = {"", "a%20b", "%C3%A9", "a%7Cb", "a;b", "a%25", "..", "a%00"};
+    const struct path_segment good = {TEXT_AND_LENGTH("0a%40-")};
+    assert_true(path_decode_id(&good, id));
+    assert_string_equal(id, "0a@-");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        const struct path_segment segment = {bad[i], strlen(bad[i])};
+        assert_false(path_decode_id(&segment, id));
+    }
 }
 
 static void path_names_have_at_most_128_bytes_decoded(void **state) {
@@ -76,7 +102,10 @@ static void path_names_have_at_most_128_bytes_decoded(void **state) {
 
 static bool is_safe(const char *raw) {
     struct path path;
-    return path_split(raw, &path) && path_is_safe(&path);
+    bool is_one = path_split(raw, &path);
+    for (size_t i = 0; is_one && i < path.count; i++)
+        is_one = path_segment_is_safe(&path.segments[i]);
+    return is_one;
 }
 
 static void path_that_would_mean_something_else_upstream_is_not_safe(void **state) {
@@ -119,6 +148,7 @@ int main(void) {
         cmocka_unit_test(path_with_too_many_segments_is_none),
         cmocka_unit_test(path_words_are_decoded_once),
         cmocka_unit_test(path_names_are_decoded_once_and_checked),
+        cmocka_unit_test(path_ids_are_plain),
         cmocka_unit_test(path_names_have_at_most_128_bytes_decoded),
         cmocka_unit_test(path_that_would_mean_something_else_upstream_is_not_safe),
         cmocka_unit_test(path_query_that_would_change_is_not_safe),

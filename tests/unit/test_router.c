@@ -94,11 +94,12 @@ static void router_knows_one_spelling_of_a_path(void **state) {
 
 static void router_names_what_is_no_name(void **state) {
     (void)state;
-    expect(&fixture, METHOD_GET, "/apps/a%20/users/b/sessions/c/run", NULL, 400, "invalid_app");
+    expect(&fixture, METHOD_GET, "/apps/a%0a/users/b/sessions/c/run", NULL, 400, "invalid_app");
     expect(&fixture, METHOD_GET, "/apps/a/users/../sessions/c/run", NULL, 400, "invalid_user");
     expect(&fixture, METHOD_GET, "/apps/a/users/b/sessions/%2e/run", NULL, 400, "invalid_session");
     expect(&fixture, METHOD_DELETE, "/apps/a/users/b/sessions/%", NULL, 400, "invalid_session");
     expect(&fixture, METHOD_GET, "/tasks/%00", NULL, 400, "invalid_id");
+    expect(&fixture, METHOD_GET, "/tasks/a%20b", NULL, 400, "invalid_id");
     assert_int_equal(raw_server_requests(&fixture.upstream.server), 0);
 }
 

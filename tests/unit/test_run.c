@@ -268,7 +268,7 @@ static void tasks_are_filtered(void **state) {
     ask(&fixture, &asked, METHOD_GET, "/tasks?app=ab", NULL);
     assert_non_null(strstr(asked.request.reply.body, "\"tasks\":[]"));
     let_go(&asked);
-    static const char *const bad[] = {"status=done", "app=%20", "user=", "limit=0", "limit=1001", "cursor=x"};
+    static const char *const bad[] = {"status=done", "app=%0a", "user=", "limit=0", "limit=1001", "cursor=x"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char target[64];
         snprintf(target, sizeof(target), "/tasks?%s", bad[i]);

@@ -1,0 +1,75 @@
+/* Paths that are passed on: see passed_path.h.
+ *
+ *     [/dev] /apps/{app}/users/{user}/sessions/{session}/...
+ *     [/dev/apps/{app}] /debug/trace/session/{session}
+ *
+ * What stands in braces are names, which may be any UTF-8.
+ */
+#include "routes/passed_path.h"
+
+#include "base/percent.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define NAMES_MAX 3
+
+static bool is_word(const struct path *path, size_t at, const char *word) {
+    return at < path->count && path_segment_is(&path->segments[at], word, strlen(word));
+}
+
+/* Whether there is a name at `at`, and how many bytes of one; 0: there is none. */
+static size_t name_bytes_max(const struct path *path, size_t at) {
+    static const struct {
+        const char *word;
+        size_t bytes_max;
+    } names[NAMES_MAX] = {
+        {"apps", SESSION_PART_MAX}, {"users", SESSION_USER_MAX}, {"sessions", SESSION_PART_MAX}};
+    size_t first = is_word(path, 0, "dev") ? 1 : 0;
+    if (at >= 3 && is_word(path, at - 1, "session") && is_word(path, at - 2, "trace") &&
+        is_word(path, at - 3, "debug"))
+        return SESSION_PART_MAX;
+    for (size_t i = 0; i < NAMES_MAX && is_word(path, first + 2 * i, names[i].word); i++) {
+        if (at == first + 2 * i + 1)
+            return names[i].bytes_max;
+    }
+    return 0;
+}
+
+bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_owner) {
+    char *const out[NAMES_MAX] = {ret_owner->app, ret_owner->user, ret_owner->session};
+    size_t first = is_word(path, 0, "dev") ? 1 : 0;
+    *ret_owner = (struct passed_owner){0};
+    for (size_t i = 0; i < NAMES_MAX; i++) {
+        size_t at = first + 2 * i + 1, bytes_max = at < path->count ? name_bytes_max(path, at) : 0;
+        if (bytes_max == 0)
+            break;
+        if (!path_decode_name(&path->segments[at], bytes_max, out[i]))
+            return false;
+    }
+    return true;
+}
+
+static int append_segment(const struct path *path, size_t at, struct buffer *out) {
+    const struct path_segment *segment = &path->segments[at];
+    size_t bytes_max = name_bytes_max(path, at);
+    bool fits;
+    if (bytes_max > 0) {
+        char name[SESSION_USER_MAX + 1];
+        if (!path_decode_name(segment, bytes_max, name))
+            return -EINVAL;
+        fits = percent_append_part(out, "/", name);
+    } else {
+        if (!path_segment_is_safe(segment))
+            return -EINVAL;
+        fits = buffer_append(out, "/", 1) && buffer_append(out, segment->text, segment->length);
+    }
+    return fits ? 0 : -ENOMEM;
+}
+
+int passed_path_append(const struct path *path, struct buffer *out) {
+    int result = 0;
+    for (size_t i = 0; i < path->count && result == 0; i++)
+        result = append_segment(path, i, out);
+    return result;
+}

@@ -1,0 +1,22 @@
+/* Paths that are passed on to an upstream of kind adk: whose they are, and what is asked for there. */
+#ifndef SLUICE_ROUTES_PASSED_PATH_H
+#define SLUICE_ROUTES_PASSED_PATH_H
+
+#include "base/buffer.h"
+#include "routes/path.h"
+
+/** The names that a path begins with; "" stands for one that it does not have. */
+struct passed_owner {
+    char app[SESSION_PART_MAX + 1];
+    char user[SESSION_USER_MAX + 1];
+    char session[SESSION_PART_MAX + 1];
+};
+
+/** Reads them. False: a name is none. */
+bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_owner) MUST_CHECK;
+
+/** Appends the path for the upstream: names are decoded, checked and encoded anew, all else stands as it
+ * came. 0; -EINVAL: it may not be passed on (see path_segment_is_safe()); -ENOMEM. */
+int passed_path_append(const struct path *path, struct buffer *out) MUST_CHECK;
+
+#endif
