@@ -172,21 +172,14 @@ size_t broadcaster_clean_up(struct broadcaster *broadcaster) {
 
 static bool drain_visited(void *context, struct session *session) {
     (void)context;
-    static const char data[] = "{\"reason\":\"shutdown\"}";
     struct session_effects effects = {0};
-    struct frame *notice =
-        frame_create(FRAME_SERVER_DRAIN, 0, "server.drain", strlen("server.drain"), data, strlen(data));
     lock_acquire(&session->lock);
     end_waiting_locked(session, REASON_SHUTDOWN, &effects);
-    session->draining = true;
-    if (!atomic_load(&session->closed) && (session->subscribers > 0 || session->current != NULL)) {
-        append_notice_locked(session, notice, &effects);
-        notice = NULL;
-    }
+    session->draining = true; /* each subscriber is told as it is written to */
+    session_wake_locked(session, &effects);
     session_settle_locked(session);
     lock_release(&session->lock);
     session_apply(&effects);
-    frame_unref(notice);
     return true;
 }
 

@@ -207,16 +207,6 @@ int64_t fanout_retry_ms(const struct fanout *fanout) {
     return retry_ms + random() % (retry_ms / 4 + 1);
 }
 
-static void tell_retry(struct fanout *fanout, struct subscriber *subscriber) {
-    (void)fanout;
-    if (!subscriber->agent_framing)
-        subscriber_say(subscriber, NOTICE_RETRY);
-}
-
-void fanout_drain(struct fanout *fanout) {
-    for_each(fanout, tell_retry);
-}
-
 static void abort_one(struct fanout *fanout, struct subscriber *subscriber) {
     (void)fanout;
     subscriber_end(subscriber, true);

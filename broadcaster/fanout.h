@@ -42,9 +42,6 @@ int64_t fanout_peer_timeout_ms(const struct fanout *fanout);
 /** A `retry:` time for a new subscriber, jittered. */
 int64_t fanout_retry_ms(const struct fanout *fanout);
 
-/** Tells each subscriber a jittered `retry:`, for the program is about to stop. */
-void fanout_drain(struct fanout *fanout);
-
 /** Ends all subscribers at once, whatever they have not read yet. */
 void fanout_abort(struct fanout *fanout);
 

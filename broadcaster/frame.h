@@ -30,7 +30,6 @@ enum frame_kind {
     FRAME_RUN_END,
     FRAME_GAP,
     FRAME_SESSION_END,
-    FRAME_SERVER_DRAIN,
 };
 
 struct frame {

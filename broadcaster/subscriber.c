@@ -196,7 +196,7 @@ bool subscriber_is_gathered(const struct subscriber *subscriber) {
 void subscriber_join_live(struct subscriber *subscriber) {
     struct watch *watch = subscriber->watch;
     bool plain = subscriber->run == NULL && !subscriber->until_run && subscriber->chunked;
-    if (!plain)
+    if (!plain || subscriber->drain_told) /* in a drain each is looked at by itself */
         return;
     bool first = TAILQ_EMPTY(&watch->live);
     if (!first && watch->cursor != subscriber->cursor)

@@ -13,10 +13,12 @@
 #define SEND_FRAMES_MAX 64
 #define SEND_ROUNDS_MAX 16
 
-/** What is said to a subscriber that is no event, as bits: at most one of each kind is due at a time. */
+/** What is said to a subscriber that is no event of the log, as bits: at most one of each kind is due at a
+ * time. */
 enum subscriber_notice {
     NOTICE_HEARTBEAT = 1 << 0, /* a comment, where it was silent */
     NOTICE_RETRY = 1 << 1,     /* when to come again, at a drain */
+    NOTICE_DRAIN = 1 << 2,     /* server.drain, after it */
 };
 
 /** What must be written before anything else: the rest of a frame, or a text of the gateway's own. The pump
@@ -48,10 +50,11 @@ struct subscriber {
     uint8_t wheel_slot;
     uint8_t notices; /* of enum subscriber_notice: due once `rest` is through */
     bool chunked, until_run, agent_framing;
-    bool gathered;  /* see subscriber_is_gathered() */
-    bool live;      /* else in others */
-    bool blocked;   /* the sink takes no more; `rest` is what it did not take */
-    bool gap_due;   /* a gap must be told before the next event */
+    bool gathered; /* see subscriber_is_gathered() */
+    bool live;     /* else in others */
+    bool blocked;  /* the sink takes no more; `rest` is what it did not take */
+    bool gap_due;  /* a gap must be told before the next event */
+    bool drain_told;
     bool end_told;  /* in the agent's framing: how the run ended was told */
     bool finishing; /* nothing comes behind `rest` any more */
     char text[40];  /* the notice that `rest` points to */
@@ -93,7 +96,7 @@ size_t subscriber_keep_rest(struct subscriber *subscriber, struct frame *const *
 /** The gap up to `gap_to`, with that id. NULL: out of memory. */
 struct frame *subscriber_make_gap(const struct subscriber *subscriber) MUST_CHECK;
 
-/** Takes one of the notices that are due, and writes it to `text`. */
+/** Takes one of the notices that are due: bytes in `text`, or static ones. */
 struct frame_span subscriber_take_notice(struct subscriber *subscriber);
 
 /** In the agent's framing: how the run ended if badly, unless the agent has told it itself. *ret_frame is

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A notice without the chunk around it. */
+/* A notice that is written for one subscriber, without the chunk around it. */
 #define NOTICE_SIZE 32
 
 /* What went wrong, as the agent would tell it. */
@@ -58,23 +58,40 @@ bool subscriber_make_end(const struct subscriber *subscriber, struct frame **ret
     return *ret_frame != NULL;
 }
 
-static const char *format_notice(const struct subscriber *subscriber, enum subscriber_notice notice,
-                                 char line[NOTICE_SIZE]) {
-    if (notice == NOTICE_HEARTBEAT)
-        return ":\n";
-    long retry_ms = (long)atomic_load(&subscriber->watch->fanout->settings->retry_ms);
-    snprintf(line, NOTICE_SIZE, "retry: %ld\n", retry_ms + random() % (2 * retry_ms + 1));
-    return line;
-}
-
-struct frame_span subscriber_take_notice(struct subscriber *subscriber) {
-    bool beats = (subscriber->notices & NOTICE_HEARTBEAT) != 0;
-    enum subscriber_notice notice = beats ? NOTICE_HEARTBEAT : NOTICE_RETRY;
-    subscriber->notices &= (uint8_t)~notice;
-    char line[NOTICE_SIZE];
-    const char *said = format_notice(subscriber, notice, line);
+static struct frame_span write_notice(struct subscriber *subscriber, const char *said) {
     int length = subscriber->chunked ? snprintf(subscriber->text, sizeof(subscriber->text), "%zx\r\n%s\r\n",
                                                 strlen(said), said)
                                      : snprintf(subscriber->text, sizeof(subscriber->text), "%s", said);
     return (struct frame_span){subscriber->text, (size_t)length};
+}
+
+/* When to come again, spread over three times as long as usual. */
+static struct frame_span write_retry(struct subscriber *subscriber) {
+    char line[NOTICE_SIZE];
+    long retry_ms = (long)atomic_load(&subscriber->watch->fanout->settings->retry_ms);
+    snprintf(line, NOTICE_SIZE, "retry: %ld\n", retry_ms + random() % (2 * retry_ms + 1));
+    return write_notice(subscriber, line);
+}
+
+/* An event of one connection has no id: nobody can go on after it. */
+#define DRAIN "event: server.drain\ndata: {\"reason\":\"shutdown\"}\n\n"
+static const char drain_chunk[] = "31\r\n" DRAIN "\r\n";
+_Static_assert(sizeof(DRAIN) - 1 == 0x31, "the length of its chunk");
+
+static struct frame_span drain_event(const struct subscriber *subscriber) {
+    return subscriber->chunked ? (struct frame_span){drain_chunk, sizeof(drain_chunk) - 1}
+                               : (struct frame_span){DRAIN, sizeof(DRAIN) - 1};
+}
+
+struct frame_span subscriber_take_notice(struct subscriber *subscriber) {
+    if ((subscriber->notices & NOTICE_HEARTBEAT) != 0) {
+        subscriber->notices &= (uint8_t)~NOTICE_HEARTBEAT;
+        return write_notice(subscriber, ":\n");
+    }
+    if ((subscriber->notices & NOTICE_RETRY) != 0) {
+        subscriber->notices &= (uint8_t)~NOTICE_RETRY;
+        return write_retry(subscriber);
+    }
+    subscriber->notices &= (uint8_t)~NOTICE_DRAIN;
+    return drain_event(subscriber);
 }

@@ -15,7 +15,8 @@ struct find {
     uint64_t sequences[SEND_FRAMES_MAX];
     size_t count;
     uint64_t cursor; /* behind all that was looked at */
-    bool gap;        /* something was lost before the cursor; nothing else was looked for */
+    bool drain;      /* the drain is to be told; nothing else was looked for */
+    bool gap;        /* something was lost before the cursor; nor was more looked for */
     bool at_head;    /* there is no more in the log */
     bool ended;      /* nothing will come any more */
 };
@@ -60,6 +61,9 @@ static void find_locked(struct subscriber *subscriber, struct find *find) {
     const struct event_log *log = &session->log;
     lock_assert_held(&session->lock);
     find->count = 0;
+    find->drain = session->draining && !subscriber->drain_told && !atomic_load(&session->closed);
+    if (find->drain)
+        return;
     move_cursor_locked(subscriber);
     find->gap = subscriber->gap_due;
     if (find->gap)
@@ -215,6 +219,13 @@ static enum pump_result begin_finish(struct subscriber *subscriber) {
     return PUMP_MORE;
 }
 
+static enum pump_result tell_drain(struct subscriber *subscriber) {
+    subscriber->drain_told = true;
+    if (!subscriber->agent_framing)
+        subscriber->notices |= NOTICE_RETRY | NOTICE_DRAIN;
+    return PUMP_MORE;
+}
+
 static enum pump_result tell_notice(struct subscriber *subscriber) {
     set_rest(subscriber, subscriber_take_notice(subscriber), NULL);
     return PUMP_MORE;
@@ -233,6 +244,8 @@ static enum pump_result pump_once(struct subscriber *subscriber) {
     lock_acquire(&subscriber->session->lock);
     find_locked(subscriber, &find);
     lock_release(&subscriber->session->lock);
+    if (find.drain)
+        return tell_drain(subscriber);
     if (find.gap)
         return tell_gap(subscriber);
     result = write_all(subscriber, &find);

@@ -108,7 +108,8 @@ static void load_locked(struct watch *watch, struct volley *volley) {
     struct session *session = watch->session;
     const struct event_log *log = &session->log;
     bool fell_behind = watch->cursor < log->first_sequence;
-    *volley = (struct volley){.together = !fell_behind && !session_is_over_locked(session)};
+    bool has_news = session->draining || session_is_over_locked(session);
+    *volley = (struct volley){.together = !fell_behind && !has_news};
     if (!volley->together)
         return;
     uint64_t sequence = watch->cursor;

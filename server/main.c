@@ -75,8 +75,6 @@ static void on_idle(struct inbox_item *item) {
 static void begin_drain(struct process *process) {
     process->draining = true;
     log_info("draining", LOG_INT("drain_ms", process->config->drain_ms));
-    /* First the workers are told, so that `retry:` is on its way before server.drain ends the first stream.
-     */
     for (size_t i = 0; i < process->worker_count; i++)
         worker_drain(process->workers[i]);
     broadcaster_drain(process->broadcaster);

@@ -130,7 +130,6 @@ static void *run_thread(void *argument) {
 static void on_drain(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, drain_item);
     http_listener_quiesce(worker->listener);
-    fanout_drain(worker->fanout);
 }
 
 static void on_stop_timer(uv_timer_t *timer) {

@@ -45,7 +45,7 @@ struct worker *worker_create(struct worker_shared *shared, const struct config *
 /** Starts the thread. 0 or a negative errno. */
 int worker_start(struct worker *worker) MUST_CHECK;
 
-/** Takes no further connections, tells subscribers when to come back. */
+/** Takes no further connections. */
 void worker_drain(struct worker *worker);
 
 /** Ends what is left, after at most a second for clients to take their last bytes; then on_stopped(). All

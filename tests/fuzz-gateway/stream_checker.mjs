@@ -111,7 +111,10 @@ export class StreamChecker {
   }
 
   checkId({id, type}) {
-    if (id === undefined && withoutId.test(type)) return;
+    if (withoutId.test(type) && !this.agentFraming) {
+      if (id !== undefined) throw new Error(`${type} of one connection has the id ${id}`);
+      return;
+    }
     if (!idPattern.test(id ?? '')) throw new Error(`${type} has the id ${JSON.stringify(id)}`);
     if (this.lastId !== null && compareIds(id, this.lastId) <= 0) throw new Error(`the id ${id} of ${type} does not follow ${this.lastId}`);
     this.lastId = id;

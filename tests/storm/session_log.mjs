@@ -12,7 +12,7 @@ function keyOf(id) {
 }
 export const timeOf = (id) => Number(id.split('-')[0]);
 
-const isLifecycle = (type) => /^(run\.(start|end|retry)|session\.end|server\.drain)$/.test(type);
+const isLifecycle = (type) => /^(run\.(start|end|retry)|session\.end|server\.drain)$/.test(type); // of these, server.drain alone is not in the log
 
 /** What is known of a run from its session's log. */
 class Course {
@@ -46,7 +46,7 @@ export class SessionLog {
 
   gather(viewer) {
     let last = viewer.kind === 'session' ? viewer.after : null;
-    for (const event of viewer.client.events) {
+    for (const event of inLog(viewer.client)) {
       if (event.type !== 'gap' && !isForOne(viewer, event)) this.add({...event, type: nameOf(viewer, event)}, viewer);
       if (event.type !== 'gap' && viewer.kind === 'session' && last !== null) this.next.set(last, event.id);
       if (viewer.kind === 'session') last = event.id;
@@ -97,7 +97,6 @@ export class SessionLog {
       case 'session.end':
         if (current) this.problem(`session.end ${event.id} stands in the run ${current}`);
         return null;
-      case 'server.drain': return current;
       default: return this.stepEvent(event, current);
     }
   }
@@ -151,7 +150,7 @@ export class SessionLog {
     const {client, kind} = viewer;
     if (client.failure) this.problem(client.failure.message);
     let last = viewer.after;
-    for (const event of client.events) {
+    for (const event of inLog(client)) {
       if (event.type === 'gap') this.checkGap(viewer, last, event);
       else if (!isForOne(viewer, event)) this.checkNext(viewer, last, event);
       last = event.id;
@@ -183,10 +182,10 @@ export class SessionLog {
   }
 
   checkBeginning({client, from}) {
-    const first = client.events[0];
+    const [first] = inLog(client);
     if (!first || first.type === 'gap' || from === 'now') return;
     const before = this.order[this.places.get(first.id) - 1];
-    const begins = from === 'start' ? before === undefined || this.byId.get(before).type === 'session.end' : /^(run\.(start|end)|session\.end|server\.drain)$/.test(first.type);
+    const begins = from === 'start' ? before === undefined || this.byId.get(before).type === 'session.end' : /^(run\.(start|end)|session\.end)$/.test(first.type);
     if (!begins) this.problem(`${client.what} begins with ${first.type} ${first.id}, which ${before} stands before`);
   }
 
@@ -199,6 +198,9 @@ export class SessionLog {
     if (client.end !== 'last-chunk' || !ends) this.problem(`${client.what} ended as ${client.end} after ${last} ${client.lastId}`);
   }
 }
+
+/** What the log holds: a drain is told to each viewer, without an id. */
+const inLog = (client) => client.events.filter(({id}) => id !== undefined);
 
 /** Made for one viewer: how a run ended in the agent's own framing. */
 const isForOne = ({kind}, {data}) => kind === 'agent' && data.startsWith('{"error":"run ') || data.startsWith('{"error":"events were lost');

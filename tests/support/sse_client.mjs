@@ -102,7 +102,7 @@ export class SseClient extends EventEmitter {
   get data() { return this.events.filter((event) => event.type === 'message').map((event) => event.data); }
   get types() { return this.events.map((event) => event.type); }
   get ids() { return this.events.map((event) => event.id); }
-  get lastId() { return this.events.at(-1)?.id; }
+  get lastId() { return this.events.findLast((event) => event.id !== undefined)?.id; }
   get bytes() { return Buffer.concat(this.raw); }
 
   json(type) {
@@ -264,7 +264,9 @@ export class SseClient extends EventEmitter {
   }
 
   checkId(event) {
-    if (event.id === undefined && !this.needsIds) return;
+    const isOfOneConnection = /^(server\.drain|session\.state|auth\..*)$/.test(event.type);
+    if (this.needsIds && isOfOneConnection !== (event.id === undefined)) throw new Error(`event ${event.type} has the id ${event.id}`);
+    if (event.id === undefined) return;
     if (!/^\d{10,16}-\d+$/.test(event.id ?? '')) throw new Error(`event ${event.type} has the id ${event.id}`);
     const last = this.events.findLast((each) => each.id !== undefined);
     if (last && !idBefore(last.id, event.id)) throw new Error(`id ${event.id} does not follow ${last.id}`);

@@ -3,7 +3,8 @@
 #define SLUICE_TESTS_UNIT_SINK_H
 
 #include "base/buffer.h"
-#include "broadcaster/fanout.h"
+#include "broadcaster/fanout_internal.h"
+#include "broadcaster/subscriber_internal.h"
 #include "tests/support/unit.h"
 #include "tests/support/unit_broadcaster.h"
 #include "tests/support/unit_stream.h"
@@ -165,6 +166,18 @@ static inline struct fake_sink *bench_subscribe(struct bench *bench, struct sess
     struct fake_sink *sink = fake_sink_create();
     bench_connect(bench, session, spec, sink);
     return sink;
+}
+
+/* Says `retry:` to each subscriber that is told of a drain. */
+static inline void bench_say_retry(struct fanout *fanout) {
+    for (size_t i = 0; i < WHEEL_SLOTS; i++) {
+        struct subscriber *next;
+        for (struct subscriber *one = TAILQ_FIRST(&fanout->wheel[i]); one != NULL; one = next) {
+            next = TAILQ_NEXT(one, wheel_entry);
+            if (!one->agent_framing)
+                subscriber_say(one, NOTICE_RETRY);
+        }
+    }
 }
 
 /* Lets go of a subscriber, whatever it is doing. */

@@ -66,7 +66,8 @@ static inline void stream_add_block(struct stream *stream, char *block) {
             *next++ = '\0';
         stream_add_line(event, line);
     }
-    assert_true(event->id.ms > 0); /* every event has an id */
+    /* Every event has an id but those of one connection. */
+    assert_int_equal(event->id.ms > 0, strcmp(event->type, "server.drain") != 0);
 }
 
 /* Steps over what is no event: a comment or a time, a line each. */
@@ -109,8 +110,13 @@ static inline void stream_read(struct stream *stream, const char *bytes, bool ch
         stream_add_text(stream, text);
         free(text);
     }
-    for (size_t i = 1; i < stream->count; i++)
-        assert_true(event_id_compare(stream->events[i - 1].id, stream->events[i].id) < 0);
+    struct event_id last = {0};
+    for (size_t i = 0; i < stream->count; i++) {
+        if (stream->events[i].id.ms == 0)
+            continue;
+        assert_true(event_id_compare(last, stream->events[i].id) < 0);
+        last = stream->events[i].id;
+    }
 }
 
 static inline void stream_finish(struct stream *stream) {

@@ -34,7 +34,7 @@ struct reader {
     struct event_id last_id;
     size_t offset; /* bytes read */
     size_t comments, retries, events, gaps;
-    bool told_end, ended;
+    bool told_end, told_drain, ended;
 };
 
 /* ---- what there was ------------------------------------------------------------------------------- */
@@ -209,6 +209,13 @@ static inline void oracle_read_block(const struct oracle *oracle, struct reader 
         assert_int_equal(strlen(text), 7 + strspn(text + 7, "0123456789") + 1);
         assert_false(reader->agent_framing);
         reader->retries++;
+        return;
+    }
+    if (strcmp(text, "event: server.drain\ndata: {\"reason\":\"shutdown\"}\n\n") == 0) {
+        assert_true(oracle->session->draining);
+        assert_false(reader->agent_framing);
+        assert_false(reader->told_drain);
+        reader->told_drain = true;
         return;
     }
     size_t length = oracle_read_id(text, &id);

@@ -150,7 +150,6 @@ static void *run_hammer(void *argument) {
         usleep(100);
     }
     ANNOTATE_HAPPENS_AFTER(&may_close);
-    fanout_drain(hammer->fanout);
     for (size_t i = 0; i < SINKS_MAX; i++) {
         if (hammer->sinks[i] != NULL && !hammer->sinks[i]->closed)
             fake_sink_open(hammer->sinks[i], SIZE_MAX / 2);

@@ -26,7 +26,7 @@ static void tick(void) {
 }
 
 static void drain_workers(void) {
-    fanout_drain(fanouts[draw(WORKERS)]);
+    bench_say_retry(fanouts[draw(WORKERS)]);
 }
 
 /* One that reads an ended run from its beginning may have much to be written: something is said to it in the
@@ -42,7 +42,7 @@ static void connect_and_say(void) {
     connect_prepared();
     from_start = false;
     for (size_t i = 0; i < WORKERS; i++)
-        fanout_drain(fanouts[i]);
+        bench_say_retry(fanouts[i]);
 }
 
 static void set_limits(void) {
@@ -155,11 +155,22 @@ static void check_drain(void) {
     }
     memcpy(before, readers, sizeof(before));
     for (size_t i = 0; i < WORKERS; i++)
-        fanout_drain(fanouts[i]);
+        bench_say_retry(fanouts[i]);
     settle();
     for (size_t i = 0; i < READERS_MAX; i++) {
         if (readers[i].sink != NULL)
             assert_int_equal(readers[i].retries, before[i].retries + (readers[i].agent_framing ? 0 : 1));
+    }
+}
+
+/* The session goes on, so nobody's stream has ended before it was all written. */
+static void check_told_of_drain(void) {
+    for (size_t i = 0; i < READERS_MAX; i++) {
+        struct reader *reader = &readers[i];
+        if (reader->sink == NULL || reader->sink->closed)
+            continue;
+        oracle_read(&oracle, reader);
+        assert_true(reader->agent_framing || reader->told_drain);
     }
 }
 
@@ -189,8 +200,10 @@ static void come_to_an_end(void) {
         if (last != NULL)
             unit_complete(last);
         oracle_note(&oracle);
-        if (draw(2) == 0)
+        if (draw(2) == 0) {
             settle();
+            check_told_of_drain();
+        }
     }
     if (draw(8) == 0) {
         for (size_t i = 0; i < WORKERS; i++)
