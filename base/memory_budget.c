@@ -9,6 +9,7 @@
 #include "base/metrics.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -285,4 +286,11 @@ void memory_tune_allocator(uint64_t workers) {
     if (IS_MEASURED)
         statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     resident_at_start = read_resident();
+}
+
+const char *memory_full_message(char out[MEMORY_MESSAGE_SIZE]) {
+    snprintf(out, MEMORY_MESSAGE_SIZE,
+             "The gateway's memory limit has been reached: memory_max_bytes (%" PRIu64 " bytes).",
+             memory_limit());
+    return out;
 }

@@ -105,8 +105,11 @@ bool memory_has_room(uint64_t bytes) MUST_CHECK;
 /** Blocks up to this size may grow whatever the level is: work that was accepted goes on with them. */
 #define MEMORY_SMALL_BYTES ((size_t)16 * 1024)
 
-/** One sentence for a run that ends because of the next. */
-#define MEMORY_FULL_MESSAGE "The gateway's memory limit has been reached."
+#define MEMORY_MESSAGE_SIZE 128
+
+/** Writes one sentence for a run that ends because of memory_may_grow(), and for requests that are refused;
+ * returns it. Any thread. */
+const char *memory_full_message(char out[MEMORY_MESSAGE_SIZE]);
 
 /** Whether what there is already may take a block of `bytes`: not if the block is larger than small, and the
  * level is MEMORY_OVER. Any thread, no lock held. */

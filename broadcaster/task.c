@@ -5,13 +5,10 @@
 #include "base/json_text.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
-#include "base/plain_text.h"
 #include "base/refcount.h"
 #include "broadcaster/broadcaster.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,38 +182,6 @@ bool task_is_ahead(const struct task *task) {
     return is_ahead;
 }
 
-void task_note_outcome(struct task *task, const struct task_outcome *outcome) {
-    lock_acquire(&task->session->lock);
-    if (!task_status_is_end(task->status)) {
-        task->outcome = *outcome;
-        plain_text_copy(task->outcome.finish_reason, TASK_WORD_SIZE, outcome->finish_reason);
-        plain_text_copy(task->outcome.warning, TASK_WORD_SIZE, outcome->warning);
-    }
-    lock_release(&task->session->lock);
-}
-
-bool task_end(struct task *task, enum task_status status, enum task_reason reason, int http_status,
-              const char *message) {
-    struct session *session = task->session;
-    struct session_effects effects = {0};
-    lock_acquire(&session->lock);
-    bool ends = atomic_load(&task->registered) && !task_status_is_end(task->status);
-    if (ends) {
-        task->http_status = http_status;
-        plain_text_copy(task->message, TASK_MESSAGE_SIZE, message != NULL ? message : "");
-        session_end_task_locked(session, task, status, reason, &effects);
-        session_start_next_locked(session, &effects);
-        session_settle_locked(session);
-    }
-    lock_release(&session->lock);
-    session_apply(&effects);
-    return ends;
-}
-
-bool task_cancel(struct task *task, enum task_reason reason) {
-    return task_end(task, TASK_CANCELLED, reason, 0, NULL);
-}
-
 bool task_wait(struct task *task, struct task_waiter *waiter) {
     lock_acquire(&task->session->lock);
     waiter->linked = !task_status_is_end(task->status);
@@ -267,6 +232,7 @@ int64_t task_check_queue(struct task *task) {
     bool waits = task->status == TASK_PENDING;
     int64_t left_ms = limit_ms > 0 ? task->due_mono_ms + limit_ms - clock_mono_ms() : QUEUE_LOOK_MS;
     if (waits && left_ms <= 0) {
+        task_note_queue_timeout_locked(task, limit_ms);
         session_end_task_locked(session, task, TASK_TIMEOUT, REASON_QUEUE_TIME, &effects);
         session_start_next_locked(session, &effects);
         session_settle_locked(session);
@@ -282,7 +248,7 @@ static int64_t since(int64_t from_ms, int64_t to_ms) {
     return to_ms > from_ms ? to_ms - from_ms : 0;
 }
 
-static int64_t duration_locked(const struct task *task) {
+int64_t task_duration_locked(const struct task *task) {
     if (task->start_sequence == 0)
         return 0;
     return since(task->started_mono_ms,
@@ -296,66 +262,18 @@ static int64_t queue_wait_locked(const struct task *task) {
     return since(task->due_mono_ms, until_ms);
 }
 
-/* The JSON of a run.end while it is written; its room is known to suffice. */
-struct end_text {
-    char *out;
-    size_t length;
-};
-
-static __attribute__((format(printf, 2, 3))) void add(struct end_text *text, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(text->out + text->length, TASK_END_DATA_MAX - text->length, format, arguments);
-    va_end(arguments);
-    assert(length >= 0 && text->length + (size_t)length < TASK_END_DATA_MAX);
-    text->length += (size_t)length;
-}
-
-/* Only what is known. */
-static void add_outcome(struct end_text *text, const struct task_outcome *outcome) {
-    if (outcome->finish_reason[0] != '\0')
-        add(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
-    if (outcome->has_usage)
-        add(text,
-            ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64 ",\"total_tokens\":%" PRIu64
-            "}",
-            outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
-    if (outcome->warning[0] != '\0')
-        add(text, ",\"warning\":\"%s\"", outcome->warning);
-}
-
-size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
-    struct end_text text = {.out = out};
-    const char *reason = task_reason_name(task->reason);
-    const char *quote = reason != NULL ? "\"" : "";
-    add(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
-        task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
-    add(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, task->events,
-        task->bytes, duration_locked(task));
-    add_outcome(&text, &task->outcome);
-    if (task->http_status != 0)
-        add(&text, ",\"upstream_status\":%d", task->http_status);
-    if (atomic_load(&task->cached))
-        add(&text, ",\"cached\":true");
-    if (atomic_load(&task->canned))
-        add(&text, ",\"canned\":true");
-    if (task->message[0] != '\0')
-        add(&text, ",\"message\":\"%s\"", task->message);
-    add(&text, "}");
-    return text.length;
-}
-
 void task_get_info(struct task *task, struct task_info *ret_info) {
     int64_t sent_ms = atomic_load(&task->sent_mono_ms);
     lock_acquire(&task->session->lock);
     *ret_info = (struct task_info){
         .status = task->status,
         .reason = task->reason,
+        .cause = task->cause,
         .http_status = task->http_status,
         .outcome = task->outcome,
         .started_unix_ms = task->started_unix_ms,
         .ended_unix_ms = task->ended_unix_ms,
-        .duration_ms = duration_locked(task),
+        .duration_ms = task_duration_locked(task),
         .queue_wait_ms = queue_wait_locked(task),
         .execution_delay_ms = sent_ms != 0 ? since(task->due_mono_ms, sent_ms) : -1,
         .first_event_delay_ms = task->events > 0 ? since(task->due_mono_ms, task->first_event_mono_ms) : -1,

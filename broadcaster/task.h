@@ -69,7 +69,7 @@ enum on_conflict { ON_CONFLICT_REPLACE, ON_CONFLICT_REJECT, ON_CONFLICT_ENQUEUE 
 enum on_disconnect { ON_DISCONNECT_CONTINUE, ON_DISCONNECT_CANCEL };
 
 #define TASK_LABEL_SIZE 129
-#define TASK_MESSAGE_SIZE 256
+#define TASK_MESSAGE_SIZE 512
 
 #define TASK_WORD_SIZE 64
 
@@ -79,6 +79,13 @@ struct task_outcome {
     char warning[TASK_WORD_SIZE];       /* why a completed run may be less than it seems; "": it is not */
     bool has_usage;
     uint64_t input_tokens, output_tokens, total_tokens;
+};
+
+/** What went wrong in a run, beside its reason. */
+struct task_fault {
+    int http_status;     /* of the upstream, if it answered; else 0 */
+    const char *cause;   /* a static word that needs no escapes in JSON; NULL: none */
+    const char *message; /* a sentence for people; NULL: none */
 };
 
 struct task_options {
@@ -146,7 +153,9 @@ struct task {
     /* session lock */
     enum task_status status;
     enum task_reason reason;
-    char message[TASK_MESSAGE_SIZE]; /* for people: what went wrong */
+    char message[TASK_MESSAGE_SIZE]; /* for people: what went wrong; JSON text of it is shorter than that, too
+                                      */
+    const char *cause;               /* for programs: what went wrong; a static word, or NULL */
     int http_status;                 /* of the upstream, if it answered; else 0 */
     struct task_outcome outcome;     /* its texts need no escapes in JSON */
     int64_t started_unix_ms, started_mono_ms;
@@ -179,6 +188,7 @@ struct task {
 struct task_info {
     enum task_status status;
     enum task_reason reason;
+    const char *cause; /* static; NULL: none */
     char message[TASK_MESSAGE_SIZE];
     int http_status;
     struct task_outcome outcome;
@@ -223,6 +233,14 @@ void task_note_outcome(struct task *task, const struct task_outcome *outcome);
 bool task_end(struct task *task, enum task_status status, enum task_reason reason, int http_status,
               const char *message);
 
+/** The same, with all that is known of what went wrong. */
+bool task_end_for(struct task *task, enum task_status status, enum task_reason reason,
+                  const struct task_fault *fault);
+
+/** Notes that the run has waited for its turn for too long, right before it is ended for that. Session lock
+ * held. */
+void task_note_queue_timeout_locked(struct task *task, int64_t limit_ms);
+
 /** Asks a run to end as cancelled, whatever it is doing; its end is told to its waiters. False: it had ended
  *  already. Any thread, no lock held. */
 bool task_cancel(struct task *task, enum task_reason reason);
@@ -247,7 +265,10 @@ void task_become_due(struct task *task);
 int64_t task_check_queue(struct task *task);
 
 /** Room for the data of any run.end. */
-#define TASK_END_DATA_MAX 1152
+#define TASK_END_DATA_MAX 1472
+
+/** Since it was started, until it ended. Session lock held. */
+int64_t task_duration_locked(const struct task *task);
 
 /** Writes the data of run.end, one line of JSON; returns its length. Session lock held, the end decided. */
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]);

@@ -167,11 +167,12 @@ static void set_code(struct request *request, const char *code) {
 }
 
 void reply_memory_full(struct request *request) {
-    static const char body[] =
-        "{\"error\":{\"code\":\"memory_full\",\"message\":\"The memory limit has been reached.\"}}";
+    char message[MEMORY_MESSAGE_SIZE], *body = request->reply.small;
+    int length = snprintf(body, REPLY_SMALL_SIZE, "{\"error\":{\"code\":\"memory_full\",\"message\":\"%s\"}}",
+                          memory_full_message(message));
     metrics_add(METRIC_MEMORY_REFUSED, 1);
     set_code(request, "memory_full");
-    reply_static(request, 503, json_type, body, strlen(body));
+    reply_static(request, 503, json_type, body, (size_t)length);
 }
 
 void reply_no_memory(struct request *request) {

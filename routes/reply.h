@@ -39,6 +39,9 @@ struct reply_source {
     int64_t content_length; /* -1: unknown */
 };
 
+/** Room for the refusal of a request for which there is no memory. */
+#define REPLY_SMALL_SIZE 192
+
 struct reply {
     enum reply_kind kind;
     int status;
@@ -52,6 +55,7 @@ struct reply {
     char *body;
     size_t body_length;
     bool body_is_static;
+    char small[REPLY_SMALL_SIZE];  /* room for a body that needs no memory */
     size_t memory;                 /* charged for headers and body */
     struct subscriber *subscriber; /* prepared; the listener connects or destroys it */
     bool greeting;                 /* a first comment and `retry:` begin the stream */

@@ -6,6 +6,7 @@
 #include "routes/json_writer.h"
 #include "routes/runner_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +35,17 @@ static void on_sent(void *context) {
     metrics_observe_ms(HISTOGRAM_EXECUTION_DELAY, now_ms - run->task->due_mono_ms);
 }
 
-/* Ends a run that has used up a budget of this room's settings. */
-static bool is_within(struct run *run, uint64_t used, uint64_t used_max, const char *message) {
-    if (used_max == 0 || used <= used_max)
-        return true;
-    task_end(run->task, TASK_FAILED, REASON_LIMIT, 0, message);
+static bool is_over(uint64_t used, uint64_t used_max) {
+    return used_max > 0 && used > used_max;
+}
+
+/* Ends a run that has used up a budget of this room's settings. Always false: the run does not go on. */
+static bool end_at_budget(const struct run *run, const char *key, const char *what, uint64_t used_max) {
+    char message[128];
+    snprintf(message, sizeof(message), "The run has used up its budget of %s: %s (%" PRIu64 ").", what, key,
+             used_max);
+    const struct task_fault fault = {.cause = key, .message = message};
+    task_end_for(run->task, TASK_FAILED, REASON_LIMIT, &fault);
     return false;
 }
 
@@ -55,9 +62,11 @@ static bool fits_budgets(struct run *run, const struct sse_event *event) {
     const struct routes_settings *settings = run->runner->context->settings;
     run->events++;
     run->bytes += bytes_of(event);
-    return is_within(run, run->events, settings->run_events_max,
-                     "The run has used up its budget of events.") &&
-           is_within(run, run->bytes, settings->run_bytes_max, "The run has used up its budget of bytes.");
+    if (is_over(run->events, settings->run_events_max))
+        return end_at_budget(run, "run_events_max", "events", settings->run_events_max);
+    if (is_over(run->bytes, settings->run_bytes_max))
+        return end_at_budget(run, "run_bytes_max", "bytes", settings->run_bytes_max);
+    return true;
 }
 
 /* Tokens are told by an event after they were spent: it is published before the run ends for them. They are
@@ -69,7 +78,9 @@ static bool fits_token_budget(struct run *run, const struct sse_event *event) {
         !adapter->count_tokens(event->data, event->data_length, &run->tokens))
         return true;
     atomic_store(&run->task->tokens, run->tokens);
-    return is_within(run, run->tokens, settings->run_tokens_max, "The run has used up its budget of tokens.");
+    if (!is_over(run->tokens, settings->run_tokens_max))
+        return true;
+    return end_at_budget(run, "run_tokens_max", "tokens", settings->run_tokens_max);
 }
 
 static enum follower_source note_source(const struct run *run) {
@@ -107,10 +118,14 @@ static void note_renaming(struct run *run, const struct sse_event *event) {
 static bool has_memory(struct run *run, const struct sse_event *event) {
     if (memory_may_grow(event->data_length))
         return true;
-    if (task_end(run->task, TASK_FAILED, REASON_LIMIT, 0, MEMORY_FULL_MESSAGE))
+    char message[MEMORY_MESSAGE_SIZE];
+    const struct task_fault fault = {.cause = "memory_max_bytes", .message = memory_full_message(message)};
+    if (task_end_for(run->task, TASK_FAILED, REASON_LIMIT, &fault))
         metrics_add(METRIC_MEMORY_RUNS_ENDED, 1);
     return false;
 }
+
+static const struct task_fault no_memory = {.cause = "memory", .message = "Memory ran out."};
 
 static bool publish(struct run *run, const struct sse_event *event) {
     struct task *task = run->task;
@@ -118,7 +133,7 @@ static bool publish(struct run *run, const struct sse_event *event) {
                                        event->data, event->data_length);
     bool is_renamed = frame != NULL && frame->is_renamed;
     if (frame == NULL)
-        task_end(task, TASK_FAILED, REASON_INTERNAL, 0, "out of memory");
+        task_end_for(task, TASK_FAILED, REASON_INTERNAL, &no_memory);
     bool is_published = frame != NULL && task_publish(task, frame);
     if (is_renamed && is_published)
         note_renaming(run, event);
@@ -177,6 +192,11 @@ static enum task_reason reason_of(enum upstream_end end) {
     return REASON_INTERNAL;
 }
 
+static const char *word_of(enum upstream_cause cause) {
+    const char *word = upstream_cause_word(cause);
+    return word != NULL ? word : "";
+}
+
 static struct frame *make_retry_frame(const struct task *task, const struct upstream_retry *retry) {
     struct json_writer json;
     json_writer_init(&json, RETRY_DATA_MAX);
@@ -190,6 +210,7 @@ static struct frame *make_retry_frame(const struct task *task, const struct upst
     json_add_bool(&json, "fallback", retry->is_fallback);
     json_add_bool(&json, "resumption", retry->is_resumption);
     json_add_bool(&json, "canned", retry->upstream == NULL);
+    json_add_string(&json, "cause", upstream_cause_word(retry->failure.cause));
     json_add_string(&json, "message", retry->failure.message);
     json_end_object(&json);
     struct frame *frame = json.failed ? NULL
@@ -223,6 +244,9 @@ static void on_retry(void *context, const struct upstream_retry *retry) {
              LOG_STR("trace_id", task->trace_id), LOG_INT("attempt", retry->attempt),
              LOG_INT("delay_ms", retry->delay_ms),
              LOG_STR("upstream", retry->upstream != NULL ? retry->upstream : ""),
+             LOG_STR("reason", task_reason_name(reason_of(retry->failure.end))),
+             LOG_STR("cause", word_of(retry->failure.cause)),
+             LOG_INT("upstream_status", retry->failure.http_status),
              LOG_STR("message", retry->failure.message));
 }
 
@@ -243,8 +267,10 @@ static void on_end(void *context, const struct upstream_result *result) {
         note_outcome(run, result->outcome);
     run->source = NULL;
     bool completed = result->end == UPSTREAM_COMPLETED;
-    task_end(run->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end),
-             completed ? 0 : result->http_status, result->message);
+    const struct task_fault fault = {.http_status = completed ? 0 : result->http_status,
+                                     .cause = upstream_cause_word(result->cause),
+                                     .message = result->message};
+    task_end_for(run->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end), &fault);
 }
 
 static const struct upstream_call_callbacks callbacks = {.build = build,

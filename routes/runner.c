@@ -10,6 +10,8 @@
 #include "routes/runner_internal.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,11 +52,21 @@ static void watch_pending(struct run *run) {
     sleep_for(run, task_check_queue(run->task), 0);
 }
 
+static void end_timeout(const struct run *run) {
+    int64_t timeout_ms = run->task->options.timeout_ms;
+    bool is_own = timeout_ms < run->runner->context->settings->run_timeout_ms;
+    const char *key = is_own ? "timeout_ms" : "run_timeout_ms";
+    char message[96];
+    snprintf(message, sizeof(message), "The run took too long: %s (%" PRId64 " ms).", key, timeout_ms);
+    const struct task_fault fault = {.cause = key, .message = message};
+    task_end_for(run->task, TASK_TIMEOUT, REASON_RUN_TIME, &fault);
+}
+
 /* Until the run's time is up, or it may have been idle for too long. */
 static void watch_started(struct run *run) {
     int64_t left_ms = run->deadline_mono_ms - clock_mono_ms();
     if (left_ms <= 0)
-        task_end(run->task, TASK_TIMEOUT, REASON_RUN_TIME, 0, NULL);
+        end_timeout(run);
     else
         sleep_for(run, left_ms, task_check_idle(run->task));
 }
@@ -123,8 +135,9 @@ static void start_work(struct run *run) {
     metrics_observe_ms(HISTOGRAM_QUEUE_WAIT, now_ms - task->due_mono_ms);
     run->deadline_mono_ms = now_ms + task->options.timeout_ms;
     sleep_for(run, task->options.timeout_ms, task->options.cancel_after_idle_ms);
+    static const struct task_fault no_memory = {.cause = "memory", .message = "Memory ran out."};
     if (!run_work_start(run))
-        task_end(task, TASK_FAILED, REASON_INTERNAL, 0, "the request could not be started");
+        task_end_for(task, TASK_FAILED, REASON_INTERNAL, &no_memory);
 }
 
 static void log_end(const struct task *task, const struct task_info *info) {
@@ -136,6 +149,7 @@ static void log_end(const struct task *task, const struct task_info *info) {
                                        LOG_STR("trace_id", task->trace_id),
                                        LOG_STR("status", task_status_name(info->status)),
                                        LOG_STR("reason", reason != NULL ? reason : ""),
+                                       LOG_STR("cause", info->cause != NULL ? info->cause : ""),
                                        LOG_STR("message", info->message),
                                        LOG_INT("events", info->events),
                                        LOG_INT("bytes", info->bytes),

@@ -86,6 +86,7 @@ void task_write(struct json_writer *json, const char *name, const struct upstrea
     write_names(json, task);
     json_add_string(json, "status", task_status_name(info.status));
     json_add_string(json, "reason", task_reason_name(info.reason));
+    json_add_string(json, "cause", info.cause);
     json_add_string(json, "message", info.message[0] != '\0' ? info.message : NULL);
     json_add_string(json, "upstream", upstreams->items[atomic_load(&task->upstream)].name);
     write_outcome(json, &info.outcome);

@@ -25,9 +25,16 @@ void attempt_end(struct upstream_call *call, const struct upstream_result *resul
     attempt->was_made = false;
 }
 
-static void fail(struct upstream_call *call, enum upstream_end end, const char *message,
-                 int64_t retry_after_ms) {
-    const struct upstream_result result = {.end = end, .message = message, .retry_after_ms = retry_after_ms};
+static void fail(struct upstream_call *call, enum upstream_end end, enum upstream_cause cause,
+                 const char *message) {
+    const struct upstream_result result = {.end = end, .cause = cause, .message = message};
+    call_attempt_failed(call, &result);
+}
+
+/** No attempt was made: a guard has refused it. */
+static void fail_refused(struct upstream_call *call, enum guard_result refusal) {
+    char message[GUARD_MESSAGE_SIZE];
+    const struct upstream_result result = guard_refusal(&call->attempt.guard, refusal, message);
     call_attempt_failed(call, &result);
 }
 
@@ -109,7 +116,8 @@ void attempt_deliver(struct upstream_call *call, const struct sse_event *event) 
     case RESUME_REPEATED:
         break;
     case RESUME_LOST:
-        fail(call, UPSTREAM_TRUNCATED, "The upstream broke off, and did not go on where it was asked to.", 0);
+        fail(call, UPSTREAM_TRUNCATED, CAUSE_NOT_RESUMED,
+             "The upstream broke off, and did not go on where it was asked to.");
         break;
     }
 }
@@ -172,7 +180,7 @@ static bool ask_to_resume(struct upstream_call *call, struct upstream_run *run) 
 static void send_built(struct upstream_call *call, struct upstream_run *run) {
     if (!ask_to_resume(call, run)) {
         upstream_run_finish(run);
-        fail(call, UPSTREAM_INTERNAL, "Memory ran out.", 0);
+        fail(call, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
         return;
     }
     if (call->tries == 1 && !call->has_event)
@@ -180,7 +188,7 @@ static void send_built(struct upstream_call *call, struct upstream_run *run) {
     if (start_stream(call, run))
         call_count(&call_upstream(call)->calls);
     else
-        fail(call, UPSTREAM_INTERNAL, "Memory ran out.", 0);
+        fail(call, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
 }
 
 static void on_wait_over(uv_timer_t *timer) {
@@ -200,7 +208,7 @@ static void send_request(struct upstream_call *call) {
         return;
     }
     if (!built) {
-        fail(call, UPSTREAM_INTERNAL, message, 0);
+        fail(call, UPSTREAM_INTERNAL, CAUSE_REQUEST, message);
         return;
     }
     call->is_last = run.is_last;
@@ -215,7 +223,6 @@ static void send_request(struct upstream_call *call) {
 /* ---- the guards -------------------------------------------------------------------------------------- */
 
 static void go_on(struct upstream_call *call, enum guard_result result) {
-    int64_t retry_after_ms = call->attempt.guard.retry_after_ms;
     switch (result) {
     case GUARD_PASSED:
         send_request(call);
@@ -223,21 +230,10 @@ static void go_on(struct upstream_call *call, enum guard_result result) {
     case GUARD_WAITS:
         break;
     case GUARD_OPEN:
-        fail(call, UPSTREAM_REFUSED, "The upstream has failed too often and is given time to recover.",
-             retry_after_ms);
-        break;
     case GUARD_FULL:
-        fail(call, UPSTREAM_CROWDED,
-             "The queue of the upstream's limiter is full, or the upstream asked for a long pause.",
-             retry_after_ms);
-        break;
     case GUARD_PAUSED:
-        fail(call, UPSTREAM_CROWDED, "The upstream asked for a pause that is longer than a run may wait.",
-             retry_after_ms);
-        break;
     case GUARD_LATE:
-        fail(call, UPSTREAM_CROWDED, "The time for another attempt was over before its turn came.",
-             retry_after_ms);
+        fail_refused(call, result);
         break;
     }
 }

@@ -12,6 +12,7 @@
 #include "upstream/adapter.h"
 #include "upstream/breaker.h"
 #include "upstream/ca_bundle.h"
+#include "upstream/cause.h"
 #include "upstream/limiter.h"
 
 #include <stdbool.h>
@@ -137,7 +138,8 @@ struct upstream_outcome {
 
 struct upstream_result {
     enum upstream_end end;
-    int http_status;     /* 0: there was no answer */
+    enum upstream_cause cause; /* which failure of that kind; CAUSE_NONE: it has not failed */
+    int http_status;           /* 0: there was no answer */
     const char *message; /* one sentence for people, "" if there is nothing to say; valid in the callback */
     bool is_unsettled;   /* see struct adapter_reading */
     bool is_unanswered;  /* a run was sent, and not a byte of an answer came */

@@ -93,7 +93,8 @@ struct transfer_role {
     bool takes_rest; /* asks headers by transfer_header() alone: see transfer_rest.c */
 };
 
-#define TRANSFER_ERROR_SIZE (CURL_ERROR_SIZE + 64)
+/* libcurl's sentence, and ours before it. */
+#define TRANSFER_ERROR_SIZE (CURL_ERROR_SIZE + 256)
 
 /** The length that the header lines of an answer state, as far as they have come. Zeroed: none has. */
 struct answer_length {
@@ -114,7 +115,7 @@ struct transfer {
     uv_timer_t timer;
     uint64_t deadline_ms; /* on the loop's clock; UINT64_MAX: none */
     uint64_t timer_due_ms;
-    int64_t connect_timeout_ms;
+    int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms; /* see struct upstream_settings */
     int64_t keepalive_ms;
     struct ca_bundle *ca; /* a reference; NULL: without TLS */
     int status;           /* of the answer; 0: none yet */
@@ -264,7 +265,13 @@ bool transfer_is_framed(const struct transfer *transfer);
 /** Whether the request was sent, and has had no answer, not even the first header of one. */
 bool transfer_is_unanswered(const struct transfer *transfer);
 
-/** What a curl result means; *ret_message is set to one sentence, valid until the transfer is released. */
-enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, const char **ret_message);
+/** Why a request failed. */
+struct transfer_fault {
+    enum upstream_cause cause;
+    const char *message; /* one sentence with libcurl's words, valid until the next request */
+};
+
+/** What a curl result means. Once for each request. */
+enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, struct transfer_fault *ret_fault);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define LINE_BYTES_MAX 500
+#define BEGINNING_BYTES_MAX 160
 
 /** What an error says. */
 struct said {
@@ -116,4 +117,39 @@ bool error_text_append_any(struct buffer *out, const char *text, size_t length) 
     length -= blank;
     skip_error_member(&text, &length);
     return append_line(out, text, length);
+}
+
+/* ---- the first bytes --------------------------------------------------------------------------------- */
+
+/** The length of the character at `text`, or 0 if it is to be escaped. */
+static size_t printable(const char *text, size_t left) {
+    unsigned char byte = (unsigned char)*text;
+    if (byte < 0x80)
+        return byte >= 0x20 && byte != 0x7F && byte != '%';
+    for (size_t length = 2; length <= 4 && length <= left; length++) {
+        if (utf8_is_valid(text, length))
+            return byte != 0xC2 || (unsigned char)text[1] >= 0xA0 ? length : 0; /* C1 controls */
+    }
+    return 0;
+}
+
+static bool append_printable(struct buffer *out, const char *text, size_t left, size_t *ret_taken) {
+    size_t length = printable(text, left);
+    *ret_taken = length > 0 ? length : 1;
+    return length > 0 ? buffer_append(out, text, length) : buffer_printf(out, "%%%02X", (unsigned char)*text);
+}
+
+bool error_text_append_bytes(struct buffer *out, const char *text, size_t length) {
+    size_t at = skip_blanks(text, length), end = at + BEGINNING_BYTES_MAX, taken = 0;
+    bool done = true;
+    while (done && at < length && at < end) {
+        size_t blank = skip_blanks(text + at, length - at);
+        at += blank;
+        if (at == length)
+            break;
+        done = (blank == 0 || buffer_append_text(out, " ")) &&
+               append_printable(out, text + at, length - at, &taken);
+        at += taken;
+    }
+    return done && (at >= length || buffer_append_text(out, "..."));
 }

@@ -14,4 +14,8 @@ bool error_text_append(struct buffer *out, const char *body, size_t length) MUST
  */
 bool error_text_append_any(struct buffer *out, const char *text, size_t length) MUST_CHECK;
 
+/** Appends the first bytes of any text as one line of printable UTF-8: blanks and line ends in a row are one
+ * space; controls, bytes that are no UTF-8, and % are written as %XX. "..." follows what is longer. */
+bool error_text_append_bytes(struct buffer *out, const char *text, size_t length) MUST_CHECK;
+
 #endif

@@ -19,9 +19,7 @@ struct upstream_exchange {
     char *body;
     size_t memory; /* charged for all of this */
     size_t body_length;
-    int64_t first_byte_timeout_ms;
-    int64_t idle_timeout_ms; /* between two pieces of the body */
-    bool has_ended;          /* nothing more is told */
+    bool has_ended; /* nothing more is told */
 };
 
 static struct upstream_exchange *exchange_of(struct transfer *transfer) {
@@ -40,7 +38,7 @@ static bool is_among(const char *name, const char *const *names) {
 
 static void on_sent(struct transfer *transfer) {
     struct upstream_exchange *exchange = exchange_of(transfer);
-    transfer_set_deadline(transfer, exchange->first_byte_timeout_ms);
+    transfer_set_deadline(transfer, transfer->first_byte_timeout_ms);
     if (exchange->callbacks.on_sent != NULL)
         exchange->callbacks.on_sent(exchange->context);
 }
@@ -59,7 +57,7 @@ static bool on_head(struct transfer *transfer) {
         transfer_fail(transfer, CURLE_WEIRD_SERVER_REPLY);
         return false;
     }
-    transfer_set_deadline(transfer, exchange->idle_timeout_ms);
+    transfer_set_deadline(transfer, transfer->idle_timeout_ms);
     exchange->callbacks.on_head(exchange->context, transfer->status, headers, count,
                                 transfer_content_length(transfer));
     free(headers);
@@ -68,7 +66,7 @@ static bool on_head(struct transfer *transfer) {
 
 static enum transfer_taken on_body(struct transfer *transfer, const char *bytes, size_t length) {
     struct upstream_exchange *exchange = exchange_of(transfer);
-    transfer_set_deadline(transfer, exchange->idle_timeout_ms);
+    transfer_set_deadline(transfer, transfer->idle_timeout_ms);
     if (exchange->callbacks.on_body(exchange->context, bytes, length))
         return TRANSFER_TAKEN;
     transfer_clear_deadline(transfer); /* it is not the upstream that we wait for */
@@ -78,9 +76,13 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
 static void on_done(struct transfer *transfer, CURLcode code) {
     struct upstream_exchange *exchange = exchange_of(transfer);
     struct upstream_result result = {.http_status = transfer->status};
-    result.end = transfer_judge(transfer, code, &result.message);
+    struct transfer_fault fault;
+    result.end = transfer_judge(transfer, code, &fault);
+    result.cause = fault.cause;
+    result.message = fault.message;
     if (transfer->length.is_bad) {
         result.end = UPSTREAM_PROTOCOL;
+        result.cause = CAUSE_CONTENT_LENGTH;
         result.message = ANSWER_LENGTH_IS_BAD;
     }
     exchange->has_ended = true;
@@ -166,8 +168,6 @@ upstream_exchange_create(struct upstream_client *client, const struct upstream_s
     answer_headers_init(&exchange->headers);
     exchange->callbacks = *callbacks;
     exchange->context = context;
-    exchange->first_byte_timeout_ms = settings->first_byte_timeout_ms;
-    exchange->idle_timeout_ms = settings->idle_timeout_ms;
     if (!copy_request(exchange, settings->base_url, method, path, body, body_length) ||
         !add_headers(exchange, settings->authorization, headers, header_count)) {
         transfer_release(&exchange->transfer);
@@ -203,7 +203,7 @@ upstream_exchange_start(struct upstream_client *client, const struct upstream_se
 }
 
 void upstream_exchange_resume(struct upstream_exchange *exchange) {
-    transfer_set_deadline(&exchange->transfer, exchange->idle_timeout_ms);
+    transfer_set_deadline(&exchange->transfer, exchange->transfer.idle_timeout_ms);
     transfer_resume(&exchange->transfer);
 }
 

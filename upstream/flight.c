@@ -81,8 +81,11 @@ static void end(struct flight *flight, const struct upstream_result *result) {
 /** Nothing is under way any more: no call, no lookup. */
 static void end_out_of_memory(struct flight *flight) {
     bool is_limit = memory_level() == MEMORY_OVER;
+    char message[MEMORY_MESSAGE_SIZE];
     const struct upstream_result result = {.end = is_limit ? UPSTREAM_LIMIT : UPSTREAM_INTERNAL,
-                                           .message = is_limit ? MEMORY_FULL_MESSAGE : "out of memory"};
+                                           .cause = is_limit ? CAUSE_MEMORY_LIMIT : CAUSE_MEMORY,
+                                           .message =
+                                               is_limit ? memory_full_message(message) : "Memory ran out."};
     end(flight, &result);
 }
 

@@ -10,6 +10,9 @@
 #include "upstream/call.h"
 #include "upstream/call_rules.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 static struct upstream *upstream_of(const struct guard *guard) {
     return &guard->caller->upstreams->items[guard->index];
 }
@@ -197,4 +200,45 @@ void guard_leave(struct guard *guard, const struct guard_report *report) {
     guard->is_late = false;
     give_pass(guard, outcome);
     give_ticket(guard, &to_limiter);
+}
+
+/* ---- what a refusal means ---------------------------------------------------------------------------- */
+
+static enum upstream_cause explain(const struct upstream_settings *settings, enum guard_result refusal,
+                                   char message[GUARD_MESSAGE_SIZE]) {
+    switch (refusal) {
+    case GUARD_OPEN:
+        snprintf(message, GUARD_MESSAGE_SIZE,
+                 "The upstream has failed too often and is given time to recover: breaker_failure_percent "
+                 "(%" PRIu64 ").",
+                 settings->breaker.failure_percent);
+        return CAUSE_BREAKER;
+    case GUARD_PAUSED:
+        snprintf(message, GUARD_MESSAGE_SIZE,
+                 "The upstream asked for a pause that is longer than a run may wait: retry_total_ms (%" PRId64
+                 " ms).",
+                 settings->retry.total_ms);
+        return CAUSE_RETRY_AFTER;
+    case GUARD_LATE:
+        snprintf(message, GUARD_MESSAGE_SIZE,
+                 "The time for another attempt was over before its turn came: retry_total_ms (%" PRId64
+                 " ms).",
+                 settings->retry.total_ms);
+        return CAUSE_RETRY_TOTAL;
+    default:
+        snprintf(message, GUARD_MESSAGE_SIZE,
+                 "The queue of the upstream's limiter is full: limiter_waiting_max (%" PRIu64
+                 "); or the upstream asked for a longer pause than retry_total_ms (%" PRId64 " ms).",
+                 settings->limiter.waiting_max, settings->retry.total_ms);
+        return CAUSE_LIMITER_FULL;
+    }
+}
+
+struct upstream_result guard_refusal(const struct guard *guard, enum guard_result refusal,
+                                     char message[GUARD_MESSAGE_SIZE]) {
+    enum upstream_cause cause = explain(&guard->caller->settings.items[guard->index], refusal, message);
+    return (struct upstream_result){.end = refusal == GUARD_OPEN ? UPSTREAM_REFUSED : UPSTREAM_CROWDED,
+                                    .cause = cause,
+                                    .message = message,
+                                    .retry_after_ms = guard->retry_after_ms};
 }

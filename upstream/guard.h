@@ -17,12 +17,12 @@
 #define SLUICE_UPSTREAM_GUARD_H
 
 #include "upstream/breaker.h"
+#include "upstream/client.h"
 #include "upstream/limiter.h"
 
 #include <uv.h>
 
 struct upstream_caller;
-struct upstream_result;
 
 enum guard_result {
     GUARD_PASSED,
@@ -57,6 +57,12 @@ void guard_init(struct guard *guard, struct upstream_caller *caller, uv_timer_t 
 /** Asks breaker and limiter of the upstream of that index for one call. One that must wait does so until
  * then, on the monotonic clock; INT64_MAX: for as long as it takes. */
 enum guard_result guard_enter(struct guard *guard, size_t index, int64_t wait_until_mono_ms) MUST_CHECK;
+
+#define GUARD_MESSAGE_SIZE 256
+
+/** What a refusal means for the call, with the limit that was met. The result's message is `message`. */
+struct upstream_result guard_refusal(const struct guard *guard, enum guard_result refusal,
+                                     char message[GUARD_MESSAGE_SIZE]);
 
 /** How a call went. */
 struct guard_report {

@@ -10,6 +10,8 @@
 #include "upstream/guard.h"
 #include "upstream/retry.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -24,9 +26,10 @@ struct upstream_query {
     size_t index;
     int64_t timeout_ms;
     struct upstream_result refusal; /* to be told in the loop */
-    int status;                     /* of the answer; 0: none yet */
-    int64_t retry_after_ms;         /* of the answer */
-    bool is_waiting, is_active;     /* counted as such in the upstream */
+    char refusal_message[GUARD_MESSAGE_SIZE];
+    int status;                 /* of the answer; 0: none yet */
+    int64_t retry_after_ms;     /* of the answer */
+    bool is_waiting, is_active; /* counted as such in the upstream */
     bool is_sent;
     bool has_ended; /* nothing more is told */
     bool is_closed; /* the timer is */
@@ -78,6 +81,7 @@ static struct upstream_result judge(const struct upstream_query *query,
     struct upstream_result judged = *result;
     if (query->status >= 400)
         judged = (struct upstream_result){.end = UPSTREAM_STATUS,
+                                          .cause = CAUSE_STATUS,
                                           .http_status = query->status,
                                           .message = result->message,
                                           .retry_after_ms = query->retry_after_ms};
@@ -162,26 +166,46 @@ static void on_refusal_due(uv_timer_t *timer) {
 }
 
 /** Leaves the end to the loop. */
-static void refuse_later(struct upstream_query *query, enum upstream_end end, const char *message) {
-    query->refusal = (struct upstream_result){
-        .end = end, .message = message, .retry_after_ms = query->guard.retry_after_ms};
+static void refuse_later(struct upstream_query *query, const struct upstream_result *refusal) {
+    query->refusal = *refusal;
+    snprintf(query->refusal_message, sizeof(query->refusal_message), "%s", refusal->message);
+    query->refusal.message = query->refusal_message;
     uv_timer_start(&query->timer, on_refusal_due, 0, 0);
 }
 
-static void refuse(struct upstream_query *query, enum upstream_end end, const char *message) {
+static void refuse_now(struct upstream_query *query, const struct upstream_result *refusal) {
     count(&upstream_of(query)->queries_refused);
-    refuse_later(query, end, message);
+    refuse_later(query, refusal);
+}
+
+static void refuse(struct upstream_query *query, enum guard_result refusal) {
+    char message[GUARD_MESSAGE_SIZE];
+    struct upstream_result result = guard_refusal(&query->guard, refusal, message);
+    if (refusal == GUARD_LATE) {
+        snprintf(message, sizeof(message),
+                 "The upstream's limiter did not let the request through in time: limiter_requests_wait_ms "
+                 "(%" PRId64 " ms).",
+                 query->caller->settings.items[query->index].queries_wait_ms);
+        result.cause = CAUSE_REQUESTS_LATE;
+    }
+    refuse_now(query, &result);
 }
 
 static void on_timeout(uv_timer_t *timer) {
-    static const struct upstream_result too_long = {
-        .end = UPSTREAM_LIMIT, .message = "The upstream's answer was not over in the time that it may take."};
-    end_query(query_of(timer), &too_long);
+    struct upstream_query *query = query_of(timer);
+    char message[GUARD_MESSAGE_SIZE];
+    snprintf(message, sizeof(message),
+             "The upstream's answer took too long: run_timeout_ms (%" PRId64 " ms).", query->timeout_ms);
+    const struct upstream_result too_long = {
+        .end = UPSTREAM_LIMIT, .cause = CAUSE_RUN_TIMEOUT, .message = message};
+    end_query(query, &too_long);
 }
 
 static void send_request(struct upstream_query *query) {
     if (!upstream_exchange_send(query->exchange)) {
-        refuse_later(query, UPSTREAM_INTERNAL, "Memory ran out.");
+        static const struct upstream_result no_memory = {
+            .end = UPSTREAM_INTERNAL, .cause = CAUSE_MEMORY, .message = "Memory ran out."};
+        refuse_later(query, &no_memory);
         return;
     }
     count(&upstream_of(query)->queries);
@@ -197,17 +221,10 @@ static void go_on(struct upstream_query *query, enum guard_result result) {
     case GUARD_WAITS:
         break;
     case GUARD_OPEN:
-        refuse(query, UPSTREAM_REFUSED, "The upstream has failed too often and is given time to recover.");
-        break;
     case GUARD_FULL:
-        refuse(query, UPSTREAM_CROWDED,
-               "The queue of the upstream's limiter is full, or the upstream asked for a long pause.");
-        break;
     case GUARD_PAUSED:
-        refuse(query, UPSTREAM_CROWDED, "The upstream asked for a long pause.");
-        break;
     case GUARD_LATE:
-        refuse(query, UPSTREAM_CROWDED, "The upstream's limiter did not let the request through in time.");
+        refuse(query, result);
         break;
     }
 }
@@ -228,7 +245,15 @@ static void wait_in_line(struct upstream_query *query, uint64_t waiting_max) {
     set_counted(&query->is_waiting, &upstream->queries_waiting, false);
     guard_leave(&query->guard, &unused);
     query->guard.retry_after_ms = limiter_retry_after_ms(upstream->limiter);
-    refuse(query, UPSTREAM_CROWDED, "Too many requests wait for the upstream's limiter.");
+    char message[GUARD_MESSAGE_SIZE];
+    snprintf(message, sizeof(message),
+             "Too many requests wait for the upstream's limiter: limiter_requests_waiting_max (%" PRIu64 ").",
+             waiting_max);
+    const struct upstream_result result = {.end = UPSTREAM_CROWDED,
+                                           .cause = CAUSE_REQUESTS_FULL,
+                                           .message = message,
+                                           .retry_after_ms = query->guard.retry_after_ms};
+    refuse_now(query, &result);
 }
 
 static void enter(struct upstream_query *query, const struct upstream_settings *settings) {
@@ -284,8 +309,8 @@ void upstream_query_cancel(struct upstream_query *query) {
 }
 
 void upstream_queries_abort(struct upstream_caller *caller) {
-    static const struct upstream_result stopping = {.end = UPSTREAM_INTERNAL,
-                                                    .message = "The gateway is about to stop."};
+    static const struct upstream_result stopping = {
+        .end = UPSTREAM_INTERNAL, .cause = CAUSE_STOPPING, .message = "The gateway is about to stop."};
     while (!LIST_EMPTY(&caller->queries))
         end_query(LIST_FIRST(&caller->queries), &stopping);
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MESSAGE_SIZE 256
+#define MESSAGE_SIZE 512
 
 /* cppcheck-suppress unusedStructMember ; the macros of sys/queue.h use them */
 STAILQ_HEAD(entry_list, recording_entry);

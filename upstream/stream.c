@@ -10,10 +10,10 @@
 #include "base/metrics.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_BYTES_MAX 1024 /* of a refusal, that are read */
 #define MESSAGE_BYTES_MAX 2048
 #define ANSWER_TIMEOUT_MS 1000 /* for the body of a refusal */
 #define STOP 1                 /* what on_event() returns to the parser */
@@ -31,7 +31,7 @@ static void expect_event(struct upstream_stream *stream) {
 
 /** Bytes have come, or the stream may go on: how long nothing more, or no event, may come from now on. */
 static void expect_more(struct upstream_stream *stream) {
-    int64_t left_ms = stream->idle_timeout_ms;
+    int64_t left_ms = stream->transfer.idle_timeout_ms;
     stream->awaits_event = false;
     if (stream->event_timeout_ms > 0) {
         uint64_t now_ms = uv_now(stream->transfer.client->loop), due_ms = stream->event_due_ms;
@@ -71,44 +71,54 @@ static int on_event(void *context, const struct sse_event *event) {
 }
 
 /** Remembers why reading stops here. Always false, "do not go on". */
-static bool set_fault(struct upstream_stream *stream, enum upstream_end end, const char *message) {
+static bool set_fault(struct upstream_stream *stream, enum upstream_end end, enum upstream_cause cause,
+                      const char *message) {
     stream->fault = end;
+    stream->fault_cause = cause;
     stream->fault_message = message;
     return false;
 }
 
+/** The same, for a limit of so many bytes. */
+static void set_fault_of_limit(struct upstream_stream *stream, enum upstream_cause cause, const char *what,
+                               uint64_t bytes_max) {
+    buffer_clear(&stream->message);
+    bool done = buffer_printf(&stream->message, "%s: %s (%" PRIu64 " bytes).", what,
+                              upstream_cause_word(cause), bytes_max);
+    set_fault(stream, UPSTREAM_LIMIT, cause, done ? stream->message.bytes : what);
+}
+
 /** There is no memory: the machine's, or by the limit. */
 static void set_fault_of_memory(struct upstream_stream *stream) {
+    char message[MEMORY_MESSAGE_SIZE];
     bool is_limit = memory_level() == MEMORY_OVER;
     metrics_add(METRIC_MEMORY_RUNS_ENDED, is_limit);
-    if (is_limit)
-        set_fault(stream, UPSTREAM_LIMIT, MEMORY_FULL_MESSAGE);
+    buffer_clear(&stream->message);
+    if (is_limit && buffer_append_text(&stream->message, memory_full_message(message)))
+        set_fault(stream, UPSTREAM_LIMIT, CAUSE_MEMORY_LIMIT, stream->message.bytes);
+    else if (is_limit)
+        set_fault(stream, UPSTREAM_LIMIT, CAUSE_MEMORY_LIMIT, "The gateway's memory limit has been reached.");
     else
-        set_fault(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+        set_fault(stream, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
 }
 
 static enum transfer_taken parse(struct upstream_stream *stream, const char *bytes, size_t length) {
     int result = sse_parser_feed(stream->parser, bytes, length);
     if (result == -EMSGSIZE)
-        set_fault(stream, UPSTREAM_LIMIT, "An event of the upstream is larger than the limit.");
+        set_fault_of_limit(stream, CAUSE_EVENT_BYTES, "An event of the upstream is larger than the limit",
+                           stream->event_bytes_max);
     else if (result == -ENAMETOOLONG)
-        set_fault(stream, UPSTREAM_LIMIT,
-                  "The type of an event of the upstream is longer than event_type_bytes_max.");
+        set_fault_of_limit(stream, CAUSE_EVENT_TYPE_BYTES,
+                           "The type of an event of the upstream is longer than the limit",
+                           stream->event_type_bytes_max);
     else if (result == -E2BIG)
-        set_fault(stream, UPSTREAM_LIMIT, "An event of the upstream has too many lines for its data.");
+        set_fault(stream, UPSTREAM_LIMIT, CAUSE_EVENT_LINES,
+                  "An event of the upstream has too many lines for its data.");
     else if (result == -ENOMEM)
         set_fault_of_memory(stream);
     else if (result == 0 && !stream->has_last)
         expect_more(stream);
     return result < 0 ? TRANSFER_ABORT : TRANSFER_TAKEN;
-}
-
-/** Keeps the beginning of a refusal; the rest is not worth waiting for. */
-static enum transfer_taken keep_answer(struct upstream_stream *stream, const char *bytes, size_t length) {
-    size_t room = stream->answer.bytes_max - stream->answer.length;
-    size_t kept = length < room ? length : room;
-    /* cppcheck-suppress knownConditionTrueFalse ; they are equal whenever there was room */
-    return buffer_append(&stream->answer, bytes, kept) && kept == length ? TRANSFER_TAKEN : TRANSFER_ABORT;
 }
 
 /* ---- the transfer's role ---------------------------------------------------------------------------- */
@@ -128,7 +138,7 @@ static bool send_request(struct upstream_stream *stream, enum stream_phase phase
 
 static void on_sent(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
-    transfer_set_deadline(transfer, stream->first_byte_timeout_ms);
+    transfer_set_deadline(transfer, transfer->first_byte_timeout_ms);
     if (!stream->told_request && stream->callbacks.on_request != NULL)
         stream->callbacks.on_request(stream->context);
     stream->told_request = true;
@@ -145,14 +155,14 @@ static bool on_head(struct transfer *transfer) {
     bool is_good = transfer->status / 100 == 2;
     bool is_stream = is_good && answer_is_event_stream(transfer);
     if (is_good && transfer->length.is_bad)
-        return set_fault(stream, UPSTREAM_PROTOCOL, ANSWER_LENGTH_IS_BAD);
+        return set_fault(stream, UPSTREAM_PROTOCOL, CAUSE_CONTENT_LENGTH, ANSWER_LENGTH_IS_BAD);
     if (!is_stream) {
         stream->is_foreign = transfer->status == 200;
         transfer_set_deadline(transfer, ANSWER_TIMEOUT_MS);
         return !transfer->length.is_bad;
     }
     if (answer_is_compressed(transfer))
-        return set_fault(stream, UPSTREAM_PROTOCOL,
+        return set_fault(stream, UPSTREAM_PROTOCOL, CAUSE_COMPRESSED,
                          "The upstream compressed its answer without being asked.");
     stream->is_open = true;
     expect_event(stream);
@@ -164,10 +174,13 @@ static bool on_head(struct transfer *transfer) {
 
 static enum transfer_taken on_body(struct transfer *transfer, const char *bytes, size_t length) {
     struct upstream_stream *stream = stream_of(transfer);
-    if (stream->has_ended || (stream->phase == STREAM_CREATE && !stream_is_creation_refused(stream)))
+    bool is_creation = stream->phase == STREAM_CREATE && !stream_is_creation_refused(stream);
+    if (stream->has_ended || (is_creation && transfer->status / 100 == 2))
         return TRANSFER_TAKEN;
-    if (!stream->is_open)
-        return keep_answer(stream, bytes, length);
+    if (!stream->is_open) { /* of a creation all is read, so that the connection can be used for the run */
+        bool has_room = stream_keep_answer(stream, bytes, length);
+        return has_room || is_creation ? TRANSFER_TAKEN : TRANSFER_ABORT;
+    }
     if (stream->callbacks.may_read != NULL && !stream->callbacks.may_read(stream->context)) {
         transfer_clear_deadline(transfer); /* it is we who hold it */
         return TRANSFER_PAUSE;
@@ -177,20 +190,32 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
 
 /** The session's creation has ended. Whatever else was answered, the run's own answer will tell. */
 static void on_created(struct upstream_stream *stream, CURLcode code) {
-    const char *message;
-    enum upstream_end end = transfer_judge(&stream->transfer, code, &message);
-    if (stream_is_creation_refused(stream))
+    struct transfer_fault fault;
+    enum upstream_end end = transfer_judge(&stream->transfer, code, &fault);
+    bool is_silent = end == UPSTREAM_IDLE && stream->transfer.status != 0;
+    if (stream_is_creation_refused(stream)) {
         stream_finish_refused(stream);
-    else if (end == UPSTREAM_CONNECT || end == UPSTREAM_IDLE || end == UPSTREAM_INTERNAL)
-        stream_finish(stream, end, message);
-    else if (!send_request(stream, STREAM_RUN))
-        stream_finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+        return;
+    }
+    if (is_silent) /* its body had what was left of the time for the first byte */
+        fault = (struct transfer_fault){CAUSE_FIRST_BYTE_TIMEOUT,
+                                        "The upstream did not create the session in time "
+                                        "(upstream_first_byte_timeout_ms)."};
+    if (end == UPSTREAM_CONNECT || end == UPSTREAM_IDLE || end == UPSTREAM_INTERNAL) {
+        stream_finish(stream, end, fault.cause, fault.message);
+        return;
+    }
+    stream_note_creation(stream, end, fault.message);
+    if (!send_request(stream, STREAM_RUN))
+        stream_finish(stream, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
 }
 
 /** The session was said to exist, and does not: creates it and posts the run once more. */
 static void post_again(struct upstream_stream *stream) {
-    const struct upstream_result refusal = {
-        .end = UPSTREAM_STATUS, .http_status = stream->transfer.status, .message = stream_refusal(stream)};
+    const struct upstream_result refusal = {.end = UPSTREAM_STATUS,
+                                            .cause = CAUSE_STATUS,
+                                            .http_status = stream->transfer.status,
+                                            .message = stream_refusal(stream)};
     stream->has_retried = true;
     if (stream->callbacks.on_again != NULL)
         stream->callbacks.on_again(stream->context, &refusal);
@@ -199,7 +224,7 @@ static void post_again(struct upstream_stream *stream) {
     buffer_clear(&stream->answer);
     buffer_clear(&stream->message);
     if (!send_request(stream, STREAM_CREATE))
-        stream_finish(stream, UPSTREAM_INTERNAL, "Memory ran out.");
+        stream_finish(stream, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
 }
 
 static void on_done(struct transfer *transfer, CURLcode code) {
@@ -222,6 +247,7 @@ static void destroy(struct transfer *transfer) {
     sse_parser_destroy(stream->parser);
     buffer_finish(&stream->answer);
     buffer_finish(&stream->message);
+    buffer_finish(&stream->creation);
     free(stream->rules.error_events);
     free(stream->rules.end_events);
     memory_release(MEMORY_STREAMS, sizeof *stream);
@@ -314,12 +340,13 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client,
     *run = (struct upstream_run){.adapter = run->adapter};
     stream->callbacks = *callbacks;
     stream->context = context;
-    stream->first_byte_timeout_ms = settings->first_byte_timeout_ms;
-    stream->idle_timeout_ms = settings->idle_timeout_ms;
+    stream->event_bytes_max = settings->event_bytes_max;
+    stream->event_type_bytes_max = settings->event_type_bytes_max;
     stream->event_timeout_ms = settings->event_timeout_ms;
     stream->fault = UPSTREAM_COMPLETED;
     buffer_init(&stream->answer, ANSWER_BYTES_MAX);
     buffer_init(&stream->message, MESSAGE_BYTES_MAX);
+    buffer_init(&stream->creation, MESSAGE_BYTES_MAX);
     if (!stream_begin(stream, settings)) {
         transfer_release(&stream->transfer);
         return NULL;

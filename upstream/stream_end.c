@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -40,9 +41,18 @@ static bool is_unanswered(const struct upstream_stream *stream, enum upstream_en
     return broke && stream->phase == STREAM_RUN && transfer_is_unanswered(&stream->transfer);
 }
 
+#define MESSAGE_SIZE 1024
+
 /** Reports the end. The transfer may go on. */
-static void tell_end(struct upstream_stream *stream, enum upstream_end end, const char *message,
-                     const char *warning) {
+static void tell_end(struct upstream_stream *stream, enum upstream_end end, enum upstream_cause cause,
+                     const char *message, const char *warning) {
+    char both[MESSAGE_SIZE];
+    if (stream_is_creation_to_blame(stream, end)) {
+        snprintf(both, sizeof(both), "The session could not be created (%s). %s", stream->creation.bytes,
+                 message);
+        message = both;
+        cause = CAUSE_SESSION;
+    }
     stream->has_ended = true;
     stream->transfer.client->active--;
     struct upstream_outcome outcome = {.usage = stream->reading.usage};
@@ -50,6 +60,7 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, cons
     memcpy(outcome.finish_reason, stream->reading.finish_reason, sizeof(outcome.finish_reason));
     struct upstream_result result = {
         .end = end,
+        .cause = cause,
         .http_status =
             stream->phase == STREAM_RUN || stream_is_creation_refused(stream) ? stream->transfer.status : 0,
         .message = message,
@@ -62,57 +73,42 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, cons
     stream->callbacks.on_end(stream->context, &result);
 }
 
-void stream_finish(struct upstream_stream *stream, enum upstream_end end, const char *message) {
-    tell_end(stream, end, message, "");
+void stream_finish(struct upstream_stream *stream, enum upstream_end end, enum upstream_cause cause,
+                   const char *message) {
+    tell_end(stream, end, cause, message, "");
     transfer_release(&stream->transfer);
 }
 
 static void finish_completed(struct upstream_stream *stream, const char *warning) {
-    tell_end(stream, UPSTREAM_COMPLETED, "", stream->reading.has_events ? warning : "empty");
+    tell_end(stream, UPSTREAM_COMPLETED, CAUSE_NONE, "", stream->reading.has_events ? warning : "empty");
     transfer_release(&stream->transfer);
 }
 
 static void finish_failed(struct upstream_stream *stream) {
     bool said_why = stream->message.length > 0;
-    stream_finish(stream, UPSTREAM_ERROR,
+    stream_finish(stream, UPSTREAM_ERROR, CAUSE_ERROR_EVENT,
                   said_why ? stream->message.bytes : "The upstream reported an error.");
-}
-
-/** Whether the answer can be read as it is. */
-static bool is_readable(const struct upstream_stream *stream) {
-    return !answer_is_compressed(&stream->transfer);
-}
-
-/** Appends ": " and what an answer says, or "." if it says nothing that can be read. */
-static bool append_answer(struct buffer *message, const char *text, size_t length) {
-    size_t plain = message->length;
-    bool done = buffer_append_text(message, ": ") && error_text_append(message, text, length);
-    if (done && message->length > plain + strlen(": "))
-        return true;
-    message->length = plain;
-    return done && buffer_append_text(message, ".");
 }
 
 const char *stream_refusal(struct upstream_stream *stream) {
     struct buffer *message = &stream->message;
     const char *when = stream->phase == STREAM_CREATE ? " when the session was to be created" : "";
-    size_t length = is_readable(stream) ? stream->answer.length : 0;
     bool done = buffer_printf(message, "The upstream answered %d%s", stream->transfer.status, when) &&
-                append_answer(message, stream->answer.bytes, length);
+                stream_append_refusal(stream, message);
     return done ? message->bytes : "The upstream refused the run.";
 }
 
 void stream_finish_refused(struct upstream_stream *stream) {
-    stream_finish(stream, UPSTREAM_STATUS, stream_refusal(stream));
+    enum upstream_cause cause = stream->phase == STREAM_CREATE ? CAUSE_SESSION : CAUSE_STATUS;
+    stream_finish(stream, UPSTREAM_STATUS, cause, stream_refusal(stream));
 }
 
 /** The answer was good, but is of another type. */
 static void finish_foreign(struct upstream_stream *stream) {
     struct buffer *message = &stream->message;
-    size_t length = is_readable(stream) ? stream->answer.length : 0;
     bool done = buffer_append_text(message, "The upstream's answer is not an event stream") &&
-                append_answer(message, stream->answer.bytes, length);
-    stream_finish(stream, UPSTREAM_PROTOCOL,
+                stream_append_foreign_answer(stream, message);
+    stream_finish(stream, UPSTREAM_PROTOCOL, CAUSE_NOT_A_STREAM,
                   done ? message->bytes : "The upstream's answer is not an event stream.");
 }
 
@@ -130,7 +126,7 @@ static void finish_astray(struct upstream_stream *stream, const struct sse_stray
     bool done =
         buffer_append_text(message, "The upstream wrote something that is no event into the stream: ") &&
         error_text_append_any(message, stray->text + skipped, stray->length - skipped);
-    stream_finish(stream, is_error ? UPSTREAM_ERROR : UPSTREAM_PROTOCOL,
+    stream_finish(stream, is_error ? UPSTREAM_ERROR : UPSTREAM_PROTOCOL, CAUSE_STRAY_TEXT,
                   done ? message->bytes : "The upstream wrote something that is no event into the stream.");
 }
 
@@ -157,6 +153,11 @@ static bool note_rest(struct upstream_stream *stream, const struct sse_event *re
     return false;
 }
 
+static void finish_without_end(struct upstream_stream *stream) {
+    stream_finish(stream, UPSTREAM_TRUNCATED, CAUSE_NO_END,
+                  "The upstream's stream ended without its end marker.");
+}
+
 /** A clean end, without an end marker. */
 static void conclude_clean(struct upstream_stream *stream) {
     const char *warning = "";
@@ -165,7 +166,7 @@ static void conclude_clean(struct upstream_stream *stream) {
         finish_completed(stream, "");
         break;
     case ADAPTER_CUT:
-        stream_finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended without its end marker.");
+        finish_without_end(stream);
         break;
     case ADAPTER_DOUBTFUL:
         if (!stream->rules.doubt_fails) {
@@ -174,14 +175,15 @@ static void conclude_clean(struct upstream_stream *stream) {
         }
         bool done =
             buffer_printf(&stream->message, "The upstream's last word was not a whole answer: %s.", warning);
-        stream_finish(stream, UPSTREAM_ERROR,
+        stream_finish(stream, UPSTREAM_ERROR, CAUSE_DOUBT,
                       done ? stream->message.bytes : "The upstream's answer was not whole.");
         break;
     }
 }
 
 /** The event stream has ended: reports how. `end` is how its connection did. */
-static void conclude_stream(struct upstream_stream *stream, enum upstream_end end, const char *message) {
+static void conclude_stream(struct upstream_stream *stream, enum upstream_end end,
+                            const struct transfer_fault *fault) {
     struct sse_event rest;
     bool is_clean = end == UPSTREAM_COMPLETED && transfer_is_framed(&stream->transfer);
     bool has_rest = sse_parser_finish(stream->parser, &rest);
@@ -195,37 +197,42 @@ static void conclude_stream(struct upstream_stream *stream, enum upstream_end en
     else if (stream->has_last)
         finish_completed(stream, "");
     else if (end != UPSTREAM_COMPLETED)
-        stream_finish(stream, end, message);
+        stream_finish(stream, end, fault->cause, fault->message);
     else if (!is_clean)
-        stream_finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended without its end marker.");
+        finish_without_end(stream);
     else if (has_rest)
-        stream_finish(stream, UPSTREAM_TRUNCATED, "The upstream's stream ended within an event.");
+        stream_finish(stream, UPSTREAM_TRUNCATED, CAUSE_WITHIN_EVENT,
+                      "The upstream's stream ended within an event.");
     else
         conclude_clean(stream);
 }
 
-/** What ended a stream that was open, in the words of the limit that was over. */
-static const char *message_of_end(const struct upstream_stream *stream, enum upstream_end end,
-                                  const char *message) {
-    bool is_late = end == UPSTREAM_IDLE && stream->awaits_event;
-    return is_late ? "The upstream sent no event in time." : message;
+/** No event came in time, however alive the connection was. */
+static void set_fault_of_events(struct upstream_stream *stream, struct transfer_fault *fault) {
+    static const char what[] = "The upstream sent no event in time";
+    struct transfer *transfer = &stream->transfer;
+    snprintf(transfer->error, sizeof(transfer->error), "%s: upstream_event_timeout_ms (%" PRId64 " ms).",
+             what, stream->event_timeout_ms);
+    *fault = (struct transfer_fault){CAUSE_EVENT_TIMEOUT, transfer->error};
 }
 
 /** The run's request has ended: reports how. */
 void stream_conclude(struct upstream_stream *stream, CURLcode code) {
     struct transfer *transfer = &stream->transfer;
-    const char *message;
-    enum upstream_end end = transfer_judge(transfer, code, &message);
+    struct transfer_fault fault;
+    enum upstream_end end = transfer_judge(transfer, code, &fault);
+    if (end == UPSTREAM_IDLE && stream->is_open && stream->awaits_event)
+        set_fault_of_events(stream, &fault);
     if (stream->fault != UPSTREAM_COMPLETED)
-        stream_finish(stream, stream->fault, stream->fault_message);
+        stream_finish(stream, stream->fault, stream->fault_cause, stream->fault_message);
     else if (transfer->status == 0)
-        stream_finish(stream, end, message);
+        stream_finish(stream, end, fault.cause, fault.message);
     else if (stream_is_refusal(stream))
         stream_finish_refused(stream);
     else if (stream->is_foreign)
         finish_foreign(stream);
     else
-        conclude_stream(stream, end, message_of_end(stream, end, message));
+        conclude_stream(stream, end, &fault);
 }
 
 /** The stream has said that it is complete: reports it, and lets the connection come to its own end, so that
@@ -237,7 +244,7 @@ void stream_conclude_early(struct upstream_stream *stream) {
     } else if (is_astray(stream, &stray)) {
         finish_astray(stream, &stray);
     } else {
-        tell_end(stream, UPSTREAM_COMPLETED, "", stream->reading.has_events ? "" : "empty");
+        tell_end(stream, UPSTREAM_COMPLETED, CAUSE_NONE, "", stream->reading.has_events ? "" : "empty");
         transfer_set_deadline(&stream->transfer, STREAM_DRAIN_TIMEOUT_MS);
     }
 }

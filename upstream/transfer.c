@@ -24,6 +24,8 @@ bool transfer_init(struct transfer *transfer, struct upstream_client *client,
     transfer->deadline_ms = UINT64_MAX;
     transfer->spare_fd = -1;
     transfer->connect_timeout_ms = settings->connect_timeout_ms;
+    transfer->first_byte_timeout_ms = settings->first_byte_timeout_ms;
+    transfer->idle_timeout_ms = settings->idle_timeout_ms;
     transfer->keepalive_ms = settings->keepalive_ms;
     transfer->ca = ca_bundle_ref(settings->ca);
     uv_timer_init(client->loop, &transfer->timer);

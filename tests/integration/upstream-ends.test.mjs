@@ -206,7 +206,7 @@ test('upstream_event_timeout_ms ends a run that comments alone keep alive', asyn
     await frames(exchange, 1);
     await comments(exchange, 60000);
   }, {gateway, events: 1});
-  assert.equal(end.message, 'The upstream sent no event in time.');
+  assert.match(end.message, /^The upstream sent no event in time: upstream_event_timeout_ms \(\d+ ms\)\.$/);
 });
 
 test('no answer in time is upstream_idle', () => failed('upstream_idle', (exchange) => exchange.gone, {events: 0}));

@@ -62,7 +62,7 @@ for (const length of [10000, 900000])
 
 // ---- a run is posted once ----
 
-const unanswered = 'The upstream closed the connection without an answer; it may have received the request.';
+const unanswered = 'The upstream closed the connection without an answer; it may have received the request';
 
 for (const ending of ['close', 'reset'])
   test(`a run that the agent dies on is posted once, after the creation of its session (${ending})`, async (t) => {
@@ -72,7 +72,9 @@ for (const ending of ['close', 'reset'])
     const client = await gateway.runStream(sessionPath());
     await client.ended();
     const end = client.json('run.end');
-    assert.deepEqual([end.status, end.reason, end.message], ['failed', 'upstream_truncated', unanswered]);
+    assert.deepEqual([end.status, end.reason], ['failed', 'upstream_truncated']);
+    assert.ok(end.message.startsWith(unanswered), end.message);
+    assert.match(end.cause, ending === 'close' ? /^closed$/ : /^reset$/);
     assert.equal(upstream.runs.length - before, 1);
     assert.deepEqual(client.types, ['run.start', 'run.end']);
   });

@@ -177,7 +177,7 @@ for (const [kind, cases] of Object.entries(table)) {
 
 test('an answer that is no event stream is told with what it says', async () => {
   for (const kind of ['adk', 'openai', 'sse']) {
-    for (const [type, body, message] of [['application/json', '{"error":{"message":"bad key"}}', ': bad key'], ['text/plain', 'no\n', ': no'], ['text/html', '<html>x</html>', 'event stream.'], ['application/json', '', 'event stream.']]) {
+    for (const [type, body, message] of [['application/json', '{"error":{"message":"bad key"}}', ': bad key'], ['text/plain', 'no\n', ': no'], ['text/html', '<html>x</html>', 'event stream (text/html): <html>x</html>'], ['application/json', '', 'event stream (application/json).']]) {
       const {end} = await outcomeOf(gateways[kind], (exchange) => exchange.answer(200, body, type));
       assert.deepEqual([end.status, end.reason], ['failed', 'upstream_protocol']);
       assert.ok(end.message.endsWith(message), end.message);

@@ -112,7 +112,8 @@ static void good_status_without_an_event_stream_is_a_refusal(void **state) {
     static const struct {
         const char *status, *type, *headers, *body, *message;
     } cases[] = {
-        {"201 Created", "application/json", "Content-Length: 2\r\n", "{}", "The upstream answered 201."},
+        {"201 Created", "application/json", "Content-Length: 2\r\n", "{}",
+         "The upstream answered 201 (application/json): {}"},
         {"202 Accepted", "application/json", "Content-Length: 16\r\n", "{\"error\":\"busy\"}",
          "The upstream answered 202: busy"},
         {"204 No Content", NULL, "", "", "The upstream answered 204."},

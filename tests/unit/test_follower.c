@@ -70,7 +70,7 @@ static void follower_fails_if_no_call_can_be_made(void **state) {
     calls_fail = true;
     run_start(&run, &worker, "key");
     run_await_end(&run);
-    assert_string_equal(run.told, "failed: out of memory");
+    assert_string_equal(run.told, "failed: Memory ran out.");
     assert_int_equal(run.result.end, UPSTREAM_INTERNAL);
 }
 

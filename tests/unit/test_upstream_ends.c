@@ -185,7 +185,7 @@ static void stream_tells_the_status_and_what_the_answer_says(void **state) {
     check_refusal("HTTP/1.1 503 X\r\nContent-Length: 12\r\n\r\nbusy\xFF\r\nlater", KEEP, 503,
                   "The upstream answered 503: busy\xEF\xBF\xBD");
     check_refusal("HTTP/1.1 400 X\r\nContent-Length: 13\r\n\r\n<html></html>", KEEP, 400,
-                  "The upstream answered 400.");
+                  "The upstream answered 400 (without a Content-Type).");
     check_refusal("HTTP/1.1 204 No Content\r\n\r\n", KEEP, 204, "The upstream answered 204.");
 }
 
@@ -361,7 +361,7 @@ static void stream_ends_at_a_large_event_while_nothing_may_grow(void **state) {
     assert_int_equal(unit_memory_at(18), MEMORY_OVER);
     recorder_do(&recorder, &fixture);
     assert_int_equal(recorder.result.end, UPSTREAM_LIMIT);
-    assert_string_equal(recorder.message, MEMORY_FULL_MESSAGE);
+    assert_non_null(strstr(recorder.message, "memory limit has been reached: memory_max_bytes ("));
     assert_string_equal(recorder.told, "sent|message:a|end|");
     assert_int_equal(metrics_get(METRIC_MEMORY_RUNS_ENDED) - ended, 1);
     fixture_end(&fixture);

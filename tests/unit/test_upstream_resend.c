@@ -6,7 +6,7 @@
 
 #define WHOLE HEAD_CHUNKED CHUNK_A LAST_CHUNK
 #define CREATED "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-#define UNANSWERED "The upstream closed the connection without an answer; it may have received the request."
+#define UNANSWERED "The upstream closed the connection without an answer; it may have received the request"
 
 enum dying { IN_ORDER, BY_RESET };
 
@@ -62,7 +62,8 @@ static const char *const whole[] = {WHOLE, NULL};
 static void check_unanswered(const struct recorder *recorder) {
     assert_int_equal(recorder->result.end, UPSTREAM_TRUNCATED);
     assert_true(recorder->result.is_unanswered);
-    assert_string_equal(recorder->message, UNANSWERED);
+    assert_memory_equal(recorder->message, UNANSWERED, strlen(UNANSWERED)); /* libcurl's words follow */
+    assert_true(recorder->result.cause == CAUSE_CLOSED || recorder->result.cause == CAUSE_RESET);
     assert_string_equal(recorder->told, "sent|end|");
 }
 

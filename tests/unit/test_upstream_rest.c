@@ -128,7 +128,7 @@ static void check_cut(const char *answer, enum upstream_end end, const char *mes
         begin_run(&recorder, &fixture, answer, NULL);
         assert_int_equal(recorder.result.end, end);
         if (message != NULL)
-            assert_string_equal(recorder.message, message);
+            assert_memory_equal(recorder.message, message, strlen(message)); /* libcurl's words may follow */
         assert_false(recorder.result.is_unanswered);
         fixture_end(&fixture);
     }
@@ -137,13 +137,12 @@ static void check_cut(const char *answer, enum upstream_end end, const char *mes
 static void answer_that_is_cut_off_is_none_whenever_the_connection_is_reset(void **state) {
     (void)state;
     check_cut("HTTP/1.1 429 X\r\nRetry-After: 7\r\n", UPSTREAM_TRUNCATED,
-              "The upstream broke off within its headers.");
+              "The upstream broke off within its headers");
     check_cut("HTTP/1.1 100 Continue\r\n\r\n", UPSTREAM_TRUNCATED,
-              "The upstream broke off within its headers.");
-    check_cut(HEAD_CHUNKED CHUNK_A, UPSTREAM_TRUNCATED,
-              "The upstream broke off in the middle of its answer.");
+              "The upstream broke off within its headers");
+    check_cut(HEAD_CHUNKED CHUNK_A, UPSTREAM_TRUNCATED, "The upstream broke off in the middle of its answer");
     check_cut("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nno", UPSTREAM_PROTOCOL,
-              "The upstream's answer is not an event stream: no");
+              "The upstream's answer is not an event stream (text/html): no");
 }
 
 static void check_whole(const char *at_head, const char *at_end) {

@@ -112,8 +112,55 @@ static void stream_tells_once_that_its_run_was_sent(void **state) {
     fixture_end(&fixture);
 }
 
+/* ---- why a session could not be created --------------------------------------------------------------- */
+
+static void check_reason(const char *creation, const char *run, enum upstream_end end,
+                         enum upstream_cause cause, const char *message) {
+    struct fixture fixture;
+    struct recorder recorder = {.fixture = &fixture};
+    const char *const texts[] = {creation, run, NULL};
+    answers = texts;
+    fixture_begin(&fixture, serve_answers);
+    struct upstream_run asked = recorder_run(&fixture, "/session", false);
+    recorder_start_run(&recorder, &asked);
+    recorder_await_end(&recorder);
+    assert_int_equal(recorder.result.end, end);
+    assert_string_equal(recorder.message, message);
+    assert_int_equal(recorder.result.cause, cause);
+    assert_int_equal(raw_server_connections(&fixture.server), 1); /* whatever the creation was answered */
+    fixture_end(&fixture);
+}
+
+#define LOCKED "HTTP/1.1 500 X\r\nContent-Length: 31\r\n\r\n{\"detail\":\"database is locked\"}"
+#define EXISTS "HTTP/1.1 409 X\r\nContent-Length: 19\r\n\r\n{\"detail\":\"exists\"}"
+#define FAILED "HTTP/1.1 500 X\r\nContent-Length: 4\r\n\r\nOops"
+#define ERROR_EVENT HEAD_CHUNKED "1a\r\ndata: {\"error\":\"no such\"}\n\n\r\n" LAST_CHUNK
+
+static void run_that_is_refused_for_its_session_says_why_that_was_not_created(void **state) {
+    (void)state;
+    check_reason(LOCKED, NOT_FOUND, UPSTREAM_STATUS, CAUSE_SESSION,
+                 "The session could not be created (the upstream answered 500: database is locked). "
+                 "The upstream answered 404: No session x");
+    check_reason(LOCKED, ERROR_EVENT, UPSTREAM_ERROR, CAUSE_SESSION,
+                 "The session could not be created (the upstream answered 500: database is locked). no such");
+    check_reason(EXISTS, NOT_FOUND, UPSTREAM_STATUS, CAUSE_SESSION,
+                 "The session could not be created (the upstream answered 409: exists). "
+                 "The upstream answered 404: No session x");
+}
+
+static void creation_is_not_to_blame_for_other_failures(void **state) {
+    (void)state;
+    check_reason(EXISTS, FAILED, UPSTREAM_STATUS, CAUSE_STATUS, "The upstream answered 500: Oops");
+    check_reason(EXISTS, ERROR_EVENT, UPSTREAM_ERROR, CAUSE_ERROR_EVENT, "no such");
+    check_reason(EMPTY_200, NOT_FOUND, UPSTREAM_STATUS, CAUSE_STATUS,
+                 "The upstream answered 404: No session x");
+    check_reason(LOCKED, HEAD_CHUNKED CHUNK_A LAST_CHUNK, UPSTREAM_COMPLETED, CAUSE_NONE, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(run_that_is_refused_for_its_session_says_why_that_was_not_created),
+        cmocka_unit_test(creation_is_not_to_blame_for_other_failures),
         cmocka_unit_test(stream_creates_its_session_first),
         cmocka_unit_test(stream_does_not_create_a_session_that_exists),
         cmocka_unit_test(stream_runs_whatever_the_creation_was_answered),

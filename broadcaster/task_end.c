@@ -1,0 +1,111 @@
+/* How a run ends, and what its run.end says: see task.h. */
+#include "base/plain_text.h"
+#include "broadcaster/broadcaster.h"
+#include "broadcaster/task.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void task_note_outcome(struct task *task, const struct task_outcome *outcome) {
+    lock_acquire(&task->session->lock);
+    if (!task_status_is_end(task->status)) {
+        task->outcome = *outcome;
+        plain_text_copy(task->outcome.finish_reason, TASK_WORD_SIZE, outcome->finish_reason);
+        plain_text_copy(task->outcome.warning, TASK_WORD_SIZE, outcome->warning);
+    }
+    lock_release(&task->session->lock);
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------- */
+
+bool task_end_for(struct task *task, enum task_status status, enum task_reason reason,
+                  const struct task_fault *fault) {
+    struct session *session = task->session;
+    struct session_effects effects = {0};
+    lock_acquire(&session->lock);
+    bool ends = atomic_load(&task->registered) && !task_status_is_end(task->status);
+    if (ends) {
+        task->http_status = fault->http_status;
+        task->cause = fault->cause;
+        plain_text_copy(task->message, TASK_MESSAGE_SIZE, fault->message != NULL ? fault->message : "");
+        session_end_task_locked(session, task, status, reason, &effects);
+        session_start_next_locked(session, &effects);
+        session_settle_locked(session);
+    }
+    lock_release(&session->lock);
+    session_apply(&effects);
+    return ends;
+}
+
+bool task_end(struct task *task, enum task_status status, enum task_reason reason, int http_status,
+              const char *message) {
+    const struct task_fault fault = {.http_status = http_status, .message = message};
+    return task_end_for(task, status, reason, &fault);
+}
+
+bool task_cancel(struct task *task, enum task_reason reason) {
+    return task_end(task, TASK_CANCELLED, reason, 0, NULL);
+}
+
+void task_note_queue_timeout_locked(struct task *task, int64_t limit_ms) {
+    lock_assert_held(&task->session->lock);
+    task->cause = "queue_timeout_ms";
+    snprintf(task->message, TASK_MESSAGE_SIZE,
+             "The run waited too long for its turn: queue_timeout_ms (%" PRId64 " ms).", limit_ms);
+}
+
+/* ---- its run.end ------------------------------------------------------------------------------------- */
+
+/* The JSON of a run.end while it is written; its room is known to suffice. */
+struct end_text {
+    char *out;
+    size_t length;
+};
+
+static __attribute__((format(printf, 2, 3))) void add(struct end_text *text, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text->out + text->length, TASK_END_DATA_MAX - text->length, format, arguments);
+    va_end(arguments);
+    assert(length >= 0 && text->length + (size_t)length < TASK_END_DATA_MAX);
+    text->length += (size_t)length;
+}
+
+/* Only what is known. */
+static void add_outcome(struct end_text *text, const struct task_outcome *outcome) {
+    if (outcome->finish_reason[0] != '\0')
+        add(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
+    if (outcome->has_usage)
+        add(text,
+            ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64 ",\"total_tokens\":%" PRIu64
+            "}",
+            outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
+    if (outcome->warning[0] != '\0')
+        add(text, ",\"warning\":\"%s\"", outcome->warning);
+}
+
+size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
+    struct end_text text = {.out = out};
+    const char *reason = task_reason_name(task->reason);
+    const char *quote = reason != NULL ? "\"" : "";
+    add(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
+        task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
+    add(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, task->events,
+        task->bytes, task_duration_locked(task));
+    add_outcome(&text, &task->outcome);
+    if (task->http_status != 0)
+        add(&text, ",\"upstream_status\":%d", task->http_status);
+    if (atomic_load(&task->cached))
+        add(&text, ",\"cached\":true");
+    if (atomic_load(&task->canned))
+        add(&text, ",\"canned\":true");
+    if (task->cause != NULL)
+        add(&text, ",\"cause\":\"%s\"", task->cause);
+    if (task->message[0] != '\0')
+        add(&text, ",\"message\":\"%s\"", task->message);
+    add(&text, "}");
+    return text.length;
+}
