@@ -119,9 +119,14 @@ check-unit: unit-tests ## Run the unit tests: the inner loop
 	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS)
 
 .PHONY: check-integration
-check-integration: all ## Run the tests that talk HTTP with the gateway, the real ADK server included
+check-integration: all ## Run the tests that talk HTTP with the gateway, real agents' servers included
 	@scripts/install-deps.sh test
 	@scripts/run-tests.sh $(BUILD) tests/integration
+
+.PHONY: real-servers
+real-servers: all ## Run the tests with LiteLLM's proxy, whose installation is large: 760 MB
+	@scripts/install-deps.sh servers
+	@scripts/run-tests.sh $(BUILD) tests/servers
 
 .PHONY: check-browser
 check-browser: all ## Run the tests in a real Chromium

@@ -4,6 +4,7 @@
 #   scripts/install-deps.sh build    what the programs are built from: Debian packages
 #   scripts/install-deps.sh lint     what make lint, coverage and valgrind need besides
 #   scripts/install-deps.sh test     also what the tests need: more of them, Node.js 20, npm and Python packages
+#   scripts/install-deps.sh servers  also the real servers that are large: what make real-servers needs
 #   scripts/install-deps.sh bench    what the gateway is measured against; what cannot be had is said and left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -148,6 +149,10 @@ build)
 test)
     install_for_tests
     ;;
+servers)
+    install_for_tests
+    install_python build-litellm tests/python/litellm
+    ;;
 lint)
     install_packages "${build_packages[@]}" "${lint_packages[@]}"
     ;;
@@ -161,6 +166,6 @@ bench)
     look_for_module Centrifugo github.com/centrifugal/centrifugo/v6
     ;;
 *)
-    fail "usage: scripts/install-deps.sh build|test|lint|bench"
+    fail "usage: scripts/install-deps.sh build|test|lint|servers|bench"
     ;;
 esac

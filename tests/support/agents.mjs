@@ -1,5 +1,5 @@
 // Upstream agents as programs: the real ADK api server, and the project's demo agent.
-import {cpSync, existsSync, mkdtempSync, rmSync} from 'node:fs';
+import {cpSync, existsSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import net from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -86,6 +86,24 @@ export async function startSseStarlette(context) {
     {port, readyPath: '/seen', cwd: projectPath('tests/python/apps')});
   agent.seen = async () => (await agent.request('GET', '/seen')).json;
   return agent;
+}
+
+/** The real proxy of LiteLLM with these models, {name: parameters}; `key` is what it wants in Authorization. It loads its
+ *  list of prices from itself and reports nothing to anybody. */
+export async function startLiteLlm(context, models) {
+  const port = await freePort();
+  const directory = temporaryDirectory(context);
+  const key = 'sk-only-for-a-test-0123456789abcdef';
+  const config = {
+    model_list: Object.entries(models).map(([model_name, parameters]) => ({model_name, litellm_params: {model: 'openai/any', api_key: 'none', ...parameters}})),
+    litellm_settings: {telemetry: false, num_retries: 0},
+    router_settings: {num_retries: 0, disable_cooldowns: true},
+    general_settings: {master_key: key},
+  };
+  writeFileSync(`${directory}/config.yaml`, JSON.stringify(config)); // JSON is YAML
+  const agent = await startPythonServer(context, pythonProgram('litellm', 'build-litellm'), ['--config', 'config.yaml', '--host', '127.0.0.1', '--port', String(port)],
+    {port, readyPath: '/health/liveliness', ms: 120000, cwd: directory, env: {LITELLM_LOCAL_MODEL_COST_MAP: 'True', LITELLM_TELEMETRY: 'False'}});
+  return Object.assign(agent, {key});
 }
 
 /** A port that nobody listens on just now. */
