@@ -297,15 +297,25 @@ static enum admission_state take_over_locked(struct scheduler *scheduler, struct
     return had.state;
 }
 
+/* A slot goes from one run of a session to the next, but for no longer than a run may take if others wait:
+ * else they would wait for as long as somebody replaces. */
+static bool gives_over_locked(struct scheduler *scheduler, const struct task *from) {
+    lock_assert_held(&scheduler->lock);
+    int64_t held_ms = clock_mono_ms() - from->admission.since_mono_ms;
+    bool is_over = from->options.timeout_ms > 0 && held_ms >= from->options.timeout_ms;
+    return from->admission.state != ADMISSION_GRANTED || scheduler->waiting_count == 0 || !is_over;
+}
+
 enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *task, struct task *in_place_of) {
     lock_acquire(&scheduler->lock);
     enum admission_state state = ADMISSION_NONE;
-    if (in_place_of != NULL)
+    if (in_place_of != NULL && gives_over_locked(scheduler, in_place_of))
         state = take_over_locked(scheduler, task, in_place_of);
     else if (scheduler->running < atomic_load(&scheduler->limits->runs_max) &&
              may_run_locked(scheduler, task))
         state = ADMISSION_GRANTED;
-    else if (task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler, task))
+    else if (in_place_of != NULL || task->admission.state == ADMISSION_RESERVED ||
+             has_room_locked(scheduler, task)) /* the slot of the other one makes room in the queue */
         state = ADMISSION_WAITING;
     if (state != task->admission.state)
         change_state_locked(scheduler, task, state, clock_mono_ms());

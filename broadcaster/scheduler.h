@@ -76,9 +76,10 @@ void scheduler_forget(struct scheduler *scheduler, struct task *task);
 bool scheduler_reserve(struct scheduler *scheduler, struct task *task) MUST_CHECK;
 
 /** Asks for a slot. `in_place_of`, if not NULL, is a run of the same session that is about to end, and whose
- * slot or place in the queue goes over to this one. ADMISSION_GRANTED; ADMISSION_WAITING; ADMISSION_NONE: it
- * would have to wait, and the queue is full: nothing has changed. A run with a reservation is never
- * refused. */
+ * slot or place in the queue goes over to this one; a slot that was held for as long as that run may take
+ * goes to others, if they wait. ADMISSION_GRANTED; ADMISSION_WAITING; ADMISSION_NONE: it would have to wait,
+ * and the queue is full: nothing has changed. A run with a reservation or in place of one is never refused.
+ */
 enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *task,
                                    struct task *in_place_of) MUST_CHECK;
 

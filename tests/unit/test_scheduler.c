@@ -52,6 +52,75 @@ static void replacing_keeps_the_slot_though_others_wait(void **state) {
     release(tasks, 3);
 }
 
+static struct task *timed_in(size_t place, int priority) {
+    struct task *task =
+        make_in(place, "a/u", (struct task_options){.priority = priority, .timeout_ms = 60000});
+    assert_int_equal(unit_register(task), REGISTER_OK);
+    return task;
+}
+
+static void replacing_keeps_the_slot_no_longer_than_a_run_may_take(void **state) {
+    (void)state;
+    atomic_store(&broadcaster_limits(broadcaster)->runs_queued_max, 1);
+    struct task *tasks[4] = {timed_in(0, 5), run_in(1, "a/u", 5)};
+    clock_fake_advance(59999);
+    tasks[2] = timed_in(0, 5);
+    assert_int_equal(running_of(tasks, 3), 2);
+    clock_fake_advance(1); /* since the session got the slot */
+    tasks[3] = timed_in(0, 5);
+    assert_int_equal(unit_status(tasks[2]), TASK_REPLACED);
+    assert_int_equal(unit_status(tasks[3]), TASK_PENDING);
+    assert_int_equal(stats_now().runs_queued, 1);
+    assert_order(tasks, 4, (int[]){1, 3}, 2);
+    ASSERT_LOG_SAYS(sessions[0], "run.start end:replaced run.start end:replaced run.start end:completed");
+    release(tasks, 4);
+}
+
+static void replacing_keeps_the_slot_for_any_time_if_nobody_waits(void **state) {
+    (void)state;
+    struct task *tasks[5] = {timed_in(0, 5)};
+    clock_fake_advance(60000);
+    tasks[1] = timed_in(0, 5);
+    clock_fake_advance(60000);
+    tasks[2] = timed_in(0, 5);
+    assert_int_equal(running_of(tasks, 3), 2);
+    tasks[3] = run_in(1, "a/u", 5); /* from now on */
+    tasks[4] = timed_in(0, 5);
+    assert_int_equal(unit_status(tasks[4]), TASK_PENDING);
+    assert_int_equal(running_of(tasks, 5), 3);
+    release(tasks, 5);
+}
+
+static void nobody_starves_though_the_runs_of_a_session_replace_each_other(void **state) {
+    (void)state;
+    struct task *tasks[32] = {timed_in(0, 10), run_in(1, "a/u", 1)};
+    size_t count = 2;
+    for (; unit_status(tasks[1]) == TASK_PENDING && count < 32; count++) {
+        clock_fake_advance(10000);
+        tasks[count] = timed_in(0, 10);
+    }
+    assert_true(count <=
+                2 + 9 + 6); /* what the priorities are apart, and the time of a run, in steps of 10 s */
+    assert_int_equal(unit_status(tasks[count - 1]), TASK_PENDING);
+    release(tasks, count);
+}
+
+/* Others wait, but may not run: then the slot is the new run's, by way of the queue. */
+static void replacing_gets_the_slot_again_if_nobody_else_may_have_it(void **state) {
+    (void)state;
+    atomic_store(&broadcaster_limits(broadcaster)->runs_max, 2);
+    atomic_store(&broadcaster_limits(broadcaster)->runs_per_user_max, 1);
+    struct task *tasks[4] = {timed_in(0, 5), run_in(1, "b/u", 5), run_in(2, "b/u", 5)};
+    assert_int_equal(unit_status(tasks[2]), TASK_PENDING);
+    clock_fake_advance(60000);
+    tasks[3] = timed_in(0, 5);
+    assert_int_equal(unit_status(tasks[0]), TASK_REPLACED);
+    assert_int_equal(unit_status(tasks[3]), TASK_RUNNING);
+    assert_int_equal(unit_status(tasks[2]), TASK_PENDING);
+    ASSERT_LOG_SAYS(sessions[0], "run.start end:replaced run.start");
+    release(tasks, 4);
+}
+
 static void replacing_takes_over_the_place_even_if_the_queue_is_full(void **state) {
     (void)state;
     atomic_store(&broadcaster_limits(broadcaster)->runs_queued_max, 1);
@@ -278,6 +347,10 @@ int main(void) {
         TEST(a_run_that_waits_can_be_cancelled_and_takes_no_slot),
         TEST(a_run_that_waits_is_replaced_by_the_next_of_its_session),
         TEST(replacing_keeps_the_slot_though_others_wait),
+        TEST(replacing_keeps_the_slot_no_longer_than_a_run_may_take),
+        TEST(replacing_keeps_the_slot_for_any_time_if_nobody_waits),
+        TEST(nobody_starves_though_the_runs_of_a_session_replace_each_other),
+        TEST(replacing_gets_the_slot_again_if_nobody_else_may_have_it),
         TEST(replacing_takes_over_the_place_even_if_the_queue_is_full),
         TEST(replacing_keeps_the_place_in_the_line),
         TEST(a_session_gives_its_slot_away_between_its_own_runs),
