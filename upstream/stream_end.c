@@ -137,15 +137,28 @@ void stream_note_failure(struct upstream_stream *stream, const struct sse_event 
     stream->has_failed = true;
 }
 
+/** Whether data that no line end follows is whole all the same: an object of JSON, or a word in brackets. */
+static bool is_whole(const struct sse_event *rest) {
+    const char *data = rest->data;
+    size_t length = rest->data_length;
+    if (length > 0 && data[0] == '[')
+        return data[length - 1] == ']';
+    cJSON *json = length > 0 && data[0] == '{' ? adapter_parse(data, length) : NULL;
+    cJSON_Delete(json);
+    return json != NULL;
+}
+
 /** A last block without its blank line is no event, except for the end marker; but an error in it says why
  * the stream ended. False: the stream has ended in here. */
 static bool note_rest(struct upstream_stream *stream, const struct sse_event *rest) {
     struct adapter_reading reading = stream->reading;
     enum adapter_verdict verdict = stream->run.adapter->judge(&reading, rest);
+    bool is_end = verdict == ADAPTER_DONE || (verdict == ADAPTER_LAST && is_whole(rest));
     if (verdict == ADAPTER_FAILED)
         stream_note_failure(stream, rest);
-    if (verdict != ADAPTER_DONE || stream->has_failed)
+    if (!is_end || stream->has_failed)
         return true;
+    stream->reading = reading;
     if (!stream->callbacks.on_event(stream->context, rest, verdict))
         upstream_stream_cancel(stream);
     if (!stream->has_ended)
