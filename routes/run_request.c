@@ -73,18 +73,18 @@ static bool read_text(struct request *request, struct run_request *run) {
     cJSON *message = take_out(run, 0, "message");
     cJSON *query = take_out(run, 1, "query");
     const cJSON *text = message != NULL ? message : query;
-    const struct adapter *adapter = upstream_at(request, run->upstream)->adapter;
-    const char *own = adapter == &adapter_adk ? "newMessage" : adapter == &adapter_openai ? "messages" : NULL;
-    if (text == NULL)
-        return true;
+    const char *const *own = upstream_at(request, run->upstream)->adapter->message_members;
+    size_t messages = text != NULL ? 1 : 0;
+    for (; *own != NULL; own++)
+        messages += has(run, *own);
     run->input.text = cJSON_GetStringValue(text);
     const char *error = NULL;
     if (message != NULL && query != NULL)
         error = "\"message\" and \"query\" cannot both be given";
-    else if (run->input.text == NULL)
+    else if (text != NULL && run->input.text == NULL)
         error = "\"message\" or \"query\" must be a text";
-    else if (own != NULL && has(run, own))
-        error = "the message cannot be given twice, in the agent's own form as well";
+    else if (messages > 1)
+        error = "the message cannot be given twice";
     if (error != NULL)
         reply_error(request, 400, "invalid_message", "In the body, %s.", error);
     return error == NULL;

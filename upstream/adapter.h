@@ -81,6 +81,10 @@ struct adapter_text {
 struct adapter {
     const char *name;
 
+    /** Members of a run's body that hold its message in the kind's own form; a body has one of them at most,
+     * and none next to "message" or "query". NULL ends them. */
+    const char *const *message_members;
+
     /** The URL that a run is posted to, malloc'd; NULL: out of memory. */
     char *(*run_url)(const struct adapter_input *input);
 

@@ -17,6 +17,8 @@
 static const char *const fields_not_passed[] = {"appName",   "app_name",   "userId",    "user_id",
                                                 "sessionId", "session_id", "streaming", NULL};
 
+static const char *const message_members[] = {"newMessage", "new_message", NULL};
+
 static char *adk_run_url(const struct adapter_input *input) {
     struct buffer url;
     buffer_init(&url, URL_BYTES_MAX);
@@ -51,18 +53,26 @@ static bool add_streaming(cJSON *body, const cJSON *wanted) {
     return cJSON_AddItemToObject(body, "streaming", cJSON_Duplicate(wanted, true));
 }
 
+/* Whether an earlier invocation goes on, which needs no message. */
+static bool is_resumption(const cJSON *fields) {
+    const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "invocationId"));
+    if (id == NULL)
+        id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "invocation_id"));
+    return id != NULL && id[0] != '\0';
+}
+
 static char *adk_run_body(const struct adapter_input *input, size_t *ret_length, const char **ret_error) {
-    bool has_message = cJSON_GetObjectItemCaseSensitive(input->fields, "newMessage") != NULL;
+    bool has_message = adapter_body_has_any(input->fields, message_members);
     *ret_error = NULL;
-    if (!has_message && input->text == NULL) {
-        *ret_error = "The body needs \"message\", \"query\" or \"newMessage\".";
+    if (!has_message && input->text == NULL && !is_resumption(input->fields)) {
+        *ret_error = "The body needs \"message\", \"query\", \"newMessage\" or \"invocationId\".";
         return NULL;
     }
     cJSON *body = cJSON_CreateObject();
     bool done = cJSON_AddStringToObject(body, "appName", input->app) != NULL &&
                 cJSON_AddStringToObject(body, "userId", input->user) != NULL &&
                 cJSON_AddStringToObject(body, "sessionId", input->session) != NULL &&
-                (has_message || add_message(body, input->text)) &&
+                (has_message || input->text == NULL || add_message(body, input->text)) &&
                 add_streaming(body, cJSON_GetObjectItemCaseSensitive(input->fields, "streaming")) &&
                 adapter_body_add_fields(body, input->fields, fields_not_passed);
     if (!done) {
@@ -215,6 +225,7 @@ static char *adk_say(const char *text) {
 
 const struct adapter adapter_adk = {
     .name = "adk",
+    .message_members = message_members,
     .run_url = adk_run_url,
     .run_body = adk_run_body,
     .session_url = adk_session_url,

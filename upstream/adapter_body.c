@@ -22,6 +22,14 @@ bool adapter_body_add_fields(cJSON *body, const cJSON *fields, const char *const
     return true;
 }
 
+bool adapter_body_has_any(const cJSON *fields, const char *const *names) {
+    for (; *names != NULL; names++) {
+        if (cJSON_GetObjectItemCaseSensitive(fields, *names) != NULL)
+            return true;
+    }
+    return false;
+}
+
 cJSON *adapter_body_add_list_of_one(cJSON *object, const char *name) {
     cJSON *list = cJSON_AddArrayToObject(object, name);
     cJSON *item = list != NULL ? cJSON_CreateObject() : NULL;

@@ -14,6 +14,9 @@
  *  `fields` must outlive `body`. False: out of memory. */
 bool adapter_body_add_fields(cJSON *body, const cJSON *fields, const char *const *without) MUST_CHECK;
 
+/** Whether `fields` has a member with one of these names (NULL ends them). */
+bool adapter_body_has_any(const cJSON *fields, const char *const *names);
+
 /** Adds the array `name` to `object`, with one new object in it, which is returned. NULL: out of memory, or
  *  `object` is NULL. */
 cJSON *adapter_body_add_list_of_one(cJSON *object, const char *name) MUST_CHECK;

@@ -34,6 +34,8 @@ static char *openai_run_url(const struct adapter_input *input) {
     return result;
 }
 
+static const char *const message_members[] = {"messages", NULL};
+
 static bool add_messages(cJSON *body, const char *text) {
     cJSON *message = adapter_body_add_list_of_one(body, "messages");
     return cJSON_AddStringToObject(message, "role", "user") != NULL &&
@@ -42,7 +44,7 @@ static bool add_messages(cJSON *body, const char *text) {
 
 static char *openai_run_body(const struct adapter_input *input, size_t *ret_length, const char **ret_error) {
     static const char *const not_passed[] = {"stream", NULL};
-    bool has_messages = cJSON_GetObjectItemCaseSensitive(input->fields, "messages") != NULL;
+    bool has_messages = adapter_body_has_any(input->fields, message_members);
     bool add_model = input->model != NULL && cJSON_GetObjectItemCaseSensitive(input->fields, "model") == NULL;
     *ret_error = NULL;
     if (!has_messages && input->text == NULL) {
@@ -313,6 +315,7 @@ static char *openai_say(const char *text) {
 
 const struct adapter adapter_openai = {
     .name = "openai",
+    .message_members = message_members,
     .run_url = openai_run_url,
     .run_body = openai_run_body,
     .judge = openai_judge,

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *const message_members[] = {NULL};
+
 static char *sse_run_url(const struct adapter_input *input) {
     return strdup(input->base_url);
 }
@@ -143,6 +145,7 @@ static char *sse_say(const char *text) {
 
 const struct adapter adapter_sse = {
     .name = "sse",
+    .message_members = message_members,
     .run_url = sse_run_url,
     .run_body = sse_run_body,
     .judge = sse_judge,

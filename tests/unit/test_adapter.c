@@ -130,6 +130,17 @@ static void adk_lets_no_client_name_another_session(void **state) {
                NULL, "{" ADK_SESSION ",\"newMessage\":1,\"streaming\":true}");
 }
 
+static void adk_takes_the_snake_case_and_a_resume_without_a_message(void **state) {
+    (void)state;
+    check_body(&adapter_adk, "{\"new_message\":{\"parts\":[]},\"state_delta\":{}}", NULL,
+               "{" ADK_SESSION ",\"streaming\":true,\"new_message\":{\"parts\":[]},\"state_delta\":{}}");
+    check_body(&adapter_adk, "{\"invocationId\":\"e-1\"}", NULL,
+               "{" ADK_SESSION ",\"streaming\":true,\"invocationId\":\"e-1\"}");
+    check_body(&adapter_adk, "{\"invocation_id\":\"e-1\",\"functionCallEventId\":\"f\"}", "yes",
+               "{" ADK_SESSION ",\"newMessage\":{\"role\":\"user\",\"parts\":[{\"text\":\"yes\"}]},"
+               "\"streaming\":true,\"invocation_id\":\"e-1\",\"functionCallEventId\":\"f\"}");
+}
+
 static void adk_refuses_a_run_without_a_message(void **state) {
     (void)state;
     check_refused(&adapter_adk, "{\"stateDelta\":{}}");
@@ -287,6 +298,7 @@ int main(void) {
         cmocka_unit_test(adk_makes_a_message_of_the_text),
         cmocka_unit_test(adk_passes_on_the_clients_fields),
         cmocka_unit_test(adk_lets_no_client_name_another_session),
+        cmocka_unit_test(adk_takes_the_snake_case_and_a_resume_without_a_message),
         cmocka_unit_test(adk_refuses_a_run_without_a_message),
         cmocka_unit_test(adk_encodes_the_segments_of_the_sessions_url),
         cmocka_unit_test(adk_takes_an_error_frame_for_a_failure_even_if_it_is_no_json),

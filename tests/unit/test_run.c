@@ -68,9 +68,17 @@ static void cancel(const char *id) {
 
 static void run_refuses_what_the_adapter_cannot_use(void **state) {
     (void)state;
-    static const char *const bad[] = {"{}", "{\"message\":1}", "{\"query\":null}",
+    static const char *const bad[] = {"{}",
+                                      "{\"message\":1}",
+                                      "{\"query\":null}",
                                       "{\"message\":\"a\",\"query\":\"b\"}",
-                                      "{\"message\":\"a\",\"newMessage\":{}}"};
+                                      "{\"message\":\"a\",\"newMessage\":{}}",
+                                      "{\"message\":\"a\",\"new_message\":{}}",
+                                      "{\"newMessage\":{},\"new_message\":{}}",
+                                      "{\"stateDelta\":{}}",
+                                      "{\"invocationId\":null}",
+                                      "{\"invocation_id\":\"\"}",
+                                      "{\"functionCallEventId\":\"e-1\"}"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         expect(&fixture, METHOD_POST, RUN, bad[i], 400, "invalid_message");
     expect(&fixture, METHOD_POST, RUN, "{\"newMessage\":{},\"n\":9007199254740993}", 400, "inexact_number");
