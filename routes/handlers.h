@@ -28,9 +28,9 @@ void handle_session_get(struct request *request);
 void handle_session_list(struct request *request);
 
 void handle_passthrough(struct request *request);
-
-/** The same for an upstream that was chosen before. */
-void passthrough_to(struct request *request, size_t upstream);
+void handle_passed_write(struct request *request); /* with a body */
+void handle_passed_memory(struct request *request);
+void handle_passed_run(struct request *request); /* POST /run */
 
 void handle_healthz(struct request *request);
 void handle_readyz(struct request *request);

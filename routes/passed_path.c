@@ -1,6 +1,7 @@
 /* Paths that are passed on: see passed_path.h.
  *
  *     [/dev] /apps/{app}/users/{user}/sessions/{session}/...
+ *     [/dev] /apps/{app}/users/{user}/sessions/{session}/artifacts/{artifact}/...
  *     [/dev/apps/{app}] /debug/trace/session/{session}
  *
  * What stands in braces are names, which may be any UTF-8.
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #define NAMES_MAX 3
+#define ARTIFACT_BYTES_MAX 1024
 
 static bool is_word(const struct path *path, size_t at, const char *word) {
     return at < path->count && path_segment_is(&path->segments[at], word, strlen(word));
@@ -50,10 +52,32 @@ bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_ow
     return true;
 }
 
+/* Names of artifacts may have directories: an encoded slash is a part of the name. */
+static bool is_artifact(const struct path *path, size_t at) {
+    size_t first = is_word(path, 0, "dev") ? 1 : 0;
+    return at == first + 7 && name_bytes_max(path, first + 5) > 0 && is_word(path, first + 6, "artifacts");
+}
+
+/* Without a directory that has no name: the first one would be the root's. */
+static bool artifact_is_valid(const char *name) {
+    return name[0] != '/' && strstr(name, "//") == NULL && name[strlen(name) - 1] != '/' &&
+           strchr(name, '\\') == NULL;
+}
+
+static int append_artifact(const struct path_segment *segment, struct buffer *out) {
+    char name[ARTIFACT_BYTES_MAX + 1];
+    int length = percent_decode(segment->text, segment->length, name, sizeof(name));
+    if (length <= 0 || !path_text_is_valid(name) || !artifact_is_valid(name))
+        return -EINVAL;
+    return percent_append_part(out, "/", name) ? 0 : -ENOMEM;
+}
+
 static int append_segment(const struct path *path, size_t at, struct buffer *out) {
     const struct path_segment *segment = &path->segments[at];
     size_t bytes_max = name_bytes_max(path, at);
     bool fits;
+    if (is_artifact(path, at))
+        return append_artifact(segment, out);
     if (bytes_max > 0) {
         char name[SESSION_USER_MAX + 1];
         if (!path_decode_name(segment, bytes_max, name))

@@ -1,14 +1,14 @@
-/* Read paths of the agent's own API, passed on as they came and answered as the answer comes.
+/* Paths of the agent's own API, passed on as they came and answered as the answer comes.
  *
  *   upstream --> on_body() --> [ held: at most HELD_HIGH and one piece ] --> source_read() --> client
  *
  * A client that reads slowly fills `held`; then on_body() refuses, and the upstream waits until half is read.
  */
+#include "routes/passthrough.h"
 #include "base/buffer.h"
 #include "routes/handlers.h"
 #include "routes/identity.h"
 #include "routes/passed_headers.h"
-#include "routes/passed_path.h"
 #include "routes/refusal.h"
 #include "routes/upstream_choice.h"
 #include "upstream/query.h"
@@ -151,8 +151,9 @@ static void on_end(void *context, const struct upstream_result *result) {
 /* ---- asking -------------------------------------------------------------------------------------- */
 
 static size_t collect_headers(const struct request *request, struct upstream_header *ret_headers) {
-    static const char *const passed[] = {"Accept", "Accept-Language", "If-None-Match", "If-Modified-Since",
-                                         "Range"};
+    static const char *const passed[] = {"Accept",        "Accept-Language",
+                                         "If-None-Match", "If-Modified-Since",
+                                         "Range",         "X-ADK-Telemetry-Request"};
     size_t count = 0;
     for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
         const char *value = request_header(request, passed[i]);
@@ -162,7 +163,20 @@ static size_t collect_headers(const struct request *request, struct upstream_hea
     return count;
 }
 
-static void start(struct request *request, size_t upstream, const char *target) {
+static const char *method_of(const struct request *request) {
+    switch (request->method) {
+    case METHOD_POST:
+        return "POST";
+    case METHOD_PATCH:
+        return "PATCH";
+    case METHOD_DELETE:
+        return "DELETE";
+    default:
+        return request->head ? "HEAD" : "GET";
+    }
+}
+
+static void start(struct request *request, const struct passing *passing, const char *target) {
     static const struct upstream_exchange_callbacks callbacks = {
         .on_head = on_head, .on_body = on_body, .on_end = on_end};
     struct upstream_header headers[8];
@@ -174,13 +188,16 @@ static void start(struct request *request, size_t upstream, const char *target) 
     }
     buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_PASSED);
     passthrough->request = request;
-    passthrough->upstream = upstream;
-    const struct upstream_query_request query = {.index = upstream,
-                                                 .method = request->head ? "HEAD" : "GET",
+    passthrough->upstream = passing->upstream;
+    const struct upstream_query_request query = {.index = passing->upstream,
+                                                 .method = method_of(request),
                                                  .path = target,
                                                  .headers = headers,
                                                  .header_count = count,
-                                                 .timeout_ms = request->context->settings->run_timeout_ms};
+                                                 .body = passing->body,
+                                                 .body_length = passing->body_length,
+                                                 .timeout_ms = request->context->settings->run_timeout_ms,
+                                                 .first_byte_timeout_ms = passing->first_byte_timeout_ms};
     passthrough->query = upstream_query_start(request->context->caller, &query, &callbacks, passthrough);
     if (passthrough->query == NULL) {
         passthrough_destroy(passthrough);
@@ -188,15 +205,6 @@ static void start(struct request *request, size_t upstream, const char *target) 
         return;
     }
     request_defer(request, passthrough_destroy, passthrough);
-}
-
-/* The agent that answers for this path; UPSTREAM_NONE: there is none. */
-static size_t agent_for(const struct request *request, const struct passed_owner *owner) {
-    char key[SESSION_KEY_SIZE];
-    snprintf(key, sizeof(key), "%s/%s/%s", owner->app, owner->user, owner->session);
-    size_t index = upstream_choose_for_app(request, owner->app, key);
-    bool is_adk = index != UPSTREAM_NONE && upstream_at(request, index)->adapter == &adapter_adk;
-    return is_adk ? index : UPSTREAM_NONE;
 }
 
 /* Whose it is, is said by the path alone. */
@@ -214,7 +222,7 @@ static void refuse_path(struct request *request) {
     reply_error(request, 400, "invalid_path", "This path cannot be passed on to the upstream.");
 }
 
-static void pass_on(struct request *request, const struct path *path, size_t upstream) {
+static void pass_on(struct request *request, const struct path *path, const struct passing *passing) {
     struct buffer target;
     buffer_init(&target, TARGET_BYTES_MAX);
     int result = path_query_is_safe(request->query) ? passed_path_append(path, &target) : -EINVAL;
@@ -225,16 +233,26 @@ static void pass_on(struct request *request, const struct path *path, size_t ups
     else if (result < 0)
         reply_no_memory(request);
     else if (!refuse_identity(request))
-        start(request, upstream, target.bytes);
+        start(request, passing, target.bytes);
     buffer_finish(&target);
 }
 
-void passthrough_to(struct request *request, size_t upstream) {
+void passthrough_to(struct request *request, const struct passing *passing) {
     struct path path;
     if (path_split(request->path, &path))
-        pass_on(request, &path, upstream);
+        pass_on(request, &path, passing);
     else
         refuse_path(request);
+}
+
+size_t passthrough_choose(struct request *request, const struct passed_owner *owner) {
+    char key[SESSION_KEY_SIZE];
+    snprintf(key, sizeof(key), "%s/%s/%s", owner->app, owner->user, owner->session);
+    size_t index = upstream_choose_for_app(request, owner->app, key);
+    if (index != UPSTREAM_NONE && upstream_at(request, index)->adapter == &adapter_adk)
+        return index;
+    reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
+    return UPSTREAM_NONE;
 }
 
 /* One path has one spelling here: what a rule of somebody in between keeps from the upstream by its path must
@@ -255,9 +273,7 @@ void handle_passthrough(struct request *request) {
         refuse_path(request);
         return;
     }
-    size_t upstream = agent_for(request, &owner);
-    if (upstream != UPSTREAM_NONE)
-        pass_on(request, &path, upstream);
-    else
-        reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
+    const struct passing passing = {.upstream = passthrough_choose(request, &owner)};
+    if (passing.upstream != UPSTREAM_NONE)
+        pass_on(request, &path, &passing);
 }

@@ -38,15 +38,19 @@ static bool is_control_at(const char *text) {
     return byte < 0x20 || byte == 0x7f || (byte == 0xc2 && next < 0xa0);
 }
 
-bool path_name_is_valid(const char *name, size_t bytes_max) {
-    size_t length = strlen(name);
-    if (length == 0 || length > bytes_max || !utf8_is_valid(name, length) || path_has_dots(name))
+bool path_text_is_valid(const char *text) {
+    if (!utf8_is_valid(text, strlen(text)) || path_has_dots(text))
         return false;
-    for (const char *at = name; *at != '\0'; at++) {
-        if (*at == '/' || is_control_at(at))
+    for (const char *at = text; *at != '\0'; at++) {
+        if (is_control_at(at))
             return false;
     }
     return true;
+}
+
+bool path_name_is_valid(const char *name, size_t bytes_max) {
+    size_t length = strlen(name);
+    return length > 0 && length <= bytes_max && strchr(name, '/') == NULL && path_text_is_valid(name);
 }
 
 bool path_decode_name(const struct path_segment *segment, size_t bytes_max, char *out) {

@@ -34,6 +34,11 @@ bool path_segment_is(const struct path_segment *segment, const char *word, size_
  * slashes and control characters, C1 ones included, that is no segment of dots (base/path_dots.h). */
 bool path_name_is_valid(const char *name, size_t bytes_max);
 
+/** Whether a decoded text is valid UTF-8 without control characters, C1 ones included, and has no segment of
+ * dots.
+ */
+bool path_text_is_valid(const char *text);
+
 /** Decodes a segment that is such a name; `out` has room for `bytes_max` + 1 bytes. False: it is none; `out`
  * holds nothing of use then. */
 bool path_decode_name(const struct path_segment *segment, size_t bytes_max, char *out);

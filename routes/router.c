@@ -66,6 +66,14 @@ static const struct route routes[] = {
     {METHOD_GET,    "/demo",                handle_demo,           BODY_IGNORED,  NULL},
 
     {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ADK},
+    {METHOD_POST,   "/run",                 handle_passed_run,     BODY_REQUIRED, ADK},
+    {METHOD_PATCH,  SESSION,                handle_passed_write,   BODY_REQUIRED, ADK},
+    {METHOD_PATCH,  USER "/memory",         handle_passed_memory,  BODY_REQUIRED, ADK},
+    {METHOD_POST,   SESSION "/artifacts",   handle_passed_write,   BODY_REQUIRED, ADK},
+    {METHOD_DELETE, SESSION "/artifacts/*", handle_passthrough,    BODY_IGNORED,  ADK},
+    {METHOD_GET,    "/dev/apps/*",          handle_passthrough,    BODY_IGNORED,  ADK},
+    {METHOD_GET,    "/config/*",            handle_passthrough,    BODY_IGNORED,  ADK},
+    {METHOD_POST,   "/config/*",            handle_passed_write,   BODY_REQUIRED, ADK},
     {METHOD_GET,    "/list-apps",           handle_passthrough,    BODY_IGNORED,  ADK},
     {METHOD_GET,    "/version",             handle_passthrough,    BODY_IGNORED,  ADK},
     {METHOD_GET,    "/debug/trace/*",       handle_passthrough,    BODY_IGNORED,  ADK},
@@ -160,8 +168,9 @@ static bool read_names(struct request *request, const struct path *path) {
 /* ---- what the headers say ------------------------------------------------------------------------ */
 
 static void list_methods(unsigned methods, char out[64]) {
-    snprintf(out, 64, "%s%s%sOPTIONS", methods & 1u << METHOD_GET ? "GET, HEAD, " : "",
-             methods & 1u << METHOD_POST ? "POST, " : "", methods & 1u << METHOD_DELETE ? "DELETE, " : "");
+    snprintf(out, 64, "%s%s%s%sOPTIONS", methods & 1u << METHOD_GET ? "GET, HEAD, " : "",
+             methods & 1u << METHOD_POST ? "POST, " : "", methods & 1u << METHOD_PATCH ? "PATCH, " : "",
+             methods & 1u << METHOD_DELETE ? "DELETE, " : "");
 }
 
 static void answer_options(struct request *request, unsigned methods) {

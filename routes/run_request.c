@@ -2,11 +2,10 @@
 #include "routes/run_request.h"
 
 #include "base/hash.h"
+#include "routes/adk_body.h"
 #include "routes/header_value.h"
-#include "routes/identity.h"
 #include "routes/json_body.h"
 #include "routes/json_input.h"
-#include "routes/path.h"
 #include "routes/run_options.h"
 #include "routes/upstream_choice.h"
 
@@ -16,17 +15,6 @@
 #include <string.h>
 
 /* ---- what both kinds have in common -------------------------------------------------------------- */
-
-/* Whose run it is, is decided here: the upstream may not find another answer in the body, however it reads
- * names. `but` names those that may be there. */
-static bool refuse_identity(struct request *request, const struct run_request *run, const char *const *but) {
-    const char *name = identity_find(run->body, but);
-    if (name != NULL)
-        reply_error(request, 400, "identity_in_body",
-                    "The body may not have the member \"%.64s\": it could name another app, user or session.",
-                    name);
-    return name != NULL;
-}
 
 static bool read_idempotency_key(struct request *request, struct run_request *run) {
     const char *key = request_header(request, "Idempotency-Key");
@@ -113,7 +101,9 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     memcpy(ret_run->app, request->app, sizeof(ret_run->app));
     memcpy(ret_run->user, request->user, sizeof(ret_run->user));
     memcpy(ret_run->session, request->session, sizeof(ret_run->session));
-    if (!json_body_read(request, &ret_run->body) || refuse_identity(request, ret_run, NULL) ||
+    /* Whose run it is, the path says: the upstream may not find another answer in the body, however it reads
+     * names. */
+    if (!json_body_read(request, &ret_run->body) || adk_body_refuse_identity(request, ret_run->body, NULL) ||
         !read_idempotency_key(request, ret_run))
         return false;
     return set_input(request, ret_run) && read_options(request, ret_run) && read_text(request, ret_run);
@@ -121,43 +111,34 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
 
 /* ---- POST /run_sse ------------------------------------------------------------------------------- */
 
-/* Reads one of the names that say whose session it is, in either of the spellings that ADK takes. */
-static bool read_name(struct request *request, const struct run_request *run, const char *camel,
-                      const char *snake, size_t bytes_max, char *out) {
-    const cJSON *one = cJSON_GetObjectItemCaseSensitive(run->body, camel);
-    const cJSON *other = cJSON_GetObjectItemCaseSensitive(run->body, snake);
-    const char *name = cJSON_GetStringValue(one != NULL ? one : other);
-    if (one != NULL && other != NULL)
-        reply_error(request, 400, "invalid_body", "\"%s\" and \"%s\" cannot both be given.", camel, snake);
-    else if (name == NULL || !path_name_is_valid(name, bytes_max))
-        reply_error(request, 400, "invalid_body", "\"%s\" must be 1 to %zu " PATH_NAME_IS ".", camel,
-                    bytes_max);
-    else
-        snprintf(out, bytes_max + 1, "%s", name);
+static bool set_raw(struct request *request, struct run_request *run) {
+    run->input.raw = request->body;
+    run->input.raw_length = request->body_length;
+    if (!adk_body_add_app(request, run->body, run->app, &run->own_raw, &run->input.raw_length))
+        reply_no_memory(request);
+    else if (run->own_raw != NULL)
+        run->input.raw = run->own_raw;
     return request->reply.kind == REPLY_NONE;
 }
 
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) {
-    static const char *const spellings[] = {"appName",   "app_name",   "userId", "user_id",
-                                            "sessionId", "session_id", NULL};
+    struct passed_owner owner;
     *ret_run =
         (struct run_request){.unchanged = true,
                              .has_stream = true,
                              .options = run_options_default(request->context->settings->run_timeout_ms)};
-    if (!json_body_read(request, &ret_run->body) || refuse_identity(request, ret_run, spellings) ||
-        !read_idempotency_key(request, ret_run) ||
-        !read_name(request, ret_run, "appName", "app_name", SESSION_PART_MAX, ret_run->app) ||
-        !read_name(request, ret_run, "userId", "user_id", SESSION_USER_MAX, ret_run->user) ||
-        !read_name(request, ret_run, "sessionId", "session_id", SESSION_PART_MAX, ret_run->session))
+    if (!json_body_read(request, &ret_run->body) || !adk_body_read_owner(request, ret_run->body, &owner) ||
+        !read_idempotency_key(request, ret_run))
         return false;
+    memcpy(ret_run->app, owner.app, sizeof(ret_run->app));
+    memcpy(ret_run->user, owner.user, sizeof(ret_run->user));
+    memcpy(ret_run->session, owner.session, sizeof(ret_run->session));
     if (has(ret_run, "gateway")) {
         reply_error(request, 400, "unsupported_option",
                     "Gateway options are taken by POST /apps/{app}/users/{user}/sessions/{session}/run.");
         return false;
     }
-    ret_run->input.raw = request->body;
-    ret_run->input.raw_length = request->body_length;
-    if (!set_input(request, ret_run))
+    if (!set_raw(request, ret_run) || !set_input(request, ret_run))
         return false;
     bool is_adk = upstream_at(request, ret_run->upstream)->adapter == &adapter_adk;
     if (!is_adk)
@@ -210,7 +191,7 @@ static bool build(struct request *request, const struct run_request *run, size_t
         error->code = "invalid_message";
     else if (upstream.body == NULL || upstream.url == NULL || !has_session)
         reply_no_memory(request);
-    else if (alters_numbers(request, &upstream))
+    else if (!run->unchanged && alters_numbers(request, &upstream))
         *error = (struct build_error){"inexact_number",
                                       "The body holds a number that cannot be passed on without a change."};
     if (error->code != NULL || request->reply.kind != REPLY_NONE) {
@@ -293,4 +274,5 @@ void run_request_finish(struct run_request *run) {
     for (size_t i = 0; i < sizeof(run->taken_out) / sizeof(run->taken_out[0]); i++)
         cJSON_Delete(run->taken_out[i]);
     cJSON_Delete(run->body);
+    free(run->own_raw);
 }

@@ -22,6 +22,7 @@ struct run_request {
     char session[SESSION_PART_MAX + 1];
     char session_key[SESSION_KEY_SIZE];
 
+    char *own_raw;       /* what `input.raw` is, if the app was added to it; NULL: it was not. Owned */
     cJSON *taken_out[3]; /* what `input` and `options` came from; owned */
 };
 

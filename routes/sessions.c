@@ -10,7 +10,7 @@
 #include "routes/handlers.h"
 #include "routes/json_body.h"
 #include "routes/json_writer.h"
-#include "routes/path.h"
+#include "routes/passthrough.h"
 #include "routes/session_access.h"
 #include "routes/upstream_choice.h"
 
@@ -211,10 +211,15 @@ void handle_session_delete(struct request *request) {
 
 /* ---- showing ------------------------------------------------------------------------------------- */
 
+static void pass_on(struct request *request, size_t keeper) {
+    const struct passing passing = {.upstream = keeper};
+    passthrough_to(request, &passing);
+}
+
 void handle_session_get(struct request *request) {
     size_t keeper = keeper_of(request);
     if (keeper != UPSTREAM_NONE) {
-        passthrough_to(request, keeper);
+        pass_on(request, keeper);
         return;
     }
     struct session *session = session_find(request);
@@ -248,7 +253,7 @@ static bool visit(void *context, struct session *session) {
 void handle_session_list(struct request *request) {
     size_t keeper = keeper_of(request);
     if (keeper != UPSTREAM_NONE) {
-        passthrough_to(request, keeper);
+        pass_on(request, keeper);
         return;
     }
     struct listing listing = {.request = request};

@@ -120,6 +120,8 @@ const struct config_key config_keys[] = {
      .of_upstream = true, .meaning = "Name of the upstream that takes the runs which this one cannot."},
     {UPSTREAM, TEXT("upstream_canned_answer", upstream.canned_answer, 8 * KIB), .of_upstream = true,
      .meaning = "Text that answers a run when its upstream and all fallbacks have failed; by default the run fails."},
+    {UPSTREAM, TYPED_TEXT("default_app", config_app, routes.default_app, SESSION_PART_MAX), .reloadable = true,
+     .meaning = "For the kind adk: app of a POST /run_sse or /run whose body names none. Empty: such a body is refused."},
     {UPSTREAM, BOOL("upstream_resumable", upstream.resumable, "false"), .of_upstream = true,
      .meaning = "For the kind sse: it sends ids, and after a break goes on behind a Last-Event-ID."},
     {UPSTREAM, CHOICE("upstream_resume", upstream.resume_by, enum resume_by, "post", resume_ways), .of_upstream = true,

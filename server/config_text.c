@@ -1,4 +1,5 @@
 /* The types of settings that are texts: any, URLs, names, words, paths, Redis. */
+#include "routes/path.h"
 #include "server/config_keys.h"
 #include "upstream/redis_address.h"
 
@@ -128,6 +129,25 @@ const struct config_type config_name = {.placeholder = "NAME",
                                         .format = text_format,
                                         .allow = name_allow,
                                         .finish = text_finish};
+
+/* ---- app ---------------------------------------------------------------------------------------- */
+
+static int app_parse(const struct config_key *key, const char *text, void *field) {
+    if (text[0] != '\0' && !path_name_is_valid(text, key->maximum))
+        return -EINVAL;
+    return replace_text(field, text);
+}
+
+static bool app_allow(const struct config_key *key, struct buffer *out) {
+    return buffer_printf(out, "a name of at most %" PRIu64 " " PATH_NAME_IS, key->maximum);
+}
+
+const struct config_type config_app = {.placeholder = "APP",
+                                       .quoted = true,
+                                       .parse = app_parse,
+                                       .format = text_format,
+                                       .allow = app_allow,
+                                       .finish = text_finish};
 
 /* ---- words -------------------------------------------------------------------------------------- */
 

@@ -38,6 +38,7 @@ extern const struct config_type config_adapter; /* const struct adapter * */
 extern const struct config_type config_text;    /* char *, NULL if empty */
 extern const struct config_type config_url;     /* char * */
 extern const struct config_type config_name;    /* char *, NULL if empty */
+extern const struct config_type config_app;     /* char *, NULL if empty */
 extern const struct config_type config_words;   /* char *, commas between the words, NULL if there are none */
 extern const struct config_type config_path;    /* char *, NULL if empty */
 extern const struct config_type config_redis;   /* char *, NULL if empty */

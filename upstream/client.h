@@ -250,6 +250,9 @@ upstream_exchange_create(struct upstream_client *client, const struct upstream_s
                          size_t header_count, const char *body, size_t body_length,
                          const struct upstream_exchange_callbacks *callbacks, void *context) MUST_CHECK;
 
+/** Before it is sent: another time for the first byte than the settings have. */
+void upstream_exchange_set_first_byte_timeout(struct upstream_exchange *exchange, int64_t timeout_ms);
+
 /** Sends it. No callback before it returns. False: out of memory, and it must be cancelled. */
 bool upstream_exchange_send(struct upstream_exchange *exchange) MUST_CHECK;
 

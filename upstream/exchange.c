@@ -177,6 +177,10 @@ upstream_exchange_create(struct upstream_client *client, const struct upstream_s
     return exchange;
 }
 
+void upstream_exchange_set_first_byte_timeout(struct upstream_exchange *exchange, int64_t timeout_ms) {
+    exchange->transfer.first_byte_timeout_ms = timeout_ms;
+}
+
 /** RFC 9110, section 9.2.2: to send it twice has the effect of sending it once. */
 static bool is_idempotent(const char *method) {
     static const char *const names[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", NULL};

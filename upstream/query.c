@@ -284,6 +284,8 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
         free(query);
         return NULL;
     }
+    if (request->first_byte_timeout_ms > 0)
+        upstream_exchange_set_first_byte_timeout(query->exchange, request->first_byte_timeout_ms);
     query->caller = caller;
     query->callbacks = *callbacks;
     query->context = context;

@@ -26,6 +26,7 @@ struct upstream_query_request {
     const char *body; /* NULL: none */
     size_t body_length;
     int64_t timeout_ms;
+    int64_t first_byte_timeout_ms; /* 0: that of the upstream's settings */
 };
 
 /** Starts one. The callbacks are those of an exchange (client.h; on_sent() may be NULL), and the end may be

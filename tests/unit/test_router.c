@@ -39,7 +39,7 @@ static void check_allow(enum request_method method, const char *target, int stat
 static void router_knows_no_other_paths(void **state) {
     (void)state;
     static const char *const unknown[] = {
-        "/",         "/run",        "/apps",         "/tasks/a/b",  "/tasks/",
+        "/",         "/run_sse/x",  "/apps",         "/tasks/a/b",  "/tasks/",
         "/healthz/", "//healthz",   "/Healthz",      "/healthz%2f", "http://127.0.0.1/healthz",
         "*",         "/debug/runs", "/builder/save", "/etc/passwd"};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
@@ -52,7 +52,9 @@ static void router_tells_which_methods_a_path_has(void **state) {
     check_allow(METHOD_PUT, SESSION "/run", 405, "GET, HEAD, POST, DELETE, OPTIONS");
     check_allow(METHOD_OTHER, "/healthz", 405, "GET, HEAD, OPTIONS");
     check_allow(METHOD_GET, "/run_sse", 405, "POST, OPTIONS");
-    check_allow(METHOD_PATCH, SESSION, 405, "GET, HEAD, POST, DELETE, OPTIONS");
+    check_allow(METHOD_GET, "/run", 405, "POST, OPTIONS");
+    check_allow(METHOD_PUT, SESSION, 405, "GET, HEAD, POST, PATCH, DELETE, OPTIONS");
+    check_allow(METHOD_POST, "/apps/a/users/b/memory", 405, "GET, HEAD, PATCH, OPTIONS");
     check_allow(METHOD_DELETE, "/apps/a/eval_sets", 405, "GET, HEAD, OPTIONS");
     check_allow(METHOD_OPTIONS, "/tasks/x", 204, "GET, HEAD, DELETE, OPTIONS");
     check_allow(METHOD_OPTIONS, "/nowhere", 404, NULL);

@@ -1,0 +1,93 @@
+/* Bodies of ADK's own /run and /run_sse: see adk_body.h. */
+#include "routes/adk_body.h"
+
+#include "base/buffer.h"
+#include "base/json_text.h"
+#include "routes/identity.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const cJSON *member(const cJSON *body, const char *name) {
+    return cJSON_GetObjectItemCaseSensitive(body, name);
+}
+
+/* One of the names that say whose it is. */
+struct name {
+    const char *camel, *snake;
+    size_t bytes_max;
+    char *out;
+};
+
+static bool read_name(struct request *request, const cJSON *body, const struct name *name) {
+    const cJSON *one = member(body, name->camel), *other = member(body, name->snake);
+    const char *text = cJSON_GetStringValue(one != NULL ? one : other);
+    bool is_valid = text != NULL && path_name_is_valid(text, name->bytes_max);
+    if (one != NULL && other != NULL)
+        reply_error(request, 400, "invalid_body", "\"%s\" and \"%s\" cannot both be given.", name->camel,
+                    name->snake);
+    else if (!is_valid)
+        reply_error(request, 400, "invalid_body", "\"%s\" must be 1 to %zu " PATH_NAME_IS ".", name->camel,
+                    name->bytes_max);
+    else
+        snprintf(name->out, name->bytes_max + 1, "%s", text);
+    return request->reply.kind == REPLY_NONE;
+}
+
+bool adk_body_refuse_identity(struct request *request, const cJSON *body, const char *const *but) {
+    const char *name = identity_find(body, but);
+    if (name != NULL)
+        reply_error(request, 400, "identity_in_body",
+                    "The body may not have the member \"%.64s\": it could name another app, user or session.",
+                    name);
+    return name != NULL;
+}
+
+static bool names_app(const cJSON *body) {
+    return member(body, "appName") != NULL || member(body, "app_name") != NULL;
+}
+
+static bool read_app(struct request *request, const cJSON *body, struct passed_owner *owner) {
+    const char *usual = request->context->settings->default_app;
+    const struct name app = {"appName", "app_name", SESSION_PART_MAX, owner->app};
+    if (usual == NULL || names_app(body))
+        return read_name(request, body, &app);
+    snprintf(owner->app, sizeof(owner->app), "%s", usual);
+    return true;
+}
+
+bool adk_body_read_owner(struct request *request, const cJSON *body, struct passed_owner *ret_owner) {
+    static const char *const spellings[] = {"appName",   "app_name",   "userId", "user_id",
+                                            "sessionId", "session_id", NULL};
+    const struct name user = {"userId", "user_id", SESSION_USER_MAX, ret_owner->user};
+    const struct name session = {"sessionId", "session_id", SESSION_PART_MAX, ret_owner->session};
+    return !adk_body_refuse_identity(request, body, spellings) && read_app(request, body, ret_owner) &&
+           read_name(request, body, &user) && read_name(request, body, &session);
+}
+
+bool adk_body_check_session(struct request *request, const cJSON *body) {
+    static const char *const spellings[] = {"sessionId", "session_id", NULL};
+    char text[SESSION_PART_MAX + 1];
+    const struct name session = {spellings[0], spellings[1], SESSION_PART_MAX, text};
+    bool names_session = member(body, spellings[0]) != NULL || member(body, spellings[1]) != NULL;
+    return !adk_body_refuse_identity(request, body, spellings) &&
+           (!names_session || read_name(request, body, &session));
+}
+
+bool adk_body_add_app(const struct request *request, const cJSON *body, const char *app, char **ret_text,
+                      size_t *ret_length) {
+    const char *begin = strchr(request->body, '{'); /* of the object that the text is, blanks before it */
+    const char *end = request->body + request->body_length;
+    struct buffer text;
+    *ret_text = NULL;
+    if (names_app(body) || begin == NULL)
+        return true;
+    buffer_init(&text, request->body_length + 2 * SESSION_PART_MAX + 64);
+    bool done = buffer_append_text(&text, "{\"appName\":") &&
+                json_text_append_string(&text, app, strlen(app)) && buffer_append_text(&text, ",") &&
+                buffer_append(&text, begin + 1, (size_t)(end - begin) - 1);
+    *ret_length = text.length;
+    *ret_text = done ? buffer_detach(&text) : NULL;
+    buffer_finish(&text);
+    return done;
+}

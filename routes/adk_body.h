@@ -1,0 +1,29 @@
+/* Bodies of ADK's own /run and /run_sse: they say by themselves whose they are. */
+#ifndef SLUICE_ROUTES_ADK_BODY_H
+#define SLUICE_ROUTES_ADK_BODY_H
+
+#include "base/attributes.h"
+#include "routes/passed_path.h"
+#include "routes/request.h"
+
+#include <cjson/cJSON.h>
+
+/** Reads app, user and session, each named once, in either of the spellings that ADK takes and in no other
+ * one. An app that is not named is `default_app` of the settings. False: the reply says what is wrong. */
+bool adk_body_read_owner(struct request *request, const cJSON *body,
+                         struct passed_owner *ret_owner) MUST_CHECK;
+
+/** Reads the session that a body may name, if its path names the rest. False: the reply says what is wrong.
+ */
+bool adk_body_check_session(struct request *request, const cJSON *body) MUST_CHECK;
+
+/** Answers 400 if the body could name an app, a user or a session under another name than `but` lists
+ * (exactly; NULL ends them, and NULL lists none). */
+bool adk_body_refuse_identity(struct request *request, const cJSON *body, const char *const *but) MUST_CHECK;
+
+/** For a body that does not name its app: the request's text with the app in it, malloc'd in *ret_text. Else
+ * *ret_text is NULL, and the text stays as it came. False: out of memory. */
+bool adk_body_add_app(const struct request *request, const cJSON *body, const char *app, char **ret_text,
+                      size_t *ret_length) MUST_CHECK;
+
+#endif

@@ -1,0 +1,97 @@
+/* Requests with a body that are passed on to an upstream of kind adk.
+ *
+ * A body is passed on byte for byte, after it was read as JSON: it may not name another app, user or session
+ * than the path. POST /run has no names in its path; there the body says whose it is, as for /run_sse.
+ */
+#include "routes/adk_body.h"
+#include "routes/handlers.h"
+#include "routes/json_body.h"
+#include "routes/passthrough.h"
+#include "routes/session_access.h"
+#include "routes/upstream_choice.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void read_owner(const struct request *request, struct passed_owner *ret_owner) {
+    snprintf(ret_owner->app, sizeof(ret_owner->app), "%s", request->app);
+    snprintf(ret_owner->user, sizeof(ret_owner->user), "%s", request->user);
+    snprintf(ret_owner->session, sizeof(ret_owner->session), "%s", request->session);
+}
+
+static void pass_on(struct request *request) {
+    struct passed_owner owner;
+    read_owner(request, &owner);
+    const struct passing passing = {.upstream = passthrough_choose(request, &owner),
+                                    .body = request->body,
+                                    .body_length = request->body_length};
+    if (passing.upstream != UPSTREAM_NONE)
+        passthrough_to(request, &passing);
+}
+
+void handle_passed_write(struct request *request) {
+    cJSON *body;
+    if (!json_body_read(request, &body))
+        return;
+    if (!adk_body_refuse_identity(request, body, NULL))
+        pass_on(request);
+    cJSON_Delete(body);
+}
+
+void handle_passed_memory(struct request *request) {
+    cJSON *body;
+    if (!json_body_read(request, &body))
+        return;
+    if (adk_body_check_session(request, body))
+        pass_on(request);
+    cJSON_Delete(body);
+}
+
+/* ---- POST /run ----------------------------------------------------------------------------------- */
+
+/* Two runs of one session at once would mix up its history. */
+static bool refuse_conflict(struct request *request, const struct passed_owner *owner) {
+    bool is_current = false;
+    snprintf(request->session_key, sizeof(request->session_key), "%s/%s/%s", owner->app, owner->user,
+             owner->session);
+    struct session *session = session_find(request);
+    struct task *task = session != NULL ? broadcaster_session_task(session, &is_current) : NULL;
+    if (is_current)
+        reply_error_about(request, 409, "run_in_progress", "task_id", task->id,
+                          "A run is under way in this session.");
+    task_unref(task);
+    session_unref(session);
+    return is_current;
+}
+
+static void pass_run_on(struct request *request, const cJSON *body, const struct passed_owner *owner) {
+    struct passing passing = {.upstream = passthrough_choose(request, owner),
+                              .body = request->body,
+                              .body_length = request->body_length,
+                              .first_byte_timeout_ms = request->context->settings->run_timeout_ms};
+    char *own = NULL;
+    if (passing.upstream == UPSTREAM_NONE)
+        return;
+    if (!adk_body_add_app(request, body, owner->app, &own, &passing.body_length)) {
+        reply_no_memory(request);
+        return;
+    }
+    if (own != NULL)
+        passing.body = own;
+    passthrough_to(request, &passing);
+    free(own);
+}
+
+void handle_passed_run(struct request *request) {
+    struct passed_owner owner;
+    cJSON *body;
+    if (broadcaster_is_draining(request->context->broadcaster)) {
+        reply_error(request, 503, "draining", "The gateway is about to stop and starts no runs.");
+        return;
+    }
+    if (!json_body_read(request, &body))
+        return;
+    if (adk_body_read_owner(request, body, &owner) && !refuse_conflict(request, &owner))
+        pass_run_on(request, body, &owner);
+    cJSON_Delete(body);
+}
