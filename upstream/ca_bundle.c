@@ -16,6 +16,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,9 @@ static bool add_certificates(X509_STORE *store, const struct buffer *pem) {
         return false;
     ERR_clear_error();
     while ((certificate = PEM_read_bio_X509(bio, NULL, give_no_password, NULL)) != NULL) {
+        /* What OpenSSL reads of it only when it is needed is read now: threads that share it find nothing to
+         * write. */
+        X509_check_purpose(certificate, -1, 0);
         bool is_added = X509_STORE_add_cert(store, certificate) == 1;
         X509_free(certificate);
         if (!is_added)

@@ -185,17 +185,18 @@ static bool set_limits(struct transfer *transfer) {
     return curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms) == CURLE_OK;
 }
 
-/* A connection is about to begin TLS, with a store of libcurl's own in which there is nothing. */
+/* A connection is about to begin TLS. Its certificates are checked against our store, which all workers
+ * share. The other store of the connection stays libcurl's own: 7.88 adds the directory to that one after
+ * this. */
 static CURLcode on_tls(CURL *easy, void *tls, void *context) {
     const struct ca_bundle *ca = context;
     (void)easy;
-    SSL_CTX_set1_cert_store(tls, ca->store);
-    return CURLE_OK;
+    return SSL_CTX_set1_verify_cert_store(tls, ca->store) == 1 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
 }
 
 /* libcurl uses a kept connection again only if the directory of authorities is the same by name. The label
  * stands there for the bundle: a connection that one bundle let pass is not used for another. Nothing is
- * looked up in that directory, since on_tls() replaces the store that would. */
+ * looked up in that directory, since on_tls() sets the store that is asked. */
 static bool set_authorities(const struct transfer *transfer) {
     CURL *easy = transfer->easy;
     if (transfer->ca == NULL)

@@ -9,8 +9,9 @@
 
 #define PEM_SIZE 4096
 
-/** As PEM: a self-signed certificate, and its key, encrypted. */
+/** As PEM: a self-signed certificate of a name of its own, and its key, encrypted. */
 struct unit_certificate {
+    unsigned long subject_hash; /* which names its file in a directory of authorities */
     char certificate[PEM_SIZE];
     char locked_key[PEM_SIZE];
 };
@@ -28,6 +29,15 @@ static inline void unit_certificate_make(struct unit_certificate *ret) {
     X509 *x509 = X509_new();
     assert_non_null(key);
     assert_non_null(x509);
+    static int count;
+    char name[32];
+    int name_length = snprintf(name, sizeof(name), "unit %d", ++count);
+    X509_NAME *subject = X509_get_subject_name(x509);
+    assert_int_equal(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name,
+                                                name_length, -1, 0),
+                     1);
+    assert_int_equal(X509_set_issuer_name(x509, subject), 1);
+    ret->subject_hash = X509_NAME_hash_ex(subject, NULL, NULL, NULL);
     ASN1_INTEGER_set(X509_get_serialNumber(x509), 1);
     X509_gmtime_adj(X509_getm_notBefore(x509), 0);
     X509_gmtime_adj(X509_getm_notAfter(x509), 3600);
