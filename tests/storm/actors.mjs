@@ -46,7 +46,7 @@ export class Actor {
     const {tags} = this.world;
     if (tags.length > 0) return this.random.pick(tags);
     const tag = `${this.name}-${this.made++}`;
-    this.ledger.addScript(tag, drawScript(this.random, this.world.kind));
+    this.ledger.addScript(tag, drawScript(this.random, this.world.variant));
     return tag;
   }
 

@@ -13,7 +13,7 @@ export function tagOf(json) {
  *  nothing can answer it. */
 class Post {
   constructor(tag, number, attempt, isLate) {
-    Object.assign(this, {tag, number, attempt, isLate, cameAt: Date.now(), writes: [], sent: 0, isWhole: false});
+    Object.assign(this, {tag, number, attempt, isLate, nextPart: 0, askedAgain: [], cameAt: Date.now(), writes: [], sent: 0, isWhole: false});
   }
 }
 
@@ -46,12 +46,13 @@ const torso = 'data: {"this":"is never';
 const chunkOf = (bytes) => `${Buffer.byteLength(bytes).toString(16)}\r\n${bytes}\r\n`;
 
 /** Everything in one write, and a reset: what the kernel has not sent by then would be lost. */
-async function sendAndReset(exchange, post, events, {isPolite = false, isWhole}) {
-  const head = `HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n${isPolite ? 'Connection: close\r\n' : ''}Transfer-Encoding: chunked\r\n\r\n`;
-  const text = `${events.map(frameOf).join('')}${post.attempt.within ? torso : ''}`;
+async function sendAndReset(exchange, post, events, {isPolite = false, isWhole, place = '', within = post.attempt.within}) {
+  const head = `HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n${place}${isPolite ? 'Connection: close\r\n' : ''}Transfer-Encoding: chunked\r\n\r\n`;
+  const text = `${events.map(frameOf).join('')}${within ? torso : ''}`;
   const body = text ? chunkOf(text) : '';
-  post.isWhole = await exchange.send(`${head}${body}${isWhole ? chunkOf('') : ''}`);
-  post.sent = events.length;
+  post.writes.push({at: Date.now(), sent: post.sent});
+  const wasSent = await exchange.send(`${head}${body}${isWhole ? chunkOf('') : ''}`);
+  if (post.attempt.how !== 'parts') Object.assign(post, {isWhole: wasSent, sent: events.length});
   exchange.reset();
 }
 
@@ -119,12 +120,61 @@ const plays = {
     await exchange.answer(200, JSON.stringify({hello: post.tag}));
     post.isWhole = true;
   },
+
+  parts: (exchange, post, events) => playPart(exchange, post, events, 0),
 };
 plays.stale = plays.error;
+
+/** The next part of a stream that breaks off, after the event with the id `last`. */
+async function playPart(exchange, post, events, last) {
+  const {parts, last: lastly} = post.attempt;
+  const {to, how, within, repeatsFirst} = parts[post.nextPart++] ?? {to: events.length, how: lastly};
+  if (how === 'wordless') return exchange.close();
+  if (how === '503') return exchange.answer(503, '{}');
+  if (how === 'gone') {
+    post.isWhole = true;
+    return exchange.answer(404, '{}');
+  }
+  const rest = events.slice(repeatsFirst && last > 0 ? last - 1 : last, to); // with or without the event that has the id
+  if (how === 'nothing more' && rest.length === 0 && last > 0) {
+    post.isWhole = true;
+    return exchange.head({status: 204, framing: 'none'});
+  }
+  const place = {'Content-Type': 'text/event-stream', Location: `/parts/${post.tag}/${post.number}`};
+  if (how === 'reset') {
+    post.sent = Math.max(post.sent, to);
+    return sendAndReset(exchange, post, rest, {place: `Location: ${place.Location}\r\n`, within});
+  }
+  await exchange.head({headers: place});
+  const sentBefore = post.sent;
+  const stays = await sendEvents(exchange, post, rest, true);
+  post.sent = Math.max(sentBefore, stays ? to : last);
+  if (!stays) return undefined;
+  if (how === 'cut') {
+    if (within) await exchange.chunk(torso);
+    return exchange.close();
+  }
+  post.isWhole = await exchange.lastChunk();
+  return undefined;
+}
+
+/** The run that a GET, or a POST with Last-Event-ID, asks to go on with. */
+function postToGoOn(ledger, exchange, last) {
+  const [, tag, number] = /^\/parts\/([^/]+)\/(\d+)$/.exec(exchange.path) ?? [];
+  if (tag !== undefined) return ledger.postsOf(tag)[number];
+  return last > 0 ? ledger.postsOf(tagOf(exchange.json)).findLast(({attempt}) => attempt.how === 'parts') : undefined;
+}
 
 /** Starts one that plays the scripts of the `ledger`. */
 export async function startAgent(context, kind, ledger) {
   const agent = await startUpstream(context, async (exchange) => {
+    const last = Number(exchange.headers['last-event-id'] ?? 0);
+    const parted = postToGoOn(ledger, exchange, last);
+    if (parted) {
+      if (exchange.method === 'POST') parted.askedAgain.push(last); // a GET may be sent again unseen
+      if (exchange.socket.writableEnded) return undefined;
+      return playPart(exchange, parted, eventsOf(kind, parted.tag, parted.attempt, parted.number), last);
+    }
     if (exchange.method !== 'POST') return exchange.answer(200, '["demo"]');
     const tag = tagOf(exchange.json);
     const posts = ledger.postsOf(tag);

@@ -75,6 +75,10 @@ function checkRefusal({ledger, variant}, run) {
     queue_full: () => true,
     delayed_full: () => variant.isCrowded,
     too_many_runs: () => variant.isCrowded,
+    memory_full: () => variant.isTight,
+    too_many_subscribers: () => variant.isSeated,
+    too_many_session_subscribers: () => variant.isSeated,
+    too_many_waiting: () => variant.isSeated,
     draining: () => run.answeredAt >= ledger.terminatedAt,
     circuit_open: () => variant.isGuarded,
     upstream_paused: () => variant.isGuarded,
@@ -107,6 +111,9 @@ function checkPosts({ledger, kind}, logs) {
     const courses = runs.map((run) => logs.get(run.session).courses.get(run.taskId));
     const isSure = courses.every((course) => course?.isWhole);
     const reported = runs.length + courses.reduce((sum, course) => sum + (course?.retries.filter(({json}) => !json.canned).length ?? 0), 0);
+    const resumed = courses.reduce((sum, course) => sum + (course?.resumptions.length ?? 0), 0);
+    const askedAgain = posts.reduce((sum, post) => sum + post.askedAgain.length, 0);
+    if (isSure && askedAgain > resumed) return [`${tag} was asked to go on ${askedAgain} times, ${resumed} reported`];
     const forgotten = kind === 'adk' ? posts.filter(({attempt}) => attempt.status === 404).length : 0;
     if (posts.length <= reported + forgotten || (!isSure && runs.length > 0)) return [];
     return [`${tag} was posted ${posts.length} times, ${reported} reported: ${posts.map(({attempt}) => attempt.how + (attempt.status ?? '')).join(', ')}`];

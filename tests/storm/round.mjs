@@ -25,7 +25,7 @@ class World {
       tags: [], phase: 'storm', deadline: Infinity});
     for (let i = 0; i < variant.tags; i++) {
       this.tags.push(`t${i}`);
-      this.ledger.addScript(`t${i}`, drawScript(random.fork('tag', i), variant.kind));
+      this.ledger.addScript(`t${i}`, drawScript(random.fork('tag', i), variant));
     }
   }
 
@@ -76,8 +76,9 @@ async function startActors(world, phase, {sessions, steps, ms}, onStarted = () =
   const {random} = world;
   world.phase = 'storm';
   const names = Array.from({length: sessions}, (_, i) => sessionPath(`s${i}`, {user: `u${i % 2}`}));
-  for (const name of names) {
+  for (const [i, name] of names.entries()) {
     world.sessions.add(name);
+    if (world.variant.expires && i % 2 === 1) continue; // with a witness it would stay
     world.following.push(witness(world, name));
     await world.witnesses.get(name).opened();
   }

@@ -4,6 +4,7 @@
 // further POSTs. Each attempt is a plain object, so that a failure can print it.
 
 const padding = 'x'.repeat(6000);
+const hugePadding = 'x'.repeat(120000);
 
 /** How an attempt can go, with the reasons that a run may end for if it was the last one; none: it is completed. */
 const hows = {
@@ -17,6 +18,7 @@ const hows = {
   stall: ['upstream_idle'],
   foreign: ['upstream_protocol'],
   stale: ['upstream_error'], // the session has not settled: kind adk asks again
+  parts: ['upstream_status'], // it breaks off and goes on where it is asked to, until it is whole, or gone
 };
 
 export const reasonsOf = (attempt) => hows[attempt.how];
@@ -28,13 +30,27 @@ function drawWell(random) {
   return {how: 'well', count: after === 'rst' ? Math.min(count, 40) : count, after, isPolite: after !== 'keep' && random.chance(90), framing: random.chance(80) ? 'chunked' : 'length'};
 }
 
+/** Breaks off after some events, more than once. Two parts in a row are never without a new event, so that asking again goes on. */
+function drawParts(random, count) {
+  const parts = [];
+  for (let to = random.from(1, count); to < count && parts.length < 5; to += random.from(1, Math.max(1, count >> 1))) {
+    parts.push({to, how: random.pick(['cut', 'cut', 'reset']), within: random.chance(40), repeatsFirst: random.chance(30)});
+    if (random.chance(20)) parts.push({to, how: random.pick(['cut', '503', 'wordless'])});
+  }
+  const isGone = parts.length > 0 && random.chance(10);
+  return {how: 'parts', status: 404, count, parts, idEvery: random.pick([1, 1, 2, 3, 7]), last: isGone ? 'gone' : random.pick(['whole', 'whole', 'nothing more'])};
+}
+
 /** One attempt. What comes before its end (bursts, pauses, large events) is drawn for all of them. */
-function drawAttempt(random, kind, kinds) {
-  const how = random.weighted(kinds.filter(([, name]) => name !== 'stale' || kind === 'adk'));
-  const attempt = how === 'well' ? drawWell(random) : {how, count: random.weighted([[3, 0], [5, random.from(1, 6)], [2, random.from(7, 40)]])};
+function drawAttempt(random, variant, kinds) {
+  const how = random.weighted(kinds.filter(([, name]) => name !== 'stale' || variant.kind === 'adk'));
+  const isParted = variant.isParted && (how === 'well' || how === 'cut') && random.chance(70);
+  const attempt = isParted ? drawParts(random, random.weighted([[8, random.from(2, 12)], [4, random.from(13, 80)]]))
+    : how === 'well' ? drawWell(random) : {how, count: random.weighted([[3, 0], [5, random.from(1, 6)], [2, random.from(7, 40)]])};
   attempt.burst = random.weighted([[3, 1], [3, random.from(2, 9)], [4, 1000]]);
   attempt.pause = attempt.count > 100 ? 0 : random.weighted([[6, 0], [3, random.from(1, 8)], [1, random.from(20, 60)]]);
-  attempt.large = attempt.after !== 'rst' && how !== 'reset' && random.chance(20);
+  attempt.huge = variant.isTight && how === 'well' && attempt.after !== 'rst' && attempt.count <= 30 && random.chance(60);
+  attempt.large = attempt.after !== 'rst' && how !== 'reset' && !attempt.parts?.some((part) => part.how === 'reset') && random.chance(20);
   attempt.torn = random.chance(30); // writes end within events
   if (how === 'cut' || how === 'reset') attempt.within = random.chance(50);
   if (how === 'wordless') attempt.rudely = random.chance(50);
@@ -51,9 +67,9 @@ const usual = [[50, 'well'], [6, 'error'], [8, 'cut'], [5, 'reset'], [3, 'unfram
 const better = [[90, 'well'], [5, 'cut'], [5, 'error']];
 
 /** The attempts of one run: bad ones tend to be followed by better ones, so that trying again is worth it. */
-export function drawScript(random, kind) {
-  const attempts = [drawAttempt(random, kind, usual)];
-  while (attempts.at(-1).how !== 'well' && attempts.length < 4) attempts.push(drawAttempt(random, kind, random.chance(50) ? usual : better));
+export function drawScript(random, variant) {
+  const attempts = [drawAttempt(random, variant, usual)];
+  while (!['well', 'parts'].includes(attempts.at(-1).how) && attempts.length < 4) attempts.push(drawAttempt(random, variant, random.chance(50) ? usual : better));
   return attempts;
 }
 
@@ -63,16 +79,16 @@ export const attemptAt = (script, number) => script[Math.min(number, script.leng
 
 /** An event in the upstream's words. `type` is what it is sent with, undefined for none. */
 function event(kind, mark, attempt, number) {
-  const pad = attempt.large && number % 3 === 0 && {pad: padding};
+  const pad = attempt.huge ? {pad: hugePadding} : attempt.large && number % 3 === 0 && {pad: padding};
   if (kind === 'openai') {
     const last = number === attempt.count && {finish_reason: 'stop'};
     return {data: JSON.stringify({...mark, number, ...pad, choices: [{index: 0, delta: {content: 'x'}, finish_reason: null, ...last}]})};
   }
   const type = number % 7 === 0 ? 'note' : number % 11 === 0 ? 'run.end' : undefined;
-  return {type, data: JSON.stringify({...mark, number, ...pad})};
+  return {type, data: JSON.stringify({...mark, number, ...pad}), ...(attempt.how === 'parts' && (number - 1) % attempt.idEvery === 0 && {id: number})};
 }
 
-/** All events of attempt `number` of the run `tag`: {type, data}, as the upstream sends them. */
+/** All events of attempt `number` of the run `tag`: {type, data, id}, as the upstream sends them. */
 export function eventsOf(kind, tag, attempt, number) {
   const mark = {of: tag, attempt: number};
   const events = Array.from({length: attempt.count}, (_, i) => event(kind, mark, attempt, i + 1));
@@ -85,4 +101,4 @@ export function eventsOf(kind, tag, attempt, number) {
 /** The same as a viewer gets it. */
 export const asDelivered = ({type, data}) => ({type: type === undefined ? 'message' : type === 'run.end' ? 'upstream.run.end' : type, data});
 
-export const frameOf = ({type, data}) => `${type === undefined ? '' : `event: ${type}\n`}data: ${data}\n\n`;
+export const frameOf = ({type, data, id}) => `${id === undefined ? '' : `id: ${id}\n`}${type === undefined ? '' : `event: ${type}\n`}data: ${data}\n\n`;

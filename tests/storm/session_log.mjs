@@ -17,7 +17,7 @@ const isLifecycle = (type) => /^(run\.(start|end|retry)|session\.end|server\.dra
 /** What is known of a run from its session's log. */
 class Course {
   constructor(taskId) {
-    Object.assign(this, {taskId, events: [], retries: [], start: null, end: null, isWhole: true, otherAtEnd: undefined, next: undefined});
+    Object.assign(this, {taskId, events: [], retries: [], resumptions: [], start: null, end: null, isWhole: true, otherAtEnd: undefined, next: undefined});
   }
 
   get endedAt() { return this.end && timeOf(this.end.id); }
@@ -27,6 +27,7 @@ export class SessionLog {
   constructor(session, ledger) {
     Object.assign(this, {session, ledger, problems: [], byId: new Map(), next: new Map(), owners: new Map(), courses: new Map()});
     this.viewers = ledger.viewers.filter((viewer) => viewer.session === session && viewer.client?.status === 200);
+    this.mayExpire = !this.viewers.some(({isWitness}) => isWitness); // between two of its runs, without a word
     for (const viewer of this.viewers) this.gather(viewer);
     this.order = [...this.byId.keys()].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
     this.places = new Map(this.order.map((id, place) => [id, place]));
@@ -78,7 +79,7 @@ export class SessionLog {
 
   /** A hole: the run of before may have ended in it. */
   loseTrack(current, before) {
-    if (before.type === 'session.end') return null;
+    if (before.type === 'session.end' && !this.mayExpire) return null;
     if (current) this.course(current).isWhole = false;
     return undefined;
   }
@@ -90,8 +91,7 @@ export class SessionLog {
       case 'run.end': return this.stepEnd(event, taskId, current);
       case 'run.retry':
         if (current !== undefined && current !== taskId) this.problem(`run.retry ${event.id} of ${taskId} stands in ${current}`);
-        this.course(taskId).retries.push(event);
-        if (this.course(taskId).events.length > 0) this.problem(`run.retry ${event.id} of ${taskId} comes after its events`);
+        this.stepRetry(event, this.course(taskId));
         this.owners.set(event.id, taskId);
         return current;
       case 'session.end':
@@ -99,6 +99,14 @@ export class SessionLog {
         return null;
       default: return this.stepEvent(event, current);
     }
+  }
+
+  /** Before its first event a run is asked for anew, after that it goes on. */
+  stepRetry(event, course) {
+    const {resumption} = event.json;
+    (resumption ? course.resumptions : course.retries).push(event);
+    if (course.events.length > 0 && !resumption) this.problem(`run.retry ${event.id} of ${course.taskId} comes after its events`);
+    if (course.events.length === 0 && resumption && course.isWhole && course.start) this.problem(`${course.taskId} is resumed at ${event.id} before its first event`);
   }
 
   stepStart(event, taskId, current, before) {
@@ -185,7 +193,8 @@ export class SessionLog {
     const [first] = inLog(client);
     if (!first || first.type === 'gap' || from === 'now') return;
     const before = this.order[this.places.get(first.id) - 1];
-    const begins = from === 'start' ? before === undefined || this.byId.get(before).type === 'session.end' : /^(run\.(start|end)|session\.end)$/.test(first.type);
+    const isFirst = before === undefined || this.byId.get(before).type === 'session.end' || (this.mayExpire && this.next.get(before) !== first.id);
+    const begins = from === 'start' ? isFirst : /^(run\.(start|end)|session\.end)$/.test(first.type);
     if (!begins) this.problem(`${client.what} begins with ${first.type} ${first.id}, which ${before} stands before`);
   }
 

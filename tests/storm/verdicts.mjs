@@ -50,7 +50,7 @@ function completed(facts) {
   const {world, end} = facts;
   if (end.canned) return world.variant.hasCanned && end.events === 1 ? undefined : 'nobody has a canned answer of that kind';
   return explainedBy(facts, end.cached ? facts.posts : deciding(facts), (post) => {
-    if (post.attempt.how !== 'well' || !post.isWhole) return `the upstream did not say so: ${shown(post)}`;
+    if (!['well', 'parts'].includes(post.attempt.how) || post.attempt.last === 'gone' || !post.isWhole) return `the upstream did not say so: ${shown(post)}`;
     if ((end.warning === 'empty') !== (post.attempt.count === 0)) return `the warning ${end.warning} with ${end.events} events`;
     return differs(facts, post);
   });
@@ -60,6 +60,7 @@ const ofGuards = ['circuit_open', 'upstream_limited'];
 
 function failed(facts) {
   const {world, end} = facts;
+  if (world.variant.isTight && end.reason === 'limit') return prefix(facts);
   if (world.variant.isGuarded && ofGuards.includes(end.reason)) return undefined;
   if (end.reason === 'upstream_truncated' && end.events === 0 && isLostOnClosing(facts)) return undefined;
   if (end.reason === 'upstream_idle' && end.events === 0 && isUnseen(facts) && facts.endedAt - begunAt(facts) >= world.variant.idleMs - leeway) return undefined;
@@ -69,7 +70,7 @@ function failed(facts) {
     if (!post.isWhole && post.attempt.how !== 'status') return `the upstream had not ended: ${shown(post)}`;
     if (end.reason === 'upstream_status' && end.upstream_status !== post.attempt.status) return `the status ${end.upstream_status}`;
     if (end.reason === 'upstream_error' && !/StaleSession|refused/.test(end.message)) return `the message ${end.message}`;
-    return differs(facts, post);
+    return differs(facts, post, post.attempt.how === 'parts' ? post.sent : undefined);
   });
 }
 
