@@ -64,6 +64,7 @@ struct http_listener {
     uv_timer_t timer;
     int open_handles;
     bool ready;   /* libmicrohttpd has something to do */
+    bool is_left; /* a stream has just made the library leave: it calls that an error in the log */
     bool closing; /* nothing may be suspended any more */
     struct http_exchange_list exchanges;
 };

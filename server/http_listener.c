@@ -111,14 +111,21 @@ static size_t keep_escapes(void *context, struct MHD_Connection *connection, cha
     return strlen(text);
 }
 
+/* An event stream makes the library leave the connection to us by an error that is none (http_reply.c). */
+static bool is_of_handover(struct http_listener *listener, const char *text) {
+    bool is_left = listener->is_left;
+    listener->is_left = false;
+    return is_left && strstr(text, "application error") != NULL;
+}
+
 static void PRINTF_LIKE(2, 0) on_message(void *context, const char *format, va_list values) {
-    (void)context;
     if (!log_enabled(LOG_LEVEL_DEBUG))
         return;
     char text[256];
     vsnprintf(text, sizeof(text), format, values);
     text[strcspn(text, "\n")] = '\0';
-    log_debug("http_library", LOG_STR("message", text));
+    if (!is_of_handover(context, text))
+        log_debug("http_library", LOG_STR("message", text));
 }
 
 /* ---- taking connections -------------------------------------------------------------------------- */

@@ -63,6 +63,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t
         return (ssize_t)count;
     }
     exchange->is_greeted = true;
+    exchange->listener->is_left = !exchange->request.http_1_0;
     return exchange->request.http_1_0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
