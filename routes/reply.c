@@ -225,6 +225,12 @@ void reply_error(struct request *request, int status, const char *code, const ch
     va_end(values);
 }
 
+void reply_limit(struct request *request, int status, const char *code, const char *what, const char *key,
+                 uint64_t number, const char *unit) {
+    reply_error(request, status, code, "%s: %s (%" PRIu64 "%s%s).", what, key, number,
+                unit != NULL ? " " : "", unit != NULL ? unit : "");
+}
+
 void reply_error_about(struct request *request, int status, const char *code, const char *name,
                        const char *value, const char *format, ...) {
     va_list values;

@@ -74,6 +74,10 @@ void reply_error(struct request *request, int status, const char *code, const ch
     PRINTF_LIKE(4, 5);
 
 /** The same with one more member, which says what the error is about, say "task_id". */
+/** The same for a limit that was reached: "what: key (number unit)."; `unit` may be NULL. */
+void reply_limit(struct request *request, int status, const char *code, const char *what, const char *key,
+                 uint64_t number, const char *unit);
+
 void reply_error_about(struct request *request, int status, const char *code, const char *name,
                        const char *value, const char *format, ...) PRINTF_LIKE(6, 7);
 

@@ -228,8 +228,8 @@ static void check_memory(struct request *request) {
 }
 
 void router_refuse_body(struct request *request) {
-    reply_error(request, 413, "body_too_large", "The body may have %llu bytes at most.",
-                (unsigned long long)request->context->settings->request_body_bytes_max);
+    reply_limit(request, 413, "body_too_large", "The body is larger than the limit", "request_body_bytes_max",
+                request->context->settings->request_body_bytes_max, "bytes");
 }
 
 /* ---- across sites -------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include "routes/stream.h"
 #include "routes/upstream_choice.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,8 +43,23 @@ static bool will_start_at_once(const struct request *request, const struct task_
            info.running < atomic_load(&limits->runs_max);
 }
 
+/* An app or a user may have used up its runs, too. */
+static void refuse_runs_full(struct request *request, const struct broadcaster_limits *limits) {
+    uint64_t of_app = atomic_load(&limits->runs_per_app_max),
+             of_user = atomic_load(&limits->runs_per_user_max);
+    char shares[128] = "";
+    if (of_app > 0 || of_user > 0)
+        snprintf(shares, sizeof(shares), ", runs_per_app_max (%" PRIu64 "), runs_per_user_max (%" PRIu64 ")",
+                 of_app, of_user);
+    reply_error(request, 429, "too_many_runs",
+                "The run limit has been reached and the queue is full: runs_max (%" PRIu64
+                ")%s, runs_queued_max (%" PRIu64 ").",
+                atomic_load(&limits->runs_max), shares, atomic_load(&limits->runs_queued_max));
+}
+
 static void refuse(struct request *request, enum register_result result,
                    const struct registration *registration) {
+    const struct broadcaster_limits *limits = broadcaster_limits(request->context->broadcaster);
     set_retry_after(request, result);
     switch (result) {
     case REGISTER_KEY_MISMATCH:
@@ -55,21 +71,26 @@ static void refuse(struct request *request, enum register_result result,
                           "A run is under way in this session.");
         break;
     case REGISTER_QUEUE_FULL:
-        reply_error(request, 429, "queue_full", "As many runs wait as may, in this session or in all.");
+        reply_error(request, 429, "queue_full",
+                    "The queue is full: runs_queued_per_session_max (%" PRIu64
+                    ") in this session, or runs_queued_max (%" PRIu64 ") in all.",
+                    atomic_load(&limits->runs_queued_per_session_max), atomic_load(&limits->runs_queued_max));
         break;
     case REGISTER_DELAYED_FULL:
         reply_error(request, 429, "delayed_full",
-                    "The limit of runs with a delay that have not started has been reached, in all or for "
-                    "this user.");
+                    "The limit of runs with a delay that have not started has been reached: runs_delayed_max "
+                    "(%" PRIu64 ") in all, or runs_delayed_per_user_max (%" PRIu64 ") for this user.",
+                    atomic_load(&limits->runs_delayed_max), atomic_load(&limits->runs_delayed_per_user_max));
         break;
     case REGISTER_RUNS_FULL:
-        reply_error(request, 429, "too_many_runs", "As many runs are under way as may be, and as many wait.");
+        refuse_runs_full(request, limits);
         break;
     case REGISTER_DRAINING:
         reply_error(request, 503, "draining", "The gateway is about to stop and takes no new runs.");
         break;
     case REGISTER_CLOSED:
-        reply_error(request, 503, "session_closing", "The session is being closed again and again.");
+        reply_error(request, 503, "session_closing",
+                    "The session keeps being closed by other requests; try again.");
         break;
     case REGISTER_NO_MEMORY:
     case REGISTER_OK:

@@ -40,10 +40,11 @@ static bool is_over(uint64_t used, uint64_t used_max) {
 }
 
 /* Ends a run that has used up a budget of this room's settings. Always false: the run does not go on. */
-static bool end_at_budget(const struct run *run, const char *key, const char *what, uint64_t used_max) {
+static bool end_at_budget(const struct run *run, const char *key, const char *what, uint64_t used_max,
+                          const char *unit) {
     char message[128];
-    snprintf(message, sizeof(message), "The run has used up its budget of %s: %s (%" PRIu64 ").", what, key,
-             used_max);
+    snprintf(message, sizeof(message), "The run has used up its budget of %s: %s (%" PRIu64 "%s).", what, key,
+             used_max, unit);
     const struct task_fault fault = {.cause = key, .message = message};
     task_end_for(run->task, TASK_FAILED, REASON_LIMIT, &fault);
     return false;
@@ -63,9 +64,9 @@ static bool fits_budgets(struct run *run, const struct sse_event *event) {
     run->events++;
     run->bytes += bytes_of(event);
     if (is_over(run->events, settings->run_events_max))
-        return end_at_budget(run, "run_events_max", "events", settings->run_events_max);
+        return end_at_budget(run, "run_events_max", "events", settings->run_events_max, "");
     if (is_over(run->bytes, settings->run_bytes_max))
-        return end_at_budget(run, "run_bytes_max", "bytes", settings->run_bytes_max);
+        return end_at_budget(run, "run_bytes_max", "bytes", settings->run_bytes_max, " bytes");
     return true;
 }
 
@@ -80,7 +81,7 @@ static bool fits_token_budget(struct run *run, const struct sse_event *event) {
     atomic_store(&run->task->tokens, run->tokens);
     if (!is_over(run->tokens, settings->run_tokens_max))
         return true;
-    return end_at_budget(run, "run_tokens_max", "tokens", settings->run_tokens_max);
+    return end_at_budget(run, "run_tokens_max", "tokens", settings->run_tokens_max, "");
 }
 
 static enum follower_source note_source(const struct run *run) {

@@ -12,7 +12,8 @@ struct session *session_open(struct request *request, const char *key) {
         return session;
     if (result == -ENOSPC) {
         refusal_log(request, LOG_LEVEL_WARN, "session_refused", LOG_STR("session", key));
-        reply_error(request, 429, "too_many_sessions", "There are as many sessions as may be.");
+        reply_limit(request, 429, "too_many_sessions", "The session limit has been reached", "sessions_max",
+                    atomic_load(&broadcaster_limits(request->context->broadcaster)->sessions_max), NULL);
     } else if (result == -ENOBUFS) {
         reply_memory_full(request);
     } else if (result == -ESHUTDOWN) {

@@ -75,6 +75,7 @@ static void log_refusal(struct request *request) {
 }
 
 static void refuse(struct request *request, enum subscriber_result result) {
+    const struct broadcaster_limits *limits = broadcaster_limits(request->context->broadcaster);
     switch (result) {
     case SUBSCRIBER_COMPLETE:
         reply_empty(request, 204);
@@ -83,26 +84,31 @@ static void refuse(struct request *request, enum subscriber_result result) {
         stream_refuse_gone(request);
         return;
     case SUBSCRIBER_SESSION_FULL:
-        reply_error(request, 429, "too_many_session_subscribers",
-                    "This session has as many subscribers as it may have.");
+        reply_limit(request, 429, "too_many_session_subscribers",
+                    "The subscriber limit of this session has been reached", "subscribers_per_session_max",
+                    atomic_load(&limits->subscribers_per_session_max), NULL);
         break;
     case SUBSCRIBER_FULL:
-        reply_error(request, 429, "too_many_subscribers", "There are as many subscribers as may be.");
+        reply_limit(request, 429, "too_many_subscribers", "The subscriber limit has been reached",
+                    "subscribers_max", atomic_load(&limits->subscribers_max), NULL);
         break;
     case SUBSCRIBER_WAITING_FULL:
-        reply_error(
-            request, 429, "too_many_waiting",
-            "The limit of subscribers that wait for a session which is not open yet has been reached.");
+        reply_limit(request, 429, "too_many_waiting",
+                    "The limit of subscribers that wait for a session which is not open yet has been reached",
+                    "subscribers_waiting_max", atomic_load(&limits->subscribers_waiting_max), NULL);
         break;
     case SUBSCRIBER_ADDRESS_FULL:
-        reply_error(request, 429, "too_many_waiting_of_address",
-                    "Too many subscribers of your address wait for sessions which are not open yet.");
+        reply_limit(request, 429, "too_many_waiting_of_address",
+                    "Too many subscribers of your address wait for sessions which are not open yet",
+                    "subscribers_waiting_per_address_max",
+                    atomic_load(&limits->subscribers_waiting_per_address_max), NULL);
         break;
     case SUBSCRIBER_DRAINING:
         reply_error(request, 503, "draining", "The gateway is about to stop and opens no streams.");
         return;
     case SUBSCRIBER_CLOSED:
-        reply_error(request, 503, "session_closing", "The session is being closed again and again.");
+        reply_error(request, 503, "session_closing",
+                    "The session keeps being closed by other requests; try again.");
         break;
     case SUBSCRIBER_NO_MEMORY:
     case SUBSCRIBER_OK:

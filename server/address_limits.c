@@ -162,6 +162,10 @@ struct address_limits *address_limits_create(const struct address_limits_setting
     return limits;
 }
 
+const struct address_limits_settings *address_limits_settings(const struct address_limits *limits) {
+    return &limits->settings;
+}
+
 void address_limits_destroy(struct address_limits *limits) {
     if (limits == NULL)
         return;

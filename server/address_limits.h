@@ -54,6 +54,9 @@ void address_limits_leave(struct address_limits *limits, struct address *address
  * address. Any thread. */
 bool address_take_request(struct address_limits *limits, struct address *address) MUST_CHECK;
 
+/** The limits, which do not change. Any thread. */
+const struct address_limits_settings *address_limits_settings(const struct address_limits *limits);
+
 /** Addresses in the table. Any thread. */
 size_t address_limits_count(struct address_limits *limits);
 

@@ -250,7 +250,9 @@ static void check(struct http_exchange *exchange, const char *method, const char
     } else if (request->reply.kind == REPLY_NONE &&
                !address_take_request(exchange->listener->limits, exchange->connection->address)) {
         metrics_add(METRIC_REQUESTS_OF_ADDRESS_REFUSED, 1);
-        reply_error(request, 429, "too_many_requests_of_address", "Your address asks too often.");
+        reply_limit(request, 429, "too_many_requests_of_address", "Your address asks too often",
+                    "request_rate_per_address",
+                    address_limits_settings(exchange->listener->limits)->requests_per_second, "a second");
     }
     if (request->reply.kind != REPLY_NONE) {
         cors_add_headers(request);
@@ -291,7 +293,8 @@ static void cut_off(struct http_exchange *exchange) {
 
 void http_exchange_time_out(struct http_exchange *exchange) {
     if (exchange->request.reply.kind == REPLY_NONE)
-        reply_error(&exchange->request, 408, "request_timeout", "The request took too long to arrive.");
+        reply_limit(&exchange->request, 408, "request_timeout", "The request took too long to arrive",
+                    "request_timeout_ms", (uint64_t)exchange->listener->settings.request_timeout_ms, "ms");
     http_exchange_offend(exchange, "request_timeout");
     cut_off(exchange);
 }
@@ -302,7 +305,9 @@ static void refuse_stuck(struct http_exchange *exchange) {
     if (is_chunked)
         reply_error(&exchange->request, 400, chunks, "A chunk-size line or the trailers are too long.");
     else
-        reply_error(&exchange->request, 431, head, "Request line and headers are too large.");
+        reply_limit(&exchange->request, 431, head, "Request line and headers are too large",
+                    "request_header_bytes_max", exchange->listener->settings.request_header_bytes_max,
+                    "bytes");
     http_exchange_offend(exchange, is_chunked ? chunks : head);
     cut_off(exchange);
 }

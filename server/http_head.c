@@ -134,6 +134,12 @@ static const char *refuse(struct request *request, int status, const char *code,
     return code;
 }
 
+static const char *refuse_limit(struct request *request, const char *code, const char *what, const char *key,
+                                uint64_t number, const char *unit) {
+    reply_limit(request, 431, code, what, key, number, unit);
+    return code;
+}
+
 /* Each field, cookie and parameter costs the library this much beside its text. */
 #define FIELD_BYTES 64
 /* What it needs to read a body and to write the head of an answer. */
@@ -176,9 +182,11 @@ static const char *check_size(struct http_exchange *exchange, const struct head 
     const struct http_listener_settings *settings = &exchange->listener->settings;
     exchange->has_no_room = !leaves_room(exchange, head);
     if (header_size(exchange) > settings->request_header_bytes_max || exchange->has_no_room)
-        return refuse(request, 431, "headers_too_large", "Request line and headers are too large.");
+        return refuse_limit(request, "headers_too_large", "Request line and headers are too large",
+                            "request_header_bytes_max", settings->request_header_bytes_max, "bytes");
     if (head->fields > settings->request_headers_max)
-        return refuse(request, 431, "too_many_headers", "There are too many headers.");
+        return refuse_limit(request, "too_many_headers", "There are too many headers", "request_headers_max",
+                            settings->request_headers_max, NULL);
     return NULL;
 }
 

@@ -9,6 +9,7 @@
 #include "server/http_head.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -155,22 +156,28 @@ static bool has_memory_for_connection(void) {
 static void take_connection(void *context, int fd, const struct sockaddr *peer, socklen_t length) {
     struct http_listener *listener = context;
     const struct peer address = peer_of(peer);
+    char message[MEMORY_MESSAGE_SIZE];
     if (http_listener_connections() + handed_over_open() >= listener->settings.connections_max) {
         metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
-        refuse_connection(listener, fd, &address, "503 Service Unavailable", "too_many_connections",
-                          "There are as many connections as may be.");
+        snprintf(message, sizeof(message),
+                 "The connection limit has been reached: connections_max (%" PRIu64 ").",
+                 listener->settings.connections_max);
+        refuse_connection(listener, fd, &address, "503 Service Unavailable", "too_many_connections", message);
         return;
     }
     if (!has_memory_for_connection()) {
         metrics_add(METRIC_MEMORY_REFUSED, 1);
         refuse_connection(listener, fd, &address, "503 Service Unavailable", "memory_full",
-                          "The memory limit has been reached.");
+                          memory_full_message(message));
         return;
     }
     if (!address_limits_enter(listener->limits, &address, &listener->arriving)) {
         metrics_add(METRIC_CONNECTIONS_OF_ADDRESS_REFUSED, 1);
+        snprintf(message, sizeof(message),
+                 "Your address has too many connections: connections_per_address_max (%" PRIu64 ").",
+                 address_limits_settings(listener->limits)->connections_max);
         refuse_connection(listener, fd, &address, "429 Too Many Requests", "too_many_connections_of_address",
-                          "Your address has as many connections as it may.");
+                          message);
         return;
     }
     MHD_add_connection(listener->daemon, fd, peer, length);     /* closes it if there is no memory */

@@ -159,7 +159,7 @@ test('budgets and times of a run are named with their number', async (t) => {
   });
   const cases = [
     [{run_events_max: 3}, {}, 'failed', 'limit', 'run_events_max', 'The run has used up its budget of events: run_events_max (3).'],
-    [{run_bytes_max: 20}, {}, 'failed', 'limit', 'run_bytes_max', 'The run has used up its budget of bytes: run_bytes_max (20).'],
+    [{run_bytes_max: 20}, {}, 'failed', 'limit', 'run_bytes_max', 'The run has used up its budget of bytes: run_bytes_max (20 bytes).'],
     [{run_timeout_ms: 200}, {}, 'timeout', 'run_time', 'run_timeout_ms', 'The run took too long: run_timeout_ms (200 ms).'],
     [{}, {timeout_ms: 150}, 'timeout', 'run_time', 'timeout_ms', 'The run took too long: timeout_ms (150 ms).'],
   ];
