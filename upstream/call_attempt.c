@@ -8,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define NOT_RESUMED_MESSAGE "The upstream broke off, and did not go on where it was asked to."
+
 static struct upstream_call *call_of_guard(struct guard *guard) {
     return CONTAINER_OF(guard, struct upstream_call, attempt.guard);
 }
@@ -116,8 +118,7 @@ void attempt_deliver(struct upstream_call *call, const struct sse_event *event) 
     case RESUME_REPEATED:
         break;
     case RESUME_LOST:
-        fail(call, UPSTREAM_TRUNCATED, CAUSE_NOT_RESUMED,
-             "The upstream broke off, and did not go on where it was asked to.");
+        fail(call, UPSTREAM_TRUNCATED, CAUSE_NOT_RESUMED, NOT_RESUMED_MESSAGE);
         break;
     }
 }
@@ -141,7 +142,10 @@ static bool may_read(void *context) {
 static void on_end(void *context, const struct upstream_result *result) {
     struct upstream_call *call = context;
     call->attempt.stream = NULL;
-    if (result->end == UPSTREAM_COMPLETED)
+    bool is_whole = result->end == UPSTREAM_COMPLETED;
+    if (is_whole && resume_point_owes(&call->point))
+        fail(call, UPSTREAM_TRUNCATED, CAUSE_NOT_RESUMED, NOT_RESUMED_MESSAGE);
+    else if (is_whole)
         call_attempt_completed(call, result);
     else
         call_attempt_failed(call, result);
@@ -257,8 +261,10 @@ void attempt_begin(struct upstream_call *call) {
     call->attempts++;
     call->tries++;
     call->attempt.sent_mono_ms = call->attempt.first_event_ms = -1;
-    if (!call->has_event)
+    if (!call->has_event) {
         call->point.is_on = call_is_resumable(call);
+        call->point.overlaps = call_settings(call)->resume_by == RESUME_BY_LOCATION;
+    }
     call->attempt.was_used = false;
     call_set_phase(call, call->index, UPSTREAM_PHASE_LIMITER);
     go_on(call, guard_enter(&call->attempt.guard, call->index, wait_until_mono_ms(call)));

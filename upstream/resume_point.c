@@ -57,6 +57,7 @@ void resume_point_init(struct resume_point *point) {
     *point = (struct resume_point){0};
     buffer_init(&point->first, RESUME_ID_BYTES_MAX);
     buffer_init(&point->id, RESUME_ID_BYTES_MAX);
+    buffer_init(&point->earlier, RESUME_ID_BYTES_MAX);
     buffer_init(&point->preface.hashes, RESUME_PREFACE_MAX * sizeof(uint64_t));
     buffer_init(&point->tail.hashes, RESUME_TAIL_MAX * sizeof(uint64_t));
     buffer_init(&point->recent, RESUME_RECENT_MAX * sizeof(uint64_t));
@@ -65,15 +66,31 @@ void resume_point_init(struct resume_point *point) {
 void resume_point_finish(struct resume_point *point) {
     buffer_finish(&point->first);
     buffer_finish(&point->id);
+    buffer_finish(&point->earlier);
     buffer_finish(&point->preface.hashes);
     buffer_finish(&point->tail.hashes);
     buffer_finish(&point->recent);
 }
 
+/** Whether the place is the earlier id. */
+static bool is_earlier(const struct resume_point *point) {
+    return point->overlaps && !point->has_unnamed && point->id.length > 0 && point->earlier.length > 0;
+}
+
 const char *resume_point_id(const struct resume_point *point) {
-    bool is_place =
-        point->id.length > 0 && !point->preface.is_over && !point->tail.is_over && !point->ids_recur;
-    return is_place ? point->id.bytes : NULL;
+    bool is_known = point->id.length > 0 && !point->preface.is_over && !point->tail.is_over;
+    if (is_known && is_earlier(point))
+        return point->earlier.bytes;
+    return is_known && !point->ids_recur ? point->id.bytes : NULL;
+}
+
+/** Events that brought the last id. */
+static size_t overlap_of(const struct resume_point *point) {
+    return 1 + count_of(&point->tail);
+}
+
+bool resume_point_owes(const struct resume_point *point) {
+    return point->is_repeating && point->is_overlapping && point->overlapped < overlap_of(point);
 }
 
 void resume_point_begin(struct resume_point *point) {
@@ -83,6 +100,8 @@ void resume_point_begin(struct resume_point *point) {
     point->was_resumed = true;
     point->is_recording = true;
     point->is_behind = false;
+    point->is_overlapping = is_earlier(point);
+    point->overlapped = 0;
 }
 
 /* ---- ids --------------------------------------------------------------------------------------------- */
@@ -105,6 +124,8 @@ static void set_id(struct buffer *id, const char *text, size_t length) {
 static void begin_id(struct resume_point *point, const char *text, size_t length) {
     if (point->first.length == 0)
         set_id(&point->first, text, length);
+    if (point->overlaps && point->id.length > 0)
+        set_id(&point->earlier, point->id.bytes, point->id.length);
     set_id(&point->id, text, length);
     forget_events(&point->tail);
     point->has_id_event = false;
@@ -114,8 +135,10 @@ static void begin_id(struct resume_point *point, const char *text, size_t length
 
 void resume_point_note_id(struct resume_point *point, const char *id, size_t length) {
     bool is_same = length == point->id.length && (length == 0 || is_id(&point->id, id, length));
-    if (point->is_on && !is_same)
-        begin_id(point, id, length);
+    if (!point->is_on || is_same)
+        return;
+    point->has_unnamed = true;
+    begin_id(point, id, length);
 }
 
 /* ---- an answer that was asked for by the id ----------------------------------------------------------- */
@@ -162,6 +185,19 @@ static enum resume_verdict read_again(struct resume_point *point, const struct s
     return greeted;
 }
 
+/* What an event is where the answer was asked for by the earlier id: what has the last id must come again. */
+static enum resume_verdict read_overlap(struct resume_point *point, const struct sse_event *event,
+                                        uint64_t hash) {
+    bool is_over = point->overlapped == overlap_of(point);
+    if (event->has_own_id && has_id(event, &point->earlier))
+        return RESUME_REPEATED;
+    if (is_over || !event->has_own_id || !has_id(event, &point->id))
+        return is_over ? RESUME_NEW : RESUME_LOST;
+    size_t index = point->overlapped++;
+    bool is_same = index == 0 ? hash == point->id_hash : is_at(&point->tail, index - 1, hash);
+    return is_same ? RESUME_REPEATED : RESUME_LOST;
+}
+
 /* ---- one event --------------------------------------------------------------------------------------- */
 
 /* Whether it has no id of its own: the last one goes on. */
@@ -172,6 +208,7 @@ static bool is_of_tail(const struct resume_point *point, const struct sse_event 
 }
 
 static void note_new(struct resume_point *point, const struct sse_event *event, uint64_t hash) {
+    point->has_unnamed = point->has_unnamed || !event->has_own_id;
     bool has_begun = point->first.length > 0;
     if (!has_begun && event->last_event_id_length == 0) {
         note_event(&point->preface, hash);
@@ -197,7 +234,9 @@ static enum resume_verdict judge_resumed(struct resume_point *point, const struc
                                          uint64_t hash) {
     if (point->is_behind && !event->has_own_id)
         return RESUME_LOST; /* nothing can tell whether it came before */
-    enum resume_verdict verdict = point->is_repeating ? read_again(point, event, hash) : RESUME_NEW;
+    enum resume_verdict verdict = !point->is_repeating    ? RESUME_NEW
+                                  : point->is_overlapping ? read_overlap(point, event, hash)
+                                                          : read_again(point, event, hash);
     if (!event->has_own_id || verdict == RESUME_LOST)
         return verdict;
     enum resume_verdict before = look_back(point, event, hash);
@@ -211,7 +250,8 @@ enum resume_verdict resume_point_take(struct resume_point *point, const struct s
     if (!point->is_on)
         return RESUME_NEW;
     uint64_t hash = hash_of(event);
-    bool is_anew = point->was_resumed && has_id(event, &point->first) && !has_id(event, &point->id);
+    bool is_anew = point->was_resumed && has_id(event, &point->first) && !has_id(event, &point->id) &&
+                   !(point->is_overlapping && has_id(event, &point->earlier));
     enum resume_verdict verdict = is_anew               ? RESUME_LOST
                                   : point->is_recording ? judge_resumed(point, event, hash)
                                                         : RESUME_NEW;

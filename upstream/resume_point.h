@@ -28,7 +28,12 @@
  *     resumed by 7:   id 8: B, id 9: C, id 8: B, id 9: C, id 10: D     skipped: the second B and C
  *
  * An id is brought by one event. Where a stream uses it for a second one, no server can be asked for what
- * comes after the first: that stream has no place to resume at.
+ * comes after the first: that stream has no place to resume at. But if each event brought an id, the place
+ * may be one id earlier. What has the last id must come again then, and is skipped:
+ *
+ *     delivered:      id 7: A, id 8: B      then the connection breaks
+ *     resumed by 7:   id 8: B, id 8: C      skipped: B
+ *             or:     id 9: D               lost: it did not go on where it was asked to
  */
 #ifndef SLUICE_UPSTREAM_RESUME_POINT_H
 #define SLUICE_UPSTREAM_RESUME_POINT_H
@@ -63,17 +68,22 @@ struct resume_way {
 };
 
 struct resume_point {
-    bool is_on;          /* the upstream can be resumed: set by the owner before the first event */
-    struct buffer first; /* the first id that there was; empty: none yet */
-    struct buffer id;    /* the last; empty: there is no place to resume at */
-    uint64_t id_hash;    /* of the event that brought it */
-    bool has_id_event;   /* false: a block without data brought it */
-    bool was_brought;    /* an event brought it, perhaps again after such a block */
+    bool is_on;            /* the upstream can be resumed: set by the owner before the first event */
+    bool overlaps;         /* it may be asked for by the id before the last: set by the owner, too */
+    struct buffer first;   /* the first id that there was; empty: none yet */
+    struct buffer id;      /* the last; empty: there is no place to resume at */
+    struct buffer earlier; /* the one before, if each event so far brought its own */
+    uint64_t id_hash;      /* of the event that brought it */
+    bool has_id_event;     /* false: a block without data brought it */
+    bool was_brought;      /* an event brought it, perhaps again after such a block */
     struct resume_events preface, tail;
     bool preface_recurs; /* the first event of the preface has come between others, too */
     bool is_repeating;   /* resumed, and nothing new came yet */
     bool was_resumed;    /* and no new id came since: an event without one belongs to the one we asked for */
     struct resume_way plain, greeted;
+    bool is_overlapping;  /* this answer was asked for by the earlier id */
+    size_t overlapped;    /* events with the last id that came again in it */
+    bool has_unnamed;     /* an event brought no id, or a block without data did */
     bool ids_recur;       /* an id was brought by several events */
     bool is_recording;    /* resumed once: events with an id are remembered from then on */
     bool is_behind;       /* the answer went back, and nothing new came since */
@@ -92,6 +102,10 @@ void resume_point_finish(struct resume_point *point);
 
 /** The id to ask for; NULL: there is none. */
 const char *resume_point_id(const struct resume_point *point);
+
+/** Whether an answer that was asked for again has not yet brought what must come again: it is not whole then,
+ * however it ends. */
+bool resume_point_owes(const struct resume_point *point);
 
 /** The stream is asked for again, after resume_point_id(). */
 void resume_point_begin(struct resume_point *point);

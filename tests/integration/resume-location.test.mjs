@@ -6,6 +6,7 @@ import {startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, startSluice} from '../support/sluice.mjs';
 
 const total = 12;
+const upTo = (n) => Array.from({length: n}, (_, i) => i + 1);
 const frame = (n) => `id: ${n}\nevent: values\ndata: {"n":${n}}\n\n`;
 
 /** An agent that keeps its runs: a POST starts one and breaks off after `cut` events; a GET goes on after Last-Event-ID. */
@@ -33,9 +34,10 @@ for (const [name, headers, path] of [
     const client = await sluice.runStream(sessionPath(), 'hello');
     await client.ended();
     assert.equal(client.json('run.end').status, 'completed', JSON.stringify(client.json('run.end')));
-    assert.deepEqual(client.events.filter(({type}) => type === 'values').map(({data}) => JSON.parse(data).n), Array.from({length: total}, (_, i) => i + 1));
-    assert.deepEqual(asked, ['POST /runs/stream 0 with a body', `GET ${path} 4`, `GET ${path} 8`]);
-    assert.equal(client.events.filter(({type}) => type === 'run.retry').length, 2);
+    assert.deepEqual(client.events.filter(({type}) => type === 'values').map(({data}) => JSON.parse(data).n), upTo(total));
+    // each time by the id before the last, so that the last event must come again
+    assert.deepEqual(asked, ['POST /runs/stream 0 with a body', `GET ${path} 3`, `GET ${path} 6`, `GET ${path} 9`]);
+    assert.equal(client.events.filter(({type}) => type === 'run.retry').length, 3);
   });
 }
 
@@ -46,7 +48,7 @@ test('a whole URL of the same server is fine', async (t) => {
   const client = await (await gatewayFor(t, upstream)).runStream(sessionPath(), 'hello');
   await client.ended();
   assert.equal(client.json('run.end').status, 'completed');
-  assert.deepEqual(asked.slice(1), ['GET /here 4', 'GET /here 8']);
+  assert.deepEqual(asked.slice(1), ['GET /here 3', 'GET /here 6', 'GET /here 9']);
 });
 
 test('without a place, or with one elsewhere, the stream is truncated and nobody else is asked', async (t) => {
@@ -59,6 +61,40 @@ test('without a place, or with one elsewhere, the stream is truncated and nobody
     assert.equal(asked.length, 1);
   }
   assert.equal(other.runs.length, 0);
+});
+
+/** What came of a run whose answers are these lists of [id, n]; all but the last one are cut. */
+async function outcomeOf(t, answers, flags = {}) {
+  const lastIds = [];
+  const upstream = await startUpstream(t, async (exchange) => {
+    const events = answers[Math.min(lastIds.length, answers.length - 1)];
+    lastIds.push(exchange.headers['last-event-id']);
+    await exchange.head({headers: {'Content-Type': 'text/event-stream', Location: '/again'}});
+    for (const [id, n] of events) await exchange.chunk(`id: ${id}\ndata: ${n}\n\n`);
+    return lastIds.length < answers.length ? exchange.reset() : exchange.lastChunk();
+  });
+  const client = await (await gatewayFor(t, upstream, flags)).runStream(sessionPath(), 'hello');
+  await client.ended();
+  const {status, reason} = client.json('run.end');
+  return {status, reason, numbers: client.data.map(Number), lastIds: lastIds.slice(1)};
+}
+
+test('ids that name several events lose nothing, wherever the stream breaks off', async (t) => {
+  const events = [[10, 1], [11, 2], [11, 3], [11, 4], [12, 5], [12, 6], [13, 7]];
+  for (let cut = 2; cut <= events.length; cut++) {
+    const last = events[cut - 1][0] - 1;
+    const answers = [events.slice(0, cut), events.filter(([id]) => id > last)];
+    assert.deepEqual(await outcomeOf(t, answers), {status: 'completed', reason: null, numbers: upTo(7), lastIds: [String(last)]}, `cut after ${cut}`);
+  }
+});
+
+test('an answer that does not bring the last event again is truncated', async (t) => {
+  const first = [[1, 1], [2, 2], [3, 3]];
+  const lost = {status: 'failed', reason: 'upstream_truncated'};
+  assert.deepEqual(await outcomeOf(t, [first, [[4, 4]]]), {...lost, numbers: upTo(3), lastIds: ['2']}, 'it begins later');
+  assert.deepEqual(await outcomeOf(t, [first, [[3, 5], [4, 4]]]), {...lost, numbers: upTo(3), lastIds: ['2']}, 'another event has its id');
+  assert.deepEqual(await outcomeOf(t, [first, []]), {...lost, numbers: upTo(3), lastIds: ['2', '2', '2']}, 'it kept nothing');
+  assert.deepEqual(await outcomeOf(t, [first, [[2, 2], [3, 3], [4, 4]]]), {status: 'completed', reason: null, numbers: upTo(4), lastIds: ['2']}, 'it begins with the event of the id');
 });
 
 test('an id without data moves the place', async (t) => {

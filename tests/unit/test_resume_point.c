@@ -3,6 +3,8 @@
 
 #include "tests/support/unit.h"
 
+#include <stdlib.h>
+
 static enum resume_verdict take_event(struct resume_point *point, const char *id, bool has_own_id,
                                       const char *data) {
     const struct sse_event event = {.type = "message",
@@ -238,6 +240,83 @@ static void resume_point_is_none_where_ids_name_several_events(void **state) {
     resume_point_finish(&point);
 }
 
+/* ---- one id earlier --------------------------------------------------------------------------------------
+ */
+
+static void begin_overlapping(struct resume_point *point) {
+    begin(point);
+    point->overlaps = true;
+}
+
+static void check_overlapping(const char *before, const char *place, const char *after,
+                              const char *verdicts) {
+    struct resume_point point;
+    begin_overlapping(&point);
+    check_each(&point, before, &"nnnnnn"[6 - strlen(before)]);
+    assert_string_equal(resume_point_id(&point), place);
+    resume_point_begin(&point);
+    check_each(&point, after, verdicts);
+    resume_point_finish(&point);
+}
+
+static void resume_point_is_one_id_earlier_if_it_is_told_so(void **state) {
+    (void)state;
+    check_overlapping("123", "2", "34", "rn");
+    check_overlapping("123", "2", "234", "rrn");
+    check_overlapping("12", "1", "123", "rrn");
+    check_overlapping("123", "2", "4", "l"); /* it did not go on where it was asked to */
+    check_overlapping("123", "2", "3434", "rnrr");
+    check_overlapping("1", "1", "2", "n");
+    check_overlapping("12c", "2", "c3", "rn"); /* c belongs to 2, which is the place then */
+    check_overlapping("X12", "2", "X3", "rn");
+    check_overlapping("123", "2", "3c", "rn");
+    check_overlapping("123", "2", "c", "l");
+    struct resume_point point;
+    begin_overlapping(&point);
+    check_each(&point, "12", "nn");
+    resume_point_note_id(&point, "5", 1); /* a block without data: what belongs to it is not known */
+    assert_string_equal(resume_point_id(&point), "5");
+    resume_point_finish(&point);
+}
+
+static void resume_point_one_id_earlier_takes_ids_of_several_events(void **state) {
+    (void)state;
+    struct resume_point point;
+    begin_overlapping(&point);
+    assert_int_equal(take_event(&point, "1", true, "a"), RESUME_NEW);
+    assert_int_equal(take_event(&point, "2", true, "b"), RESUME_NEW);
+    assert_int_equal(take_event(&point, "2", true, "c"), RESUME_NEW);
+    assert_string_equal(resume_point_id(&point), "1");
+    resume_point_begin(&point);
+    assert_int_equal(take_event(&point, "2", true, "b"), RESUME_REPEATED);
+    assert_true(resume_point_owes(&point));
+    assert_int_equal(take_event(&point, "2", true, "c"), RESUME_REPEATED);
+    assert_false(resume_point_owes(&point));
+    assert_int_equal(take_event(&point, "2", true, "d"), RESUME_NEW);
+    assert_int_equal(take_event(&point, "3", true, "e"), RESUME_NEW);
+    assert_string_equal(resume_point_id(&point), "2");
+    resume_point_begin(&point);
+    assert_true(resume_point_owes(&point));
+    assert_int_equal(take_event(&point, "3", true, "other"), RESUME_LOST);
+    assert_null(resume_point_id(&point));
+    resume_point_finish(&point);
+}
+
+static void resume_point_owes_nothing_otherwise(void **state) {
+    (void)state;
+    struct resume_point point;
+    begin(&point);
+    check_each(&point, "12", "nn");
+    resume_point_begin(&point);
+    assert_false(resume_point_owes(&point));
+    resume_point_finish(&point);
+    begin_overlapping(&point);
+    check_each(&point, "1", "n");
+    resume_point_begin(&point);
+    assert_false(resume_point_owes(&point));
+    resume_point_finish(&point);
+}
+
 /* ---- random streams ------------------------------------------------------------------------------------ */
 
 static unsigned seed;
@@ -371,6 +450,49 @@ static void random_streams_lose_and_double_nothing(void **state) {
     assert_int_equal(lost_of_same, 0);
 }
 
+/* A server whose ids are times: neighbours may share one. It sends what has a later id than it is asked for,
+ * some of it twice. */
+static void check_random_times(unsigned number) {
+    unsigned times[EVENTS], time = 1, heard = 0;
+    struct resume_point point;
+    seed = number;
+    begin_overlapping(&point);
+    for (size_t i = 0; i < EVENTS; i++)
+        times[i] = i == 0 ? 1 : (time += i == 1 || draw(3) != 0);
+    for (int connection = 0; heard < EVENTS && connection < 200; connection++) {
+        const char *place = connection > 0 ? resume_point_id(&point) : "0";
+        assert_non_null(place);
+        size_t from = 0, live, left = 1 + draw(16) + (connection == 0);
+        while (times[from] <= (unsigned)atoi(place))
+            from++;
+        if (connection > 0)
+            resume_point_begin(&point);
+        /* what was sent before cannot come live once more */
+        for (live = heard; from < EVENTS && left > 0; from++, left--) {
+            char id[16], data[16];
+            snprintf(id, sizeof(id), "%u", times[from]);
+            snprintf(data, sizeof(data), "e%zu", from);
+            enum resume_verdict verdict = take_event(&point, id, true, data);
+            if (from > heard || verdict != (from == heard ? RESUME_NEW : RESUME_REPEATED))
+                fail_msg("stream %u: event %zu after %u is %d", number, from, heard, (int)verdict);
+            heard += from == heard;
+            if (connection > 0 && from >= live && draw(4) == 0) {
+                size_t doubled = from + 1 - live;
+                live = from + 1;
+                from -= 1 + draw((unsigned)doubled);
+            }
+        }
+    }
+    assert_int_equal(heard, EVENTS);
+    resume_point_finish(&point);
+}
+
+static void random_times_as_ids_lose_and_double_nothing(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 4000; i++)
+        check_random_times(i);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resume_point_is_where_the_last_id_was),
@@ -384,6 +506,10 @@ int main(void) {
         cmocka_unit_test(resume_point_skips_what_an_answer_doubles),
         cmocka_unit_test(resume_point_takes_no_new_event_for_a_doubled_one),
         cmocka_unit_test(resume_point_is_none_where_ids_name_several_events),
+        cmocka_unit_test(resume_point_is_one_id_earlier_if_it_is_told_so),
+        cmocka_unit_test(resume_point_one_id_earlier_takes_ids_of_several_events),
+        cmocka_unit_test(resume_point_owes_nothing_otherwise),
+        cmocka_unit_test(random_times_as_ids_lose_and_double_nothing),
         cmocka_unit_test(random_streams_lose_and_double_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
