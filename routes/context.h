@@ -22,6 +22,7 @@ struct routes_settings {
     bool listens_on_loopback;
     const char *listen_address; /* NULL: not known */
     bool demo;                  /* serve /demo */
+    bool passthrough_ui;        /* serve the agent's own pages */
     char *default_app;          /* of a body that names none; NULL: it has to name one */
     enum trace_trust trace_trust;
     uint64_t request_body_bytes_max;

@@ -13,6 +13,7 @@
 struct answer {
     struct request *request;
     int status;
+    enum passed_trust trust;
     const char *base_url;
     const struct upstream_header *headers;
     size_t count;
@@ -136,7 +137,7 @@ static bool is_harmless(const char *type, size_t length) {
            (begins_with(type, length, "application/") && ends_with(type, length, "+json"));
 }
 
-static enum treatment judge_type(const char *value) {
+static enum treatment judge_type(const char *value, enum passed_trust trust) {
     size_t type = token_length(value);
     if (type == 0 || value[type] != '/')
         return SERVE_AS_DOWNLOAD;
@@ -144,6 +145,8 @@ static enum treatment judge_type(const char *value) {
     size_t length = type + 1 + subtype;
     if (subtype == 0 || !has_only_parameters(value + length))
         return SERVE_AS_DOWNLOAD;
+    if (trust == PASSED_AS_UI)
+        return SERVE_AS_IS;
     if (contains(value, length, "xml") || contains(value, length, "html") ||
         contains(value, length, "script"))
         return SERVE_AS_TEXT;
@@ -159,7 +162,7 @@ static void add_type(struct answer *answer) {
     if (value == NULL && !has_content)
         return;
     bool is_clear = value != NULL && find(answer, "Content-Type", 1) == NULL;
-    enum treatment treatment = is_clear ? judge_type(value) : SERVE_AS_DOWNLOAD;
+    enum treatment treatment = is_clear ? judge_type(value, answer->trust) : SERVE_AS_DOWNLOAD;
     if (treatment == SERVE_AS_IS && !add(answer, "Content-Type", value))
         treatment = SERVE_AS_DOWNLOAD;
     if (treatment == SERVE_AS_TEXT)
@@ -236,8 +239,20 @@ static void add_retry_after(struct answer *answer) {
         reply_retry_after(answer->request, retry_after_ms);
 }
 
-void passed_headers_reply(struct request *request, int status, const char *base_url, size_t bytes_max,
-                          const struct upstream_header *headers, size_t count) {
+/* Whoever is trusted to run here may say what it runs by itself; no other site may show it in a frame, unless
+ * it says so. */
+static void add_policy(struct answer *answer) {
+    static const char name[] = "Content-Security-Policy";
+    if (answer->trust == PASSED_AS_DATA)
+        reply_header(answer->request, name, "default-src 'none'; frame-ancestors 'none'; sandbox");
+    else if (find(answer, name, 0) != NULL)
+        add_list(answer, name, "default-src 'none'");
+    else
+        reply_header(answer->request, name, "frame-ancestors 'self'");
+}
+
+void passed_headers_reply(struct request *request, int status, enum passed_trust trust, const char *base_url,
+                          size_t bytes_max, const struct upstream_header *headers, size_t count) {
     static const char *const once[] = {"Content-Encoding",
                                        "Content-Language",
                                        "Content-Range",
@@ -246,10 +261,10 @@ void passed_headers_reply(struct request *request, int status, const char *base_
                                        "Last-Modified",
                                        "Age",
                                        "Allow"};
-    struct answer answer = {request, status, base_url, headers, count, bytes_max};
+    struct answer answer = {request, status, trust, base_url, headers, count, bytes_max};
     add_type(&answer);
     reply_header(request, "X-Content-Type-Options", "nosniff");
-    reply_header(request, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox");
+    add_policy(&answer);
     if (find(&answer, "Cache-Control", 0) != NULL)
         add_list(&answer, "Cache-Control", "no-store");
     else

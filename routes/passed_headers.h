@@ -9,15 +9,20 @@
  *   - `X-Content-Type-Options: nosniff` and a Content-Security-Policy that allows nothing are always sent;
  *   - `Cache-Control` is `no-store`, unless the upstream says otherwise;
  *   - a Location is passed on if it leads to this upstream, as the path that leads there through the gateway.
+ *
+ * The upstream's own pages (`passthrough_ui`) are trusted to run: they keep their media type and their
+ * policy.
  */
 #ifndef SLUICE_ROUTES_PASSED_HEADERS_H
 #define SLUICE_ROUTES_PASSED_HEADERS_H
 
 #include "routes/request.h"
 
+enum passed_trust { PASSED_AS_DATA, PASSED_AS_UI };
+
 /** Adds the headers of the reply. `base_url` is the upstream's. What is passed on has at most `bytes_max`
  * bytes: an answer whose head has no room in libmicrohttpd's memory for its connection is not sent at all. */
-void passed_headers_reply(struct request *request, int status, const char *base_url, size_t bytes_max,
-                          const struct upstream_header *headers, size_t count);
+void passed_headers_reply(struct request *request, int status, enum passed_trust trust, const char *base_url,
+                          size_t bytes_max, const struct upstream_header *headers, size_t count);
 
 #endif

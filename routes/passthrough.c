@@ -8,8 +8,8 @@
 #include "base/buffer.h"
 #include "routes/handlers.h"
 #include "routes/identity.h"
-#include "routes/passed_headers.h"
 #include "routes/refusal.h"
+#include "routes/router.h"
 #include "routes/upstream_choice.h"
 #include "upstream/query.h"
 
@@ -30,6 +30,7 @@ enum end { END_OPEN, END_CLEAN, END_BROKEN };
 struct passthrough {
     struct request *request;
     size_t upstream;
+    enum passed_trust trust;
     struct upstream_query *query; /* NULL once it has ended */
     struct buffer held;
     enum end end;
@@ -97,8 +98,8 @@ static void on_head(void *context, int status, const struct upstream_header *hea
         return;
     }
     size_t bytes_max = request->context->request_header_bytes_max / 2; /* the gateway's own need room, too */
-    passed_headers_reply(request, status, upstream_at(request, passthrough->upstream)->base_url, bytes_max,
-                         headers, count);
+    passed_headers_reply(request, status, passthrough->trust,
+                         upstream_at(request, passthrough->upstream)->base_url, bytes_max, headers, count);
     passthrough->answered = true;
     if (status != 204 && status != 304) {
         reply_from_source(request, status, &source);
@@ -189,6 +190,7 @@ static void start(struct request *request, const struct passing *passing, const 
     buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_PASSED);
     passthrough->request = request;
     passthrough->upstream = passing->upstream;
+    passthrough->trust = passing->trust;
     const struct upstream_query_request query = {.index = passing->upstream,
                                                  .method = method_of(request),
                                                  .path = target,
@@ -222,10 +224,17 @@ static void refuse_path(struct request *request) {
     reply_error(request, 400, "invalid_path", "This path cannot be passed on to the upstream.");
 }
 
+/* A page's root ends in a slash, which no other path does. */
+static int append_path(const struct request *request, const struct path *path, struct buffer *target) {
+    if (router_is_ui_root(request))
+        return buffer_append_text(target, request->path) ? 0 : -ENOMEM;
+    return passed_path_append(path, target);
+}
+
 static void pass_on(struct request *request, const struct path *path, const struct passing *passing) {
     struct buffer target;
     buffer_init(&target, TARGET_BYTES_MAX);
-    int result = path_query_is_safe(request->query) ? passed_path_append(path, &target) : -EINVAL;
+    int result = path_query_is_safe(request->query) ? append_path(request, path, &target) : -EINVAL;
     if (result == 0 && request->query[0] != '\0' && !buffer_printf(&target, "?%s", request->query))
         result = -ENOMEM;
     if (result == -EINVAL)
@@ -274,6 +283,18 @@ void handle_passthrough(struct request *request) {
         return;
     }
     const struct passing passing = {.upstream = passthrough_choose(request, &owner)};
+    if (passing.upstream != UPSTREAM_NONE)
+        pass_on(request, &path, &passing);
+}
+
+void handle_passed_ui(struct request *request) {
+    const struct passed_owner nobody = {.app = ""};
+    struct path path = {.count = 0};
+    if (!router_is_ui_root(request) && (!path_split(request->path, &path) || !is_spelled_plainly(&path))) {
+        refuse_path(request);
+        return;
+    }
+    const struct passing passing = {.upstream = passthrough_choose(request, &nobody), .trust = PASSED_AS_UI};
     if (passing.upstream != UPSTREAM_NONE)
         pass_on(request, &path, &passing);
 }

@@ -3,6 +3,7 @@
 #ifndef SLUICE_ROUTES_PASSTHROUGH_H
 #define SLUICE_ROUTES_PASSTHROUGH_H
 
+#include "routes/passed_headers.h"
 #include "routes/passed_path.h"
 #include "routes/request.h"
 
@@ -11,6 +12,7 @@ struct passing {
     const char *body; /* NULL: none */
     size_t body_length;
     int64_t first_byte_timeout_ms; /* 0: the upstream's own */
+    enum passed_trust trust;
 };
 
 /** Asks the upstream for the request's own path and query, by its method, and answers what it answers. A path

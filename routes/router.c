@@ -35,6 +35,7 @@ struct route {
 #define USER "/apps/{app}/users/{user}"
 #define SESSION USER "/sessions/{session}"
 #define ADK &adapter_adk
+#define UI "/dev-ui"
 
 /* The first one that fits path and method counts: those with a * stand last. */
 /* clang-format off */
@@ -78,6 +79,8 @@ static const struct route routes[] = {
     {METHOD_GET,    "/version",             handle_passthrough,    BODY_IGNORED,  ADK},
     {METHOD_GET,    "/debug/trace/*",       handle_passthrough,    BODY_IGNORED,  ADK},
     {METHOD_GET,    "/apps/*",              handle_passthrough,    BODY_IGNORED,  ADK},
+    {METHOD_GET,    UI,                     handle_passed_ui,      BODY_IGNORED,  ADK},
+    {METHOD_GET,    UI "/*",                handle_passed_ui,      BODY_IGNORED,  ADK},
 };
 /* clang-format on */
 
@@ -116,12 +119,16 @@ struct match {
     bool misspelled;           /* a word of it is percent-encoded */
 };
 
+static bool is_served(const struct request *request, const struct route *route) {
+    bool is_on = route->handle != handle_passed_ui || request->context->settings->passthrough_ui;
+    return is_on && (route->only == NULL || upstream_has_kind(request, route->only));
+}
+
 static struct match find_route(const struct request *request, const struct path *path) {
     struct match match = {0};
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct route *route = &routes[i];
-        bool served = route->only == NULL || upstream_has_kind(request, route->only);
-        if (!served || !route_fits(route, path, &match.misspelled))
+        if (!is_served(request, route) || !route_fits(route, path, &match.misspelled))
             continue;
         match.methods |= 1u << route->method;
         if (route->method == request->method && match.route == NULL)
@@ -257,11 +264,16 @@ static void answer_unknown_path(struct request *request) {
     reply_error(request, 404, "not_found", "There is nothing at this path.");
 }
 
+bool router_is_ui_root(const struct request *request) {
+    return request->context->settings->passthrough_ui &&
+           (strcmp(request->path, "/") == 0 || strcmp(request->path, UI "/") == 0);
+}
+
 void router_begin(struct request *request) {
     struct path path;
     metrics_add(METRIC_HTTP_REQUESTS, 1);
     cors_add_headers(request);
-    if (!path_split(request->path, &path)) {
+    if (!path_split(router_is_ui_root(request) ? UI : request->path, &path)) {
         answer_unknown_path(request);
         return;
     }

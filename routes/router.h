@@ -14,6 +14,10 @@ void router_begin(struct request *request);
  * requests are handled. The reply is decided or deferred when this returns. */
 void router_handle(struct request *request);
 
+/** Whether the path is that of the agent's own pages which ends in a slash, and these are served: "/", which
+ * leads there, or "/dev-ui/". */
+bool router_is_ui_root(const struct request *request);
+
 /** The client sent more than the body may have: decides the reply (413). */
 void router_refuse_body(struct request *request);
 

@@ -327,6 +327,9 @@ const struct config_key config_keys[] = {
     {HTTP, CHOICE("trace_trust", routes.trace_trust, enum trace_trust, "parent", trace_trusts), .reloadable = true,
      .meaning = "What is believed of a client's traceparent. parent: the trace goes on, but its flag 'sampled' is not taken, "
                 "so that no client can force recording. all: the flag, too, for clients that are trusted. none: nothing."},
+    {HTTP, BOOL("passthrough_ui", routes.passthrough_ui, "false"), .reloadable = true,
+     .meaning = "Serve ADK's web UI at /dev-ui/, with the upstream's own media types. Its scripts then run at the gateway's own "
+                "origin and may do everything there: only for an upstream that is trusted as the gateway is."},
     {HTTP, BOOL("demo", routes.demo, "true"), .reloadable = true,
      .meaning = "Serve the demo page at /demo."},
 

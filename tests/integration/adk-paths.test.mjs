@@ -135,6 +135,32 @@ test('writes pass the breaker and the limiter', async (t) => {
   assertError(await limited.post('/run', {appName: 'demo', userId: 'u1', sessionId: 's1'}), 503, /^upstream_limited$/);
 });
 
+test('the agent\'s pages are served if passthrough_ui says so, and only these as they are', async (t) => {
+  const page = '<!doctype html><script src="main.js"></script>';
+  const ui = await startUpstream(t, async (exchange) => {
+    if (exchange.path !== '/') return exchange.answer(200, page, 'text/html');
+    await exchange.head({status: 307, headers: {Location: '/dev-ui/'}, framing: 'length', length: 0});
+  });
+  const closed = await startSluice(t, {upstream: ui.url});
+  for (const path of ['/', '/dev-ui', '/dev-ui/', '/dev-ui/main.js']) assertError(await closed.get(path), 404, /^not_found$/);
+  assert.equal(ui.runs.length, 0);
+  const gateway = await startSluice(t, {upstream: ui.url, passthrough_ui: true});
+  const root = await gateway.get('/');
+  assert.deepEqual([root.status, root.headers.location], [307, '/dev-ui/']);
+  for (const path of ['/dev-ui/', '/dev-ui', '/dev-ui/assets/main.js?x=%20']) {
+    const answer = await gateway.get(path);
+    assert.deepEqual([answer.status, answer.text, answer.headers['content-type']], [200, page, 'text/html']);
+    assert.equal(ui.runs.at(-1).path, path);
+  }
+  for (const path of ['/apps/demo/x', '/dev/apps/demo/x', '/list-apps', '/config/x']) {
+    const {headers} = await gateway.get(path);
+    assert.deepEqual([headers['content-type'], /sandbox/.test(headers['content-security-policy'])], ['text/plain; charset=utf-8', true], path);
+  }
+  for (const path of ['/dev-ui/..', '/dev-ui/%2e%2e/run', '/dev-ui/..;/x', '/dev-ui/%61', '/dev-ui/a;b', '/%64ev-ui/x', '/dev-ui/a%5cb']) assertError(await gateway.get(path), 400);
+  for (const path of ['/dev-ui//', '//', '/dev-ui/a/', '/dev-uix/']) assertError(await gateway.get(path), 404);
+  assertError(await gateway.post('/dev-ui/', {}), 405);
+});
+
 test('ADK for Python: state, artifacts, memory, /run and names with odd characters', async (t) => {
   const adk = await startPythonAdk(t);
   const gateway = await startSluice(t, {upstream: adk.url});

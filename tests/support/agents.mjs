@@ -62,10 +62,10 @@ async function startPythonServer(context, program, args, {port, readyPath, ms = 
 }
 
 /** The real ADK server for Python with the agent "scripted" and its sessions in a SQLite database. */
-export async function startPythonAdk(context) {
+export async function startPythonAdk(context, command = 'api_server') {
   const port = await freePort();
   const database = `sqlite+aiosqlite:///${temporaryDirectory(context)}/sessions.db`;
-  return startPythonServer(context, pythonProgram('adk'), ['api_server', '--port', String(port), '--session_service_uri', database, '.'],
+  return startPythonServer(context, pythonProgram('adk'), [command, '--port', String(port), '--session_service_uri', database, '.'],
     {port, readyPath: '/list-apps', cwd: projectPath('tests/python/agents')});
 }
 

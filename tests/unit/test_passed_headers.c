@@ -14,6 +14,7 @@
 #define POLICY "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 static struct request request;
+static enum passed_trust trust = PASSED_AS_DATA;
 
 static void pass(int status, const struct upstream_header *headers) {
     size_t count = 0;
@@ -21,7 +22,7 @@ static void pass(int status, const struct upstream_header *headers) {
         count++;
     reply_finish(&request.reply);
     request = (struct request){0};
-    passed_headers_reply(&request, status, BASE_URL, BYTES_MAX, headers, count);
+    passed_headers_reply(&request, status, trust, BASE_URL, BYTES_MAX, headers, count);
 }
 
 static const char *header(const char *name) {
@@ -44,6 +45,7 @@ static int tear_down(void **state) {
     (void)state;
     reply_finish(&request.reply);
     request = (struct request){0};
+    trust = PASSED_AS_DATA;
     return 0;
 }
 
@@ -363,6 +365,27 @@ static void a_refusal_has_one_retry_after(void **state) {
 
 #define TEST(name) cmocka_unit_test_teardown(name, tear_down)
 
+static void the_agents_own_pages_keep_their_type_and_policy(void **state) {
+    (void)state;
+    static const char *const types[] = {"text/html; charset=utf-8", "text/javascript", "image/svg+xml",
+                                        "text/css", "font/woff2"};
+    trust = PASSED_AS_UI;
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        pass_one("Content-Type", types[i]);
+        assert_string_equal(header("Content-Type"), types[i]);
+        assert_string_equal(header("Content-Security-Policy"), "frame-ancestors 'self'");
+        assert_string_equal(header("X-Content-Type-Options"), "nosniff");
+    }
+    pass_one("Content-Security-Policy", "default-src 'self'");
+    assert_string_equal(header("Content-Security-Policy"), "default-src 'self'");
+    assert_int_equal(count_of("Content-Security-Policy"), 1);
+    assert_string_equal(header("Content-Type"), "application/octet-stream");
+    pass_one("Content-Type", "text/html, text/plain");
+    assert_string_equal(header("Content-Type"), "application/octet-stream");
+    pass_one("Set-Cookie", "a=b");
+    assert_null(header("Set-Cookie"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(no_header_passes_that_speaks_to_a_browser_or_a_proxy),
@@ -377,6 +400,7 @@ int main(void) {
         TEST(a_location_leads_to_the_upstream_or_nowhere),
         TEST(what_is_too_long_does_not_pass),
         TEST(a_refusal_has_one_retry_after),
+        TEST(the_agents_own_pages_keep_their_type_and_policy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
