@@ -75,22 +75,55 @@ static bool make_id(char out[TASK_ID_SIZE]) {
     return true;
 }
 
+static bool append_label(struct buffer *data, const char *label) {
+    return buffer_append_text(data, ",\"label\":") &&
+           (label[0] != '\0' ? json_text_append_plainly(data, label, strlen(label))
+                             : buffer_append_text(data, "null"));
+}
+
+static bool append_input(struct buffer *data, const struct task_input *input) {
+    if (input->text == NULL)
+        return true;
+    return buffer_append_text(data, ",\"input\":") &&
+           json_text_append_plainly(data, input->text, input->length) &&
+           (!input->is_cut || buffer_append_text(data, ",\"input_truncated\":true"));
+}
+
 static struct frame *make_start_frame(const struct task *task) {
+    const struct task_options *options = &task->options;
     struct buffer data;
-    buffer_init(&data, 4096);
+    buffer_init(&data, 4096 + 6 * options->input.length); /* an escape takes six bytes */
     struct frame *frame = NULL;
     if (buffer_printf(&data, "{\"task_id\":\"%s\",", task->id) &&
-        session_append_names(task->session, &data) && buffer_append_text(&data, ",\"label\":") &&
-        (task->options.label[0] != '\0'
-             ? json_text_append_plainly(&data, task->options.label, strlen(task->options.label))
-             : buffer_append_text(&data, "null")) &&
-        (!task->options.cached || buffer_append_text(&data, ",\"cached\":true")) &&
-        (!task->options.canned || buffer_append_text(&data, ",\"canned\":true")) &&
-        buffer_append_text(&data, "}"))
+        session_append_names(task->session, &data) && append_label(&data, options->label) &&
+        append_input(&data, &options->input) &&
+        (!options->cached || buffer_append_text(&data, ",\"cached\":true")) &&
+        (!options->canned || buffer_append_text(&data, ",\"canned\":true")) && buffer_append_text(&data, "}"))
         frame = frame_create(FRAME_RUN_START, task->serial, "run.start", strlen("run.start"), data.bytes,
                              data.length);
     buffer_finish(&data);
     return frame;
+}
+
+/* False: out of memory. */
+static bool copy_input(struct task *task, const struct task_input *input) {
+    task->options.input = (struct task_input){0};
+    if (input->text == NULL)
+        return true;
+    task->input = malloc(input->length + 1);
+    if (task->input == NULL)
+        return false;
+    memory_charge(MEMORY_TASKS, input->length + 1);
+    memcpy(task->input, input->text, input->length);
+    task->options.input =
+        (struct task_input){.text = task->input, .length = input->length, .is_cut = input->is_cut};
+    return true;
+}
+
+static void free_input(struct task *task) {
+    if (task->input != NULL)
+        memory_release(MEMORY_TASKS, task->options.input.length + 1);
+    free(task->input);
 }
 
 struct task *task_create(struct session *session, const struct task_options *options,
@@ -110,7 +143,7 @@ struct task *task_create(struct session *session, const struct task_options *opt
     task->status = TASK_PENDING;
     atomic_init(&task->cached, options->cached);
     LIST_INIT(&task->waiters);
-    if (make_id(task->id)) {
+    if (copy_input(task, &options->input) && make_id(task->id)) {
         task->start_frame = make_start_frame(task);
         task->end_frame = frame_reserve(FRAME_RUN_END, task->serial, "run.end", TASK_END_DATA_MAX);
     }
@@ -132,6 +165,7 @@ void task_unref(struct task *task) {
     frame_unref(task->start_frame);
     frame_unref(task->end_frame);
     session_unref(task->session);
+    free_input(task);
     memory_release(MEMORY_TASKS, sizeof(*task));
     free(task);
 }

@@ -88,6 +88,13 @@ struct task_fault {
     const char *message; /* a sentence for people; NULL: none */
 };
 
+/** The user's message of a run, as run.start and /tasks show it. */
+struct task_input {
+    const char *text; /* UTF-8, need not be NUL-terminated; NULL: it is not shown */
+    size_t length;
+    bool is_cut; /* it was longer */
+};
+
 struct task_options {
     enum on_conflict on_conflict;
     enum on_disconnect on_disconnect;
@@ -97,6 +104,7 @@ struct task_options {
     int priority;                 /* PRIORITY_MIN..PRIORITY_MAX */
     bool cached, canned;          /* what it will be answered is known already: told in run.start */
     char label[TASK_LABEL_SIZE];  /* valid UTF-8 */
+    struct task_input input;      /* a task has a copy of its own */
 };
 
 /** Who does the work of a run: a worker. Called on any thread without a lock held; what they need later they
@@ -134,6 +142,7 @@ struct task {
     char id[TASK_ID_SIZE];
     struct session *session; /* a reference */
     struct task_options options;
+    char *input; /* what options.input points at; NULL: none */
     int64_t created_unix_ms;
     int64_t due_mono_ms; /* when it was created, or its delay_ms after */
 
@@ -203,8 +212,8 @@ struct task_info {
 };
 
 /** A pending task of `session`, not registered yet, with one reference for the caller. The session is
- *  referenced. `driver` must outlive it. NULL: out of memory. Any thread. The payload stays the caller's
- * until the task is registered; from then on it is the driver's. */
+ *  referenced, the input is copied. `driver` must outlive it. NULL: out of memory. Any thread. The payload
+ * stays the caller's until the task is registered; from then on it is the driver's. */
 struct task *task_create(struct session *session, const struct task_options *options,
                          struct task_driver *driver, void *payload) MUST_CHECK;
 

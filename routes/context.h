@@ -12,6 +12,9 @@
 
 #include <uv.h>
 
+/** Of what the user sent, what run.start and /tasks/{id} show. */
+enum run_input { RUN_INPUT_NONE, RUN_INPUT_TEXT, RUN_INPUT_BODY };
+
 /** Settings of this room; a reload hands in another one. */
 struct routes_settings {
     const char *const *cors_origins; /* exact origins, or the one item "*" */
@@ -31,6 +34,8 @@ struct routes_settings {
     uint64_t run_events_max;          /* budgets of a run, 0: none; it ends as failed/limit */
     uint64_t run_bytes_max;
     uint64_t run_tokens_max;
+    enum run_input run_input;
+    uint64_t run_input_bytes_max;
     uint64_t health_queue_percent; /* fuller is degraded */
     uint64_t health_sessions_percent;
     uint64_t memory_warn_bytes; /* more is degraded */

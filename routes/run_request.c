@@ -6,6 +6,7 @@
 #include "routes/header_value.h"
 #include "routes/json_body.h"
 #include "routes/json_input.h"
+#include "routes/run_input.h"
 #include "routes/run_options.h"
 #include "routes/upstream_choice.h"
 
@@ -106,7 +107,8 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     if (!json_body_read(request, &ret_run->body) || adk_body_refuse_identity(request, ret_run->body, NULL) ||
         !read_idempotency_key(request, ret_run))
         return false;
-    return set_input(request, ret_run) && read_options(request, ret_run) && read_text(request, ret_run);
+    return set_input(request, ret_run) && read_options(request, ret_run) && read_text(request, ret_run) &&
+           run_input_read(request, ret_run);
 }
 
 /* ---- POST /run_sse ------------------------------------------------------------------------------- */
@@ -143,7 +145,7 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
     bool is_adk = upstream_at(request, ret_run->upstream)->adapter == &adapter_adk;
     if (!is_adk)
         reply_error(request, 404, "unknown_app", "The upstream of this app is not of the kind adk.");
-    return is_adk;
+    return is_adk && run_input_read(request, ret_run);
 }
 
 /* ---- for the upstream ---------------------------------------------------------------------------- */
@@ -275,4 +277,5 @@ void run_request_finish(struct run_request *run) {
         cJSON_Delete(run->taken_out[i]);
     cJSON_Delete(run->body);
     free(run->own_raw);
+    buffer_finish(&run->message);
 }

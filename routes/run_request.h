@@ -22,8 +22,9 @@ struct run_request {
     char session[SESSION_PART_MAX + 1];
     char session_key[SESSION_KEY_SIZE];
 
-    char *own_raw;       /* what `input.raw` is, if the app was added to it; NULL: it was not. Owned */
-    cJSON *taken_out[3]; /* what `input` and `options` came from; owned */
+    char *own_raw;         /* what `input.raw` is, if the app was added to it; NULL: it was not. Owned */
+    cJSON *taken_out[3];   /* what `input` and `options` came from; owned */
+    struct buffer message; /* what options.input came from, if it was put together; owned */
 };
 
 /** Reads POST S/run. False: the reply is decided. Either way run_request_finish() is due. */

@@ -226,7 +226,8 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
         refuse_for_upstream(request, run);
         return false;
     }
-    if (!is_found && !memory_has_room(MEMORY_RUN_BYTES + request->body_length)) {
+    if (!is_found &&
+        !memory_has_room(MEMORY_RUN_BYTES + request->body_length + 2 * run->options.input.length)) {
         reply_memory_full(request);
         log_refusal(request, run);
         return false;

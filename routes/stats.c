@@ -170,6 +170,7 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     json_add_count(json, "run_events_max", settings->run_events_max);
     json_add_count(json, "run_bytes_max", settings->run_bytes_max);
     json_add_count(json, "run_tokens_max", settings->run_tokens_max);
+    json_add_count(json, "run_start_input_bytes_max", settings->run_input_bytes_max);
     json_end_object(json);
 }
 

@@ -75,8 +75,22 @@ static void write_progress(struct json_writer *json, const struct task *task, co
     write_id(json, "last_event_id", info->end_id);
 }
 
-void task_write(struct json_writer *json, const char *name, const struct upstreams_settings *upstreams,
-                struct task *task) {
+/* The same escapes as in run.start: six bytes for one at most. */
+static size_t input_bytes_max(const struct task *task) {
+    return 6 * task->options.input.length + 64;
+}
+
+static void write_input(struct json_writer *json, const struct task_input *input) {
+    if (input->text != NULL)
+        json_add_text(json, "input", input->text, input->length);
+    else
+        json_add_null(json, "input");
+    json_add_bool(json, "input_truncated", input->is_cut);
+}
+
+/* Leaves the object open. */
+static void begin_task(struct json_writer *json, const char *name, const struct upstreams_settings *upstreams,
+                       struct task *task) {
     struct task_info info;
     char stream_url[TASK_ID_SIZE + 16];
     task_get_info(task, &info);
@@ -92,12 +106,19 @@ void task_write(struct json_writer *json, const char *name, const struct upstrea
     write_outcome(json, &info.outcome);
     write_progress(json, task, &info);
     json_add_string(json, "stream_url", stream_url);
+}
+
+void task_write(struct json_writer *json, const char *name, const struct upstreams_settings *upstreams,
+                struct task *task) {
+    begin_task(json, name, upstreams, task);
     json_end_object(json);
 }
 
 void task_reply(struct request *request, struct task *task) {
     struct json_writer json;
-    json_writer_init(&json, TASK_JSON_BYTES_MAX);
-    task_write(&json, NULL, &request->context->caller->settings, task);
+    json_writer_init(&json, TASK_JSON_BYTES_MAX + input_bytes_max(task));
+    begin_task(&json, NULL, &request->context->caller->settings, task);
+    write_input(&json, &task->options.input);
+    json_end_object(&json);
     reply_json(request, 200, &json);
 }

@@ -5,17 +5,17 @@
 #include "routes/json_writer.h"
 #include "routes/request.h"
 
-/** Bytes that one task's JSON never exceeds. */
+/** Bytes that one task's JSON never exceeds, its input aside. */
 #define TASK_JSON_BYTES_MAX (8 * 1024)
 
 /** The run that {id} of the path names, referenced. NULL: the reply is decided (404). */
 struct task *task_find(struct request *request) MUST_CHECK;
 
-/** Writes all that is known of a run as an object. */
+/** Writes what is known of a run as an object, but for its input. */
 void task_write(struct json_writer *json, const char *name, const struct upstreams_settings *upstreams,
                 struct task *task);
 
-/** Answers with that object. */
+/** Answers with that object, which has the run's input, too. */
 void task_reply(struct request *request, struct task *task);
 
 #endif

@@ -116,10 +116,23 @@ static void resolve(struct config *config) {
     if (config->sources[config_key_index("event_bytes_max")].kind == CONFIG_FROM_DEFAULT &&
         config->upstream.event_bytes_max > config->limits.log_bytes_max)
         config->upstream.event_bytes_max = config->limits.log_bytes_max;
+    if (config->sources[config_key_index("run_start_input_bytes_max")].kind == CONFIG_FROM_DEFAULT &&
+        config->routes.run_input_bytes_max > config->limits.log_bytes_max)
+        config->routes.run_input_bytes_max = config->limits.log_bytes_max;
+}
+
+/* An event that is larger than the log would leave nothing else in it. */
+static bool fits_log(const struct config *config, const char *key, uint64_t bytes,
+                     struct config_error *error) {
+    if (bytes <= config->limits.log_bytes_max)
+        return true;
+    config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index(key), error,
+                        "%s (%" PRIu64 ") must not be more than log_bytes_max (%" PRIu64 ")", key, bytes,
+                        (uint64_t)config->limits.log_bytes_max);
+    return false;
 }
 
 static bool check_together(const struct config *config, struct config_error *error) {
-    uint64_t event_bytes_max = config->upstream.event_bytes_max;
     const struct config_list *origins = &config->cors_origins;
 
     if (!config->allow_unauthenticated && !config_listen_is_loopback(&config->listen)) {
@@ -135,12 +148,9 @@ static bool check_together(const struct config *config, struct config_error *err
                             config->memory_max_bytes, MEMORY_BYTES_MIN);
         return false;
     }
-    if (event_bytes_max > config->limits.log_bytes_max) {
-        config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index("event_bytes_max"), error,
-                            "event_bytes_max (%" PRIu64 ") must not be more than log_bytes_max (%" PRIu64 ")",
-                            event_bytes_max, (uint64_t)config->limits.log_bytes_max);
+    if (!fits_log(config, "event_bytes_max", config->upstream.event_bytes_max, error) ||
+        !fits_log(config, "run_start_input_bytes_max", config->routes.run_input_bytes_max, error))
         return false;
-    }
     if (config->routes.cors_credentials && origins->count > 0 && strcmp(origins->items[0], "*") == 0) {
         config_source_blame(
             config, CONFIG_NO_UPSTREAM, config_key_index("cors_credentials"), error,

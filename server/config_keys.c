@@ -42,6 +42,8 @@ static const struct config_choice stream_errors[] = {{"by_kind", RETRY_STREAM_ER
                                                      {0}};
 static const struct config_choice trace_trusts[] = {
     {"none", TRACE_TRUST_NONE}, {"parent", TRACE_TRUST_PARENT}, {"all", TRACE_TRUST_ALL}, {0}};
+static const struct config_choice run_inputs[] = {
+    {"none", RUN_INPUT_NONE}, {"text", RUN_INPUT_TEXT}, {"body", RUN_INPUT_BODY}, {0}};
 static const struct config_choice resume_ways[] = {
     {"post", RESUME_BY_POST}, {"location", RESUME_BY_LOCATION}, {0}};
 static const struct config_choice kinds[] = {{"adk", 0}, {"sse", 0}, {"openai", 0}, {0}};
@@ -243,6 +245,12 @@ const struct config_key config_keys[] = {
      .meaning = "Bytes of one run's events, their types included; a run that has more fails as limit. 0 disables the limit."},
     {RUNS, COUNT("run_tokens_max", routes.run_tokens_max, "0", 0, 1000000000), .reloadable = true,
      .meaning = "Tokens of one run, where the upstream tells them; one that takes more fails as limit. 0 is no limit."},
+    {RUNS, CHOICE("run_start_input", routes.run_input, enum run_input, "none", run_inputs), .reloadable = true,
+     .meaning = "Of what the user sent, what run.start and /tasks/{id} show as \"input\" to everyone who may see the session: "
+                "nothing, the text of the message, or the body as it came."},
+    {RUNS, BYTES("run_start_input_bytes_max", routes.run_input_bytes_max, "16KiB", 16, MIB), .reloadable = true,
+     .meaning = "Size of that input. Of a longer one the beginning is shown, up to where a character ends, and "
+                "\"input_truncated\" is true. Never more than log_bytes_max."},
     {RUNS, COUNT("tasks_kept", limits.tasks_kept, "10000", 0, 10000000), .reloadable = true,
      .meaning = "Ended runs that are remembered; the oldest are forgotten first."},
     {RUNS, MS("idempotency_ttl_ms", limits.idempotency_ttl_ms, "600000", 100, 30 * DAY), .reloadable = true,

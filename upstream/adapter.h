@@ -92,6 +92,11 @@ struct adapter {
      *  cannot be a run of this kind; NULL with *ret_error NULL: out of memory. */
     char *(*run_body)(const struct adapter_input *input, size_t *ret_length, const char **ret_error);
 
+    /** Appends the user's message that is in the body's own form, `fields`, its texts with line ends between
+     * them; *ret_found: there is one. False: out of memory or the buffer is full. NULL member: this kind has
+     * no such form. */
+    bool (*read_input)(const cJSON *fields, struct buffer *out, bool *ret_found);
+
     /** The URL at which the upstream creates, shows and deletes this session, malloc'd. NULL member: this
      *  kind keeps no sessions upstream. */
     char *(*session_url)(const struct adapter_input *input);

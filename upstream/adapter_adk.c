@@ -82,6 +82,15 @@ static char *adk_run_body(const struct adapter_input *input, size_t *ret_length,
     return adapter_body_print(body, ret_length);
 }
 
+static bool adk_read_input(const cJSON *fields, struct buffer *out, bool *ret_found) {
+    static const char *const types[] = {NULL};
+    const cJSON *message = cJSON_GetObjectItemCaseSensitive(fields, "newMessage");
+    if (message == NULL)
+        message = cJSON_GetObjectItemCaseSensitive(fields, "new_message");
+    *ret_found = false;
+    return adapter_append_texts(out, cJSON_GetObjectItemCaseSensitive(message, "parts"), types, ret_found);
+}
+
 /* ---- what an event means ------------------------------------------------------------------------------ */
 
 enum { KEY_ERROR, KEY_ERROR_CODE, KEY_FINISH_REASON, KEY_USAGE, KEY_PARTIAL, KEY_COUNT };
@@ -228,6 +237,7 @@ const struct adapter adapter_adk = {
     .message_members = message_members,
     .run_url = adk_run_url,
     .run_body = adk_run_body,
+    .read_input = adk_read_input,
     .session_url = adk_session_url,
     .judge = adk_judge,
     .judge_end = adk_judge_end,

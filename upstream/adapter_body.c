@@ -38,6 +38,31 @@ cJSON *adapter_body_add_list_of_one(cJSON *object, const char *name) {
     return item;
 }
 
+/* NULL: it is no text that counts. */
+static const char *text_of(const cJSON *item, const char *const *types) {
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "type"));
+    if (cJSON_IsString(item))
+        return item->valuestring;
+    if (type != NULL && !is_among(type, types))
+        return NULL;
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "text"));
+}
+
+bool adapter_append_texts(struct buffer *out, const cJSON *list, const char *const *types, bool *ret_found) {
+    const cJSON *item;
+    const char *between = "";
+    cJSON_ArrayForEach(item, list) {
+        const char *text = text_of(item, types);
+        if (text == NULL)
+            continue;
+        if (!buffer_append_text(out, between) || !buffer_append_text(out, text))
+            return false;
+        between = "\n";
+        *ret_found = true;
+    }
+    return true;
+}
+
 char *adapter_body_print(cJSON *body, size_t *ret_length) {
     char *text = cJSON_PrintUnformatted(body);
     cJSON_Delete(body);

@@ -21,6 +21,12 @@ bool adapter_body_has_any(const cJSON *fields, const char *const *names);
  *  `object` is NULL. */
 cJSON *adapter_body_add_list_of_one(cJSON *object, const char *name) MUST_CHECK;
 
+/** Appends the texts of a list, each a text or an object with a member "text", with line ends between them. A
+ * member "type" must be one of `types` then (NULL ends it). *ret_found: there was one; else it is left alone.
+ * False: out of memory or the buffer is full. */
+bool adapter_append_texts(struct buffer *out, const cJSON *list, const char *const *types,
+                          bool *ret_found) MUST_CHECK;
+
 /** `body` as text, malloc'd; deletes `body`. NULL: out of memory. */
 char *adapter_body_print(cJSON *body, size_t *ret_length) MUST_CHECK;
 

@@ -63,6 +63,22 @@ static char *openai_run_body(const struct adapter_input *input, size_t *ret_leng
     return adapter_body_print(body, ret_length);
 }
 
+/* The last message of the user; those before it are told of by the runs that they were sent with. */
+static bool openai_read_input(const cJSON *fields, struct buffer *out, bool *ret_found) {
+    static const char *const types[] = {"text", "input_text", NULL};
+    const cJSON *message, *last = NULL;
+    cJSON_ArrayForEach(message, cJSON_GetObjectItemCaseSensitive(fields, "messages")) {
+        const char *role = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(message, "role"));
+        if (role != NULL && strcmp(role, "user") == 0)
+            last = message;
+    }
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(last, "content");
+    *ret_found = cJSON_IsString(content);
+    if (cJSON_IsString(content))
+        return buffer_append_text(out, content->valuestring);
+    return !cJSON_IsArray(content) || adapter_append_texts(out, content, types, ret_found);
+}
+
 /* ---- what an event means ------------------------------------------------------------------------------ */
 
 enum { KEY_ERROR, KEY_FINISH_REASON, KEY_INDEX, KEY_OBJECT, KEY_USAGE };
@@ -318,6 +334,7 @@ const struct adapter adapter_openai = {
     .message_members = message_members,
     .run_url = openai_run_url,
     .run_body = openai_run_body,
+    .read_input = openai_read_input,
     .judge = openai_judge,
     .judge_end = openai_judge_end,
     .is_visible = openai_is_visible,

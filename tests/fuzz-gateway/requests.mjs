@@ -19,6 +19,8 @@ const change = (random) => ({
   memory_max_bytes: random.weighted([[50, 0], [40, 16 << 20], [10, 32 << 20]]),
   request_json_values_max: random.pick([100, 10000, 10000]),
   retry_ms: random.from(1, 3000),
+  run_start_input: random.pick(['none', 'text', 'body']),
+  run_start_input_bytes_max: random.pick([16, 100, 16384]),
   subscribers_per_session_max: random.pick([10, 30, 1000]),
   idempotency_keys_per_session_max: random.pick([0, 2, 128]),
 });

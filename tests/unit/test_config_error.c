@@ -48,6 +48,10 @@ static void a_bad_file_is_told_in_one_line_with_its_place(void **state) {
          "sluice.yaml:1: memory_max_bytes: memory_max_bytes (16777215) must be 0 or at least 16777216"},
         {"event_bytes_max: 8MiB\n", "sluice.yaml:1: event_bytes_max: event_bytes_max (8388608) must not be "
                                     "more than log_bytes_max (4194304)\n"},
+        {"log_bytes_max: 64KiB\nrun_start_input_bytes_max: 65537\n",
+         "sluice.yaml:2: run_start_input_bytes_max: run_start_input_bytes_max (65537) must not be more than "
+         "log_bytes_max (65536)\n"},
+        {"run_start_input: all\n", "sluice.yaml:1: run_start_input: \"all\" is not one of none, text, "},
         {"listen: 0.0.0.0:80\n", "sluice.yaml:1: listen: listening on 0.0.0.0 is open to everyone while no "
                                  "authentication is configured; use --allow-unauthenticated"},
         {"cors_origins: [\"*\"]\ncors_credentials: true\n", "sluice.yaml:2: cors_credentials: "},

@@ -257,12 +257,15 @@ static void urls_that_are_no_upstream_are_refused(void **state) {
     }
 }
 
-static void a_smaller_log_makes_the_default_event_smaller(void **state) {
+static void a_smaller_log_makes_default_events_and_inputs_smaller(void **state) {
     struct loaded loaded;
 
     (void)state;
     load(&loaded, "--log-bytes-max", "64KiB", NULL);
     assert_int_equal(load_good(&loaded)->upstream.event_bytes_max, 65536);
+    config_destroy(loaded.config);
+    load(&loaded, "--log-bytes-max", "8KiB", NULL);
+    assert_int_equal(load_good(&loaded)->routes.run_input_bytes_max, 8192);
     config_destroy(loaded.config);
 }
 
@@ -280,7 +283,7 @@ int main(void) {
         cmocka_unit_test(words_have_commas_between_them_and_no_spaces_in_them),
         cmocka_unit_test(paths_begin_with_a_slash),
         cmocka_unit_test(redis_is_a_host_a_url_or_a_socket),
-        cmocka_unit_test(a_smaller_log_makes_the_default_event_smaller),
+        cmocka_unit_test(a_smaller_log_makes_default_events_and_inputs_smaller),
     };
     return cmocka_run_group_tests(tests, enter_directory, leave_directory);
 }
