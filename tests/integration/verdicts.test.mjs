@@ -168,6 +168,18 @@ const matches = (end, expected, name) => {
   if (message !== undefined) assert.ok(end.message?.includes(message), `${name}: ${JSON.stringify(end.message)} lacks ${message}`);
 };
 
+/** A sound answer for each gateway. */
+const sound = {adk: [adk('good')], openai: [delta('good'), done], sse: [data('good')], ending: [data('good'), data({type: 'message_stop'})]};
+Object.assign(sound, {strict: sound.adk, lenient: sound.sse, silent: sound.sse});
+
+/** What was wrong is not kept: the same question is answered anew, and that is kept. */
+async function expectAnew(kind, body) {
+  const anew = await outcomeOf(gateways[kind], stream(...sound[kind]), body);
+  assert.deepEqual([anew.end.status, anew.end.cached], ['completed', undefined]);
+  const kept = await outcomeOf(gateways[kind], (exchange) => exchange.reset(), body);
+  assert.deepEqual([kept.end.status, kept.end.cached, kept.data], ['completed', true, anew.data]);
+}
+
 for (const [kind, cases] of Object.entries(table)) {
   for (const [name, frames, expected] of cases) {
     test(`${kind}: ${name} is ${expected.status} ${expected.reason ?? expected.warning ?? ''}`, async () => {
@@ -178,6 +190,7 @@ for (const [kind, cases] of Object.entries(table)) {
       assert.equal(again.end.cached ?? false, isSound, 'only what was sound is kept');
       matches(again.end, expected, `${name}, again`);
       assert.deepEqual(again.data, first.data);
+      if (!isSound) await expectAnew(kind, first.body);
     });
   }
 }
