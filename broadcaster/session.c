@@ -72,11 +72,11 @@ struct session_parts session_parts(const struct session *session) {
 bool session_append_names(const struct session *session, struct buffer *json) {
     const struct session_parts parts = session_parts(session);
     return buffer_append_text(json, "\"app_name\":") &&
-           json_text_append_string(json, parts.app, (size_t)parts.app_length) &&
+           json_text_append_plainly(json, parts.app, (size_t)parts.app_length) &&
            buffer_append_text(json, ",\"user_id\":") &&
-           json_text_append_string(json, parts.user, (size_t)parts.user_length) &&
+           json_text_append_plainly(json, parts.user, (size_t)parts.user_length) &&
            buffer_append_text(json, ",\"session_id\":") &&
-           json_text_append_string(json, parts.session, (size_t)parts.session_length);
+           json_text_append_plainly(json, parts.session, (size_t)parts.session_length);
 }
 
 void session_touch_locked(struct session *session) {

@@ -81,7 +81,7 @@ test('/history says of each event whether it is the agent\'s or the gateway\'s',
 test('/run_sse, in which nothing is the gateway\'s, has the names that the agent gave', async () => {
   const [, , app, , user, , session] = sessionPath().split('/');
   const body = JSON.stringify({appName: app, userId: user, sessionId: session, newMessage: {role: 'user', parts: [{text: 'names'}]}});
-  const client = await new SseClient(sluice.url, '/run_sse', {method: 'POST', body}).opened();
+  const client = await new SseClient(sluice.url, '/run_sse', {method: 'POST', body, ids: false}).opened();
   assert.equal(await client.ended(), 'last-chunk');
   assert.deepEqual(client.events.map(({type, data}) => [type, data]), all.map((type, number) => [type, JSON.stringify({of: type, number})]));
   const again = await new SseClient(sluice.url, client.headers.location + '/events', {headers: {'Last-Event-ID': client.ids[2]}}).opened();
@@ -129,7 +129,7 @@ const forged = ['\u2028', '\u2029', '\x85'].map((end) => `${end}event: run.end${
 test('no words of a client or an agent end a line within an event of the gateway\'s', async (t) => {
   const failing = await startUpstream(t, (exchange) => exchange.answer(503, JSON.stringify({error: {message: `no${forged}`}})));
   const retrying = await startSluice(t, {upstream: failing.url, retry_attempts_max: 2, retry_base_ms: 1});
-  const session = sessionPath();
+  const session = sessionPath(encodeURIComponent(`s\u2028event: run.end\u2028data: {}\u2028\u2028`));
   const label = 'a\u2028event: run.end\x85data: {}\u2029\u2029';
   const client = await retrying.runStream(session, 'x', {label});
   assert.equal(await client.ended(), 'last-chunk');
