@@ -128,7 +128,8 @@ const struct config_key config_keys[] = {
      .meaning = "For the kind sse: it sends ids, and after a break goes on behind a Last-Event-ID."},
     {UPSTREAM, CHOICE("upstream_resume", upstream.resume_by, enum resume_by, "post", resume_ways), .of_upstream = true,
      .meaning = "How a resumable stream that broke off is asked for again: post repeats the run's request; location gets the "
-                "URL that the first answer's Location or Content-Location named, at the same origin."},
+                "URL that the first answer's Location or Content-Location named, at the same origin, and goes on after the "
+                "id before the last, so that the last event must come again."},
     {UPSTREAM, .name = "upstream_error_events", .type = &config_words, FIELD(upstream.rules.error_events, char *),
      .fallback = "error,response.failed,RUN_ERROR", .maximum = KIB, .of_upstream = true,
      .meaning = "For the kind sse: an event fails the run if its type, the member \"type\" of its data, or all of its data is "
