@@ -176,7 +176,7 @@ static size_t put_hex_backwards(char *end, size_t number) {
     return count;
 }
 
-void frame_stamp(struct frame *frame, struct event_id id) {
+static void stamp(struct frame *frame, struct event_id id) {
     assert(frame->text_end == 0);
     char text[EVENT_ID_SIZE];
     char *text_end = text + sizeof(text);
@@ -192,16 +192,29 @@ void frame_stamp(struct frame *frame, struct event_id id) {
                    put_hex_backwards(frame->bytes + TEXT_START - 2, frame->text_end - TEXT_START));
 }
 
+void frame_stamp(struct frame *frame, struct event_id id) {
+    stamp(frame, id);
+    if (frame->for_agents != NULL)
+        stamp(frame->for_agents, id);
+}
+
 struct frame *frame_ref(struct frame *frame) {
     refcount_add(&frame->references);
     return frame;
 }
 
+static void destroy(struct frame *frame) {
+    memory_release(MEMORY_EVENTS, size_of(frame->room));
+    free(frame);
+}
+
 void frame_unref(struct frame *frame) {
     if (frame == NULL || !refcount_drop(&frame->references))
         return;
-    memory_release(MEMORY_EVENTS, size_of(frame->room));
-    free(frame);
+    struct frame *other = frame->for_agents;
+    destroy(frame);
+    if (other != NULL && refcount_drop(&other->references))
+        destroy(other);
 }
 
 void frame_unref_list(struct frame *first) {
@@ -243,5 +256,6 @@ bool frame_append_data(const struct frame *frame, struct buffer *buffer) {
 }
 
 size_t frame_memory(const struct frame *frame) {
-    return memory_block(size_of(frame->room));
+    const struct frame *other = frame->for_agents;
+    return memory_block(size_of(frame->room)) + (other != NULL ? memory_block(size_of(other->room)) : 0);
 }

@@ -38,6 +38,9 @@ struct frame {
     uint64_t run;       /* serial of the run that it belongs to; 0: of the session as a whole */
     struct event_id id; /* once stamped */
     struct frame *next; /* for whoever must hold a short list of frames */
+    /** Of a run.end: what a stream of the agent's events alone has in its place, with the same id. A
+     * reference. NULL: nothing. */
+    struct frame *for_agents;
     uint32_t type_length;
     uint32_t data_length; /* as it came in, without "data: " */
     uint32_t chunk_start;
@@ -73,7 +76,7 @@ struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type,
  */
 struct frame *frame_create_as_sent(const struct frame *frame) MUST_CHECK;
 
-/** Gives the frame its id: once, before anybody else sees it. */
+/** Gives the frame its id, and the one for agents' streams that it has: once, before anybody else sees it. */
 void frame_stamp(struct frame *frame, struct event_id id);
 
 struct frame *frame_ref(struct frame *frame);

@@ -166,11 +166,25 @@ static void leave_locked(struct session *session, struct task *task, struct sess
     }
 }
 
+/* What takes the place of run.end in a stream of the agent's events alone; nothing does after a good end. */
+static void fill_for_agents_locked(struct task *task, struct session_effects *effects) {
+    struct frame *frame = task->end_frame->for_agents;
+    if (task_ends_unheard_locked(task)) {
+        char text[TASK_ERROR_DATA_MAX];
+        frame_fill(frame, text, task_format_error_locked(task, text));
+        return;
+    }
+    task->end_frame->for_agents = NULL;
+    frame->next = effects->evicted;
+    effects->evicted = frame;
+}
+
 static void append_run_end_locked(struct session *session, struct task *task,
                                   struct session_effects *effects) {
     char text[TASK_END_DATA_MAX];
     size_t length = task_format_end_locked(task, text);
     frame_fill(task->end_frame, text, length);
+    fill_for_agents_locked(task, effects);
     task->end_sequence = session->log.next_sequence;
     session_append_locked(session, task->end_frame, effects);
     task->end_id = task->end_frame->id;

@@ -21,7 +21,27 @@ uint64_t subscriber_run_begin_locked(const struct session *session, const struct
     return run->end_sequence > 0 ? run->end_sequence : session->log.next_sequence;
 }
 
-/* Whether there is nothing left to say to somebody who has read up to `last_id`. */
+struct frame *subscriber_choose(const struct task *run, bool agent_framing, struct frame *frame) {
+    if (run != NULL && frame->run != 0 && frame->run != run->serial)
+        return NULL;
+    if (!agent_framing || frame->kind == FRAME_EVENT)
+        return frame;
+    return frame->for_agents;
+}
+
+/* Whether there is anything in the log for it from here on, up to the end of the run. */
+static bool is_more_locked(const struct session *session, const struct subscriber_spec *spec,
+                           uint64_t sequence, const struct task *task) {
+    for (; sequence <= task->end_sequence; sequence++) {
+        struct frame *frame = event_log_at(&session->log, sequence);
+        if (subscriber_choose(spec->run, spec->agent_framing, frame) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* Whether there is nothing left to say to somebody who has read up to `last_id`. One who sees the agent's
+ * events alone has never seen the id of a good end. */
 static bool is_complete_locked(const struct session *session, const struct subscriber_spec *spec) {
     const struct task *task = spec->run != NULL ? spec->run : spec->until_run ? session->newest : NULL;
     if (task == NULL || !spec->resume || !task_status_is_end(task->status))
@@ -29,7 +49,7 @@ static bool is_complete_locked(const struct session *session, const struct subsc
     if (event_id_compare(spec->last_id, task->end_id) == 0)
         return true;
     struct event_log_position position = event_log_find(&session->log, spec->last_id);
-    return position.known && position.sequence > task->end_sequence;
+    return position.known && !is_more_locked(session, spec, position.sequence, task);
 }
 
 static void place_locked(struct subscriber *subscriber, const struct subscriber_spec *spec) {
@@ -195,7 +215,8 @@ bool subscriber_is_gathered(const struct subscriber *subscriber) {
 
 void subscriber_join_live(struct subscriber *subscriber) {
     struct watch *watch = subscriber->watch;
-    bool plain = subscriber->run == NULL && !subscriber->until_run && subscriber->chunked;
+    bool plain = subscriber->run == NULL && !subscriber->until_run && !subscriber->agent_framing &&
+                 subscriber->chunked;
     if (!plain || subscriber->drain_told) /* in a drain each is looked at by itself */
         return;
     bool first = TAILQ_EMPTY(&watch->live);

@@ -49,7 +49,7 @@ struct subscriber_spec {
     bool until_run;     /* end after the newest run's run.end */
     struct task *run;   /* only this run's events, and end after its run.end; NULL: the session's */
     bool stays;         /* it is not to be gathered: see subscriber_is_gathered() */
-    bool agent_framing; /* only the agent's own events; a bad end is told as {"error":...} (needs `run`) */
+    bool agent_framing; /* only the agent's own events; a bad end or a loss is reported in the agent's form */
     struct in6_addr
         address; /* where it comes from: it counts for that address while it waits for a session */
 };

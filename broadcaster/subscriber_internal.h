@@ -55,7 +55,6 @@ struct subscriber {
     bool blocked;  /* the sink takes no more; `rest` is what it did not take */
     bool gap_due;  /* a gap must be told before the next event */
     bool drain_told;
-    bool end_told;  /* in the agent's framing: how the run ended was told */
     bool finishing; /* nothing comes behind `rest` any more */
     char text[40];  /* the notice that `rest` points to */
 };
@@ -75,6 +74,10 @@ void subscriber_demote(struct subscriber *subscriber);
 /** Closes its sink and frees it. `abort`: not at the end of its stream. */
 void subscriber_end(struct subscriber *subscriber, bool abort);
 
+/** What the subscriber is delivered of a frame of the log: the frame, what it has for streams of the agent's
+ * events alone, or NULL. No new reference. */
+struct frame *subscriber_choose(const struct task *run, bool agent_framing, struct frame *frame);
+
 /* ---- subscriber_pump.c --------------------------------------------------------------------------- */
 
 /** Writes what there is for a subscriber that is not live, until it is blocked, has caught up (a plain one is
@@ -93,14 +96,10 @@ size_t subscriber_keep_rest(struct subscriber *subscriber, struct frame *const *
 
 /* ---- subscriber_notice.c ------------------------------------------------------------------------- */
 
-/** The gap up to `gap_to`, with that id. NULL: out of memory. */
-struct frame *subscriber_make_gap(const struct subscriber *subscriber) MUST_CHECK;
+/** The gap up to `gap_to`, with that id; in the agent's framing, an error of `form`. NULL: out of memory. */
+struct frame *subscriber_make_gap(const struct subscriber *subscriber,
+                                  const struct error_form *form) MUST_CHECK;
 
 /** Takes one of the notices that are due: bytes in `text`, or static ones. */
 struct frame_span subscriber_take_notice(struct subscriber *subscriber);
-
-/** In the agent's framing: how the run ended if badly, unless the agent has told it itself. *ret_frame is
- * NULL if there is nothing to say. False: out of memory. */
-bool subscriber_make_end(const struct subscriber *subscriber, struct frame **ret_frame) MUST_CHECK;
-
 #endif

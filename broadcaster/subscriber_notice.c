@@ -1,8 +1,6 @@
-/* What is said to one subscriber alone: a gap, in the agent's framing how a run ended, and what is no event.
- */
+/* What is said to one subscriber alone: a gap, and what is not in the log. */
 #include "broadcaster/subscriber_internal.h"
 
-#include "base/json_text.h"
 #include "broadcaster/fanout_internal.h"
 
 #include <stdio.h>
@@ -12,23 +10,20 @@
 /* A notice that is written for one subscriber, without the chunk around it. */
 #define NOTICE_SIZE 32
 
-/* What went wrong, as the agent would tell it. */
-static struct frame *make_agent_error(const char *message, struct event_id id) {
-    struct buffer data;
-    buffer_init(&data, 6 * strlen(message) + 64);
-    struct frame *frame = NULL;
-    if (buffer_append_text(&data, "{\"error\":") &&
-        json_text_append_plainly(&data, message, strlen(message)) && buffer_append_text(&data, "}"))
-        frame = frame_create(FRAME_EVENT, 0, NULL, 0, data.bytes, data.length);
-    buffer_finish(&data);
+/* A loss, as an agent would report it. */
+static struct frame *make_agent_gap(const struct error_form *form, struct event_id id) {
+    char data[TASK_ERROR_DATA_MAX];
+    size_t length = error_form_write(form, "events were lost: they are no longer retained", "events_lost",
+                                     data, sizeof(data));
+    struct frame *frame = frame_create(FRAME_EVENT, 0, form->type, strlen(form->type), data, length);
     if (frame != NULL)
         frame_stamp(frame, id);
     return frame;
 }
 
-struct frame *subscriber_make_gap(const struct subscriber *subscriber) {
+struct frame *subscriber_make_gap(const struct subscriber *subscriber, const struct error_form *form) {
     if (subscriber->agent_framing)
-        return make_agent_error("events were lost: they are no longer retained", subscriber->gap_to);
+        return make_agent_gap(form, subscriber->gap_to);
     char from[EVENT_ID_SIZE], to[EVENT_ID_SIZE], data[2 * EVENT_ID_SIZE + 64];
     bool fresh = subscriber->position.ms == 0 && subscriber->position.n == 0;
     bool trimmed = event_id_compare(subscriber->position, subscriber->gap_to) < 0;
@@ -41,21 +36,6 @@ struct frame *subscriber_make_gap(const struct subscriber *subscriber) {
     if (frame != NULL)
         frame_stamp(frame, subscriber->gap_to);
     return frame;
-}
-
-bool subscriber_make_end(const struct subscriber *subscriber, struct frame **ret_frame) {
-    struct task_info info;
-    task_get_info(subscriber->run, &info);
-    *ret_frame = NULL;
-    if (info.status == TASK_COMPLETED || info.reason == REASON_UPSTREAM_ERROR)
-        return true;
-    const char *reason = task_reason_name(info.reason);
-    char message[2 * TASK_MESSAGE_SIZE];
-    snprintf(message, sizeof(message), "run %s%s%s%s%s", task_status_name(info.status),
-             reason != NULL ? ": " : "", reason != NULL ? reason : "", info.message[0] != '\0' ? ": " : "",
-             info.message);
-    *ret_frame = make_agent_error(message, info.end_id);
-    return *ret_frame != NULL;
 }
 
 static struct frame_span write_notice(struct subscriber *subscriber, const char *said) {

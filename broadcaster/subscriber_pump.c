@@ -14,22 +14,15 @@ struct find {
     struct frame *frames[SEND_FRAMES_MAX]; /* references */
     uint64_t sequences[SEND_FRAMES_MAX];
     size_t count;
-    uint64_t cursor; /* behind all that was looked at */
-    bool drain;      /* the drain is to be told; nothing else was looked for */
-    bool gap;        /* something was lost before the cursor; nor was more looked for */
-    bool at_head;    /* there is no more in the log */
-    bool ended;      /* nothing will come any more */
+    uint64_t cursor;                     /* behind all that was looked at */
+    bool drain;                          /* the drain is to be told; nothing else was looked for */
+    bool gap;                            /* something was lost before the cursor; nor was more looked for */
+    const struct error_form *error_form; /* in which it is told, in the agent's framing */
+    bool at_head;                        /* there is no more in the log */
+    bool ended;                          /* nothing will come any more */
 };
 
 /* ---- what it wants next -------------------------------------------------------------------------- */
-
-static bool wants(const struct subscriber *subscriber, const struct frame *frame) {
-    if (subscriber->run == NULL)
-        return true;
-    if (frame->run != 0 && frame->run != subscriber->run->serial)
-        return false;
-    return !subscriber->agent_framing || frame->kind == FRAME_EVENT;
-}
 
 /* The sequence behind the last event that it will ever want, or UINT64_MAX. */
 static uint64_t end_locked(const struct subscriber *subscriber) {
@@ -66,13 +59,16 @@ static void find_locked(struct subscriber *subscriber, struct find *find) {
         return;
     move_cursor_locked(subscriber);
     find->gap = subscriber->gap_due;
-    if (find->gap)
+    if (find->gap) {
+        find->error_form = task_error_form(subscriber->run != NULL ? subscriber->run : session->newest);
         return;
+    }
     uint64_t end = end_locked(subscriber);
     uint64_t sequence = subscriber->cursor;
     for (; sequence < log->next_sequence && sequence < end && find->count < SEND_FRAMES_MAX; sequence++) {
-        struct frame *frame = event_log_at(log, sequence);
-        if (!wants(subscriber, frame))
+        struct frame *frame =
+            subscriber_choose(subscriber->run, subscriber->agent_framing, event_log_at(log, sequence));
+        if (frame == NULL)
             continue;
         find->frames[find->count] = frame_ref(frame);
         find->sequences[find->count++] = sequence;
@@ -190,8 +186,8 @@ static int write_all(struct subscriber *subscriber, struct find *find) {
 
 enum pump_result { PUMP_MORE, PUMP_BLOCKED, PUMP_CAUGHT_UP, PUMP_ENDED, PUMP_FAILED };
 
-static enum pump_result tell_gap(struct subscriber *subscriber) {
-    struct frame *frame = subscriber_make_gap(subscriber);
+static enum pump_result tell_gap(struct subscriber *subscriber, const struct error_form *form) {
+    struct frame *frame = subscriber_make_gap(subscriber, form);
     if (frame == NULL)
         return PUMP_FAILED;
     subscriber->gap_due = false;
@@ -201,18 +197,9 @@ static enum pump_result tell_gap(struct subscriber *subscriber) {
     return PUMP_MORE;
 }
 
-/* The last bytes: in the agent's framing how the run ended, if badly, then the end of the chunks. */
+/* The last bytes: the end of the chunks. */
 static enum pump_result begin_finish(struct subscriber *subscriber) {
     static const char last_chunk[] = "0\r\n\r\n"; /* RFC 9112, section 7.1 */
-    if (subscriber->agent_framing && !subscriber->end_told) {
-        struct frame *frame;
-        if (!subscriber_make_end(subscriber, &frame))
-            return PUMP_FAILED;
-        subscriber->end_told = true;
-        if (frame != NULL)
-            set_rest(subscriber, span_of(subscriber, frame), frame);
-        return PUMP_MORE;
-    }
     subscriber->finishing = true;
     if (subscriber->chunked)
         set_rest(subscriber, (struct frame_span){last_chunk, strlen(last_chunk)}, NULL);
@@ -247,7 +234,7 @@ static enum pump_result pump_once(struct subscriber *subscriber) {
     if (find.drain)
         return tell_drain(subscriber);
     if (find.gap)
-        return tell_gap(subscriber);
+        return tell_gap(subscriber, find.error_form);
     result = write_all(subscriber, &find);
     if (result != 0)
         return result == -EAGAIN ? PUMP_BLOCKED : PUMP_FAILED;

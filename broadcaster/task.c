@@ -126,6 +126,19 @@ static void free_input(struct task *task) {
     free(task->input);
 }
 
+/* Both of its forms, so that none can fail later. */
+static struct frame *make_end_frame(const struct task *task) {
+    struct frame *frame = frame_reserve(FRAME_RUN_END, task->serial, "run.end", TASK_END_DATA_MAX);
+    if (frame == NULL)
+        return NULL;
+    frame->for_agents =
+        frame_reserve(FRAME_EVENT, task->serial, task_error_form(task)->type, TASK_ERROR_DATA_MAX);
+    if (frame->for_agents != NULL)
+        return frame;
+    frame_unref(frame);
+    return NULL;
+}
+
 struct task *task_create(struct session *session, const struct task_options *options,
                          struct task_driver *driver, void *payload) {
     struct task *task = calloc(1, sizeof(*task));
@@ -145,7 +158,7 @@ struct task *task_create(struct session *session, const struct task_options *opt
     LIST_INIT(&task->waiters);
     if (copy_input(task, &options->input) && make_id(task->id)) {
         task->start_frame = make_start_frame(task);
-        task->end_frame = frame_reserve(FRAME_RUN_END, task->serial, "run.end", TASK_END_DATA_MAX);
+        task->end_frame = make_end_frame(task);
     }
     if (task->start_frame == NULL || task->end_frame == NULL) {
         task_unref(task);

@@ -2,6 +2,7 @@
 #ifndef SLUICE_BROADCASTER_TASK_H
 #define SLUICE_BROADCASTER_TASK_H
 
+#include "base/error_form.h"
 #include "base/inbox.h"
 #include "base/table.h"
 #include "broadcaster/event_id.h"
@@ -77,6 +78,7 @@ enum on_disconnect { ON_DISCONNECT_CONTINUE, ON_DISCONNECT_CANCEL };
 struct task_outcome {
     char finish_reason[TASK_WORD_SIZE]; /* "": none */
     char warning[TASK_WORD_SIZE];       /* why a completed run may be less than it seems; "": it is not */
+    bool is_told;                       /* a failed run: one of the agent's own events says so */
     bool has_usage;
     uint64_t input_tokens, output_tokens, total_tokens;
 };
@@ -98,13 +100,14 @@ struct task_input {
 struct task_options {
     enum on_conflict on_conflict;
     enum on_disconnect on_disconnect;
-    int64_t cancel_after_idle_ms; /* 0: never */
-    int64_t timeout_ms;           /* of the run, from when it was started */
-    int64_t delay_ms;             /* it is not due before; 0: at once */
-    int priority;                 /* PRIORITY_MIN..PRIORITY_MAX */
-    bool cached, canned;          /* what it will be answered is known already: told in run.start */
-    char label[TASK_LABEL_SIZE];  /* valid UTF-8 */
-    struct task_input input;      /* a task has a copy of its own */
+    int64_t cancel_after_idle_ms;        /* 0: never */
+    int64_t timeout_ms;                  /* of the run, from when it was started */
+    int64_t delay_ms;                    /* it is not due before; 0: at once */
+    int priority;                        /* PRIORITY_MIN..PRIORITY_MAX */
+    bool cached, canned;                 /* what it will be answered is known already: told in run.start */
+    const struct error_form *error_form; /* of the kind of agent; NULL: as ADK does it */
+    char label[TASK_LABEL_SIZE];         /* valid UTF-8 */
+    struct task_input input;             /* a task has a copy of its own */
 };
 
 /** Who does the work of a run: a worker. Called on any thread without a lock held; what they need later they
@@ -281,6 +284,19 @@ int64_t task_duration_locked(const struct task *task);
 
 /** Writes the data of run.end, one line of JSON; returns its length. Session lock held, the end decided. */
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]);
+
+/** Room for the data of any event that reports a bad end or a loss in an agent's form. */
+#define TASK_ERROR_DATA_MAX 768
+
+/** Whether a stream of the agent's events alone has to be told how the run ended: badly, and no event of the
+ * agent says so. Session lock held, the end decided. */
+bool task_ends_unheard_locked(const struct task *task);
+
+/** Writes the data of what it is told; returns its length. Session lock held, the end decided. */
+size_t task_format_error_locked(const struct task *task, char out[TASK_ERROR_DATA_MAX]);
+
+/** How errors are reported in the stream of a run; NULL: of none. */
+const struct error_form *task_error_form(const struct task *task);
 
 /** Copies the state. Any thread, no lock held. */
 void task_get_info(struct task *task, struct task_info *ret_info);

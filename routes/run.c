@@ -51,14 +51,14 @@ static void reply_started(struct request *request, const struct run_request *run
 }
 
 /* The client asked for the stream and cannot get it: cancel the run that it just started. */
-static void reply_run_stream(struct request *request, const struct run_started *started,
-                             enum stream_kind kind) {
+static void reply_run_stream(struct request *request, const struct run_request *run,
+                             const struct run_started *started, enum stream_kind kind) {
     if (started->task == NULL) {
         subscriber_release(started->subscriber);
         stream_refuse_gone(request);
         return;
     }
-    bool streams = stream_reply_run(request, started->task, kind, started->subscriber);
+    bool streams = stream_reply_run(request, started->task, kind, &run->form, started->subscriber);
     if (!streams && !started->replayed)
         task_cancel(started->task, REASON_REQUESTED);
 }
@@ -68,7 +68,7 @@ void handle_run_post(struct request *request) {
     struct run_started started;
     if (run_request_read(request, &run) && run_start(request, &run, &started)) {
         if (run.has_stream)
-            reply_run_stream(request, &started, started.replayed ? STREAM_RESUMED : STREAM_FROM_START);
+            reply_run_stream(request, &run, &started, started.replayed ? STREAM_RESUMED : STREAM_FROM_START);
         else
             reply_started(request, &run, &started);
         task_unref(started.task);
@@ -80,7 +80,7 @@ void handle_run_sse(struct request *request) {
     struct run_request run;
     struct run_started started;
     if (run_request_read_adk(request, &run) && run_start(request, &run, &started)) {
-        reply_run_stream(request, &started, STREAM_OF_AGENT);
+        reply_run_stream(request, &run, &started, STREAM_OF_AGENT);
         task_unref(started.task);
     }
     run_request_finish(&run);

@@ -102,6 +102,8 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     memcpy(ret_run->app, request->app, sizeof(ret_run->app));
     memcpy(ret_run->user, request->user, sizeof(ret_run->user));
     memcpy(ret_run->session, request->session, sizeof(ret_run->session));
+    if (!stream_read_form(request, &ret_run->form))
+        return false;
     /* Whose run it is, the path says: the upstream may not find another answer in the body, however it reads
      * names. */
     if (!json_body_read(request, &ret_run->body) || adk_body_refuse_identity(request, ret_run->body, NULL) ||
@@ -128,6 +130,7 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
     *ret_run =
         (struct run_request){.unchanged = true,
                              .has_stream = true,
+                             .form = {.agent_only = true},
                              .options = run_options_default(request->context->settings->run_timeout_ms)};
     if (!json_body_read(request, &ret_run->body) || !adk_body_read_owner(request, ret_run->body, &owner) ||
         !read_idempotency_key(request, ret_run))

@@ -4,6 +4,7 @@
 
 #include "routes/request.h"
 #include "routes/runner.h"
+#include "routes/stream.h"
 #include "routes/traceparent.h"
 
 struct run_request {
@@ -17,6 +18,7 @@ struct run_request {
     uint64_t body_hash;
     bool unchanged;  /* the body is passed on byte for byte */
     bool has_stream; /* it is answered by its own stream */
+    struct stream_form form;
     char app[SESSION_PART_MAX + 1];
     char user[SESSION_USER_MAX + 1];
     char session[SESSION_PART_MAX + 1];

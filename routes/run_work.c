@@ -252,7 +252,8 @@ static void on_retry(void *context, const struct upstream_retry *retry) {
 }
 
 static void note_outcome(const struct run *run, const struct upstream_outcome *said) {
-    struct task_outcome outcome = {.has_usage = said->usage.is_known,
+    struct task_outcome outcome = {.is_told = said->is_told,
+                                   .has_usage = said->usage.is_known,
                                    .input_tokens = said->usage.input_tokens,
                                    .output_tokens = said->usage.output_tokens,
                                    .total_tokens = said->usage.total_tokens};

@@ -50,16 +50,28 @@ static bool read_word(struct request *request, const char *name, const char *con
     return found;
 }
 
+bool stream_read_form(struct request *request, struct stream_form *ret_form) {
+    static const char *const events_words[] = {"all", "agent", NULL};
+    int events;
+    if (!read_word(request, "events", events_words, &events))
+        return false;
+    ret_form->agent_only = events == 1;
+    return true;
+}
+
 static bool read_spec(struct request *request, struct subscriber_spec *ret_spec) {
     static const char *const from_words[] = {
         [SUBSCRIBE_FROM_RUN] = "run", [SUBSCRIBE_FROM_START] = "start", [SUBSCRIBE_FROM_NOW] = "now", NULL};
     static const char *const until_words[] = {"", "run", NULL};
+    struct stream_form form;
     int from, until;
     *ret_spec = (struct subscriber_spec){.address = request->address};
-    if (!read_word(request, "from", from_words, &from) || !read_word(request, "until", until_words, &until))
+    if (!stream_read_form(request, &form) || !read_word(request, "from", from_words, &from) ||
+        !read_word(request, "until", until_words, &until))
         return false;
     ret_spec->from = (enum subscriber_from)from;
     ret_spec->until_run = until == 1;
+    ret_spec->agent_framing = form.agent_only;
     return read_last_id(request, ret_spec);
 }
 
@@ -147,9 +159,9 @@ bool stream_take_place(struct request *request, struct session *session, struct 
 }
 
 bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind,
-                      struct subscriber *subscriber) {
+                      const struct stream_form *form, struct subscriber *subscriber) {
     struct subscriber_spec spec = {
-        .run = task, .agent_framing = kind == STREAM_OF_AGENT, .stays = kind != STREAM_RESUMED};
+        .run = task, .agent_framing = form->agent_only, .stays = kind != STREAM_RESUMED};
     if ((kind == STREAM_RESUMED && !read_last_id(request, &spec)) || !reserve(request)) {
         subscriber_release(subscriber);
         return false;
@@ -193,14 +205,15 @@ void handle_stream_session(struct request *request) {
 }
 
 void handle_stream_task(struct request *request) {
+    struct stream_form form;
     struct task *task = task_find(request);
-    if (task == NULL || refuse_draining(request)) {
+    if (task == NULL || refuse_draining(request) || !stream_read_form(request, &form)) {
         task_unref(task);
         return;
     }
     if (request->head)
         reply_stream(request, NULL, false);
     else
-        stream_reply_run(request, task, STREAM_RESUMED, NULL);
+        stream_reply_run(request, task, STREAM_RESUMED, &form, NULL);
     task_unref(task);
 }

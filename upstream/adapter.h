@@ -4,6 +4,7 @@
 
 #include "base/attributes.h"
 #include "base/buffer.h"
+#include "base/error_form.h"
 #include "upstream/sse_parser.h"
 
 #include <cjson/cJSON.h>
@@ -127,6 +128,9 @@ struct adapter {
     /** The data of the end marker, the event that is ADAPTER_DONE: a stream that ends without it is
      * truncated. NULL: there is none, the end of the answer's body is the end. */
     const char *done_data;
+
+    /** How this kind reports in its stream that a run has failed, for a failure that we report ourselves. */
+    const struct error_form *error_form;
 
     /** An agent of this kind writes to its session when a stream is closed before its end. A call that begins
      * before that was written may be refused: see struct adapter_reading, is_unsettled. */

@@ -232,6 +232,10 @@ static char *adk_say(const char *text) {
     return data;
 }
 
+/* As its server does. */
+static const struct error_form adk_error_form = {.type = "",
+                                                 .data = "{\"error\":\"" ERROR_FORM_MESSAGE "\"}"};
+
 const struct adapter adapter_adk = {
     .name = "adk",
     .message_members = message_members,
@@ -244,5 +248,6 @@ const struct adapter adapter_adk = {
     .read_text = adk_read_text,
     .count_tokens = adk_count_tokens,
     .say = adk_say,
+    .error_form = &adk_error_form,
     .writes_after_a_cut = true,
 };

@@ -329,6 +329,12 @@ static char *openai_say(const char *text) {
     return data;
 }
 
+/* The object that its error answers hold, too. */
+static const struct error_form openai_error_form = {
+    .type = "",
+    .data = "{\"error\":{\"message\":\"" ERROR_FORM_MESSAGE
+            "\",\"type\":\"gateway_error\",\"param\":null,\"code\":\"" ERROR_FORM_CODE "\"}}"};
+
 const struct adapter adapter_openai = {
     .name = "openai",
     .message_members = message_members,
@@ -341,6 +347,7 @@ const struct adapter adapter_openai = {
     .read_text = openai_read_text,
     .count_tokens = openai_count_tokens,
     .say = openai_say,
+    .error_form = &openai_error_form,
     .done_data = DONE,
     .answers_once = true,
     .is_without_effects = true,

@@ -143,6 +143,12 @@ static char *sse_say(const char *text) {
     return data;
 }
 
+/* There is no common form: by its name and by its data, so that a client that reads either of them sees it.
+ */
+static const struct error_form sse_error_form = {.type = "error",
+                                                 .data = "{\"error\":{\"code\":\"" ERROR_FORM_CODE
+                                                         "\",\"message\":\"" ERROR_FORM_MESSAGE "\"}}"};
+
 const struct adapter adapter_sse = {
     .name = "sse",
     .message_members = message_members,
@@ -152,4 +158,5 @@ const struct adapter adapter_sse = {
     .judge_end = sse_judge_end,
     .read_text = sse_read_text,
     .say = sse_say,
+    .error_form = &sse_error_form,
 };

@@ -136,6 +136,7 @@ static void on_attempt_due(uv_timer_t *timer) {
 /** Tells of the next attempt, and leaves it to the loop. The callback may cancel the call. */
 static void try_later(struct upstream_call *call, struct upstream_retry *retry, uv_timer_cb on_due) {
     call_drop_held(call);
+    call->failure_outcome.is_told = false; /* an event that said so was held back, or comes no more */
     uv_timer_start(&call->timer, on_due, (uint64_t)retry->delay_ms, 0);
     retry->attempt = call->attempts + 1;
     call->callbacks.on_retry(call->context, retry);

@@ -131,6 +131,7 @@ enum upstream_end {
 
 /** What the stream of a run said of its own end. */
 struct upstream_outcome {
+    bool is_told;                          /* of a failure: an event that was delivered says so */
     char warning[ADAPTER_WORD_SIZE];       /* why a completed run may be less than it seems; "": it is not */
     char finish_reason[ADAPTER_WORD_SIZE]; /* as the upstream wrote it; "": it said none */
     struct adapter_usage usage;

@@ -55,6 +55,7 @@ static int on_event(void *context, const struct sse_event *event) {
     switch (verdict) {
     case ADAPTER_FAILED:
         stream_note_failure(stream, event);
+        stream->told_failure = true;
         return 0;
     case ADAPTER_DONE:
         stream_conclude_early(stream);

@@ -55,7 +55,7 @@ static void tell_end(struct upstream_stream *stream, enum upstream_end end, enum
     }
     stream->has_ended = true;
     stream->transfer.client->active--;
-    struct upstream_outcome outcome = {.usage = stream->reading.usage};
+    struct upstream_outcome outcome = {.is_told = stream->told_failure, .usage = stream->reading.usage};
     snprintf(outcome.warning, sizeof(outcome.warning), "%s", warning);
     memcpy(outcome.finish_reason, stream->reading.finish_reason, sizeof(outcome.finish_reason));
     struct upstream_result result = {

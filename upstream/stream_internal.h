@@ -32,6 +32,7 @@ struct upstream_stream {
     bool told_sent;
     bool has_retried;  /* the run was posted again after a 404 */
     bool has_failed;   /* an event said that the run failed */
+    bool told_failure; /* such an event was delivered, or held back by the call */
     bool has_last;     /* an event said that the run is complete */
     bool is_open;      /* an event stream has begun */
     bool awaits_event; /* its deadline is that of the next event, not that of the next byte */

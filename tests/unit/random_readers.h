@@ -125,14 +125,19 @@ static inline void end_run(void) {
         const char *message;
     } ends[] = {{TASK_COMPLETED, REASON_NONE, NULL},
                 {TASK_COMPLETED, REASON_NONE, NULL},
+                {TASK_FAILED, REASON_UPSTREAM_ERROR, "in text"},
                 {TASK_FAILED, REASON_UPSTREAM_ERROR, "the agent's"},
                 {TASK_FAILED, REASON_UPSTREAM_TRUNCATED, "cut \"off\"\n\nid: 1"},
                 {TASK_CANCELLED, REASON_REQUESTED, NULL},
                 {TASK_TIMEOUT, REASON_RUN_TIME, NULL}};
     size_t end = draw(sizeof(ends) / sizeof(ends[0]));
     struct task *task = draw(4) == 0 ? any_run() : current();
-    if (task != NULL)
-        task_end(task, ends[end].status, ends[end].reason, 0, ends[end].message);
+    if (task == NULL)
+        return;
+    const struct task_outcome outcome = {.is_told = ends[end].message != NULL &&
+                                                    strcmp(ends[end].message, "the agent's") == 0};
+    task_note_outcome(task, &outcome);
+    task_end(task, ends[end].status, ends[end].reason, 0, ends[end].message);
 }
 
 /* Memory is short: the oldest events leave, as far as they were written. */
@@ -180,10 +185,9 @@ static inline struct subscriber_spec draw_spec(struct reader *reader) {
     struct subscriber_spec spec = {
         .from = (enum subscriber_from)draw(3), .resume = draw(3) == 0, .until_run = draw(3) == 0};
     struct task *run = draw(3) == 0 ? any_recent_run() : NULL;
-    if (run != NULL && atomic_load(&run->registered)) {
+    if (run != NULL && atomic_load(&run->registered))
         spec.run = run;
-        spec.agent_framing = draw(2) == 0;
-    }
+    spec.agent_framing = draw(3) == 0;
     if (spec.resume)
         spec.last_id = draw_id();
     if (from_start) {

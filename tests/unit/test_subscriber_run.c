@@ -135,13 +135,17 @@ static void subscriber_of_a_run_misses_nothing_whatever_its_sink_takes_at_once(v
 
 /* ---- the agent's framing ------------------------------------------------------------------------- */
 
-static void assert_agent_stream(enum task_status status, enum task_reason reason, const char *message,
+static const struct task_outcome told = {.is_told = true}, untold = {.is_told = false};
+
+static void assert_agent_stream(enum task_status status, enum task_reason reason,
+                                const struct task_outcome *outcome, const char *message,
                                 const char *expected) {
     struct task *task = run();
     struct fake_sink *sink = subscribe((struct subscriber_spec){.run = task, .agent_framing = true});
     unit_publish(task, "1");
     bench_turn(&bench);
     unit_publish(task, "2");
+    task_note_outcome(task, outcome);
     assert_true(task_end(task, status, reason, 500, message));
     bench_turn(&bench);
     ASSERT_SINK_SAYS(sink, expected);
@@ -152,17 +156,22 @@ static void assert_agent_stream(enum task_status status, enum task_reason reason
 
 static void subscriber_in_the_agents_framing_sees_the_agents_events_alone(void **state) {
     (void)state;
-    assert_agent_stream(TASK_COMPLETED, REASON_NONE, NULL, "1 2");
+    assert_agent_stream(TASK_COMPLETED, REASON_NONE, &untold, NULL, "1 2");
     /* The agent has told this one itself: "2" is its error. */
-    assert_agent_stream(TASK_FAILED, REASON_UPSTREAM_ERROR, "boom", "1 2");
+    assert_agent_stream(TASK_FAILED, REASON_UPSTREAM_ERROR, &told, "boom", "1 2");
 }
 
 static void subscriber_in_the_agents_framing_is_told_a_bad_end_as_an_error(void **state) {
     (void)state;
-    assert_agent_stream(TASK_FAILED, REASON_UPSTREAM_TRUNCATED, "cut \"off\"",
+    assert_agent_stream(TASK_FAILED, REASON_UPSTREAM_TRUNCATED, &untold, "cut \"off\"",
                         "1 2 {\"error\":\"run failed: upstream_truncated: cut 'off'\"}");
-    assert_agent_stream(TASK_TIMEOUT, REASON_RUN_TIME, NULL, "1 2 {\"error\":\"run timeout: run_time\"}");
-    assert_agent_stream(TASK_CANCELLED, REASON_REQUESTED, NULL,
+    /* It said so in text that is no event. */
+    assert_agent_stream(TASK_FAILED, REASON_UPSTREAM_ERROR, &untold, "boom",
+                        "1 2 {\"error\":\"run failed: upstream_error: boom\"}");
+    /* Another end came before the one that it told. */
+    assert_agent_stream(TASK_TIMEOUT, REASON_RUN_TIME, &told, NULL,
+                        "1 2 {\"error\":\"run timeout: run_time\"}");
+    assert_agent_stream(TASK_CANCELLED, REASON_REQUESTED, &untold, NULL,
                         "1 2 {\"error\":\"run cancelled: requested\"}");
 }
 
