@@ -52,6 +52,12 @@ static bool is_complete_locked(const struct session *session, const struct subsc
     return position.known && !is_more_locked(session, spec, position.sequence, task);
 }
 
+/* Whether no run is under way, and no event is retained. */
+static bool is_silent_locked(const struct session *session) {
+    const struct event_log *log = &session->log;
+    return session->current == NULL && log->first_sequence == log->next_sequence;
+}
+
 static void place_locked(struct subscriber *subscriber, const struct subscriber_spec *spec) {
     const struct session *session = subscriber->session;
     const struct event_log *log = &session->log;
@@ -85,7 +91,7 @@ static enum subscriber_result prepare_locked(struct subscriber *subscriber,
     struct session *session = subscriber->session;
     struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
     struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
-    if (is_complete_locked(session, spec))
+    if (is_complete_locked(session, spec) || (spec->expects_now && is_silent_locked(session)))
         return SUBSCRIBER_COMPLETE;
     if (atomic_load(&session->closed))
         return spec->run != NULL ? SUBSCRIBER_GONE : SUBSCRIBER_CLOSED;
@@ -136,6 +142,7 @@ enum subscriber_result subscriber_prepare(struct session *session, const struct 
     subscriber->session = session;
     subscriber->until_run = spec->until_run;
     subscriber->agent_framing = spec->agent_framing;
+    subscriber->pings = spec->pings;
     struct waiting_place *place = NULL;
     enum subscriber_result result = take_place(session, spec, &place);
     if (result == SUBSCRIBER_OK) {
@@ -178,6 +185,7 @@ enum subscriber_result subscriber_aim(struct subscriber *subscriber, const struc
         subscriber->run = task_ref(spec->run);
         subscriber->until_run = spec->until_run;
         subscriber->agent_framing = spec->agent_framing;
+        subscriber->pings = spec->pings;
     }
     return result;
 }

@@ -50,6 +50,8 @@ struct subscriber_spec {
     struct task *run;   /* only this run's events, and end after its run.end; NULL: the session's */
     bool stays;         /* it is not to be gathered: see subscriber_is_gathered() */
     bool agent_framing; /* only the agent's own events; a bad end or a loss is reported in the agent's form */
+    bool pings;         /* its heartbeats are events, for who cannot see comments */
+    bool expects_now;   /* complete if no run is under way and nothing is retained */
     struct in6_addr
         address; /* where it comes from: it counts for that address while it waits for a session */
 };

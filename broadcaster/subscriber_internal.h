@@ -16,7 +16,7 @@
 /** What is said to a subscriber that is no event of the log, as bits: at most one of each kind is due at a
  * time. */
 enum subscriber_notice {
-    NOTICE_HEARTBEAT = 1 << 0, /* a comment, where it was silent */
+    NOTICE_HEARTBEAT = 1 << 0, /* a comment or a ping, where it was silent */
     NOTICE_RETRY = 1 << 1,     /* when to come again, at a drain */
     NOTICE_DRAIN = 1 << 2,     /* server.drain, after it */
 };
@@ -49,7 +49,7 @@ struct subscriber {
     uint16_t jitter; /* per mille */
     uint8_t wheel_slot;
     uint8_t notices; /* of enum subscriber_notice: due once `rest` is through */
-    bool chunked, until_run, agent_framing;
+    bool chunked, until_run, agent_framing, pings;
     bool gathered; /* see subscriber_is_gathered() */
     bool live;     /* else in others */
     bool blocked;  /* the sink takes no more; `rest` is what it did not take */

@@ -53,20 +53,27 @@ static struct frame_span write_retry(struct subscriber *subscriber) {
     return write_notice(subscriber, line);
 }
 
-/* An event of one connection has no id: nobody can go on after it. */
+/* Events of one connection have no id: nobody can go on after them. */
 #define DRAIN "event: server.drain\ndata: {\"reason\":\"shutdown\"}\n\n"
+#define PING "event: ping\ndata: {}\n\n"
 static const char drain_chunk[] = "31\r\n" DRAIN "\r\n";
-_Static_assert(sizeof(DRAIN) - 1 == 0x31, "the length of its chunk");
+static const char ping_chunk[] = "16\r\n" PING "\r\n";
+_Static_assert(sizeof(DRAIN) - 1 == 0x31 && sizeof(PING) - 1 == 0x16, "the lengths of their chunks");
 
 static struct frame_span drain_event(const struct subscriber *subscriber) {
     return subscriber->chunked ? (struct frame_span){drain_chunk, sizeof(drain_chunk) - 1}
                                : (struct frame_span){DRAIN, sizeof(DRAIN) - 1};
 }
 
+static struct frame_span ping_event(const struct subscriber *subscriber) {
+    return subscriber->chunked ? (struct frame_span){ping_chunk, sizeof(ping_chunk) - 1}
+                               : (struct frame_span){PING, sizeof(PING) - 1};
+}
+
 struct frame_span subscriber_take_notice(struct subscriber *subscriber) {
     if ((subscriber->notices & NOTICE_HEARTBEAT) != 0) {
         subscriber->notices &= (uint8_t)~NOTICE_HEARTBEAT;
-        return write_notice(subscriber, ":\n");
+        return subscriber->pings ? ping_event(subscriber) : write_notice(subscriber, ":\n");
     }
     if ((subscriber->notices & NOTICE_RETRY) != 0) {
         subscriber->notices &= (uint8_t)~NOTICE_RETRY;

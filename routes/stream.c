@@ -5,6 +5,7 @@
 #include "broadcaster/subscriber.h"
 #include "routes/handlers.h"
 #include "routes/refusal.h"
+#include "routes/session_access.h"
 #include "routes/task_access.h"
 
 #include <errno.h>
@@ -13,18 +14,38 @@
 
 /* ---- what is asked for --------------------------------------------------------------------------- */
 
+/* The id of the query, by either of its names. False: the reply is decided. */
+static bool read_query_id(struct request *request, char **ret_text) {
+    char *text, *other = NULL;
+    *ret_text = NULL;
+    int result = request_query(request, "last_event_id", &text);
+    if (result == 0)
+        result = request_query(request, "lastEventId", &other); /* as two polyfills call it */
+    bool differ = text != NULL && other != NULL && strcmp(text, other) != 0;
+    if (result == -ENOMEM)
+        reply_no_memory(request);
+    else if (differ)
+        reply_error(request, 400, "invalid_query",
+                    "The query parameters \"last_event_id\" and \"lastEventId\" have different values.");
+    if (result == -ENOMEM || differ) {
+        free(text);
+        free(other);
+        return false;
+    }
+    *ret_text = text != NULL ? text : other;
+    if (text != NULL)
+        free(other);
+    return true;
+}
+
 /* Last-Event-ID: what the client saw last wins over what its address was made with. What is no id is none. */
 static bool read_last_id(struct request *request, struct subscriber_spec *spec) {
     const char *header = request_header(request, "Last-Event-ID");
-    spec->resume = header != NULL && event_id_parse(header, &spec->last_id);
-    if (spec->resume)
-        return true;
     char *text;
-    if (request_query(request, "last_event_id", &text) == -ENOMEM) {
-        reply_no_memory(request);
+    if (!read_query_id(request, &text))
         return false;
-    }
-    spec->resume = text != NULL && event_id_parse(text, &spec->last_id);
+    spec->resume = (header != NULL && event_id_parse(header, &spec->last_id)) ||
+                   (text != NULL && event_id_parse(text, &spec->last_id));
     free(text);
     return true;
 }
@@ -52,10 +73,12 @@ static bool read_word(struct request *request, const char *name, const char *con
 
 bool stream_read_form(struct request *request, struct stream_form *ret_form) {
     static const char *const events_words[] = {"all", "agent", NULL};
-    int events;
-    if (!read_word(request, "events", events_words, &events))
+    static const char *const heartbeat_words[] = {"comment", "event", NULL};
+    int events, heartbeat;
+    if (!read_word(request, "events", events_words, &events) ||
+        !read_word(request, "heartbeat", heartbeat_words, &heartbeat))
         return false;
-    ret_form->agent_only = events == 1;
+    *ret_form = (struct stream_form){.agent_only = events == 1, .pings = heartbeat == 1};
     return true;
 }
 
@@ -63,15 +86,18 @@ static bool read_spec(struct request *request, struct subscriber_spec *ret_spec)
     static const char *const from_words[] = {
         [SUBSCRIBE_FROM_RUN] = "run", [SUBSCRIBE_FROM_START] = "start", [SUBSCRIBE_FROM_NOW] = "now", NULL};
     static const char *const until_words[] = {"", "run", NULL};
+    static const char *const wait_words[] = {"true", "false", NULL};
     struct stream_form form;
-    int from, until;
+    int from, until, wait;
     *ret_spec = (struct subscriber_spec){.address = request->address};
     if (!stream_read_form(request, &form) || !read_word(request, "from", from_words, &from) ||
-        !read_word(request, "until", until_words, &until))
+        !read_word(request, "until", until_words, &until) || !read_word(request, "wait", wait_words, &wait))
         return false;
     ret_spec->from = (enum subscriber_from)from;
     ret_spec->until_run = until == 1;
     ret_spec->agent_framing = form.agent_only;
+    ret_spec->pings = form.pings;
+    ret_spec->expects_now = wait == 1;
     return read_last_id(request, ret_spec);
 }
 
@@ -160,8 +186,10 @@ bool stream_take_place(struct request *request, struct session *session, struct 
 
 bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind,
                       const struct stream_form *form, struct subscriber *subscriber) {
-    struct subscriber_spec spec = {
-        .run = task, .agent_framing = form->agent_only, .stays = kind != STREAM_RESUMED};
+    struct subscriber_spec spec = {.run = task,
+                                   .agent_framing = form->agent_only,
+                                   .pings = form->pings,
+                                   .stays = kind != STREAM_RESUMED};
     if ((kind == STREAM_RESUMED && !read_last_id(request, &spec)) || !reserve(request)) {
         subscriber_release(subscriber);
         return false;
@@ -181,13 +209,25 @@ bool stream_reply_run(struct request *request, struct task *task, enum stream_ki
 
 /* ---- the handlers -------------------------------------------------------------------------------- */
 
+/* One that must not wait for its session: none is made for it. */
+static enum subscriber_result prepare_now(struct request *request, const struct subscriber_spec *spec,
+                                          struct subscriber **ret_subscriber) {
+    struct session *session = session_find(request);
+    enum subscriber_result result =
+        session != NULL ? subscriber_prepare(session, spec, ret_subscriber) : SUBSCRIBER_COMPLETE;
+    session_unref(session);
+    return result == SUBSCRIBER_CLOSED ? SUBSCRIBER_COMPLETE : result;
+}
+
 /* A session that is not open yet is waited for. */
 static void subscribe(struct request *request, const struct subscriber_spec *spec) {
     struct subscriber *subscriber;
     if (!reserve(request))
         return;
     enum subscriber_result result =
-        subscriber_await(request->context->broadcaster, request->session_key, spec, &subscriber);
+        spec->expects_now
+            ? prepare_now(request, spec, &subscriber)
+            : subscriber_await(request->context->broadcaster, request->session_key, spec, &subscriber);
     if (result == SUBSCRIBER_OK)
         reply_stream(request, subscriber, true);
     else

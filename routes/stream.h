@@ -14,6 +14,7 @@ enum stream_kind {
 /** What a stream holds, by the query's parameters. */
 struct stream_form {
     bool agent_only; /* the agent's events alone, under the names that the agent gave them */
+    bool pings;      /* heartbeats are events */
 };
 
 /** Reads the form of a stream. False: the reply is decided. */

@@ -265,6 +265,7 @@ export class SseClient extends EventEmitter {
 
   checkId(event) {
     const isOfOneConnection = /^(server\.drain|session\.state|auth\..*)$/.test(event.type);
+    if (event.type === 'ping' && event.data === '{}' && event.id === undefined) return;
     if (this.needsIds && isOfOneConnection !== (event.id === undefined)) throw new Error(`event ${event.type} has the id ${event.id}`);
     if (event.id === undefined) return;
     if (!/^\d{10,16}-\d+$/.test(event.id ?? '')) throw new Error(`event ${event.type} has the id ${event.id}`);

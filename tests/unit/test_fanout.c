@@ -176,6 +176,29 @@ static void fanout_breaks_the_silence_in_time(void **state) {
     }
 }
 
+/* For pages whose scripts cannot see comments; nobody can go on after one, so it has no id. */
+static void fanout_sends_events_for_heartbeats_to_those_that_ask_for_it(void **state) {
+    (void)state;
+    struct fake_sink *sink = bench_subscribe(&bench, session, (struct subscriber_spec){.pings = true});
+    struct fake_sink *plain = subscribe();
+    struct fake_sink *bare = fake_sink_create();
+    struct subscriber *subscriber = NULL;
+    assert_int_equal(subscriber_prepare(session, &(struct subscriber_spec){.pings = true}, &subscriber),
+                     SUBSCRIBER_OK);
+    subscriber_connect(subscriber, bench.fanout, &bare->sink, false);
+    bench_pass(&bench, 16000);
+    publish_numbers(0, 1);
+    bench_turn(&bench);
+    ASSERT_SINK_SAYS(sink, "run.start ping 0");
+    ASSERT_SINK_SAYS(plain, "run.start 0");
+    assert_int_equal(count_heartbeats(sink), 0);
+    assert_int_equal(count_heartbeats(plain), 1);
+    assert_non_null(strstr(fake_sink_text(bare), "\n\nevent: ping\ndata: {}\n\ndata: 0\n"));
+    bench_release(sink);
+    bench_release(plain);
+    bench_release(bare);
+}
+
 static void fanout_sends_no_heartbeat_where_events_flow(void **state) {
     (void)state;
     struct fake_sink *sink = subscribe();
@@ -304,6 +327,7 @@ int main(void) {
         TEST(fanout_survives_one_that_dies_while_it_is_connected),
         TEST(fanout_survives_a_run_that_ends_with_its_dying_subscriber),
         TEST(fanout_breaks_the_silence_in_time),
+        TEST(fanout_sends_events_for_heartbeats_to_those_that_ask_for_it),
         TEST(fanout_sends_no_heartbeat_where_events_flow),
         TEST(fanout_never_sends_a_heartbeat_inside_an_event),
         TEST(fanout_sends_heartbeats_though_the_loop_slept_for_hours),

@@ -153,6 +153,28 @@ static void subscribers_are_told_nothing_after_the_end_of_their_session(void **s
     }
 }
 
+static void subscribers_that_expect_something_now_are_complete_where_nothing_is(void **state) {
+    (void)state;
+    const struct subscriber_spec now = {.expects_now = true};
+    assert_int_equal(prepare(now), SUBSCRIBER_COMPLETE);
+    struct task *task = run();
+    assert_int_equal(prepare(now), SUBSCRIBER_OK); /* a run is under way */
+    atomic_store(&broadcaster_limits(bench.broadcaster)->log_events_max, 1);
+    finish(task);
+    assert_int_equal(prepare(now), SUBSCRIBER_OK); /* its end is retained */
+    struct session_effects effects = {0};
+    lock_acquire(&session->lock);
+    (void)session_shed_locked(session, 0, &effects);
+    lock_release(&session->lock);
+    session_apply(&effects);
+    assert_int_equal(prepare(now), SUBSCRIBER_COMPLETE);
+    struct task *later = unit_task(&bench.driver, session, (struct task_options){.delay_ms = 60000});
+    assert_int_equal(unit_register(later), REGISTER_OK);
+    assert_int_equal(prepare(now), SUBSCRIBER_COMPLETE); /* nothing runs before its time */
+    assert_true(task_cancel(later, REASON_REQUESTED));
+    unit_task_release(later);
+}
+
 /* ---- limits and leaving -------------------------------------------------------------------------- */
 
 static void subscribers_beyond_the_limits_are_refused(void **state) {
@@ -267,6 +289,7 @@ int main(void) {
         TEST(subscribers_are_told_of_the_drain_and_end_with_their_runs),
         TEST(subscribers_are_told_of_the_drain_however_early_their_worker_writes),
         TEST(subscribers_are_told_nothing_after_the_end_of_their_session),
+        TEST(subscribers_that_expect_something_now_are_complete_where_nothing_is),
         TEST(subscribers_beyond_the_limits_are_refused),
         TEST(subscriber_that_leaves_ends_no_run),
         TEST(subscriber_that_leaves_last_ends_a_run_that_asked_for_it),
