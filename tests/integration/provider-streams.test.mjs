@@ -99,3 +99,40 @@ for (const name of files) {
     });
   }
 }
+
+// ---- an error between two events ----
+
+const said = 'The model is overloaded.';
+const errorForms = {
+  'openai-chat': [`data: {"error":{"message":"${said}","type":"server_error","code":null}}`, `data: {"id":"x","choices":[{"index":0,"delta":{},"finish_reason":"error"}],"error":{"code":502,"message":"${said}"}}`,
+    `event: error\ndata: {"message":"${said}"}`],
+  'openai-responses': [`event: response.failed\ndata: {"type":"response.failed","response":{"status":"failed","error":{"code":"server_error","message":"${said}"}}}`,
+    `event: error\ndata: {"type":"error","code":"server_error","message":"${said}","param":null}`],
+  anthropic: [`event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"${said}"}}`],
+  gemini: [`data: {"error": {"code": 503,"message": "${said}","status": "UNAVAILABLE"}}`],
+};
+
+for (const name of files) {
+  const bytes = readFileSync(`${directory}/${name}`);
+  const boundaries = [...bytes.toString('latin1').matchAll(/\r?\n\r?\n/g)].map(({index, 0: blank}) => index + blank.length);
+  const provider = Object.keys(errorForms).find((each) => name.startsWith(each));
+  const kinds = provider === 'openai-chat' ? ['openai'] : provider === 'gemini' ? ['sse'] : ['sse', 'ending'];
+  const doneAt = bytes.indexOf('data: [DONE]');
+  for (const kind of boundaries.length ? kinds : []) {
+    test(`${name} as kind ${kind}: an error between two events fails the run with its words (seed ${seed})`, async () => {
+      for (const form of errorForms[provider]) {
+        for (let i = 0; i < (slow ? 2 : 6); i++) {
+          const at = boundaries[draw(boundaries.length)];
+          if (doneAt >= 0 && at > doneAt) continue; // nothing counts after the end
+          const goesOn = i % 2 === 1;
+          const ending = ['lastChunk', 'close', 'reset'][i % 3];
+          const part = Buffer.concat([bytes.subarray(0, at), Buffer.from(`${form}\n\n`), bytes.subarray(goesOn ? at : bytes.length)]);
+          const end = await outcomeOf(gateways[kind], part, ending);
+          const what = `${form} at ${at}, ${goesOn ? 'and the rest, ' : ''}${ending}: ${JSON.stringify(end)}`;
+          assert.deepEqual([end.status, end.reason], ['failed', 'upstream_error'], what);
+          assert.ok(end.message.includes(said), what);
+        }
+      }
+    });
+  }
+}
