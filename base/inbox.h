@@ -38,8 +38,9 @@ void inbox_adopt(struct inbox *inbox);
 /** Whether the caller is on the loop's thread. Any thread. */
 bool inbox_is_home(const struct inbox *inbox);
 
-/** Queues `item`; its handle() runs on the loop's thread, in the order of posting. Any thread. An item
- *  may not be posted again before its handle() was called. */
+/** Queues `item`; its handle() runs on the loop's thread, in the order of posting. What takes longer than
+ * some ms is left for further turns of the loop. Any thread. An item may not be posted again before its
+ * handle() was called. */
 void inbox_post(struct inbox *inbox, struct inbox_item *item);
 
 /** Handles what is queued at once: at tear-down, on the loop's thread. */

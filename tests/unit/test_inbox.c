@@ -1,5 +1,7 @@
 /* base/inbox: every item is handled once, in order, on the loop's thread. */
 #include "base/inbox.h"
+
+#include "base/clock.h"
 #include "tests/support/unit.h"
 
 #include <stdatomic.h>
@@ -83,6 +85,54 @@ static void inbox_drains_without_the_loop_and_items_may_free_themselves(void **s
     assert_int_equal(handled, 3);
 }
 
+static int handled_numbers[32];
+
+/* Takes a ms. Number 2 brings number 10, which waits until all of the others have had their turn. */
+static void work(struct inbox_item *item) {
+    static struct note late;
+    struct note *note = CONTAINER_OF(item, struct note, item);
+    clock_fake_advance(1);
+    handled_numbers[handled++] = note->number;
+    late = (struct note){.item.handle = work, .number = 10};
+    if (note->number == 2)
+        inbox_post(&inbox, &late.item);
+}
+
+static void inbox_leaves_what_takes_long_for_further_turns(void **state) {
+    (void)state;
+    struct note notes[10];
+    clock_fake(1000, 1000);
+    for (int i = 0; i < 10; i++) {
+        notes[i] = (struct note){.item.handle = work, .number = i};
+        inbox_post(&inbox, &notes[i].item);
+    }
+    int turns = 0;
+    for (int before = -1; handled > before; turns++) {
+        before = handled;
+        uv_run(&loop, UV_RUN_NOWAIT);
+        assert_true(handled - before <= 2); /* in a turn */
+    }
+    assert_true(turns > 5);
+    for (int i = 0; i < 11; i++)
+        assert_int_equal(handled_numbers[i], i);
+    assert_int_equal(handled, 11);
+    clock_real();
+}
+
+/* At tear-down there is no further turn. */
+static void inbox_drains_all_whatever_time_it_takes(void **state) {
+    (void)state;
+    struct note notes[10];
+    clock_fake(1000, 1000);
+    for (int i = 0; i < 10; i++) {
+        notes[i] = (struct note){.item.handle = work, .number = 20 + i};
+        inbox_post(&inbox, &notes[i].item);
+    }
+    inbox_drain(&inbox);
+    assert_int_equal(handled, 10);
+    clock_real();
+}
+
 static void check_note(struct inbox_item *item) {
     struct note *note = CONTAINER_OF(item, struct note, item);
     in_order = in_order && note->number == last_of[note->poster] + 1;
@@ -124,6 +174,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(inbox_handles_nothing_before_the_loop_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(inbox_takes_an_item_again_from_its_own_handler, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(inbox_leaves_what_takes_long_for_further_turns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(inbox_drains_all_whatever_time_it_takes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(inbox_drains_without_the_loop_and_items_may_free_themselves, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(inbox_loses_and_doubles_nothing_that_several_threads_post, set_up,
