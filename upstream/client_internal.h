@@ -37,6 +37,7 @@ struct upstream_client {
     struct transfer_queue queue;     /* those to be settled */
     struct transfer_queue resting;   /* those that go on in the next turn */
     uv_idle_t idle;                  /* keeps the loop awake while some rest */
+    bool queue_rests;                /* until then: enough of it was settled in this turn */
     size_t active;                   /* streams and exchanges whose end is still to be told */
     size_t handles;                  /* uv handles that are not closed yet */
     bool closing;
