@@ -1,10 +1,9 @@
 /* Admission: see scheduler.h. */
-#include "broadcaster/scheduler.h"
+#include "broadcaster/scheduler_internal.h"
 
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/memory_budget.h"
-#include "broadcaster/broadcaster.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -13,30 +12,6 @@
 #define HELD_WEIGHT 8       /* the mean of how long slots are held follows the last few runs */
 #define RETRY_AFTER_MS 1000 /* while nothing is known */
 #define RETRY_AFTER_MAX_MS 300000
-
-TAILQ_HEAD(waiting_list, task);
-
-/** The runs of one app, or of one user of an app. */
-struct scheduler_group {
-    UT_hash_handle hh;
-    uint64_t members; /* runs that point here */
-    uint64_t running;
-    uint64_t delayed; /* places of runs with a delay */
-    char name[];      /* "app" or "app/user" */
-};
-
-struct scheduler {
-    const struct broadcaster_limits *limits;
-    struct lock lock;
-    /* under the lock: */
-    struct waiting_list waiting[PRIORITY_MAX + 1]; /* each in the order of arrival */
-    uint64_t waiting_count;
-    uint64_t queued, delayed; /* reserved and waiting, by the kind of their place */
-    uint64_t running;
-    int64_t held_mean_ms;
-    struct scheduler_group *groups;
-    LIST_HEAD(, idle_waiter) idle_waiters;
-};
 
 struct scheduler *scheduler_create(const struct broadcaster_limits *limits) {
     struct scheduler *scheduler = calloc(1, sizeof(*scheduler));
@@ -53,7 +28,7 @@ struct scheduler *scheduler_create(const struct broadcaster_limits *limits) {
 void scheduler_destroy(struct scheduler *scheduler) {
     if (scheduler == NULL)
         return;
-    assert(scheduler->running == 0 && scheduler->queued + scheduler->delayed == 0 &&
+    assert(scheduler->running + scheduler->guests == 0 && scheduler->queued + scheduler->delayed == 0 &&
            scheduler->groups == NULL);
     lock_finish(&scheduler->lock);
     free(scheduler);
@@ -75,9 +50,8 @@ static void group_destroy(struct scheduler_group *group) {
     free(group);
 }
 
-/* The group of that name, one member more. NULL: out of memory. */
-static struct scheduler_group *join_group_locked(struct scheduler *scheduler, const char *name,
-                                                 size_t length) {
+struct scheduler_group *scheduler_join_group_locked(struct scheduler *scheduler, const char *name,
+                                                    size_t length) {
     lock_assert_held(&scheduler->lock);
     struct scheduler_group *group;
     HASH_FIND(hh, scheduler->groups, name, length, group);
@@ -96,7 +70,7 @@ static struct scheduler_group *join_group_locked(struct scheduler *scheduler, co
     return group;
 }
 
-static void leave_group_locked(struct scheduler *scheduler, struct scheduler_group **group) {
+void scheduler_leave_group_locked(struct scheduler *scheduler, struct scheduler_group **group) {
     lock_assert_held(&scheduler->lock);
     if (*group != NULL && --(*group)->members == 0) {
         HASH_DELETE(hh, scheduler->groups, *group);
@@ -105,14 +79,14 @@ static void leave_group_locked(struct scheduler *scheduler, struct scheduler_gro
     *group = NULL;
 }
 
-static bool group_has_room(const struct scheduler_group *group, uint64_t running_max) {
+bool scheduler_group_has_room(const struct scheduler_group *group, uint64_t running_max) {
     return group == NULL || running_max == 0 || group->running < running_max;
 }
 
 static void leave_groups_locked(struct scheduler *scheduler, struct task *task) {
-    leave_group_locked(scheduler, &task->admission.app);
-    leave_group_locked(scheduler, &task->admission.user);
-    leave_group_locked(scheduler, &task->admission.delayer);
+    scheduler_leave_group_locked(scheduler, &task->admission.app);
+    scheduler_leave_group_locked(scheduler, &task->admission.user);
+    scheduler_leave_group_locked(scheduler, &task->admission.delayer);
 }
 
 void scheduler_forget(struct scheduler *scheduler, struct task *task) {
@@ -136,11 +110,11 @@ bool scheduler_prepare(struct scheduler *scheduler, struct task *task) {
         return true;
     lock_acquire(&scheduler->lock);
     if (of_app)
-        admission->app = join_group_locked(scheduler, parts.app, app_length);
+        admission->app = scheduler_join_group_locked(scheduler, parts.app, app_length);
     if (of_user)
-        admission->user = join_group_locked(scheduler, parts.app, user_length);
+        admission->user = scheduler_join_group_locked(scheduler, parts.app, user_length);
     if (delays)
-        admission->delayer = join_group_locked(scheduler, parts.app, user_length);
+        admission->delayer = scheduler_join_group_locked(scheduler, parts.app, user_length);
     bool joined = (!of_app || admission->app != NULL) && (!of_user || admission->user != NULL) &&
                   (!delays || admission->delayer != NULL);
     if (!joined)
@@ -151,10 +125,15 @@ bool scheduler_prepare(struct scheduler *scheduler, struct task *task) {
 
 /* ---- states -------------------------------------------------------------------------------------- */
 
+bool scheduler_is_full_locked(struct scheduler *scheduler) {
+    lock_assert_held(&scheduler->lock);
+    return scheduler->running + scheduler->guests >= atomic_load(&scheduler->limits->runs_max);
+}
+
 static bool may_run_locked(struct scheduler *scheduler, const struct task *task) {
     lock_assert_held(&scheduler->lock);
-    return group_has_room(task->admission.app, atomic_load(&scheduler->limits->runs_per_app_max)) &&
-           group_has_room(task->admission.user, atomic_load(&scheduler->limits->runs_per_user_max));
+    return scheduler_group_has_room(task->admission.app, atomic_load(&scheduler->limits->runs_per_app_max)) &&
+           scheduler_group_has_room(task->admission.user, atomic_load(&scheduler->limits->runs_per_user_max));
 }
 
 static void count_running_locked(struct scheduler *scheduler, const struct task *task, uint64_t change) {
@@ -244,7 +223,7 @@ static struct task *first_that_may_run_locked(struct scheduler *scheduler, const
  * has no room. */
 static struct task *grant_next_locked(struct scheduler *scheduler) {
     lock_assert_held(&scheduler->lock);
-    if (scheduler->waiting_count == 0 || scheduler->running >= atomic_load(&scheduler->limits->runs_max))
+    if (scheduler->waiting_count == 0 || scheduler_is_full_locked(scheduler))
         return NULL;
     int64_t aging_ms = atomic_load(&scheduler->limits->queue_aging_ms), best_rank = INT64_MAX;
     struct task *best = NULL;
@@ -311,8 +290,7 @@ enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *tas
     enum admission_state state = ADMISSION_NONE;
     if (in_place_of != NULL && gives_over_locked(scheduler, in_place_of))
         state = take_over_locked(scheduler, task, in_place_of);
-    else if (scheduler->running < atomic_load(&scheduler->limits->runs_max) &&
-             may_run_locked(scheduler, task))
+    else if (!scheduler_is_full_locked(scheduler) && may_run_locked(scheduler, task))
         state = ADMISSION_GRANTED;
     else if (in_place_of != NULL || task->admission.state == ADMISSION_RESERVED ||
              has_room_locked(scheduler, task)) /* the slot of the other one makes room in the queue */

@@ -53,6 +53,11 @@ struct admission {
     TAILQ_ENTRY(task) link;             /* while it waits for a slot */
 };
 
+/** A run that is no task: one that is passed on and answered as a whole. Scheduler's lock. */
+struct scheduler_guest {
+    struct scheduler_group *app, *user; /* NULL: not limited */
+};
+
 /** Somebody who wants to know when nothing runs and nothing waits. */
 struct idle_waiter {
     struct inbox *inbox;
@@ -86,6 +91,14 @@ enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *tas
 /** The run has ended: gives back all that it has. Returns the run that got its slot, with a
  *  reference, or NULL. */
 struct task *scheduler_leave(struct scheduler *scheduler, struct task *task) MUST_CHECK;
+
+/** A slot for a guest, within the limits of runs in all, of the app and of the user. False: there is none
+ * now, or no memory; nothing is to be dismissed then. No lock held. */
+bool scheduler_admit_guest(struct scheduler *scheduler, const char *app, const char *user,
+                           struct scheduler_guest *ret_guest) MUST_CHECK;
+
+/** Gives it back. broadcaster_poll_queue() is due: a run may wait for it. No lock held. */
+void scheduler_dismiss_guest(struct scheduler *scheduler, struct scheduler_guest *guest);
 
 /** The next run that may start, with a reference, or NULL: after the limits were raised. */
 struct task *scheduler_poll(struct scheduler *scheduler) MUST_CHECK;

@@ -6,6 +6,7 @@
  */
 #include "routes/passthrough.h"
 #include "base/buffer.h"
+#include "base/metrics.h"
 #include "routes/handlers.h"
 #include "routes/identity.h"
 #include "routes/refusal.h"
@@ -38,12 +39,25 @@ struct passthrough {
     bool paused;   /* the upstream waits for us */
     bool starved;  /* the client waits for us */
     bool is_done;  /* the client has its whole answer, and the request may be gone */
+    bool has_slot; /* it is a run */
+    struct scheduler_guest guest;
+    struct broadcaster *broadcaster;
 };
+
+/* Those that wait for it are not told otherwise. */
+static void leave_slot(struct passthrough *passthrough) {
+    if (!passthrough->has_slot)
+        return;
+    passthrough->has_slot = false;
+    scheduler_dismiss_guest(broadcaster_scheduler(passthrough->broadcaster), &passthrough->guest);
+    broadcaster_poll_queue(passthrough->broadcaster);
+}
 
 static void passthrough_destroy(void *context) {
     struct passthrough *passthrough = context;
     if (passthrough->query != NULL)
         upstream_query_cancel(passthrough->query);
+    leave_slot(passthrough);
     buffer_finish(&passthrough->held);
     free(passthrough);
 }
@@ -132,6 +146,7 @@ static void on_end(void *context, const struct upstream_result *result) {
     struct passthrough *passthrough = context;
     struct request *request = passthrough->request;
     passthrough->query = NULL;
+    leave_slot(passthrough);
     passthrough->end = result->end == UPSTREAM_COMPLETED ? END_CLEAN : END_BROKEN;
     if (passthrough->is_done) {
         passthrough_destroy(passthrough);
@@ -177,6 +192,25 @@ static const char *method_of(const struct request *request) {
     }
 }
 
+/* False: the reply is decided. */
+static bool take_slot(struct request *request, const struct passed_owner *owner,
+                      struct passthrough *passthrough) {
+    struct scheduler *scheduler = broadcaster_scheduler(request->context->broadcaster);
+    struct scheduler_info info;
+    if (owner == NULL)
+        return true;
+    passthrough->broadcaster = request->context->broadcaster;
+    passthrough->has_slot = scheduler_admit_guest(scheduler, owner->app, owner->user, &passthrough->guest);
+    if (passthrough->has_slot)
+        return true;
+    scheduler_get_info(scheduler, &info);
+    metrics_add(METRIC_RUNS_REFUSED, 1);
+    reply_retry_after(request, info.retry_after_ms);
+    reply_error(request, 429, "too_many_runs",
+                "The limit of runs under way has been reached, in all, of this app or of this user.");
+    return false;
+}
+
 static void start(struct request *request, const struct passing *passing, const char *target) {
     static const struct upstream_exchange_callbacks callbacks = {
         .on_head = on_head, .on_body = on_body, .on_end = on_end};
@@ -190,6 +224,10 @@ static void start(struct request *request, const struct passing *passing, const 
     buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_PASSED);
     passthrough->request = request;
     passthrough->upstream = passing->upstream;
+    if (!take_slot(request, passing->run_of, passthrough)) {
+        passthrough_destroy(passthrough);
+        return;
+    }
     passthrough->trust = passing->trust;
     const struct upstream_query_request query = {.index = passing->upstream,
                                                  .method = method_of(request),

@@ -13,10 +13,11 @@ struct passing {
     size_t body_length;
     int64_t first_byte_timeout_ms; /* 0: the upstream's own */
     enum passed_trust trust;
+    const struct passed_owner *run_of; /* whose run it is, which takes a slot; NULL: it is no run */
 };
 
 /** Asks the upstream for the request's own path and query, by its method, and answers what it answers. A path
- * or a query that may not be passed on is answered 400. */
+ * or a query that may not be passed on is answered 400, a run without a free slot 429. */
 void passthrough_to(struct request *request, const struct passing *passing);
 
 /** The upstream for this app, user and session; UPSTREAM_NONE: none of kind adk serves the app, and the reply

@@ -96,6 +96,39 @@ test('POST /run is refused while a run of the session is under way', async () =>
   assert.equal((await sluice.post('/run', body)).status, 200);
 });
 
+test('POST /run takes a slot of those that runs have, and is refused without one', async (t) => {
+  let free;
+  const freed = new Promise((resolve) => { free = resolve; });
+  const slow = await startUpstream(t, async (exchange) => {
+    if (exchange.path === '/run') await freed;
+    return exchange.answer(200, '[]');
+  }, {onSession: 'script'});
+  const few = await startSluice(t, {upstream: slow.url, runs_max: 3, runs_per_user_max: 2});
+  const post = (userId, sessionId) => few.post('/run', {appName: 'demo', userId, sessionId, newMessage});
+  const held = [post('a', '1'), post('a', '2'), post('b', '3')];
+  await slow.run(2);
+  const refused = await post('c', '4');
+  assertError(refused, 429, /^too_many_runs$/);
+  assert.match(refused.headers['retry-after'], /^[1-9]/);
+  const waiting = await few.run(sessionPath('s5', {user: 'c'}));
+  assert.equal((await few.get(`/tasks/${waiting.task_id}`)).json.status, 'pending');
+  assert.equal(slow.runs.length, 3);
+  free();
+  assert.deepEqual((await Promise.all(held)).map(({status}) => status), [200, 200, 200]);
+  await few.taskEnded(waiting.task_id);
+  assert.equal((await post('c', '4')).status, 200);
+});
+
+test('the gateway ends though a POST /run is under way, and a failed one leaves its slot', async (t) => {
+  const silent = await startUpstream(t, (exchange) => (silent.runs.length === 1 ? exchange.reset() : exchange.gone), {onSession: 'script'});
+  const one = await startSluice(t, {upstream: silent.url, runs_max: 1});
+  const post = () => one.post('/run', {appName: 'demo', userId: 'a', sessionId: '1', newMessage});
+  assertError(await post(), 503, /^upstream_unavailable$/);
+  post().catch(() => {});
+  await silent.run(1);
+  assertError(await post(), 429, /^too_many_runs$/);
+});
+
 test('an app that a body does not name is default_app', async (t) => {
   const gateway = await startSluice(t, {upstream: upstream.url, default_app: 'dé"faut'});
   const rest = `"userId":"u1","sessionId":"s1","newMessage":${JSON.stringify(newMessage)},"n":12345678901234567890 }`;
