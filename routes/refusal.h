@@ -13,7 +13,7 @@
 
 /** Writes one line with these fields, then `peer` and `unwritten`; `fields` ends with one whose key is NULL,
  * and has at most REFUSAL_FIELDS_MAX. */
-#define REFUSAL_FIELDS_MAX 6
+#define REFUSAL_FIELDS_MAX 8
 void refusal_write(struct request *request, enum log_level level, const char *event,
                    const struct log_field *fields);
 

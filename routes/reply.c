@@ -172,6 +172,7 @@ void reply_memory_full(struct request *request) {
                           memory_full_message(message));
     metrics_add(METRIC_MEMORY_REFUSED, 1);
     set_code(request, "memory_full");
+    request->reply.cause = "memory_max_bytes";
     reply_static(request, 503, json_type, body, (size_t)length);
 }
 
@@ -227,6 +228,7 @@ void reply_error(struct request *request, int status, const char *code, const ch
 
 void reply_limit(struct request *request, int status, const char *code, const char *what, const char *key,
                  uint64_t number, const char *unit) {
+    request->reply.cause = key;
     reply_error(request, status, code, "%s: %s (%" PRIu64 "%s%s).", what, key, number,
                 unit != NULL ? " " : "", unit != NULL ? unit : "");
 }

@@ -46,6 +46,7 @@ struct reply {
     enum reply_kind kind;
     int status;
     char code[REPLY_CODE_SIZE]; /* of an error; else "" */
+    const char *cause;          /* of an error, a static word: the key of the limit that refuses; or NULL */
     struct reply_header headers[REPLY_HEADERS_MAX];
     size_t header_count;
     int64_t retry_after_ms; /* for a 429 or 503; 0: the usual */

@@ -9,6 +9,8 @@
 #include "upstream/cache_key.h"
 #include "upstream/follower.h"
 
+#include <netinet/in.h>
+
 /** What is asked of one upstream. */
 struct run_step {
     size_t upstream;
@@ -21,12 +23,13 @@ struct run_plan {
     struct session *session;              /* a reference */
     char trace_id[TRACE_ID_SIZE];
     bool is_sampled;
-    char *tracestate;        /* NULL: none */
-    char *cache_key;         /* what its answer is kept under; NULL: it is not */
-    struct recording *found; /* a reference: its answer is at hand; NULL: it is not */
-    size_t memory;           /* charged for it, but for its steps' requests */
-    size_t count;            /* of the steps, at least 1 */
-    struct run_step steps[]; /* in the order in which they are asked */
+    char peer[INET6_ADDRSTRLEN]; /* the client that asks; "": not known */
+    char *tracestate;            /* NULL: none */
+    char *cache_key;             /* what its answer is kept under; NULL: it is not */
+    struct recording *found;     /* a reference: its answer is at hand; NULL: it is not */
+    size_t memory;               /* charged for it, but for its steps' requests */
+    size_t count;                /* of the steps, at least 1 */
+    struct run_step steps[];     /* in the order in which they are asked */
 };
 
 /** A plan without steps, with room for `steps_max`. The session is referenced. NULL: out of memory. */

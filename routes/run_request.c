@@ -262,6 +262,8 @@ struct run_plan *run_request_plan(struct request *request, const struct run_requ
         reply_no_memory(request);
         return NULL;
     }
+    if (request->operations->peer != NULL)
+        request->operations->peer(request, plan->peer);
     for (size_t i = run->upstream; i != UPSTREAM_NONE && request->reply.kind == REPLY_NONE;
          i = upstreams_fallback(settings, i)) {
         if (is_of_its_kind(request, run, i))

@@ -51,6 +51,7 @@ static void refuse_runs_full(struct request *request, const struct broadcaster_l
     if (of_app > 0 || of_user > 0)
         snprintf(shares, sizeof(shares), ", runs_per_app_max (%" PRIu64 "), runs_per_user_max (%" PRIu64 ")",
                  of_app, of_user);
+    request->reply.cause = "runs_max";
     reply_error(request, 429, "too_many_runs",
                 "The run limit has been reached and the queue is full: runs_max (%" PRIu64
                 ")%s, runs_queued_max (%" PRIu64 ").",
@@ -71,12 +72,14 @@ static void refuse(struct request *request, enum register_result result,
                           "A run is under way in this session.");
         break;
     case REGISTER_QUEUE_FULL:
+        request->reply.cause = "runs_queued_per_session_max";
         reply_error(request, 429, "queue_full",
                     "The queue is full: runs_queued_per_session_max (%" PRIu64
                     ") in this session, or runs_queued_max (%" PRIu64 ") in all.",
                     atomic_load(&limits->runs_queued_per_session_max), atomic_load(&limits->runs_queued_max));
         break;
     case REGISTER_DELAYED_FULL:
+        request->reply.cause = "runs_delayed_max";
         reply_error(request, 429, "delayed_full",
                     "The limit of runs with a delay that have not started has been reached: runs_delayed_max "
                     "(%" PRIu64 ") in all, or runs_delayed_per_user_max (%" PRIu64 ") for this user.",
@@ -100,8 +103,11 @@ static void refuse(struct request *request, enum register_result result,
 }
 
 static void log_refusal(struct request *request, const struct run_request *run) {
+    const struct reply *reply = &request->reply;
     refusal_log(request, LOG_LEVEL_INFO, "run_refused", LOG_STR("session", run->session_key),
-                LOG_STR("reason", request->reply.code), LOG_INT("status", request->reply.status),
+                LOG_STR("upstream", upstream_at(request, run->upstream)->name),
+                LOG_STR("reason", reply->code), LOG_STR("cause", reply->cause != NULL ? reply->cause : ""),
+                LOG_INT("status", reply->status), LOG_INT("retry_after_ms", reply->retry_after_ms),
                 LOG_STR("trace_id", run->trace.id));
 }
 

@@ -268,6 +268,7 @@ static void on_end(void *context, const struct upstream_result *result) {
     if (result->outcome != NULL)
         note_outcome(run, result->outcome);
     run->source = NULL;
+    run->upstream_status = result->http_status;
     bool completed = result->end == UPSTREAM_COMPLETED;
     const struct task_fault fault = {.http_status = completed ? 0 : result->http_status,
                                      .cause = upstream_cause_word(result->cause),

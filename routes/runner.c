@@ -140,22 +140,35 @@ static void start_work(struct run *run) {
         task_end_for(task, TASK_FAILED, REASON_INTERNAL, &no_memory);
 }
 
-static void log_end(const struct task *task, const struct task_info *info) {
+/* What is not known, a delay to what did not come, is left out. */
+static void log_end(const struct run *run, const struct task_info *info) {
+    const struct task *task = run->task;
+    const struct upstreams_settings *upstreams = &run->runner->context->caller->settings;
     const char *reason = task_reason_name(info->reason);
-    enum log_level level =
-        info->status == TASK_FAILED || info->status == TASK_TIMEOUT ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
-    const struct log_field fields[] = {LOG_STR("task_id", task->id),
-                                       LOG_STR("session", task->session->key),
-                                       LOG_STR("trace_id", task->trace_id),
-                                       LOG_STR("status", task_status_name(info->status)),
-                                       LOG_STR("reason", reason != NULL ? reason : ""),
-                                       LOG_STR("cause", info->cause != NULL ? info->cause : ""),
-                                       LOG_STR("message", info->message),
-                                       LOG_INT("events", info->events),
-                                       LOG_INT("bytes", info->bytes),
-                                       LOG_INT("duration_ms", info->duration_ms),
-                                       {0}};
-    log_write(level, "run_ended", fields);
+    bool is_bad = info->status == TASK_FAILED || info->status == TASK_TIMEOUT;
+    struct log_field fields[20] = {
+        LOG_STR("task_id", task->id),
+        LOG_STR("session", task->session->key),
+        LOG_STR("trace_id", task->trace_id),
+        LOG_STR("peer", run->peer),
+        LOG_STR("upstream", upstreams->items[atomic_load(&task->upstream)].name),
+        LOG_INT("upstream_status", run->upstream_status),
+        LOG_STR("status", task_status_name(info->status)),
+        LOG_STR("reason", reason != NULL ? reason : ""),
+        LOG_STR("cause", info->cause != NULL ? info->cause : ""),
+        LOG_STR("message", info->message),
+        LOG_INT("events", info->events),
+        LOG_INT("bytes", info->bytes),
+        LOG_INT("retries", atomic_load(&task->retries)),
+        LOG_INT("queue_wait_ms", info->queue_wait_ms),
+        LOG_INT("duration_ms", info->duration_ms),
+    };
+    size_t count = 15;
+    if (info->execution_delay_ms >= 0)
+        fields[count++] = LOG_INT("execution_delay_ms", info->execution_delay_ms);
+    if (info->first_event_delay_ms >= 0)
+        fields[count++] = LOG_INT("first_event_delay_ms", info->first_event_delay_ms);
+    log_write(is_bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "run_ended", fields);
 }
 
 /* A run that is watched or was started is told so: if that is still on its way, the run, and with it the
@@ -196,7 +209,7 @@ static void on_ended(struct inbox_item *item) {
     if (run->source != NULL)
         run->source->cancel(run);
     run->source = NULL;
-    log_end(task, &info);
+    log_end(run, &info);
     if (info.started_unix_ms != 0)
         metrics_observe_ms(HISTOGRAM_RUN_DURATION, info.duration_ms);
     if (run->timer_open)
@@ -273,6 +286,7 @@ struct task *runner_create_task(struct runner *runner, struct session *session,
     *run = (struct run){.runner = runner, .task = task_ref(task), .plan = plan, .awaits_watch = true};
     memory_charge(MEMORY_TASKS, sizeof(*run));
     run->first_upstream = (uint32_t)plan->steps[0].upstream;
+    memcpy(run->peer, plan->peer, sizeof(run->peer));
     atomic_init(&task->upstream, run->first_upstream);
     memcpy(task->trace_id, plan->trace_id, sizeof(task->trace_id));
     task->start_item.handle = on_start;

@@ -33,6 +33,8 @@ struct run {
     int64_t deadline_mono_ms; /* 0: it has not started */
     uint64_t events, bytes, tokens;
     uint32_t first_upstream;
+    int upstream_status;         /* that the upstream answered with in the end; 0: it did not */
+    char peer[INET6_ADDRSTRLEN]; /* the client that has asked for it; "": not known */
 };
 
 /** A call to the upstream, or a follower of one that is shared or recorded. */

@@ -36,10 +36,12 @@ void upstream_refuse_run(struct request *request, size_t index, int64_t retry_af
         reply_limit(request, 503, "circuit_open",
                     "The upstream has failed too often and is given time to recover",
                     "breaker_failure_percent", upstream_at(request, index)->breaker.failure_percent, NULL);
+        request->reply.cause = upstream_cause_word(CAUSE_BREAKER);
     } else {
         reply_limit(request, 503, "upstream_paused",
                     "The upstream has asked to be left alone for longer than a run may wait",
                     "retry_total_ms", (uint64_t)upstream_at(request, index)->retry.total_ms, "ms");
+        request->reply.cause = upstream_cause_word(CAUSE_RETRY_AFTER);
     }
 }
 

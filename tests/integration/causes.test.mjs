@@ -185,3 +185,28 @@ test('a run that is refused for its session says why the agent did not create th
   assert.deepEqual([reason, cause, upstream_status], ['upstream_status', 'session', 404]);
   assert.equal(message, 'The session could not be created (the upstream answered 500: database is locked). The upstream answered 404: Session not found');
 });
+
+test('the log says of each run which client asked, which upstream answered, and how long it took', async (t) => {
+  const agent = await startUpstream(t, (exchange) => (/fail/.test(exchange.body) ? exchange.answer(500, '{}') : exchange.stream(event)));
+  const own = await startSluice(t, {upstream: agent.url, upstream_kind: 'sse', runs_max: 1, runs_queued_max: 1});
+  const lineOf = async (message) => {
+    const {task_id} = await own.run(sessionPath(), message);
+    const task = await own.taskEnded(task_id);
+    return [task, await own.logged({event: 'run_ended', task_id})];
+  };
+  for (const [message, status, cause, first] of [['hello', 200, '', true], ['fail', 500, 'status', false]]) {
+    const [task, line] = await lineOf(message);
+    assert.deepEqual([line.peer, line.upstream, line.upstream_status, line.cause, line.retries], ['127.0.0.1', 'default', status, cause, 0]);
+    for (const key of ['queue_wait_ms', 'duration_ms', 'execution_delay_ms']) assert.equal(line[key], task[key], key);
+    assert.equal(line.first_event_delay_ms, first ? task.first_event_delay_ms : undefined);
+  }
+  const silent = await startSluice(t, {upstream: `http://127.0.0.1:${silentPort}`, upstream_kind: 'sse', runs_max: 1, runs_queued_max: 1});
+  const [, waiting] = [await silent.run(sessionPath()), await silent.run(sessionPath())];
+  assert.equal((await silent.post(`${sessionPath()}/run`, {message: 'x'})).status, 429);
+  const refusal = await silent.logged({event: 'run_refused'});
+  assert.deepEqual([refusal.peer, refusal.upstream, refusal.reason, refusal.cause, refusal.status], ['127.0.0.1', 'default', 'too_many_runs', 'runs_max', 429]);
+  assert.ok(refusal.retry_after_ms > 0);
+  await silent.delete(`/tasks/${waiting.task_id}`);
+  const cancelled = await silent.logged({event: 'run_ended', task_id: waiting.task_id});
+  assert.deepEqual([cancelled.upstream_status, cancelled.execution_delay_ms, cancelled.first_event_delay_ms], [0, undefined, undefined]);
+});
