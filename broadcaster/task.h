@@ -59,6 +59,13 @@ enum task_reason {
 const char *task_status_name(enum task_status status);
 const char *task_reason_name(enum task_reason reason);
 
+/** What viewers are told of it where the upstream's words are kept from them: a sentence that says no more
+ * than the word does. NULL: there is nothing to say. */
+const char *task_reason_sentence(enum task_reason reason);
+
+/** The message of a run that has ended, as its viewers may see it; "": there is none. Session lock held. */
+const char *task_viewer_message_locked(const struct task *task);
+
 /** By the contract's word; TASK_STATUS_COUNT: there is none such. */
 enum task_status task_status_find(const char *name);
 
@@ -108,6 +115,7 @@ struct task_options {
     const struct error_form *error_form; /* of the kind of agent; NULL: as ADK does it */
     char label[TASK_LABEL_SIZE];         /* valid UTF-8 */
     struct task_input input;             /* a task has a copy of its own */
+    bool hides_words; /* viewers get the reason of a failure, and neither its cause nor its message */
 };
 
 /** Who does the work of a run: a worker. Called on any thread without a lock held; what they need later they
@@ -300,5 +308,8 @@ const struct error_form *task_error_form(const struct task *task);
 
 /** Copies the state. Any thread, no lock held. */
 void task_get_info(struct task *task, struct task_info *ret_info);
+
+/** The same, as viewers of the run may see it: see struct task_options, hides_words. */
+void task_get_viewer_info(struct task *task, struct task_info *ret_info);
 
 #endif

@@ -57,6 +57,51 @@ void task_note_queue_timeout_locked(struct task *task, int64_t limit_ms) {
              "The run waited too long for its turn: queue_timeout_ms (%" PRId64 " ms).", limit_ms);
 }
 
+/* ---- what viewers see ------------------------------------------------------------------------------- */
+
+const char *task_reason_sentence(enum task_reason reason) {
+    static const char *const sentences[REASON_COUNT] = {
+        [REASON_UPSTREAM_CONNECT] = "The agent could not be reached.",
+        [REASON_UPSTREAM_STATUS] = "The agent refused the run.",
+        [REASON_UPSTREAM_ERROR] = "The agent reported an error.",
+        [REASON_UPSTREAM_TRUNCATED] = "The agent's answer broke off.",
+        [REASON_UPSTREAM_PROTOCOL] = "The agent's answer could not be read.",
+        [REASON_UPSTREAM_IDLE] = "The agent did not answer in time.",
+        [REASON_LIMIT] = "The run reached a limit.",
+        [REASON_INTERNAL] = "The gateway could not do the run.",
+        [REASON_CIRCUIT_OPEN] = "The agent is not available just now.",
+        [REASON_UPSTREAM_LIMITED] = "The agent is busy just now.",
+        [REASON_RUN_TIME] = "The run took too long.",
+        [REASON_QUEUE_TIME] = "The run waited too long for its turn.",
+    };
+    return sentences[reason];
+}
+
+/* ADK's code is a word of the agent's; the gateway's own words say nothing of it. */
+static const char *warning_for_viewers(const struct task_options *options, const char *warning) {
+    bool is_ours =
+        strcmp(warning, "") == 0 || strcmp(warning, "empty") == 0 || strcmp(warning, "partial") == 0;
+    return options->hides_words && !is_ours ? "error_code" : warning;
+}
+
+const char *task_viewer_message_locked(const struct task *task) {
+    lock_assert_held(&task->session->lock);
+    const char *sentence = task_reason_sentence(task->reason);
+    if (!task->options.hides_words)
+        return task->message;
+    return sentence != NULL ? sentence : "";
+}
+
+void task_get_viewer_info(struct task *task, struct task_info *ret_info) {
+    task_get_info(task, ret_info);
+    if (!task->options.hides_words)
+        return;
+    const char *sentence = task_reason_sentence(ret_info->reason);
+    ret_info->http_status = 0;
+    ret_info->cause = NULL;
+    snprintf(ret_info->message, TASK_MESSAGE_SIZE, "%s", sentence != NULL ? sentence : "");
+}
+
 /* ---- its run.end ------------------------------------------------------------------------------------- */
 
 /* The JSON of a run.end while it is written; its room is known to suffice. */
@@ -75,7 +120,8 @@ static __attribute__((format(printf, 2, 3))) void add(struct end_text *text, con
 }
 
 /* Only what is known. */
-static void add_outcome(struct end_text *text, const struct task_outcome *outcome) {
+static void add_outcome(struct end_text *text, const struct task *task) {
+    const struct task_outcome *outcome = &task->outcome;
     if (outcome->finish_reason[0] != '\0')
         add(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
     if (outcome->has_usage)
@@ -84,28 +130,28 @@ static void add_outcome(struct end_text *text, const struct task_outcome *outcom
             "}",
             outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
     if (outcome->warning[0] != '\0')
-        add(text, ",\"warning\":\"%s\"", outcome->warning);
+        add(text, ",\"warning\":\"%s\"", warning_for_viewers(&task->options, outcome->warning));
 }
 
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
     struct end_text text = {.out = out};
-    const char *reason = task_reason_name(task->reason);
+    const char *reason = task_reason_name(task->reason), *message = task_viewer_message_locked(task);
     const char *quote = reason != NULL ? "\"" : "";
     add(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
         task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
     add(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, task->events,
         task->bytes, task_duration_locked(task));
-    add_outcome(&text, &task->outcome);
-    if (task->http_status != 0)
+    add_outcome(&text, task);
+    if (task->http_status != 0 && !task->options.hides_words)
         add(&text, ",\"upstream_status\":%d", task->http_status);
     if (atomic_load(&task->cached))
         add(&text, ",\"cached\":true");
     if (atomic_load(&task->canned))
         add(&text, ",\"canned\":true");
-    if (task->cause != NULL)
+    if (task->cause != NULL && !task->options.hides_words)
         add(&text, ",\"cause\":\"%s\"", task->cause);
-    if (task->message[0] != '\0')
-        add(&text, ",\"message\":\"%s\"", task->message);
+    if (message[0] != '\0')
+        add(&text, ",\"message\":\"%s\"", message);
     add(&text, "}");
     return text.length;
 }

@@ -15,9 +15,10 @@ bool task_ends_unheard_locked(const struct task *task) {
 
 size_t task_format_error_locked(const struct task *task, char out[TASK_ERROR_DATA_MAX]) {
     char message[2 * TASK_MESSAGE_SIZE];
+    const char *said = task_viewer_message_locked(task);
     const char *status = task_status_name(task->status), *reason = task_reason_name(task->reason);
     snprintf(message, sizeof(message), "run %s%s%s%s%s", status, reason != NULL ? ": " : "",
-             reason != NULL ? reason : "", task->message[0] != '\0' ? ": " : "", task->message);
+             reason != NULL ? reason : "", said[0] != '\0' ? ": " : "", said);
     bool is_failed = task->status == TASK_FAILED && reason != NULL;
     return error_form_write(task_error_form(task), message, is_failed ? reason : status, out,
                             TASK_ERROR_DATA_MAX);

@@ -2,12 +2,15 @@
 #include "routes/collect.h"
 
 #include "base/buffer.h"
+#include "base/plain_text.h"
 #include "routes/header_value.h"
 #include "routes/refusal.h"
 #include "routes/upstream_choice.h"
+#include "upstream/error_text.h"
 #include "upstream/query.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -109,14 +112,37 @@ void collect_start(struct request *request, size_t upstream, const char *method,
     request_defer(request, on_abandoned, collect);
 }
 
+#define WORDS_SIZE 256
+
+/* The words for people in an answer; "": there are none. */
+static void find_words(const struct collected *answer, char out[WORDS_SIZE]) {
+    struct buffer words;
+    buffer_init(&words, 1024);
+    bool found = error_text_append(&words, answer->body, answer->length) && words.length > 0;
+    plain_text_copy(out, WORDS_SIZE, found ? words.bytes : "");
+    buffer_finish(&words);
+}
+
+void collect_refuse_as(struct request *request, const struct collected *answer, int status,
+                       const char *what) {
+    char words[WORDS_SIZE] = "";
+    if (request->context->settings->errors_to_viewers == ERRORS_TO_VIEWERS_FULL)
+        find_words(answer, words);
+    reply_error(request, status, "upstream_error", "%s%s%s", what, words[0] != '\0' ? ": " : ".", words);
+}
+
 void collect_refuse(struct request *request, const struct collected *answer) {
+    char words[WORDS_SIZE], what[64];
     if (!answer->complete) {
         upstream_refuse_query(request, &answer->result);
         return;
     }
+    find_words(answer, words);
     refusal_log(request, LOG_LEVEL_WARN, "upstream_unavailable", LOG_STR("path", request->path),
-                LOG_INT("upstream_status", answer->status), LOG_STR("message", answer->result.message));
-    reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", answer->status);
+                LOG_INT("upstream_status", answer->status),
+                LOG_STR("cause", upstream_cause_word(CAUSE_STATUS)), LOG_STR("message", words));
+    snprintf(what, sizeof(what), "The upstream answered with status %d", answer->status);
+    collect_refuse_as(request, answer, 503, what);
 }
 
 void collect_pass_on(struct request *request, const struct collected *answer) {

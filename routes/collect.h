@@ -28,6 +28,11 @@ void collect_start(struct request *request, size_t upstream, const char *method,
  * in the gateway's own words. */
 void collect_pass_on(struct request *request, const struct collected *answer);
 
+/** Answers with that status and sentence (without a full stop), and with what the upstream said, if clients
+ * may see it.
+ */
+void collect_refuse_as(struct request *request, const struct collected *answer, int status, const char *what);
+
 /** Answers that the upstream gave no usable answer. */
 void collect_refuse(struct request *request, const struct collected *answer);
 

@@ -15,6 +15,12 @@
 /** Of what the user sent, what run.start and /tasks/{id} show. */
 enum run_input { RUN_INPUT_NONE, RUN_INPUT_TEXT, RUN_INPUT_BODY };
 
+/** What viewers of a run see of its failure. */
+enum errors_to_viewers {
+    ERRORS_TO_VIEWERS_FULL, /* its cause and its message, with the upstream's words */
+    ERRORS_TO_VIEWERS_CODE, /* its reason, and a sentence that says no more */
+};
+
 /** Settings of this room; a reload hands in another one. */
 struct routes_settings {
     const char *const *cors_origins; /* exact origins, or the one item "*" */
@@ -28,6 +34,7 @@ struct routes_settings {
     bool passthrough_ui;        /* serve the agent's own pages */
     char *default_app;          /* of a body that names none; NULL: it has to name one */
     enum trace_trust trace_trust;
+    enum errors_to_viewers errors_to_viewers;
     uint64_t request_body_bytes_max;
     uint64_t request_json_values_max; /* in a JSON body */
     int64_t run_timeout_ms;           /* of a run that asks for no other, and the most that one may ask for */

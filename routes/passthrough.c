@@ -155,6 +155,7 @@ static void on_end(void *context, const struct upstream_result *result) {
     if (passthrough->answered) {
         if (result->end != UPSTREAM_COMPLETED)
             refusal_log(request, LOG_LEVEL_WARN, "upstream_unavailable", LOG_STR("path", request->path),
+                        LOG_STR("cause", upstream_cause_word(result->cause)),
                         LOG_STR("message", result->message));
         wake_client(passthrough);
         return;

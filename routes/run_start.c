@@ -131,6 +131,7 @@ static struct task *make_task(struct request *request, const struct run_request 
     }
     options.cached = plan->found != NULL;
     options.error_form = upstream_at(request, run->upstream)->adapter->error_form;
+    options.hides_words = request->context->settings->errors_to_viewers == ERRORS_TO_VIEWERS_CODE;
     options.canned = at_once && plan->cache_key == NULL && upstream_is_canned_now(request, run->upstream);
     struct runner *runner = run_request_home(request, run, session)->runner;
     struct task *task = runner_create_task(runner, session, &options, plan);

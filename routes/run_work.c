@@ -141,11 +141,34 @@ static bool publish(struct run *run, const struct sse_event *event) {
     return is_published;
 }
 
+/* Whether the event reports that the run fails, in words that are the upstream's. */
+static bool reports_failure(const struct run *run, const struct sse_event *event) {
+    const struct upstream_settings *settings = settings_of(run);
+    struct adapter_reading reading = {.rules = &settings->rules};
+    return settings->adapter->judge(&reading, event) == ADAPTER_FAILED;
+}
+
+/* Publishes an event in the form of its kind that says no more than the reason does. */
+static bool publish_hidden(struct run *run, const struct sse_event *event) {
+    char data[TASK_ERROR_DATA_MAX];
+    struct sse_event hidden = *event;
+    hidden.data = data;
+    hidden.data_length =
+        error_form_write(task_error_form(run->task), task_reason_sentence(REASON_UPSTREAM_ERROR),
+                         task_reason_name(REASON_UPSTREAM_ERROR), data, sizeof(data));
+    return publish(run, &hidden);
+}
+
+static bool show(struct run *run, const struct sse_event *event) {
+    bool hides = run->task->options.hides_words && reports_failure(run, event);
+    return hides ? publish_hidden(run, event) : publish(run, event);
+}
+
 static bool on_event(void *context, const struct sse_event *event) {
     struct run *run = context;
     if (run->events == 0)
         note_first_event(run);
-    bool goes_on = fits_budgets(run, event) && has_memory(run, event) && publish(run, event) &&
+    bool goes_on = fits_budgets(run, event) && has_memory(run, event) && show(run, event) &&
                    fits_token_budget(run, event);
     if (!goes_on)
         run->source = NULL;
@@ -199,6 +222,8 @@ static const char *word_of(enum upstream_cause cause) {
 }
 
 static struct frame *make_retry_frame(const struct task *task, const struct upstream_retry *retry) {
+    enum task_reason reason = reason_of(retry->failure.end);
+    bool hides_words = task->options.hides_words;
     struct json_writer json;
     json_writer_init(&json, RETRY_DATA_MAX);
     json.is_plain = true;
@@ -206,13 +231,13 @@ static struct frame *make_retry_frame(const struct task *task, const struct upst
     json_add_string(&json, "task_id", task->id);
     json_add_number(&json, "attempt", retry->attempt);
     json_add_number(&json, "delay_ms", retry->delay_ms);
-    json_add_string(&json, "reason", task_reason_name(reason_of(retry->failure.end)));
+    json_add_string(&json, "reason", task_reason_name(reason));
     json_add_string(&json, "upstream", retry->upstream);
     json_add_bool(&json, "fallback", retry->is_fallback);
     json_add_bool(&json, "resumption", retry->is_resumption);
     json_add_bool(&json, "canned", retry->upstream == NULL);
-    json_add_string(&json, "cause", upstream_cause_word(retry->failure.cause));
-    json_add_string(&json, "message", retry->failure.message);
+    json_add_string(&json, "cause", hides_words ? NULL : upstream_cause_word(retry->failure.cause));
+    json_add_string(&json, "message", hides_words ? task_reason_sentence(reason) : retry->failure.message);
     json_end_object(&json);
     struct frame *frame = json.failed ? NULL
                                       : frame_create(FRAME_RUN_RETRY, task->serial, "run.retry",

@@ -101,7 +101,7 @@ static void refuse_create(struct request *request, const struct collected *answe
     if (says_exists(answer))
         reply_error(request, 409, "session_exists", "The session exists already.");
     else if (answer->complete && answer->status >= 400 && answer->status < 500)
-        reply_error(request, answer->status, "upstream_error", "The upstream refused to create the session.");
+        collect_refuse_as(request, answer, answer->status, "The upstream refused to create the session");
     else
         collect_refuse(request, answer);
 }

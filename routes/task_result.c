@@ -87,7 +87,7 @@ void handle_task_result(struct request *request) {
     struct task_info info;
     if (task == NULL)
         return;
-    task_get_info(task, &info);
+    task_get_viewer_info(task, &info);
     const char *status = task_status_name(info.status);
     if (task_status_is_end(info.status))
         reply_result(request, task, &info);

@@ -47,14 +47,17 @@ void upstream_refuse_run(struct request *request, size_t index, int64_t retry_af
 
 void upstream_refuse_query(struct request *request, const struct upstream_result *result) {
     const char *message = result->message[0] != '\0' ? result->message : "The upstream gave no whole answer.";
-    const char *code = "upstream_unavailable";
+    const char *code = "upstream_unavailable", *cause = upstream_cause_word(result->cause);
     if (result->end == UPSTREAM_REFUSED)
         code = "circuit_open";
     else if (result->end == UPSTREAM_CROWDED)
         code = "upstream_limited";
     else
         refusal_log(request, LOG_LEVEL_WARN, "upstream_unavailable", LOG_STR("path", request->path),
-                    LOG_INT("upstream_status", result->http_status), LOG_STR("message", message));
+                    LOG_INT("upstream_status", result->http_status),
+                    LOG_STR("cause", cause != NULL ? cause : ""), LOG_STR("message", message));
+    if (request->context->settings->errors_to_viewers == ERRORS_TO_VIEWERS_CODE)
+        message = "The upstream gave no whole answer.";
     reply_retry_after(request, result->retry_after_ms);
     reply_error(request, 503, code, "%s", message);
 }

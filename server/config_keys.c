@@ -44,6 +44,8 @@ static const struct config_choice trace_trusts[] = {
     {"none", TRACE_TRUST_NONE}, {"parent", TRACE_TRUST_PARENT}, {"all", TRACE_TRUST_ALL}, {0}};
 static const struct config_choice run_inputs[] = {
     {"none", RUN_INPUT_NONE}, {"text", RUN_INPUT_TEXT}, {"body", RUN_INPUT_BODY}, {0}};
+static const struct config_choice errors_shown[] = {
+    {"full", ERRORS_TO_VIEWERS_FULL}, {"code", ERRORS_TO_VIEWERS_CODE}, {0}};
 static const struct config_choice resume_ways[] = {
     {"post", RESUME_BY_POST}, {"location", RESUME_BY_LOCATION}, {0}};
 static const struct config_choice kinds[] = {{"adk", 0}, {"sse", 0}, {"openai", 0}, {0}};
@@ -339,6 +341,10 @@ const struct config_key config_keys[] = {
     {HTTP, BOOL("passthrough_ui", routes.passthrough_ui, "false"), .reloadable = true,
      .meaning = "Serve ADK's web UI at /dev-ui/, with the upstream's own media types. Its scripts then run at the gateway's own "
                 "origin and may do everything there: only for an upstream that is trusted as the gateway is."},
+    {HTTP, CHOICE("errors_to_viewers", routes.errors_to_viewers, enum errors_to_viewers, "full", errors_shown), .reloadable = true,
+     .meaning = "What a run's viewers see of its failure. full: its cause and a message with the upstream's words. code: its "
+                "reason and a generic sentence; the rest is in the log and in /tasks. Applies to runs that are accepted from "
+                "then on."},
     {HTTP, BOOL("demo", routes.demo, "true"), .reloadable = true,
      .meaning = "Serve the demo page at /demo."},
 

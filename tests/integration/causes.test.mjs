@@ -1,7 +1,7 @@
 // Why a run failed: the reason of the contract, the cause as a word for programs, and a message with the words of the
 // library and of the upstream. Generated: causes x what failed (a run, a retry, a fallback) x where it is reported.
 import assert from 'node:assert/strict';
-import {readFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import net from 'node:net';
 import {after, test} from 'node:test';
 import {Certificates} from '../support/certificates.mjs';
@@ -209,4 +209,98 @@ test('the log says of each run which client asked, which upstream answered, and 
   await silent.delete(`/tasks/${waiting.task_id}`);
   const cancelled = await silent.logged({event: 'run_ended', task_id: waiting.task_id});
   assert.deepEqual([cancelled.upstream_status, cancelled.execution_delay_ms, cancelled.first_event_delay_ms], [0, undefined, undefined]);
+});
+
+// ---- errors_to_viewers: code ----
+
+/** All that viewers can see of the runs of a session, as text. */
+async function viewed(own, session, {task_id}) {
+  const late = await own.follow(session, '?from=start&until=run');
+  await late.ended();
+  const answers = await Promise.all([`${session}/history`, `/tasks/${task_id}/result`].map((path) => own.get(path)));
+  const events = await own.get(`/tasks/${task_id}/events`);
+  return [late.body?.toString() ?? '', JSON.stringify(late.events), ...answers.map((answer) => answer.text), events.text].join('\n');
+}
+
+const secret = 'db-7.internal';
+const failures = {
+  a_status: [(exchange) => exchange.answer(500, `{"error":"${secret}"}`), 'upstream_status', 'status', 'The agent refused the run.'],
+  a_page: [(exchange) => exchange.answer(200, `<p>${secret}</p>`, 'text/html'), 'upstream_protocol', 'not_a_stream', "The agent's answer could not be read."],
+  text: [(exchange) => exchange.stream(`${secret}\n`), 'upstream_protocol', 'stray_text', "The agent's answer could not be read."],
+  an_event: [{adk: `data: {"error":"${secret}"}\n\n`, openai: `data: {"error":{"message":"${secret}"}}\n\n`, sse: `event: error\ndata: {"message":"${secret}"}\n\n`},
+    'upstream_error', 'error_event', 'The agent reported an error.'],
+};
+
+for (const kind of ['adk', 'openai', 'sse'])
+  for (const [name, [answer, reason, cause, sentence]] of Object.entries(failures))
+    test(`errors_to_viewers code: the words of ${name} of kind ${kind} are in the log and in /tasks, and not in streams`, async (t) => {
+      const script = typeof answer === 'function' ? answer : (exchange) => exchange.stream(answer[kind]);
+      const agent = await startUpstream(t, script);
+      const path = temporaryFile(t, 'sluice.yaml', `upstreams:
+  - {name: first, upstream: "${agent.url}", upstream_kind: ${kind}, upstream_apps: again, upstream_fallback: second}
+  - {name: second, upstream: "${agent.url}", upstream_kind: ${kind}, upstream_apps: demo}
+`);
+      const own = await startSluice(t, {config: path, errors_to_viewers: 'code'});
+      for (const app of ['demo', 'again']) {
+        const session = sessionPath(undefined, {app});
+        const client = await own.runStream(session);
+        await client.ended();
+        const end = client.json('run.end');
+        assert.deepEqual([end.status, end.reason, end.message, end.cause, end.upstream_status], ['failed', reason, sentence, undefined, undefined]);
+        if (app === 'again') assert.deepEqual([client.json('run.retry').message, client.json('run.retry').cause], [sentence, null]);
+        const seen = await viewed(own, session, end);
+        assert.ok(seen.includes(sentence), seen);
+        assert.ok(!seen.includes(secret) && !JSON.stringify(client.events).includes(secret), seen);
+        const task = await own.task(end.task_id);
+        assert.ok(task.message.includes(secret), task.message);
+        assert.equal(task.cause, cause);
+        assert.ok((await own.logged({event: 'run_ended', task_id: end.task_id})).message.includes(secret));
+      }
+      if (kind !== 'adk') return;
+      const body = {appName: 'demo', userId: 'u', sessionId: 's', newMessage: {role: 'user', parts: [{text: 'a'}]}};
+      const framed = await own.post('/run_sse', body);
+      assert.ok(framed.text.includes(sentence) && !framed.text.includes(secret), framed.text);
+    });
+
+test('errors_to_viewers code: a session that is refused, and a read that fails', async (t) => {
+  const agent = await startUpstream(t, (exchange) => exchange.answer(500, `{"detail":"${secret}"}`));
+  agent.onSession = 'script';
+  const own = await startSluice(t, {upstream: agent.url, errors_to_viewers: 'code'});
+  const full = await startSluice(t, {upstream: agent.url});
+  assert.ok(!(await own.post(sessionPath(), {})).text.includes(secret));
+  assert.ok((await own.logged({event: 'upstream_unavailable'})).message.includes(secret));
+  assert.equal((await full.post(sessionPath(), {})).json.error.message, `The upstream answered with status 500: ${secret}`);
+  const away = await startSluice(t, {upstream: cases.dns[0], errors_to_viewers: 'code'});
+  assert.ok(!(await away.get('/list-apps')).text.includes('no-such-agent'));
+  assert.match((await away.logged({event: 'upstream_unavailable', cause: 'dns'})).message, /no-such-agent/);
+});
+
+test('errors_to_viewers code: limits and times are generic, and a reload changes it for later runs', async (t) => {
+  const path = temporaryFile(t, 'sluice.yaml', 'errors_to_viewers: code\n');
+  const agent = await startUpstream(t, (exchange) => exchange.stream(event, event));
+  const own = await startSluice(t, {upstream: agent.url, upstream_kind: 'sse', run_events_max: 1, config: path});
+  const endOf = async () => {
+    const client = await own.runStream(sessionPath());
+    await client.ended();
+    return client.json('run.end');
+  };
+  const hidden = await endOf();
+  assert.deepEqual([hidden.reason, hidden.cause, hidden.message], ['limit', undefined, 'The run reached a limit.']);
+  assert.match((await own.task(hidden.task_id)).message, /run_events_max \(1\)/);
+  writeFileSync(path, 'errors_to_viewers: full\n');
+  own.program.signal('SIGHUP');
+  await own.logged({event: 'reloaded'});
+  assert.equal((await endOf()).cause, 'run_events_max');
+});
+
+test('a stream of /run_sse reports an error of the agent that was no event', async (t) => {
+  for (const [answer, settings, expected] of [['{"error":"quota used up"}\n', {}, /^data: \{"error":"run failed: upstream_error: .*quota used up"\}$/m],
+    ['data: {"errorCode":"SAFETY"}\n\n', {upstream_doubt_fails: true}, /^data: \{"error":"run failed: upstream_error: .*SAFETY\."\}$/m],
+    ['data: {"error":"x"}\n\n', {}, /^data: \{"error":"x"\}$/m]]) {
+    const agent = await startUpstream(t, (exchange) => exchange.stream(answer));
+    const own = await startSluice(t, {upstream: agent.url, ...settings});
+    const {text} = await own.post('/run_sse', {appName: 'demo', userId: 'u', sessionId: 's', newMessage: {role: 'user', parts: [{text: 'a'}]}});
+    assert.match(text, expected);
+    assert.equal(text.match(/"error":/g).length, 1, text);
+  }
 });
