@@ -63,7 +63,7 @@ enum task_status task_status_find(const char *name) {
     return (enum task_status)status;
 }
 
-static bool make_id(char out[TASK_ID_SIZE]) {
+bool task_make_id(char out[TASK_ID_SIZE]) {
     unsigned char random[(TASK_ID_SIZE - 1) / 2];
     if (getrandom(random, sizeof(random), 0) != sizeof(random))
         return false;
@@ -156,7 +156,9 @@ struct task *task_create(struct session *session, const struct task_options *opt
     task->status = TASK_PENDING;
     atomic_init(&task->cached, options->cached);
     LIST_INIT(&task->waiters);
-    if (copy_input(task, &options->input) && make_id(task->id)) {
+    memcpy(task->id, options->id, sizeof(task->id));
+    bool has_id = task->id[0] != '\0' || task_make_id(task->id);
+    if (has_id && copy_input(task, &options->input)) {
         task->start_frame = make_start_frame(task);
         task->end_frame = make_end_frame(task);
     }

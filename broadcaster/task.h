@@ -76,6 +76,7 @@ static inline bool task_status_is_end(enum task_status status) {
 enum on_conflict { ON_CONFLICT_REPLACE, ON_CONFLICT_REJECT, ON_CONFLICT_ENQUEUE };
 enum on_disconnect { ON_DISCONNECT_CONTINUE, ON_DISCONNECT_CANCEL };
 
+#define TASK_ID_SIZE 33
 #define TASK_LABEL_SIZE 129
 #define TASK_MESSAGE_SIZE 512
 
@@ -111,6 +112,7 @@ struct task_options {
     int64_t timeout_ms;                  /* of the run, from when it was started */
     int64_t delay_ms;                    /* it is not due before; 0: at once */
     int priority;                        /* PRIORITY_MIN..PRIORITY_MAX */
+    char id[TASK_ID_SIZE];               /* of task_make_id(); "": it makes one itself */
     bool cached, canned;                 /* what it will be answered is known already: told in run.start */
     const struct error_form *error_form; /* of the kind of agent; NULL: as ADK does it */
     char label[TASK_LABEL_SIZE];         /* valid UTF-8 */
@@ -137,7 +139,6 @@ struct task_waiter {
     LIST_ENTRY(task_waiter) entry;
 };
 
-#define TASK_ID_SIZE 33
 #define TASK_TRACE_ID_SIZE 33
 
 /** What is known of a run longer than the run itself, for its Idempotency-Key. */
@@ -221,6 +222,9 @@ struct task_info {
     struct event_id start_id, end_id; /* 0-0: not there */
     uint64_t start_sequence, end_sequence;
 };
+
+/** A new random id. False: the system has no random bytes. Any thread. */
+bool task_make_id(char out[TASK_ID_SIZE]) MUST_CHECK;
 
 /** A pending task of `session`, not registered yet, with one reference for the caller. The session is
  *  referenced, the input is copied. `driver` must outlive it. NULL: out of memory. Any thread. The payload

@@ -40,10 +40,13 @@ static bool set_input(struct request *request, struct run_request *run) {
     run->input.app = run->app;
     run->input.user = run->user;
     run->input.session = run->session;
+    run->input.task = run->task_id;
     run->input.fields = run->body;
     run->upstream = upstream_choose_for_run(request, run->app, run->session_key, &run->retry_after_ms);
     trace_read_request(&run->trace, request);
-    return run->upstream != UPSTREAM_NONE;
+    if (run->upstream != UPSTREAM_NONE && !task_make_id(run->task_id))
+        reply_no_memory(request);
+    return request->reply.kind == REPLY_NONE;
 }
 
 /* ---- POST S/run ---------------------------------------------------------------------------------- */
@@ -186,6 +189,7 @@ static bool build(struct request *request, const struct run_request *run, size_t
     *error = (struct build_error){0};
     input.base_url = settings->base_url;
     input.model = settings->model;
+    input.body_template = settings->body_template;
     upstream.body = run->unchanged ? copy_raw(&input, &upstream.body_length)
                                    : adapter->run_body(&input, &upstream.body_length, &error->message);
     upstream.url = adapter->run_url(&input);
@@ -232,9 +236,13 @@ static void look_into_cache(struct request *request, const struct run_request *r
     const struct upstream_run *posted = &plan->steps[0].request;
     if (!settings->cache.on || request->context->cache == NULL)
         return;
+    const struct cache_key_parts parts = {.url = posted->url,
+                                          .app = run->app,
+                                          .user = run->user,
+                                          .body = posted->body,
+                                          .length = posted->body_length};
     plan->cache_key = malloc(CACHE_KEY_SIZE);
-    if (plan->cache_key == NULL ||
-        !cache_key_make(settings, run->app, run->user, posted->body, posted->body_length, plan->cache_key))
+    if (plan->cache_key == NULL || !cache_key_make(settings, &parts, plan->cache_key))
         reply_no_memory(request);
     else if (starts_at_once)
         plan->found = cache_find(request->context->cache, plan->cache_key);

@@ -23,6 +23,7 @@ struct run_request {
     char user[SESSION_USER_MAX + 1];
     char session[SESSION_PART_MAX + 1];
     char session_key[SESSION_KEY_SIZE];
+    char task_id[TASK_ID_SIZE]; /* that the run will have */
 
     char *own_raw;         /* what `input.raw` is, if the app was added to it; NULL: it was not. Owned */
     cJSON *taken_out[3];   /* what `input` and `options` came from; owned */

@@ -129,6 +129,7 @@ static struct task *make_task(struct request *request, const struct run_request 
         run_plan_destroy(plan);
         return NULL;
     }
+    memcpy(options.id, run->task_id, sizeof(options.id));
     options.cached = plan->found != NULL;
     options.error_form = upstream_at(request, run->upstream)->adapter->error_form;
     options.hides_words = request->context->settings->errors_to_viewers == ERRORS_TO_VIEWERS_CODE;

@@ -85,7 +85,8 @@ const struct config_key config_keys[] = {
 
     {UPSTREAM, .name = "upstream", .type = &config_url, FIELD(upstream.base_url, char *),
      .fallback = "http://127.0.0.1:8000", .of_upstream = true,
-     .meaning = "Base URL of the agent; for the kind sse the URL that runs are posted to, as it is."},
+     .meaning = "Base URL of the agent; for the kind sse the URL that runs are posted to, in whose path and query {app}, {user}, "
+                "{session} and {task} are filled in. A query is for the kinds sse and openai."},
     {UPSTREAM, .name = "upstream_kind", .type = &config_adapter,
      FIELD(upstream.adapter, const struct adapter *), .fallback = "adk", .choices = kinds, .of_upstream = true,
      .meaning = "What the upstream speaks: ADK's api server, any event stream, or chat completions."},
@@ -97,6 +98,13 @@ const struct config_key config_keys[] = {
     {UPSTREAM, TEXT("upstream_authorization", upstream.authorization, 8 * KIB), .secret = true, .of_upstream = true,
      .meaning = "Value of the Authorization header of every request to the upstream. A secret: prefer the "
                 "environment or the file to the flag, which other users of the machine can see."},
+    {UPSTREAM, TYPED_TEXT("upstream_headers", config_headers, upstream.headers, 8 * KIB), .secret = true, .of_upstream = true,
+     .meaning = "Further headers of every request to the upstream, such as Azure's \"api-key: 1234\". Secrets: prefer the "
+                "environment or the file to the flag."},
+    {UPSTREAM, TYPED_TEXT("upstream_body_template", config_template, upstream.body_template, 16 * KIB), .of_upstream = true,
+     .meaning = "For the kind sse: JSON object that a run's body is made of. {app}, {user}, {session}, {task} and {message} in its "
+                "texts are filled in; members of the client's body that it does not have are added. Empty: the body is the "
+                "client's."},
     {UPSTREAM, MS("upstream_connect_timeout_ms", upstream.connect_timeout_ms, "10000", 10, HOUR), .of_upstream = true,
      .reloadable = true, .meaning = "Time to connect; then the run fails as upstream_connect."},
     {UPSTREAM, MS("upstream_first_byte_timeout_ms", upstream.first_byte_timeout_ms, "60000", 10, DAY), .of_upstream = true,

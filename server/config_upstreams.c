@@ -92,8 +92,8 @@ static void resolve(const struct config *config, size_t upstream) {
     char *url = settings->base_url;
 
     assert(url != NULL); /* it has a default */
-    /* Paths are put behind it; an sse upstream gets the URL as it is. */
-    if (settings->adapter != &adapter_sse) {
+    /* Paths are put behind it; an sse upstream gets the URL as it is, and a query stays at its end. */
+    if (settings->adapter != &adapter_sse && strchr(url, '?') == NULL) {
         for (size_t length = strlen(url); length > 0 && url[length - 1] == '/'; length--)
             url[length - 1] = '\0';
     }
@@ -250,9 +250,9 @@ static bool check_kind(const struct config *config, size_t upstream, struct conf
     const struct upstream_settings *settings = &config->upstream_items[upstream];
     bool is_sse = settings->adapter == &adapter_sse;
 
-    if (!is_sse && strchr(settings->base_url, '?') != NULL) {
+    if (settings->adapter == &adapter_adk && strchr(settings->base_url, '?') != NULL) {
         config_source_blame(config, upstream, config_key_index("upstream"), error,
-                            "upstream may have a query only with upstream_kind sse");
+                            "upstream may have a query only with upstream_kind sse or openai");
         return false;
     }
     /* One for all upstreams may be of no use to some of them. */

@@ -29,16 +29,18 @@ struct config_type {
     void (*finish)(void *field);
 };
 
-extern const struct config_type config_bool;    /* bool */
-extern const struct config_type config_count;   /* uint64_t */
-extern const struct config_type config_bytes;   /* uint64_t */
-extern const struct config_type config_ms;      /* int64_t */
-extern const struct config_type config_choice;  /* an enum */
-extern const struct config_type config_adapter; /* const struct adapter * */
-extern const struct config_type config_text;    /* char *, NULL if empty */
-extern const struct config_type config_url;     /* char * */
-extern const struct config_type config_name;    /* char *, NULL if empty */
-extern const struct config_type config_app;     /* char *, NULL if empty */
+extern const struct config_type config_bool;     /* bool */
+extern const struct config_type config_count;    /* uint64_t */
+extern const struct config_type config_bytes;    /* uint64_t */
+extern const struct config_type config_ms;       /* int64_t */
+extern const struct config_type config_choice;   /* an enum */
+extern const struct config_type config_adapter;  /* const struct adapter * */
+extern const struct config_type config_text;     /* char *, NULL if empty */
+extern const struct config_type config_url;      /* char * */
+extern const struct config_type config_name;     /* char *, NULL if empty */
+extern const struct config_type config_app;      /* char *, NULL if empty */
+extern const struct config_type config_headers;  /* char *, a line each, NULL if there are none */
+extern const struct config_type config_template; /* char *, NULL if empty */
 extern const struct config_type config_words;   /* char *, commas between the words, NULL if there are none */
 extern const struct config_type config_path;    /* char *, NULL if empty */
 extern const struct config_type config_redis;   /* char *, NULL if empty */

@@ -17,11 +17,13 @@ struct adapter_input {
     const char *app; /* of the session the run belongs to; valid path segments, not encoded */
     const char *user;
     const char *session;
-    const char *base_url; /* as configured, without a trailing slash */
-    const char *model;    /* configured model name, or NULL (openai) */
-    const cJSON *fields;  /* the body, an object, without "gateway", "message" and "query" */
-    const char *text;     /* "message" or "query" of the body, or NULL */
-    const char *raw;      /* the body as it came if nothing was taken out of it, else NULL */
+    const char *base_url;      /* as configured, without a trailing slash */
+    const char *task;          /* the id of the run */
+    const char *body_template; /* configured JSON, or NULL (sse) */
+    const char *model;         /* configured model name, or NULL (openai) */
+    const cJSON *fields;       /* the body, an object, without "gateway", "message" and "query" */
+    const char *text;          /* "message" or "query" of the body, or NULL */
+    const char *raw;           /* the body as it came if nothing was taken out of it, else NULL */
     size_t raw_length;
 };
 

@@ -12,24 +12,25 @@
 #define DONE "[DONE]"
 
 /* The base URL as OpenAI's own clients take it, "https://host/v1", or the whole URL. A bare host has the
- * usual base. */
+ * usual base. A query stays at the end: Azure's "?api-version=...". */
 static char *openai_run_url(const struct adapter_input *input) {
     const char *scheme_end = strstr(input->base_url, "://");
     const char *authority = scheme_end != NULL ? scheme_end + strlen("://") : input->base_url;
     const char *path = authority + strcspn(authority, "/?#");
-    size_t length = strlen(input->base_url);
+    const char *query = input->base_url + strcspn(input->base_url, "?");
+    size_t length = (size_t)(query - input->base_url);
     while (length > 0 && input->base_url[length - 1] == '/')
         length--;
     bool is_whole = length >= strlen(METHOD_PATH) && strncmp(input->base_url + length - strlen(METHOD_PATH),
                                                              METHOD_PATH, strlen(METHOD_PATH)) == 0;
-    bool is_bare = *path == '\0' || strcmp(path, "/") == 0;
+    bool is_bare = path == query || path + 1 == query;
     struct buffer url;
-    buffer_init(&url, length + 64);
-    char *result = buffer_append(&url, input->base_url, length) &&
-                           (!is_bare || buffer_append_text(&url, "/v1")) &&
-                           (is_whole || buffer_append_text(&url, METHOD_PATH))
-                       ? buffer_detach(&url)
-                       : NULL;
+    buffer_init(&url, strlen(input->base_url) + 64);
+    char *result =
+        buffer_append(&url, input->base_url, length) && (!is_bare || buffer_append_text(&url, "/v1")) &&
+                (is_whole || buffer_append_text(&url, METHOD_PATH)) && buffer_append_text(&url, query)
+            ? buffer_detach(&url)
+            : NULL;
     buffer_finish(&url);
     return result;
 }

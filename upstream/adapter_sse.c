@@ -2,7 +2,9 @@
 #include "upstream/adapter.h"
 
 #include "base/json_keys.h"
+#include "base/json_parse.h"
 #include "upstream/adapter_body.h"
+#include "upstream/placeholders.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +12,7 @@
 static const char *const message_members[] = {NULL};
 
 static char *sse_run_url(const struct adapter_input *input) {
-    return strdup(input->base_url);
+    return placeholders_fill_url(input->base_url, input);
 }
 
 static char *copy_raw(const struct adapter_input *input, size_t *ret_length) {
@@ -23,8 +25,37 @@ static char *copy_raw(const struct adapter_input *input, size_t *ret_length) {
     return body;
 }
 
+/* The template's members come first, and the client's cannot take their place. */
+static bool add_client_fields(cJSON *body, const struct adapter_input *input, bool has_message) {
+    cJSON *field;
+    cJSON_ArrayForEach(field, input->fields) {
+        if (cJSON_GetObjectItemCaseSensitive(body, field->string) == NULL &&
+            !cJSON_AddItemReferenceToObject(body, field->string, field))
+            return false;
+    }
+    return has_message || input->text == NULL || cJSON_GetObjectItemCaseSensitive(body, "message") != NULL ||
+           cJSON_AddStringToObject(body, "message", input->text) != NULL;
+}
+
+static char *body_of_template(const struct adapter_input *input, size_t *ret_length, const char **ret_error) {
+    bool has_message = false;
+    cJSON *body =
+        json_parse(input->body_template, strlen(input->body_template), JSON_UPSTREAM_VALUES_MAX, NULL);
+    bool done = body != NULL && placeholders_fill_json(body, input, &has_message);
+    if (done && has_message && input->text == NULL) {
+        *ret_error = "The body needs \"message\" or \"query\".";
+        done = false;
+    }
+    if (done && add_client_fields(body, input, has_message))
+        return adapter_body_print(body, ret_length);
+    cJSON_Delete(body);
+    return NULL;
+}
+
 static char *sse_run_body(const struct adapter_input *input, size_t *ret_length, const char **ret_error) {
     *ret_error = NULL;
+    if (input->body_template != NULL)
+        return body_of_template(input, ret_length, ret_error);
     if (input->raw != NULL)
         return copy_raw(input, ret_length);
     static const char *const none[] = {NULL};

@@ -43,24 +43,26 @@ static bool add_body(EVP_MD_CTX *digest, const struct upstream_settings *setting
     return done;
 }
 
-static bool add_all(EVP_MD_CTX *digest, const struct upstream_settings *settings, const char *app,
-                    const char *user, const char *body, size_t length) {
+static bool add_all(EVP_MD_CTX *digest, const struct upstream_settings *settings,
+                    const struct cache_key_parts *parts) {
     /* The address too: gateways with other agents under the same name may share one Redis. And what they show
      * to the agent, which may answer each of them as it is allowed to know. */
     const char *authorization = settings->authorization != NULL ? settings->authorization : "";
+    const char *headers = settings->headers != NULL ? settings->headers : "";
     return EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 && add_text(digest, settings->name) &&
-           add_text(digest, settings->base_url) && add_text(digest, authorization) &&
+           add_text(digest, parts->url) && add_text(digest, authorization) && add_text(digest, headers) &&
            add_text(digest, settings->adapter->name) && add_text(digest, ADAPTER_VERSION) &&
-           add_text(digest, app) && add_text(digest, settings->cache.per_user ? "user" : "anyone") &&
-           add_text(digest, settings->cache.per_user ? user : "") && add_body(digest, settings, body, length);
+           add_text(digest, parts->app) && add_text(digest, settings->cache.per_user ? "user" : "anyone") &&
+           add_text(digest, settings->cache.per_user ? parts->user : "") &&
+           add_body(digest, settings, parts->body, parts->length);
 }
 
-bool cache_key_make(const struct upstream_settings *settings, const char *app, const char *user,
-                    const char *body, size_t length, char ret_key[CACHE_KEY_SIZE]) {
+bool cache_key_make(const struct upstream_settings *settings, const struct cache_key_parts *parts,
+                    char ret_key[CACHE_KEY_SIZE]) {
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned count = 0;
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    bool done = digest != NULL && add_all(digest, settings, app, user, body, length) &&
+    bool done = digest != NULL && add_all(digest, settings, parts) &&
                 EVP_DigestFinal_ex(digest, bytes, &count) == 1 && count == DIGEST_BYTES;
     EVP_MD_CTX_free(digest);
     char *out = stpcpy(ret_key, CACHE_KEY_PREFIX);

@@ -67,6 +67,9 @@ struct upstream_settings {
     char *ca_file;        /* PEM file of the authorities that are accepted; NULL: those of the system */
     struct ca_bundle *ca; /* of that file or the system; NULL: http */
     char *authorization;  /* value of an Authorization header for every request; NULL: none */
+    char *headers; /* of every request: "Name: value", a line each; NULL: none. A secret, as the one before */
+    char *body_template; /* kind sse: JSON that a run's body is made of (placeholders.h); NULL: it is the
+                            client's */
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms; /* from the request sent to the answer's first byte */
     int64_t idle_timeout_ms;       /* silence of the connection after that */

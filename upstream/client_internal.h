@@ -204,6 +204,8 @@ void transfer_detach(struct transfer *transfer);
 /** Adds a header to all of its requests. False: out of memory. */
 bool transfer_add_header(struct transfer *transfer, const char *name, const char *value) MUST_CHECK;
 
+/** Adds lines of "Name: value"; NULL has none. False: out of memory. */
+bool transfer_add_lines(struct transfer *transfer, const char *lines) MUST_CHECK;
 /** Keeps libcurl from adding a header of its own making. False: out of memory. */
 bool transfer_omit_header(struct transfer *transfer, const char *name) MUST_CHECK;
 

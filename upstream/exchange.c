@@ -118,9 +118,10 @@ static bool is_ours(const char *name) {
     return header_is_of_the_hop(name) || is_among(name, names);
 }
 
-static bool add_headers(struct upstream_exchange *exchange, const char *authorization,
+static bool add_headers(struct upstream_exchange *exchange, const struct upstream_settings *settings,
                         const struct upstream_header *headers, size_t count) {
     struct transfer *transfer = &exchange->transfer;
+    const char *authorization = settings->authorization;
     for (size_t i = 0; i < count; i++) {
         bool replaced = authorization != NULL && strcasecmp(headers[i].name, "Authorization") == 0;
         if (!is_ours(headers[i].name) && !replaced &&
@@ -130,6 +131,7 @@ static bool add_headers(struct upstream_exchange *exchange, const char *authoriz
     bool typed = exchange->body != NULL ? transfer_add_header(transfer, "Content-Type", "application/json")
                                         : transfer_omit_header(transfer, "Content-Type");
     return typed && transfer_omit_header(transfer, "Expect") &&
+           transfer_add_lines(transfer, settings->headers) &&
            (authorization == NULL || transfer_add_header(transfer, "Authorization", authorization));
 }
 
@@ -169,7 +171,7 @@ upstream_exchange_create(struct upstream_client *client, const struct upstream_s
     exchange->callbacks = *callbacks;
     exchange->context = context;
     if (!copy_request(exchange, settings->base_url, method, path, body, body_length) ||
-        !add_headers(exchange, settings->authorization, headers, header_count)) {
+        !add_headers(exchange, settings, headers, header_count)) {
         transfer_release(&exchange->transfer);
         return NULL;
     }

@@ -292,13 +292,14 @@ static bool add_header_if(struct transfer *transfer, const char *name, const cha
     return value == NULL || transfer_add_header(transfer, name, value);
 }
 
-static bool add_headers(struct upstream_stream *stream, const char *authorization) {
+static bool add_headers(struct upstream_stream *stream, const struct upstream_settings *settings) {
     struct transfer *transfer = &stream->transfer;
     const struct upstream_run *run = &stream->run;
     return transfer_add_header(transfer, "Accept", "text/event-stream") &&
            transfer_add_header(transfer, "Content-Type", "application/json") &&
            transfer_omit_header(transfer, "Expect") &&
-           add_header_if(transfer, "Authorization", authorization) &&
+           add_header_if(transfer, "Authorization", settings->authorization) &&
+           transfer_add_lines(transfer, settings->headers) &&
            add_header_if(transfer, "Last-Event-ID", run->last_event_id) &&
            add_header_if(transfer, "traceparent", run->traceparent) &&
            add_header_if(transfer, "tracestate", run->tracestate);
@@ -320,8 +321,7 @@ static bool stream_begin(struct upstream_stream *stream, const struct upstream_s
     bool create = stream->run.session_url != NULL && !stream->run.session_exists;
     stream->parser = sse_parser_create((size_t)settings->event_bytes_max,
                                        (size_t)settings->event_type_bytes_max, on_event, stream);
-    return stream->parser != NULL && copy_rules(stream, &settings->rules) &&
-           add_headers(stream, settings->authorization) &&
+    return stream->parser != NULL && copy_rules(stream, &settings->rules) && add_headers(stream, settings) &&
            send_request(stream, create ? STREAM_CREATE : STREAM_RUN);
 }
 

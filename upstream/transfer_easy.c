@@ -5,6 +5,7 @@
 #include "base/memory_budget.h"
 
 #include <openssl/ssl.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What one read of a socket takes. A stream has 24 KB in all by this, most of them libcurl's; half of it
@@ -32,6 +33,18 @@ bool transfer_add_header(struct transfer *transfer, const char *name, const char
                                     : buffer_printf(&line, "%s;", name); /* so an empty one is written */
     bool done = formatted && add_line(transfer, line.bytes);
     buffer_finish(&line);
+    return done;
+}
+
+bool transfer_add_lines(struct transfer *transfer, const char *lines) {
+    bool done = true;
+    while (done && lines != NULL && *lines != '\0') {
+        size_t length = strcspn(lines, "\n");
+        char *line = strndup(lines, length);
+        done = line != NULL && add_line(transfer, line);
+        free(line);
+        lines += length + (lines[length] == '\n');
+    }
     return done;
 }
 

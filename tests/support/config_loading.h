@@ -28,7 +28,11 @@ static inline const char *sample_of(const struct config_key *key) {
         return key->fallback;
     if (strcmp(key->name, "upstream_ca_file") == 0)
         return SAMPLE_CA_FILE;
-    return key->type == &config_origins ? "https://a.b" : key->type == &config_path ? "/x" : "x";
+    return key->type == &config_origins    ? "https://a.b"
+           : key->type == &config_path     ? "/x"
+           : key->type == &config_headers  ? "a: b"
+           : key->type == &config_template ? "{}"
+                                           : "x";
 }
 
 static inline void write_sample_ca_file(void) {

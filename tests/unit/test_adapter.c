@@ -58,7 +58,8 @@ static void check_refused(const struct adapter *adapter, const char *fields) {
 }
 
 static void check_run_url(const struct adapter *adapter, const char *base_url, const char *expected) {
-    struct adapter_input input = {.base_url = base_url};
+    struct adapter_input input = {
+        .base_url = base_url, .app = "app", .user = "u:1", .session = "s+1", .task = "t{1}"};
     char *url = adapter->run_url(&input);
     assert_string_equal(url, expected);
     free(url);
@@ -228,6 +229,10 @@ static void sse_posts_the_body_as_it_came(void **state) {
     assert_memory_equal(body, raw, length);
     free(body);
     check_run_url(&adapter_sse, "http://h/any/where?x=1", "http://h/any/where?x=1");
+    check_run_url(&adapter_sse, "http://h/threads/{session}/runs/stream?u={user}&a={app}&t={task}",
+                  "http://h/threads/s%2B1/runs/stream?u=u%3A1&a=app&t=t%7B1%7D");
+    check_run_url(&adapter_sse, "http://{app}/{message}{x}{{app}}%7Bapp%7D",
+                  "http://{app}/{message}{x}{app}%7Bapp%7D");
 }
 
 static void sse_puts_the_text_back_where_it_was(void **state) {
@@ -267,6 +272,13 @@ static void openai_adds_the_usual_path_to_a_base_url(void **state) {
     check_run_url(&adapter_openai, "http://h/v2", "http://h/v2/chat/completions");
     check_run_url(&adapter_openai, "http://h/v2/", "http://h/v2/chat/completions");
     check_run_url(&adapter_openai, "http://h/x/chat/completions", "http://h/x/chat/completions");
+    check_run_url(&adapter_openai, "https://h/openai/deployments/d?api-version=2024-06-01",
+                  "https://h/openai/deployments/d/chat/completions?api-version=2024-06-01");
+    check_run_url(&adapter_openai, "https://h/d/chat/completions?a=/v1/&b=%20",
+                  "https://h/d/chat/completions?a=/v1/&b=%20");
+    check_run_url(&adapter_openai, "https://h/v1/?a=b", "https://h/v1/chat/completions?a=b");
+    check_run_url(&adapter_openai, "https://h?a=b", "https://h/v1/chat/completions?a=b");
+    check_run_url(&adapter_openai, "https://h/?a=b", "https://h/v1/chat/completions?a=b");
 }
 
 static void openai_knows_the_end_marker_and_errors(void **state) {

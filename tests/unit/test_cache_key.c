@@ -19,7 +19,9 @@ static const char *key_of(const char *app, const char *user, const char *body) {
     static char keys[2][CACHE_KEY_SIZE];
     static unsigned turn;
     char *key = keys[turn++ % 2];
-    assert_true(cache_key_make(&settings, app, user, body, strlen(body), key));
+    const struct cache_key_parts parts = {
+        .url = settings.base_url, .app = app, .user = user, .body = body, .length = strlen(body)};
+    assert_true(cache_key_make(&settings, &parts, key));
     return key;
 }
 
@@ -78,6 +80,9 @@ static void app_upstream_address_and_kind_count(void **state) {
     settings.name = (char[]){"other"};
     assert_other(before, key_of("app", "user", "{}"));
     set_up(NULL);
+    settings.headers = (char[]){"api-key: 1"};
+    assert_other(before, key_of("app", "user", "{}"));
+    settings.headers = NULL;
     settings.base_url = (char[]){"http://127.0.0.1:8001"};
     assert_other(before, key_of("app", "user", "{}"));
     set_up(NULL);

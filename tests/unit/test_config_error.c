@@ -56,7 +56,7 @@ static void a_bad_file_is_told_in_one_line_with_its_place(void **state) {
                                  "authentication is configured; use --allow-unauthenticated"},
         {"cors_origins: [\"*\"]\ncors_credentials: true\n", "sluice.yaml:2: cors_credentials: "},
         {"upstream: http://x/?a=b\n",
-         "sluice.yaml:1: upstream: upstream may have a query only with upstream_kind sse\n"},
+         "sluice.yaml:1: upstream: upstream may have a query only with upstream_kind sse or openai\n"},
     };
     struct loaded loaded;
 

@@ -123,8 +123,8 @@ static void an_item_may_give_the_keys_of_an_upstream_and_no_others(void **state)
         struct loaded loaded;
 
         const char *url = strcmp(key->name, "upstream") == 0 ? "" : "    upstream: https://h\n";
-        snprintf(yaml, sizeof(yaml), "upstreams:\n  - name: y\n    %s: \"%s\"\n%s  - name: x\n", key->name,
-                 sample_of(key), url);
+        snprintf(yaml, sizeof(yaml), "upstreams:\n  - name: y\n    %s: %s\"%s\"%s\n%s  - name: x\n",
+                 key->name, key->type->list ? "[" : "", sample_of(key), key->type->list ? "]" : "", url);
         write_file(yaml);
         load(&loaded, "--config", "sluice.yaml", NULL);
         if (!key->of_upstream) {

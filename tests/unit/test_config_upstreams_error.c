@@ -37,9 +37,10 @@ static void upstreams_that_make_no_sense_are_refused(void **state) {
         {"upstreams:\n  - name: a\n  - name: b\n    retry_attempts_max: 21\n",
          "sluice.yaml:4: retry_attempts_max: \"21\" is not a whole number from 1 to 20\n"},
         {"upstreams:\n  - name: a\n    upstream: http://h/?a=b\n",
-         "sluice.yaml:3: upstream: upstream may have a query only with upstream_kind sse\n"},
+         "sluice.yaml:3: upstream: upstream may have a query only with upstream_kind sse or openai\n"},
         {"upstream: http://h/?a=b\nupstreams:\n  - name: a\n    upstream_kind: sse\n  - name: b\n",
-         "sluice.yaml:1: upstream: upstream b: upstream may have a query only with upstream_kind sse\n"},
+         "sluice.yaml:1: upstream: upstream b: upstream may have a query only with upstream_kind sse or "
+         "openai\n"},
         {"upstream_ca_file: missing.pem\n",
          "sluice.yaml:1: upstream_ca_file: missing.pem: cannot be read: No such file or directory\n"},
         {"upstreams:\n  - name: a\n    upstream: https://h\n    upstream_ca_file: sluice.yaml\n",
