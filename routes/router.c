@@ -234,6 +234,11 @@ static void check_memory(struct request *request) {
         reply_memory_full(request);
 }
 
+bool router_streams_answer(const struct request *request) {
+    const struct route *route = request->route;
+    return route->handle == handle_passed_write || route->handle == handle_passed_run;
+}
+
 void router_refuse_body(struct request *request) {
     reply_limit(request, 413, "body_too_large", "The body is larger than the limit", "request_body_bytes_max",
                 request->context->settings->request_body_bytes_max, "bytes");
@@ -269,10 +274,22 @@ bool router_is_ui_root(const struct request *request) {
            (strcmp(request->path, "/") == 0 || strcmp(request->path, UI "/") == 0);
 }
 
+/* "*" stands for the server as a whole (RFC 9110, section 9.3.7): what its paths take, all in all. */
+static void answer_options_of_server(struct request *request) {
+    unsigned methods = 0;
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+        methods |= is_served(request, &routes[i]) ? 1u << routes[i].method : 0;
+    answer_options(request, methods);
+}
+
 void router_begin(struct request *request) {
     struct path path;
     metrics_add(METRIC_HTTP_REQUESTS, 1);
     cors_add_headers(request);
+    if (request->method == METHOD_OPTIONS && strcmp(request->path, "*") == 0) {
+        answer_options_of_server(request);
+        return;
+    }
     if (!path_split(router_is_ui_root(request) ? UI : request->path, &path)) {
         answer_unknown_path(request);
         return;

@@ -18,6 +18,10 @@ void router_handle(struct request *request);
  * leads there, or "/dev-ui/". */
 bool router_is_ui_root(const struct request *request);
 
+/** Whether the route of a POST may answer with bytes as they come (reply_from_source()). After
+ * router_begin(), which has found a route. */
+bool router_streams_answer(const struct request *request);
+
 /** The client sent more than the body may have: decides the reply (413). */
 void router_refuse_body(struct request *request);
 

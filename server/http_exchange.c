@@ -259,6 +259,11 @@ static void check(struct http_exchange *exchange, const char *method, const char
         return;
     }
     router_begin(request);
+    if (request->reply.kind == REPLY_NONE && exchange->has_own_body && router_streams_answer(request)) {
+        reply_error(request, 400, "invalid_header",
+                    "White space after the Transfer-Encoding is not taken on this path.");
+        http_exchange_offend(exchange, request->reply.code);
+    }
     if (request->reply.status == 413 || request->reply.status == 403)
         http_exchange_offend(exchange, request->reply.code);
 }

@@ -124,6 +124,11 @@ static int read_target(struct request *request, const char *host) {
     const char *path = http_target_path(request->path, host);
     if (path == NULL || (*path == '*' && request->method != METHOD_OPTIONS))
         return -EINVAL;
+    /* RFC 9112, section 3.2.4: of all of the server, written in absolute-form. */
+    const char *scheme_end = strstr(request->path, "://");
+    bool has_no_path = request->path[0] != '/' && scheme_end != NULL && strchr(scheme_end + 3, '/') == NULL;
+    if (request->method == METHOD_OPTIONS && has_no_path && request->query[0] == '\0')
+        path = "*";
     request->path = path;
     int result = http_path_check(path);
     return result == 0 ? http_query_check(request->query) : result;

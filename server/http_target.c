@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -25,10 +26,44 @@ static size_t span_of(const char *text, size_t length, const char *punctuation) 
     return at;
 }
 
+static int hex_value(char digit) {
+    static const char digits[] = "0123456789abcdef";
+    const char *found = digit != '\0' ? strchr(digits, tolower((unsigned char)digit)) : NULL;
+    return found != NULL ? (int)(found - digits) : -1;
+}
+
+/* RFC 3986, section 3.2.2: letters, digits, these, and percent-encodings. */
+#define NAME_PUNCTUATION "-._~!$&'()*+,;="
+
+static size_t name_length(const char *text, size_t length) {
+    size_t at = 0;
+    for (;;) {
+        at += span_of(text + at, length - at, NAME_PUNCTUATION);
+        bool is_encoded = length - at > 2 && text[at] == '%' && hex_value(text[at + 1]) >= 0 &&
+                          hex_value(text[at + 2]) >= 0;
+        if (!is_encoded)
+            return at;
+        at += 3;
+    }
+}
+
+/* What stands in brackets: an address of IPv6, or of a version to come, "v1.anything". */
+static size_t literal_length(const char *text, size_t length) {
+    size_t version = 1;
+    if (length == 0 || tolower((unsigned char)text[0]) != 'v')
+        return span_of(text, length, ":.");
+    while (version < length && hex_value(text[version]) >= 0)
+        version++;
+    if (version == 1 || version == length || text[version] != '.')
+        return 0;
+    size_t rest = span_of(text + version + 1, length - version - 1, NAME_PUNCTUATION ":");
+    return rest > 0 ? version + 1 + rest : 0;
+}
+
 static size_t host_length(const char *text, size_t length) {
     if (length == 0 || text[0] != '[')
-        return span_of(text, length, "-._~");
-    size_t inside = span_of(text + 1, length - 1, ":.");
+        return name_length(text, length);
+    size_t inside = literal_length(text + 1, length - 1);
     return inside > 0 && inside + 1 < length && text[inside + 1] == ']' ? inside + 2 : 0;
 }
 
@@ -45,6 +80,31 @@ bool http_authority_is_valid(const char *text, size_t length) {
     return at == length;
 }
 
+#define NO_PORT UINT32_MAX
+
+/* That of a valid authority whose host has so many bytes: no port is the one of http. */
+static uint32_t port_of(const char *text, size_t length, size_t host) {
+    uint32_t port = 0;
+    if (host + 1 >= length)
+        return 80;
+    for (size_t at = host + 1; at < length; at++) {
+        port = port * 10 + (uint32_t)(text[at] - '0');
+        if (port > UINT16_MAX)
+            return NO_PORT;
+    }
+    return port;
+}
+
+/* RFC 3986, section 6.2.3: a port that is left out, empty or the usual one is the same. */
+static bool is_same(const char *one, size_t one_length, const char *other) {
+    size_t other_length = strlen(other);
+    size_t host = host_length(one, one_length);
+    uint32_t port = port_of(one, one_length, host);
+    return host == host_length(other, other_length) && strncasecmp(one, other, host) == 0 &&
+           http_authority_is_valid(other, other_length) && port != NO_PORT &&
+           port == port_of(other, other_length, host);
+}
+
 const char *http_target_path(const char *target, const char *host) {
     if (*target == '/' || strcmp(target, "*") == 0)
         return target;
@@ -54,18 +114,12 @@ const char *http_target_path(const char *target, const char *host) {
     size_t length = strcspn(authority, "/");
     if (!http_authority_is_valid(authority, length))
         return NULL;
-    if (host != NULL && (strlen(host) != length || strncasecmp(host, authority, length) != 0))
+    if (host != NULL && !is_same(authority, length, host))
         return NULL;
     return authority[length] == '/' ? authority + length : "/";
 }
 
 /* ---- path and query ------------------------------------------------------------------------------ */
-
-static int hex_value(char digit) {
-    static const char digits[] = "0123456789abcdef";
-    const char *found = digit != '\0' ? strchr(digits, tolower((unsigned char)digit)) : NULL;
-    return found != NULL ? (int)(found - digits) : -1;
-}
 
 /* The byte that stands at *text, which is stepped over; -1: nothing that a target has. */
 static int next_byte(const char **text) {

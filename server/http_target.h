@@ -8,13 +8,12 @@
 #include <stddef.h>
 
 /** Whether it is a host with or without a port, as Host and an absolute target name it (RFC 3986, section
- * 3.2.2, without what no host name has): "gateway.example:8080", "10.0.0.1", "[::1]:80". Nothing else: no
- * list, no user, no path. */
+ * 3.2.2): "gateway.example:8080", "10.0.0.1", "[::1]:80". Nothing else: no user, no path, no empty host. */
 bool http_authority_is_valid(const char *text, size_t length) MUST_CHECK;
 
 /** What stands behind "http://host" in an absolute target, or the target itself if it has another form; NULL:
- * it is absolute, but with another scheme or for another host than the Host header names. `host` NULL: there
- * is none. */
+ * it is absolute, but with another scheme or for another host or port than the Host header names, where port
+ * 80 may be left out. `host` NULL: there is none. */
 const char *http_target_path(const char *target, const char *host) MUST_CHECK;
 
 /** Whether the path means the same to everybody: visible ASCII with whole percent-encodings, which stand for

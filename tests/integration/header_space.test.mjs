@@ -101,6 +101,19 @@ test('what is after the end of a request with a padded Transfer-Encoding is not 
   assert.deepEqual([...answer.matchAll(/HTTP\/1\.1 (\d{3})/g)].map((match) => match[1]), ['200']);
 });
 
+test('a path whose POST is passed on takes no padded Transfer-Encoding, and says so', async () => {
+  const body = '{"appName":"a","userId":"b","sessionId":"c"}';
+  for (const path of ['/run', `${sessionPath()}/artifacts`]) {
+    const answer = await rawRequest(sluice.port, `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked \r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`);
+    assert.match(answer, /^HTTP\/1\.1 400 [^]*"code":"invalid_header"/);
+  }
+});
+
+test('white space before a chunk extension is taken where the gateway reads the chunks', async () => {
+  const head = `POST ${sessionPath()}/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked \r\n\r\n`;
+  assert.match(await rawRequest(sluice.port, `${head}10 \t; a="b"\r\n${message}\r\n0 ;c\r\n\r\n`), /^HTTP\/1\.1 200 /);
+});
+
 test('a body in chunks that are none is refused, also with a padded Transfer-Encoding', async () => {
   const bodies = {'zz\r\n': 400, '-2\r\n': 400, '2\r\nabXX0\r\n\r\n': 400, '2\nab\r\n0\r\n\r\n': 400, [`${'f'.repeat(17)}\r\n`]: 400,
     [`1;${'a'.repeat(40000)}`]: 400, [`0\r\n${'A: b\r\n'.repeat(8000)}`]: 400, '1;a\x01\r\n': 400, ['ffffff\r\n' + 'a'.repeat(2 ** 21)]: 413};

@@ -18,7 +18,7 @@ function compose(right) {
   const body = has('json') ? '{"message":"hi"}' : '{';
   const lines = [
     `${method} ${path}${has('target') ? '' : '#x'} HTTP/1.1`,
-    `Host: ${has('host') ? has('our host') ? 'localhost' : 'evil.example' : 'a,b'}`,
+    `Host: ${has('host') ? has('our host') ? 'localhost' : 'evil.example' : 'a|b'}`,
     ...(has('once') ? [] : ['Idempotency-Key: a', 'Idempotency-Key: b']),
     ...(has('names') ? [] : ['A(b): c']),
     ...(has('expectation') ? [] : ['Expect: wonders']),

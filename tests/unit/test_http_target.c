@@ -33,10 +33,16 @@ static void hosts_with_and_without_a_port_are_taken(void **state) {
                                        "a_b-c~d",
                                        "x:",
                                        "[::ffff:1.2.3.4]",
+                                       "!$&'()*+,;=",
+                                       "%41%c3%a4.example:80",
+                                       "[v1F.a-b:c!$&'()*+,;=~_]:80",
+                                       "[V1.x]",
                                        NULL};
-    static const char *const bad[] = {"",        ":80",  "u@x",      "x/y", "x,y",     "x y",  "x:80a",
-                                      "x:80:80", "[::1", "[]",       "::1", "[::1]x",  "x?y",  "x#y",
-                                      "x\\y",    "x\t",  "\xc3\xa4", "%41", "[g::1/]", "x:-1", NULL};
+    static const char *const bad[] = {
+        "",       ":80",      "u@x",     "x/y",  "x\"y",      "x y",  "x:80a", "x:80:80",  "[::1",
+        "[]",     "::1",      "[::1]x",  "x?y",  "x#y",       "x\\y", "x\t",   "\xc3\xa4", "%4",
+        "%zz",    "x%",       "a|b",     "<x>",  "x^",        "`",    "[v.x]", "[v1x]",    "[v1.]",
+        "[vg.x]", "[v1.a/b]", "[g::1/]", "x:-1", "[::1%25a]", "[!]",  NULL};
     assert_each(is_authority, good, true);
     assert_each(is_authority, bad, false);
     assert_false(http_authority_is_valid("x\0y", 3));
@@ -50,9 +56,17 @@ static void absolute_targets_give_their_path(void **state) {
     assert_string_equal(http_target_path("HTTP://X:80/a", "x:80"), "/a");
     assert_string_equal(http_target_path("http://x", "x"), "/");
     assert_string_equal(http_target_path("http://x/a", NULL), "/a");
+    assert_string_equal(http_target_path("http://x/a", "X:80"), "/a");
+    assert_string_equal(http_target_path("http://x:80/a", "x"), "/a");
+    assert_string_equal(http_target_path("http://x:/a", "x:080"), "/a");
+    assert_string_equal(http_target_path("http://[::1]:80/a", "[::1]"), "/a");
     assert_null(http_target_path("http://x/a", "y"));
-    assert_null(http_target_path("http://x/a", "x:80"));
-    assert_null(http_target_path("http://x:80/a", "x"));
+    assert_null(http_target_path("http://x/a", "x:8080"));
+    assert_null(http_target_path("http://x:8080/a", "x"));
+    assert_null(http_target_path("http://x:443/a", "x"));
+    assert_null(http_target_path("http://x:18446744073709551696/a", "x")); /* 80, if it were cut to 64 bits */
+    assert_null(http_target_path("http://[::1]/a", "[::2]"));
+    assert_null(http_target_path("http://x/a", "xy"));
     assert_null(http_target_path("http:///a", ""));
     assert_null(http_target_path("http://u@x/a", "u@x"));
     assert_null(http_target_path("https://x/a", "x"));

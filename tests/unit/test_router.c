@@ -58,6 +58,7 @@ static void router_tells_which_methods_a_path_has(void **state) {
     check_allow(METHOD_DELETE, "/apps/a/eval_sets", 405, "GET, HEAD, OPTIONS");
     check_allow(METHOD_OPTIONS, "/tasks/x", 204, "GET, HEAD, DELETE, OPTIONS");
     check_allow(METHOD_OPTIONS, "/nowhere", 404, NULL);
+    check_allow(METHOD_OPTIONS, "*", 204, "GET, HEAD, POST, PATCH, DELETE, OPTIONS");
 }
 
 static void router_refuses_words_that_are_encoded(void **state) {
