@@ -42,17 +42,21 @@ int percent_decode(const char *text, size_t length, char *out, size_t size) {
     return (int)used;
 }
 
-bool percent_append_encoded(struct buffer *buffer, const char *text, size_t length) {
+/* The unreserved bytes and those of `kept` stay as they are. */
+static bool append_encoded(struct buffer *buffer, const char *text, size_t length, const char *kept) {
     for (size_t i = 0; i < length; i++) {
         unsigned char byte = (unsigned char)text[i];
-        bool fits = percent_is_unreserved(text[i]) ? buffer_append(buffer, &byte, 1)
-                                                   : buffer_printf(buffer, "%%%02X", byte);
-        if (!fits)
+        bool stays = percent_is_unreserved(text[i]) || (byte != 0 && strchr(kept, byte) != NULL);
+        if (!(stays ? buffer_append(buffer, &byte, 1) : buffer_printf(buffer, "%%%02X", byte)))
             return false;
     }
     return true;
 }
 
+bool percent_append_encoded(struct buffer *buffer, const char *text, size_t length) {
+    return append_encoded(buffer, text, length, "");
+}
+
 bool percent_append_part(struct buffer *buffer, const char *before, const char *part) {
-    return buffer_append_text(buffer, before) && percent_append_encoded(buffer, part, strlen(part));
+    return buffer_append_text(buffer, before) && append_encoded(buffer, part, strlen(part), "@");
 }

@@ -14,7 +14,8 @@ int percent_decode(const char *text, size_t length, char *out, size_t size) MUST
 /** Appends `text` with every byte but the unreserved ones (RFC 3986, section 2.3) encoded. False: full. */
 bool percent_append_encoded(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
 
-/** Appends `before` as it is, and `part` encoded. False: full. */
+/** Appends `before` as it is, and `part` encoded, but for "@". It needs no encoding in a part of a
+ * path (RFC 3986, section 3.3), and users' names are often addresses. False: full. */
 bool percent_append_part(struct buffer *buffer, const char *before, const char *part) MUST_CHECK;
 
 #endif

@@ -58,8 +58,18 @@ static void percent_encodes_all_but_the_unreserved(void **state) {
     buffer_finish(&out);
 }
 
+static void percent_keeps_an_address_in_a_part_of_a_path(void **state) {
+    (void)state;
+    struct buffer out;
+    buffer_init(&out, 64);
+    assert_true(percent_append_part(&out, "/users/", "me@example.org:a;b/c?d%"));
+    assert_string_equal(out.bytes, "/users/me@example.org%3Aa%3Bb%2Fc%3Fd%25");
+    buffer_finish(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(percent_keeps_an_address_in_a_part_of_a_path),
         cmocka_unit_test(percent_decodes_once),
         cmocka_unit_test(percent_refuses_what_is_no_encoding),
         cmocka_unit_test(percent_refuses_what_does_not_fit),
