@@ -20,7 +20,7 @@ static void read_owner(const struct request *request, struct passed_owner *ret_o
 }
 
 static void pass_on(struct request *request) {
-    struct passed_owner owner;
+    struct passed_owner owner = {.app = ""};
     read_owner(request, &owner);
     const struct passing passing = {.upstream = passthrough_choose(request, &owner),
                                     .body = request->body,
