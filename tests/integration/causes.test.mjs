@@ -5,7 +5,7 @@ import {readFileSync, writeFileSync} from 'node:fs';
 import net from 'node:net';
 import {after, test} from 'node:test';
 import {Certificates} from '../support/certificates.mjs';
-import {stretched} from '../support/limits.mjs';
+import {stretched, until} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
 import {projectPath, sessionPath, startSluice, temporaryFile} from '../support/sluice.mjs';
 
@@ -303,4 +303,35 @@ test('a stream of /run_sse reports an error of the agent that was no event', asy
     assert.match(text, expected);
     assert.equal(text.match(/"error":/g).length, 1, text);
   }
+});
+
+test('all runs that share one call have its cause', async (t) => {
+  const agent = await startUpstream(t, (exchange) => exchange.gone);
+  const own = await startSluice(t, {upstream: agent.url, upstream_kind: 'sse', cache: true});
+  const clients = await Promise.all([1, 2, 3].map(() => own.runStream(sessionPath(), 'the same')));
+  await until(async () => (await own.stats()).cache.joined === 2, 'three runs share a call');
+  (await agent.run(0)).reset();
+  for (const client of clients) {
+    await client.ended();
+    const {reason, cause, message} = client.json('run.end');
+    assert.deepEqual([reason, cause], ['upstream_truncated', 'reset']);
+    assert.match(message, /reset by peer/);
+  }
+  assert.equal(agent.runs.length, 1);
+});
+
+test('a stream that is resumed says why it broke off', async (t) => {
+  const agent = await startUpstream(t, async (exchange) => {
+    await exchange.head();
+    await exchange.chunk(`id: ${exchange.headers['last-event-id'] ? 2 : 1}\ndata: a\n\n`);
+    if (exchange.headers['last-event-id']) await exchange.lastChunk();
+    else exchange.reset();
+  });
+  const own = await startSluice(t, {upstream: agent.url, upstream_kind: 'sse', upstream_resumable: true, retry_base_ms: 1});
+  const client = await own.runStream(sessionPath());
+  await client.ended();
+  const {reason, cause, resumption, message} = client.json('run.retry');
+  assert.deepEqual([reason, cause, resumption], ['upstream_truncated', 'reset', true]);
+  assert.match(message, /reset by peer/);
+  assert.equal(client.json('run.end').status, 'completed');
 });
