@@ -205,6 +205,7 @@ static enum task_reason reason_of(enum upstream_end end) {
     case UPSTREAM_IDLE:
         return REASON_UPSTREAM_IDLE;
     case UPSTREAM_LIMIT:
+    case UPSTREAM_NO_DESCRIPTOR:
         return REASON_LIMIT;
     case UPSTREAM_REFUSED:
         return REASON_CIRCUIT_OPEN;

@@ -52,6 +52,8 @@ void upstream_refuse_query(struct request *request, const struct upstream_result
         code = "circuit_open";
     else if (result->end == UPSTREAM_CROWDED)
         code = "upstream_limited";
+    else if (result->end == UPSTREAM_NO_DESCRIPTOR)
+        code = "no_descriptors";
     else
         refusal_log(request, LOG_LEVEL_WARN, "upstream_unavailable", LOG_STR("path", request->path),
                     LOG_INT("upstream_status", result->http_status),

@@ -22,6 +22,7 @@ enum breaker_outcome call_breaker_outcome(const struct upstream_result *result) 
     case UPSTREAM_LIMIT:
     case UPSTREAM_REFUSED:
     case UPSTREAM_CROWDED:
+    case UPSTREAM_NO_DESCRIPTOR:
     case UPSTREAM_INTERNAL:
         break;
     }
@@ -41,6 +42,7 @@ bool call_may_fall_back(const struct upstream_result *result) {
     case UPSTREAM_IDLE:
     case UPSTREAM_REFUSED:
     case UPSTREAM_CROWDED:
+    case UPSTREAM_NO_DESCRIPTOR: /* another may have a connection that is kept */
         return true;
     case UPSTREAM_STATUS:
         return result->http_status == 429 || result->http_status >= 500;

@@ -120,16 +120,17 @@ size_t upstream_client_active(const struct upstream_client *client);
 
 enum upstream_end {
     UPSTREAM_COMPLETED,
-    UPSTREAM_CONNECT,   /* no connection: refused, unreachable, unresolved, TLS, or out of time */
-    UPSTREAM_STATUS,    /* an answer other than 200 */
-    UPSTREAM_ERROR,     /* the stream said so */
-    UPSTREAM_TRUNCATED, /* it broke off without the end that its framing promises */
-    UPSTREAM_PROTOCOL,  /* not an event stream, or not HTTP */
-    UPSTREAM_IDLE,      /* no first byte in time, silence after it, or no event in time */
-    UPSTREAM_LIMIT,     /* an event over event_bytes_max, or with too long a type or too many lines */
-    UPSTREAM_REFUSED,   /* a call (call.h): the breaker kept it from being made */
-    UPSTREAM_CROWDED,   /* a call: as many as may wait for the limiter do, or a pause of it is too long */
-    UPSTREAM_INTERNAL,  /* out of memory and the like, on our side */
+    UPSTREAM_CONNECT,       /* no connection: refused, unreachable, unresolved, TLS, or out of time */
+    UPSTREAM_STATUS,        /* an answer other than 200 */
+    UPSTREAM_ERROR,         /* the stream said so */
+    UPSTREAM_TRUNCATED,     /* it broke off without the end that its framing promises */
+    UPSTREAM_PROTOCOL,      /* not an event stream, or not HTTP */
+    UPSTREAM_IDLE,          /* no first byte in time, silence after it, or no event in time */
+    UPSTREAM_LIMIT,         /* an event over event_bytes_max, or with too long a type or too many lines */
+    UPSTREAM_REFUSED,       /* a call (call.h): the breaker kept it from being made */
+    UPSTREAM_CROWDED,       /* a call: as many as may wait for the limiter do, or a pause of it is too long */
+    UPSTREAM_NO_DESCRIPTOR, /* no connection, since this process has no descriptor left */
+    UPSTREAM_INTERNAL,      /* out of memory and the like, on our side */
 };
 
 /** What the stream of a run said of its own end. */

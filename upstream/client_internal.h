@@ -123,17 +123,18 @@ struct transfer {
     size_t header_bytes;  /* of the answer, so far */
     size_t header_lines;
     struct answer_length length;
-    size_t header_room; /* that was charged for them */
-    CURLcode failure;   /* to be told as the request's end; CURLE_OK: none */
-    bool is_repeatable; /* to send the request twice does no harm */
-    bool is_sent;       /* or may be: libcurl has begun to send it */
-    bool is_awaited;    /* libcurl has waited for its socket since */
-    bool is_unanswered; /* its connection ended, and libcurl was kept from sending it again */
-    bool is_stale;      /* not sent: the kept connection for it is of no use */
-    bool wants_rest;    /* of the connection, should libcurl give it up */
-    int spare_fd;       /* of the connection, while the rest is wanted; -1: none */
-    struct buffer rest; /* what was left unread */
-    char *rest_headers; /* in it, each line ended by NULs; NULL: no answer was left */
+    size_t header_room;    /* that was charged for them */
+    CURLcode failure;      /* to be told as the request's end; CURLE_OK: none */
+    bool is_repeatable;    /* to send the request twice does no harm */
+    bool is_sent;          /* or may be: libcurl has begun to send it */
+    bool is_awaited;       /* libcurl has waited for its socket since */
+    bool is_unanswered;    /* its connection ended, and libcurl was kept from sending it again */
+    bool lacks_descriptor; /* there was none for a socket */
+    bool is_stale;         /* not sent: the kept connection for it is of no use */
+    bool wants_rest;       /* of the connection, should libcurl give it up */
+    int spare_fd;          /* of the connection, while the rest is wanted; -1: none */
+    struct buffer rest;    /* what was left unread */
+    char *rest_headers;    /* in it, each line ended by NULs; NULL: no answer was left */
     char *rest_body;
     uint64_t turn_ms; /* when the turn began that `turn_bytes` of its answer came in */
     size_t turn_bytes;

@@ -54,8 +54,10 @@ static bool on_body(void *context, const char *bytes, size_t length) {
 static void on_end(void *context, const struct upstream_result *result) {
     struct health_check *check = context;
     bool is_healthy = result->end == UPSTREAM_COMPLETED && check->status >= 200 && check->status < 300;
+    bool is_ours = result->end == UPSTREAM_NO_DESCRIPTOR || result->end == UPSTREAM_INTERNAL;
     check->exchange = NULL;
-    set_unhealthy(check, !is_healthy, result->message != NULL ? result->message : "");
+    if (!is_ours)
+        set_unhealthy(check, !is_healthy, result->message != NULL ? result->message : "");
 }
 
 /** Scheme and authority of a URL, malloc'd; NULL: out of memory. */
@@ -65,7 +67,7 @@ static char *copy_origin(const char *url) {
     return strndup(url, (size_t)(authority - url) + strcspn(authority, "/?#"));
 }
 
-/** Without the memory for it nothing is asked, and nothing is found. */
+/** Without the memory or the descriptor for it nothing is asked, and nothing is found. */
 static void ask(struct health_check *check, const struct upstream_settings *settings) {
     static const struct upstream_exchange_callbacks callbacks = {
         .on_head = on_head, .on_body = on_body, .on_end = on_end};

@@ -14,7 +14,7 @@ static int64_t min_ms(int64_t a, int64_t b) {
 
 bool retry_may_pass(const struct upstream_result *result) {
     int status = result->http_status;
-    return result->end == UPSTREAM_CONNECT ||
+    return result->end == UPSTREAM_CONNECT || result->end == UPSTREAM_NO_DESCRIPTOR ||
            (result->end == UPSTREAM_STATUS && (status == 429 || (status >= 502 && status <= 504)));
 }
 

@@ -202,7 +202,9 @@ static void on_created(struct upstream_stream *stream, CURLcode code) {
         fault = (struct transfer_fault){CAUSE_FIRST_BYTE_TIMEOUT,
                                         "The upstream did not create the session in time "
                                         "(upstream_first_byte_timeout_ms)."};
-    if (end == UPSTREAM_CONNECT || end == UPSTREAM_IDLE || end == UPSTREAM_INTERNAL) {
+    bool was_asked = end != UPSTREAM_CONNECT && end != UPSTREAM_IDLE && end != UPSTREAM_NO_DESCRIPTOR &&
+                     end != UPSTREAM_INTERNAL;
+    if (!was_asked) {
         stream_finish(stream, end, fault.cause, fault.message);
         return;
     }

@@ -53,6 +53,7 @@ bool transfer_send(struct transfer *transfer, const struct transfer_request *req
     transfer->length = (struct answer_length){0};
     transfer->is_repeatable = request->is_repeatable;
     transfer->is_sent = transfer->is_awaited = transfer->is_unanswered = transfer->is_stale = false;
+    transfer->lacks_descriptor = false;
     rest_reset(transfer, request);
     transfer_clear_deadline(transfer);
     if (!transfer_set_options(transfer, request))

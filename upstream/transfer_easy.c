@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/memory_budget.h"
 
+#include <errno.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,8 +75,11 @@ static bool may_be_sent(struct transfer *transfer) {
 static curl_socket_t on_socket_needed(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
     struct transfer *transfer = context;
     (void)purpose;
-    return may_be_sent(transfer) ? connections_open(&transfer->client->connections, address)
-                                 : CURL_SOCKET_BAD;
+    if (!may_be_sent(transfer))
+        return CURL_SOCKET_BAD;
+    int fd = connections_open(&transfer->client->connections, address);
+    transfer->lacks_descriptor = fd < 0 && (errno == EMFILE || errno == ENFILE);
+    return fd >= 0 ? fd : CURL_SOCKET_BAD;
 }
 
 static int on_socket_unused(void *context, curl_socket_t fd) {

@@ -10,8 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* libcurl does not say so: it cannot connect, or not resolve the name. */
-static bool has_no_descriptor(void) {
+/* What libcurl does not say: it cannot connect, or not resolve the name. Whether there was no descriptor for
+ * a name is not seen, so one is asked for now. */
+static bool has_no_descriptor(const struct transfer *transfer, CURLcode code) {
+    if (code == CURLE_OPERATION_TIMEDOUT || code == CURLE_COULDNT_CONNECT)
+        return transfer->lacks_descriptor;
     int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
     if (fd >= 0)
         close(fd);
@@ -104,8 +107,8 @@ static enum upstream_cause cause_of_refusal(const struct transfer *transfer) {
 
 static enum upstream_end judge_unsent(struct transfer *transfer, CURLcode code,
                                       struct transfer_fault *fault) {
-    if (code != CURLE_OPERATION_TIMEDOUT && has_no_descriptor())
-        return say(fault, UPSTREAM_CONNECT, CAUSE_NO_DESCRIPTORS,
+    if (has_no_descriptor(transfer, code))
+        return say(fault, UPSTREAM_NO_DESCRIPTOR, CAUSE_NO_DESCRIPTORS,
                    "The gateway has no descriptor left for a connection to the upstream.");
     switch (code) {
     case CURLE_OUT_OF_MEMORY:

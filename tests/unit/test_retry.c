@@ -20,6 +20,7 @@ static bool may_pass(enum upstream_end end, int http_status) {
 static void retry_is_for_failures_that_may_pass(void **state) {
     (void)state;
     assert_true(may_pass(UPSTREAM_CONNECT, 0));
+    assert_true(may_pass(UPSTREAM_NO_DESCRIPTOR, 0));
     assert_true(may_pass(UPSTREAM_STATUS, 429));
     assert_true(may_pass(UPSTREAM_STATUS, 502));
     assert_true(may_pass(UPSTREAM_STATUS, 503));
@@ -33,7 +34,7 @@ static void retry_is_not_for_failures_that_will_not_pass(void **state) {
     for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++)
         assert_false(may_pass(UPSTREAM_STATUS, statuses[i]));
     for (int end = UPSTREAM_COMPLETED; end <= UPSTREAM_INTERNAL; end++) {
-        if (end != UPSTREAM_CONNECT && end != UPSTREAM_STATUS)
+        if (end != UPSTREAM_CONNECT && end != UPSTREAM_NO_DESCRIPTOR && end != UPSTREAM_STATUS)
             assert_false(may_pass((enum upstream_end)end, 503));
     }
 }
