@@ -38,7 +38,9 @@
     X(ANSWERS, "answers", "answers that are being made or sent")                                             \
     X(PASSED, "passed_answers", "answers of upstreams that are passed on, and events that are read out")     \
     X(REQUESTS, "upstream_requests", "requests to upstreams, with a copy for each attempt and fallback")     \
-    X(STREAMS, "upstream_streams", "connections to upstreams and what is read from them")                    \
+    X(STREAMS, "upstream_streams", "calls of upstreams and what is read from them")                          \
+    X(UPSTREAM_CONNECTIONS, "upstream_connections",                                                          \
+      "what libcurl and OpenSSL take: connections to upstreams, idle ones included, and authorities")        \
     X(RECORDINGS, "recordings", "runs that are kept in the cache, or recorded for it")
 
 enum memory_kind {

@@ -6,6 +6,7 @@
 #include "server/config.h"
 #include "server/listen_socket.h"
 #include "server/worker.h"
+#include "upstream/library_memory.h"
 
 #include <curl/curl.h>
 #include <signal.h>
@@ -351,6 +352,7 @@ static void tear_down(struct process *process) {
 
 int main(int argc, char **argv) {
     static struct process process;
+    bool has_libraries = library_memory_begin(); /* before the authorities are read */
     switch (config_load(argc, argv, &process.config)) {
     case CONFIG_DONE:
         return 0;
@@ -370,7 +372,7 @@ int main(int argc, char **argv) {
                   LOG_STR("message", "the system has no random bytes to seed the tables with"));
         return 1;
     }
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !init_main(&process)) {
+    if (!has_libraries || !init_main(&process)) {
         log_error("start_failed", LOG_STR("message", "no memory or descriptors to begin with"));
         return 1;
     }

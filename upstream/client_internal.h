@@ -123,7 +123,6 @@ struct transfer {
     size_t header_bytes;  /* of the answer, so far */
     size_t header_lines;
     struct answer_length length;
-    size_t header_room;    /* that was charged for them */
     CURLcode failure;      /* to be told as the request's end; CURLE_OK: none */
     bool is_repeatable;    /* to send the request twice does no harm */
     bool is_sent;          /* or may be: libcurl has begun to send it */
@@ -245,9 +244,6 @@ void rest_tell(struct transfer *transfer);
 
 /** The value of a header of that answer, or NULL. */
 const char *rest_header(const struct transfer *transfer, const char *name);
-
-/** Its headers, which libcurl keeps, are freed: charges them no more. */
-void transfer_release_headers(struct transfer *transfer);
 
 /** The value of the answer's first header `name`, or NULL. */
 const char *transfer_header(const struct transfer *transfer, const char *name);

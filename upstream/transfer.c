@@ -2,11 +2,6 @@
 #include "upstream/client_internal.h"
 
 #include "base/broken_state.h"
-#include "base/memory_budget.h"
-
-/* What libcurl takes for a transfer and its connection: the handle, its options, the room to read and write.
- */
-#define CURL_MEMORY (10 * 1024)
 
 bool transfer_init(struct transfer *transfer, struct upstream_client *client,
                    const struct upstream_settings *settings, const struct transfer_role *role) {
@@ -17,7 +12,6 @@ bool transfer_init(struct transfer *transfer, struct upstream_client *client,
     CURL *easy = curl_easy_init();
     if (easy == NULL)
         return false;
-    memory_charge(MEMORY_STREAMS, CURL_MEMORY);
     transfer->role = role;
     transfer->client = client;
     transfer->easy = easy;
@@ -203,8 +197,6 @@ void transfer_settle(struct transfer *transfer) {
     if (transfer->is_released) {
         transfer_detach(transfer);
         curl_easy_cleanup(transfer->easy);
-        memory_release(MEMORY_STREAMS, CURL_MEMORY);
-        transfer_release_headers(transfer);
         buffer_finish(&transfer->rest);
         curl_slist_free_all(transfer->headers);
         ca_bundle_unref(transfer->ca);

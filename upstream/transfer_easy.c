@@ -2,7 +2,6 @@
 #include "upstream/client_internal.h"
 
 #include "base/buffer.h"
-#include "base/memory_budget.h"
 
 #include <errno.h>
 #include <openssl/ssl.h>
@@ -113,19 +112,6 @@ static int on_request(void *context, char *remote, char *local, int remote_port,
     return transfer->is_released ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-/* Headers are charged by so much. */
-#define HEADER_STEP ((size_t)8 * 1024)
-
-static void charge_headers(struct transfer *transfer) {
-    for (; transfer->header_room < transfer->header_bytes; transfer->header_room += HEADER_STEP)
-        memory_charge(MEMORY_STREAMS, HEADER_STEP);
-}
-
-void transfer_release_headers(struct transfer *transfer) {
-    for (; transfer->header_room > 0; transfer->header_room -= HEADER_STEP)
-        memory_release(MEMORY_STREAMS, HEADER_STEP);
-}
-
 /* Of the head, trailers left out. */
 static bool take_header_line(struct transfer *transfer, const char *line, size_t length) {
     if (transfer->status == 0)
@@ -148,7 +134,6 @@ static size_t on_header_line(char *bytes, size_t size, size_t count, void *conte
         transfer_fail(transfer, CURLE_WEIRD_SERVER_REPLY);
         return CURL_WRITEFUNC_ERROR;
     }
-    charge_headers(transfer);
     if (!take_header_line(transfer, bytes, length))
         return CURL_WRITEFUNC_ERROR;
     bool is_blank = bytes[0] == '\r' || bytes[0] == '\n';

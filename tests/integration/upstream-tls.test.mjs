@@ -4,11 +4,13 @@ import {copyFileSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {after, test} from 'node:test';
 import {Certificates} from '../support/certificates.mjs';
-import {answerMarked, assertError} from '../support/expect.mjs';
+import {answerMarked, assertError, holdAfterOne} from '../support/expect.mjs';
 import {until} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
 import {flagList, sessionPath, sluiceSays, startSluice, temporaryFile} from '../support/sluice.mjs';
+import {residentBytes} from '../support/vitals.mjs';
 
+const isSanitized = Number(process.env.SLUICE_TEST_SLOW ?? 1) > 1;
 const certificates = new Certificates({after});
 const authority = certificates.authority();
 const stranger = certificates.authority();
@@ -113,6 +115,31 @@ test('no number of authorities is read anew for each connection', async (t) => {
   const large = await ticksOfConnections(t, {upstream_ca_file: '/etc/ssl/certs/ca-certificates.crt'});
   for (const [ticks, name] of [[system, "the system's authorities"], [large, 'a large file']])
     assert.ok(ticks < 3 * few + 40, `${ticks} ticks with ${name}, ${few} with one`);
+});
+
+test('memory that TLS takes is counted', async (t) => {
+  const RUNS = 150;
+  const holding = await startUpstream(t, holdAfterOne, {certificate: authority.sign()});
+  const sluice = await startSluice(t, {upstream: holding.url, upstream_ca_file: authority.path, workers: 1});
+  const measure = async () => {
+    const {memory: {accounted_bytes, kinds}} = await sluice.stats();
+    return {counted: accounted_bytes, tls: kinds.upstream_connections, resident: residentBytes(sluice.program.pid)};
+  };
+  const tasks = [];
+  const begin = async (count) => {
+    const from = tasks.length;
+    for (let i = 0; i < count; i++) tasks.push((await sluice.run(sessionPath(), 'hold')).task_id);
+    for (const id of tasks.slice(from)) await until(async () => (await sluice.task(id)).events === 1, 'an event');
+  };
+  await begin(5); // so that what is allocated once is there
+  const before = await measure();
+  await begin(RUNS);
+  const after = await measure();
+  const [tls, counted, resident] = ['tls', 'counted', 'resident'].map((name) => (after[name] - before[name]) / RUNS);
+  assert.ok(tls > 40000, `${tls} bytes a run`);
+  assert.ok(resident < counted * 1.25 || isSanitized, `${resident} bytes a run, of which ${counted} are counted`);
+  for (const id of tasks) await sluice.delete(`/tasks/${id}`);
+  await until(async () => (await measure()).tls < before.tls + RUNS * tls / 4, 'the memory of connections that are closed');
 });
 
 test('a file that is of no use is refused at start', async (t) => {
