@@ -189,10 +189,12 @@ static bool set_limits(struct transfer *transfer) {
 
 /* A connection is about to begin TLS. Its certificates are checked against our store, which all workers
  * share. The other store of the connection stays libcurl's own: 7.88 adds the directory to that one after
- * this. */
+ * this. OpenSSL is told to return after each message of TLS itself: by default it reads on until there is
+ * data, and an upstream that sends key updates as fast as they are read had the worker to itself. */
 static CURLcode on_tls(CURL *easy, void *tls, void *context) {
     const struct ca_bundle *ca = context;
     (void)easy;
+    SSL_CTX_clear_mode(tls, SSL_MODE_AUTO_RETRY);
     return SSL_CTX_set1_verify_cert_store(tls, ca->store) == 1 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
 }
 
