@@ -161,7 +161,7 @@ static bool add_locked(struct cache *cache, struct cache_entry *entry) {
 }
 
 void cache_store(struct cache *cache, const char *key, struct recording *recording, int64_t ttl_ms) {
-    size_t bytes = recording_bytes(recording) + sizeof(struct cache_entry);
+    size_t bytes = recording_memory(recording) + memory_block(sizeof(struct cache_entry));
     bool is_too_large = !recording_is_whole(recording) || bytes > cache->bytes_max;
     struct cache_entry_list out = TAILQ_HEAD_INITIALIZER(out);
     struct cache_entry *entry = !is_too_large && ttl_ms > 0 ? calloc(1, sizeof(*entry)) : NULL;

@@ -28,6 +28,7 @@ struct recording {
     uint64_t first; /* number of the first entry that is there; those before it are forgotten */
     uint64_t count; /* entries ever */
     size_t bytes;   /* of those that are there */
+    size_t memory;  /* that malloc() takes for them */
     bool is_whole;
     bool is_replay;
     bool writer_waits;
@@ -95,6 +96,7 @@ static bool forget_locked(struct recording *recording) {
         struct recording_entry *entry = STAILQ_FIRST(&recording->entries);
         STAILQ_REMOVE_HEAD(&recording->entries, link);
         recording->bytes -= entry->bytes;
+        recording->memory -= memory_block(entry->bytes);
         recording->first++;
         entry_destroy(entry);
     }
@@ -135,6 +137,7 @@ static void append(struct recording *recording, struct recording_entry *entry) {
     STAILQ_INSERT_TAIL(&recording->entries, entry, link);
     recording->count++;
     recording->bytes += entry->bytes;
+    recording->memory += memory_block(entry->bytes);
     TAILQ_FOREACH(reader, &recording->readers, link) {
         if (reader->next == NULL)
             reader->next = entry;
@@ -224,9 +227,10 @@ void recording_append_replay(struct recording *to, struct recording *from) {
     STAILQ_CONCAT(&to->entries, &from->entries);
     to->count += from->count;
     to->bytes += from->bytes;
+    to->memory += from->memory;
     to->is_replay = true;
     lock_release(&to->lock);
-    from->count = from->bytes = 0;
+    from->count = from->bytes = from->memory = 0;
 }
 
 void recording_end(struct recording *recording, const struct upstream_result *result) {
@@ -263,6 +267,13 @@ bool recording_is_whole(struct recording *recording) {
 size_t recording_bytes(struct recording *recording) {
     lock_acquire(&recording->lock);
     size_t bytes = recording->bytes;
+    lock_release(&recording->lock);
+    return bytes;
+}
+
+size_t recording_memory(struct recording *recording) {
+    lock_acquire(&recording->lock);
+    size_t bytes = memory_block(sizeof(*recording)) + recording->memory;
     lock_release(&recording->lock);
     return bytes;
 }

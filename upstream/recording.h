@@ -70,8 +70,11 @@ void recording_end(struct recording *recording, const struct upstream_result *re
 /** Whether all of it is there still. It is for ever, once it has ended so. */
 bool recording_is_whole(struct recording *recording);
 
-/** Memory of its entries. */
+/** Bytes of its entries, which bytes_max is held against. */
 size_t recording_bytes(struct recording *recording);
+
+/** What is charged for all of it. */
+size_t recording_memory(struct recording *recording);
 
 /** How it ended; it has. Valid as long as the recording. */
 const struct upstream_result *recording_result(const struct recording *recording);
