@@ -96,3 +96,12 @@ void handle_passed_run(struct request *request) {
         pass_run_on(request, body, &owner);
     cJSON_Delete(body);
 }
+
+/* ---- GET /run_live ------------------------------------------------------------------------------- */
+
+/* A WebSocket carries no events that could be numbered, kept and judged: what is tunnelled would be no run,
+ * and another one could be under way in its session. */
+void handle_run_live(struct request *request) {
+    reply_error(request, 501, "websocket_not_supported",
+                "The gateway passes no WebSocket on; use POST /run_sse, or ask the upstream itself.");
+}

@@ -68,6 +68,7 @@ static const struct route routes[] = {
 
     {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ADK},
     {METHOD_POST,   "/run",                 handle_passed_run,     BODY_REQUIRED, ADK},
+    {METHOD_GET,    "/run_live",            handle_run_live,       BODY_IGNORED,  ADK},
     {METHOD_PATCH,  SESSION,                handle_passed_write,   BODY_REQUIRED, ADK},
     {METHOD_PATCH,  USER "/memory",         handle_passed_memory,  BODY_REQUIRED, ADK},
     {METHOD_POST,   SESSION "/artifacts",   handle_passed_write,   BODY_REQUIRED, ADK},
