@@ -8,7 +8,7 @@ export const sharedSessions = Array.from({length: 8}, (_, i) => ({app: i < 6 ? '
 
 const encoded = (random, text) => Array.from(text, (c) => (random.chance(20) ? `%${c.charCodeAt(0).toString(16).padStart(2, '0')}` : c)).join('');
 
-const oddNames = ['', '.', '..', '%2e%2e', '..;', '%00', 'a%2fb', 'a%5cb', '%ff', '%c3%a9', 'auth0%7c64ab', 'a b', 'a%20b', 'x'.repeat(128), 'x'.repeat(129), 'x'.repeat(300), '%', '%2', '%zz', '%252e', 'a;b', 'a?b', '%e2%80%a8'];
+const oddNames = ['', '.', '..', '%2e%2e', '..;', '%00', 'a%2fb', 'a%5cb', '%ff', '%c3%a9', 'auth0%7c64ab', '%25', 'a%252fb', 'x%22y', '%c2%85', '%f0%9f%91%a9'.repeat(20), 'a b', 'a%20b', 'x'.repeat(128), 'x'.repeat(129), 'x'.repeat(300), '%', '%2', '%zz', '%252e', 'a;b', 'a?b', '%e2%80%a8'];
 
 const name = (random, plain) => random.weighted([[88, plain], [4, encoded(random, plain)], [4, random.pick(oddNames)], [4, random.text(random.from(1, 12))]]);
 
@@ -69,6 +69,12 @@ const routes = [
   [5, 'GET', (r, w) => `/tasks/${taskId(r, w)}/events${query(r, w, ['last_event_id'])}`],
   [8, 'GET', (r) => r.pick(['/healthz', '/readyz', '/health', '/metrics', '/stats', '/demo'])],
   [3, 'GET', (r) => r.pick(['/list-apps', '/version', '/debug/trace/x', '/apps/demo/eval_sets', '/apps/demo/users/u1/sessions/s/artifacts/a%20b?x=1'])],
+  [2, 'PATCH', (r, w) => S(r, w), (r) => r.pick(['{"stateDelta":{"a":1}}', '{"userId":"x"}', '{', ''])],
+  [1, 'PATCH', () => '/apps/demo/users/u1/memory', (r) => r.pick(['{"session_id":"s"}', '{"sessionId":"..","session_id":"s"}', '{}'])],
+  [2, 'POST', (r, w) => `${S(r, w)}/artifacts`, (r) => r.pick(['{"filename":"a/b"}', '{"app_name":1}', '[]'])],
+  [2, 'DELETE', (r, w) => `${S(r, w)}/artifacts/${r.pick(['a%2fb', 'a/b', '..%2fb', '%2fa', r.pick(oddNames)])}`],
+  [3, 'POST', () => '/run', (r, w) => runSseBody(r, r.pick(w.sessions))],
+  [2, 'GET', (r) => r.pick(['/dev/apps/demo/graph', '/config/telemetry', '/run_live?app_name=demo', '/dev-ui/', `/dev/apps/${r.pick(oddNames)}/debug/trace/session/${r.pick(oddNames)}`])],
   [3, 'GET', (r) => r.pick(['/', '/nowhere', '*', '//', '/apps/..;/admin/x', '/%73tats', '/..%2f', `/${'a'.repeat(r.from(1, 40000))}`, 'http://x/healthz', 'http://y/healthz', '/healthz#x', 'healthz', `/healthz?${'a&'.repeat(r.pick([10, 200, 1000, 5000]))}`])],
 ].map(([weight, method, target, body]) => [weight, {method, target, body}]);
 

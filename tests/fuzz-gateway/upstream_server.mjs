@@ -39,7 +39,7 @@ function takeRequest(bytes, host) {
   if (end < 0) return null;
   const [line, ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
   // libcurl asks by HTTP/1.0 where that was the version of the last answer.
-  const match = /^(GET|HEAD|POST|DELETE) (\S+) HTTP\/1\.[01]$/.exec(line);
+  const match = /^(GET|HEAD|POST|PATCH|DELETE) (\S+) HTTP\/1\.[01]$/.exec(line);
   if (!match || !targetPattern.test(match[2])) throw new Error(`the gateway's request line: ${JSON.stringify(line.slice(0, 300))}`);
   const headers = new Map();
   for (const each of lines) {
