@@ -26,6 +26,8 @@ struct routes_settings {
     const char *const *cors_origins; /* exact origins, or the one item "*" */
     size_t cors_origins_count;
     bool cors_credentials;
+    const char *const *cors_headers; /* names of request headers that are allowed, too */
+    size_t cors_headers_count;
     const char *const *allowed_hosts; /* names of this gateway: see site.h */
     size_t allowed_hosts_count;
     bool listens_on_loopback;

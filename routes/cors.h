@@ -21,4 +21,8 @@ bool cors_is_preflight(const struct request *request);
 /** Adds what a preflight wants to know, if its origin is allowed. `methods` is a list as for Allow. */
 void cors_add_preflight_headers(struct request *request, const char *methods);
 
+/** Logs the Origin of a request that is no page of the gateway's own and is not listed, once a minute for
+ * each origin: an operator sees which one is missing in `cors_origins`. */
+void cors_log_refused(const struct request *request);
+
 #endif

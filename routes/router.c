@@ -287,6 +287,7 @@ void router_begin(struct request *request) {
     struct path path;
     metrics_add(METRIC_HTTP_REQUESTS, 1);
     cors_add_headers(request);
+    cors_log_refused(request);
     if (request->method == METHOD_OPTIONS && strcmp(request->path, "*") == 0) {
         answer_options_of_server(request);
         return;

@@ -103,6 +103,8 @@ static void resolve(struct config *config) {
     resolve_memory(config);
     config->routes.cors_origins = (const char *const *)config->cors_origins.items;
     config->routes.cors_origins_count = config->cors_origins.count;
+    config->routes.cors_headers = (const char *const *)config->cors_headers.items;
+    config->routes.cors_headers_count = config->cors_headers.count;
     config->routes.allowed_hosts = (const char *const *)config->allowed_hosts.items;
     config->routes.allowed_hosts_count = config->allowed_hosts.count;
     config->routes.listens_on_loopback = config_listen_is_loopback(&config->listen);

@@ -82,6 +82,7 @@ struct config {
     struct routes_settings routes;
     struct config_list cors_origins;  /* what routes.cors_origins points to */
     struct config_list allowed_hosts; /* the same of routes.allowed_hosts */
+    struct config_list cors_headers;  /* the same of routes.cors_headers */
 
     /* Where it came from; see config_source.h. */
     struct config_source *sources; /* one a key, in the order of config_keys */

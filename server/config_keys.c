@@ -343,6 +343,10 @@ const struct config_key config_keys[] = {
      .meaning = "Origins whose pages may use the gateway from a browser: exact ones, or * for all; none by default."},
     {HTTP, BOOL("cors_credentials", routes.cors_credentials, "false"), .reloadable = true,
      .meaning = "Let those pages send cookies and other credentials; only with exact origins."},
+    {HTTP, .name = "cors_headers", .type = &config_header_names, FIELD(cors_headers, struct config_list),
+     .fallback = "", .reloadable = true,
+     .meaning = "Further request headers that those pages may send, such as baggage or sentry-trace. docs/api.md lists "
+                "the headers that are always allowed."},
     {HTTP, CHOICE("trace_trust", routes.trace_trust, enum trace_trust, "parent", trace_trusts), .reloadable = true,
      .meaning = "What is believed of a client's traceparent. parent: the trace goes on, but its flag 'sampled' is not taken, "
                 "so that no client can force recording. all: the flag, too, for clients that are trusted. none: nothing."},

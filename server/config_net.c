@@ -1,4 +1,4 @@
-/* The types of settings that are addresses and origins. */
+/* The types of settings that are addresses and origins, and names of headers. */
 #include "server/config.h"
 #include "server/config_value.h"
 
@@ -82,6 +82,8 @@ bool config_listen_is_loopback(const struct config_listen *listen) {
 
 #define LIST_ITEMS_MAX 64
 #define LIST_ITEM_BYTES_MAX 256
+/* They stand in one header of an answer, whose head has room for so much even if that room is the least. */
+#define CORS_HEADERS_BYTES_MAX 512
 
 static bool host_is_valid(const char *host, size_t length) {
     if (length == 0)
@@ -222,3 +224,31 @@ const struct config_type config_hosts = {.placeholder = "LIST",
                                          .format = list_format,
                                          .allow = hosts_allow,
                                          .finish = list_finish};
+
+/* A token (RFC 9110, section 5.6.2), but not "*": the gateway names what it allows. */
+static bool header_name_is_valid(const char *name) {
+    size_t length =
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'+-.^_`|~");
+    return length > 0 && name[length] == '\0';
+}
+
+static int header_names_parse(const struct config_key *key, const char *text, void *field) {
+    (void)key;
+    if (strlen(text) > CORS_HEADERS_BYTES_MAX || strchr(text, '*') != NULL)
+        return -EINVAL;
+    return list_parse(text, header_name_is_valid, field);
+}
+
+static bool header_names_allow(const struct config_key *key, struct buffer *out) {
+    (void)key;
+    return buffer_printf(out, "a list of header names such as baggage, of at most %d bytes in all",
+                         CORS_HEADERS_BYTES_MAX);
+}
+
+const struct config_type config_header_names = {.placeholder = "LIST",
+                                                .quoted = true,
+                                                .list = true,
+                                                .parse = header_names_parse,
+                                                .format = list_format,
+                                                .allow = header_names_allow,
+                                                .finish = list_finish};

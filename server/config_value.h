@@ -47,6 +47,7 @@ extern const struct config_type config_redis;   /* char *, NULL if empty */
 extern const struct config_type config_address; /* struct config_listen */
 extern const struct config_type config_origins; /* struct config_list */
 extern const struct config_type config_hosts;   /* struct config_list */
+extern const struct config_type config_header_names; /* struct config_list */
 
 /** Whether it is 1 to `length_max` letters, digits, _ and -. */
 bool config_name_is_valid(const char *text, size_t length_max) MUST_CHECK;

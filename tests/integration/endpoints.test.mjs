@@ -129,6 +129,26 @@ test("CORS: * allows any origin, without credentials; the upstream's own CORS he
   assert.equal((await sluice.get('/healthz', {headers: {Origin: 'https://any.example'}})).headers['access-control-allow-origin'], undefined, 'none by default');
 });
 
+test('CORS: headers of tracing, and those of cors_headers even where an answer has the least room', async (t) => {
+  const further = Array.from({length: 32}, (_, i) => `x-header-${String(i).padStart(6, '0')}`);
+  const gateway = await startSluice(t, {upstream: upstream.url, cors_origins: 'https://app.example', cors_headers: further.join(','), request_header_bytes_max: '1KiB'});
+  const {headers} = await gateway.request('OPTIONS', `${sessionPath()}/run`, {headers: {Origin: 'https://app.example', 'Access-Control-Request-Method': 'POST'}});
+  const allowed = headers['access-control-allow-headers'].toLowerCase().split(', ');
+  for (const name of ['traceparent', 'tracestate', 'x-requested-with', ...further]) assert.ok(allowed.includes(name), name);
+});
+
+test('CORS: a refused origin is logged once, the own and a listed one never', async (t) => {
+  const gateway = await startSluice(t, {upstream: upstream.url, cors_origins: 'https://app.example', workers: 2});
+  const origins = ['https://evil.example', 'https://app.example', gateway.url, 'https://evil.example', 'https://other.example'];
+  for (const Origin of origins) {
+    await gateway.request('OPTIONS', '/tasks', {headers: {Origin, 'Access-Control-Request-Method': 'GET'}});
+    await gateway.get('/tasks', {headers: {Origin}});
+  }
+  await gateway.logged({event: 'origin_refused', origin: 'https://other.example', path: '/tasks'});
+  const lines = gateway.logs.filter((line) => line.event === 'origin_refused').map((line) => line.origin);
+  assert.deepEqual(lines, ['https://evil.example', 'https://other.example']);
+});
+
 // ---- limits ----
 
 test('subscribers are limited, in a session and over all', async (t) => {

@@ -86,6 +86,30 @@ static void origins_that_no_browser_sends_are_refused(void **state) {
     }
 }
 
+static void cors_headers_are_names_of_headers(void **state) {
+    static const char *const bad[] = {"*", "a,*", "a b", "a:", "(a)", "a,", ",", "\xc3\xa9", "a\r\nb"};
+    struct loaded loaded;
+    char text[514];
+
+    (void)state;
+    load(&loaded, "--cors-headers", "baggage, sentry-trace,X-A!#$%&'+-.^_`|~0", NULL);
+    const struct routes_settings *routes = &load_good(&loaded)->routes;
+    assert_int_equal(routes->cors_headers_count, 3);
+    assert_string_equal(routes->cors_headers[1], "sentry-trace");
+    config_destroy(loaded.config);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        load(&loaded, "--cors-headers", bad[i], NULL);
+        assert_refused_as(&loaded, "--cors-headers: \"");
+    }
+    memset(text, 'a', sizeof(text));
+    text[512] = text[513] = '\0';
+    load(&loaded, "--cors-headers", text, NULL);
+    config_destroy(load_good(&loaded));
+    text[512] = 'a';
+    load(&loaded, "--cors-headers", text, NULL);
+    assert_int_equal(loaded.result, CONFIG_REFUSED);
+}
+
 static void bytes_have_units(void **state) {
     struct loaded loaded;
 
@@ -274,6 +298,7 @@ int main(void) {
         cmocka_unit_test(origins_are_a_list_in_the_file_and_have_commas_elsewhere),
         cmocka_unit_test(allowed_hosts_are_names_patterns_and_addresses),
         cmocka_unit_test(origins_that_no_browser_sends_are_refused),
+        cmocka_unit_test(cors_headers_are_names_of_headers),
         cmocka_unit_test(bytes_have_units),
         cmocka_unit_test(numbers_are_digits_within_their_range),
         cmocka_unit_test(addresses_are_numeric_with_a_port),

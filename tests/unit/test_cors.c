@@ -112,11 +112,33 @@ static void cors_answers_a_preflight(void **state) {
     assert_int_equal(asked.request.reply.body_length, 0);
     assert_string_equal(answer_header(&asked, "Access-Control-Allow-Methods"),
                         "GET, HEAD, POST, DELETE, OPTIONS");
-    static const char *const headers[] = {"Content-Type", "Last-Event-ID", "Idempotency-Key",
-                                          "Authorization"};
+    static const char *const headers[] = {"Content-Type", "Last-Event-ID", "Idempotency-Key", "Authorization",
+                                          "traceparent",  "tracestate",    "X-Requested-With"};
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
         assert_non_null(strstr(answer_header(&asked, "Access-Control-Allow-Headers"), headers[i]));
     assert_string_equal(answer_header(&asked, "Access-Control-Max-Age"), "600");
+    let_go(&asked);
+}
+
+static void cors_allows_the_headers_of_the_setting(void **state) {
+    (void)state;
+    static const char *const further[] = {"baggage", "sentry-trace"};
+    struct asked asked;
+    allow(two, 2, true);
+    fixture.settings.cors_headers = further;
+    fixture.settings.cors_headers_count = 2;
+    ask_from(&asked, "https://a.example", METHOD_OPTIONS, "/apps/a/users/b/sessions/c/run");
+    const char *headers = answer_header(&asked, "Access-Control-Allow-Headers");
+    assert_non_null(strstr(headers, ", tracestate, baggage, sentry-trace"));
+    let_go(&asked);
+}
+
+static void cors_allows_patch_where_the_path_has_it(void **state) {
+    (void)state;
+    struct asked asked;
+    allow(two, 2, true);
+    ask_from(&asked, "https://a.example", METHOD_OPTIONS, "/apps/a/users/b/sessions/c");
+    assert_non_null(strstr(answer_header(&asked, "Access-Control-Allow-Methods"), "PATCH"));
     let_go(&asked);
 }
 
@@ -140,6 +162,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(cors_of_nobody_says_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cors_star_is_a_star_and_never_with_credentials, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cors_answers_a_preflight, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(cors_allows_the_headers_of_the_setting, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(cors_allows_patch_where_the_path_has_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cors_refuses_the_preflight_of_a_foreign_origin, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

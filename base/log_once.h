@@ -1,0 +1,32 @@
+/* Log lines that say the same again and again: each subject gets one line a minute. The table has a fixed
+ * size, so subjects that somebody outside invents cannot make it, or the log, grow: when it is full, further
+ * ones get no line in that minute and are counted. Any thread, without a lock.
+ *
+ *     uint64_t unwritten;
+ *     if (log_once_take(&once, origin, strlen(origin), &unwritten))
+ *         log_info("origin_refused", ..., LOG_INT("unwritten", unwritten));
+ */
+#ifndef SLUICE_BASE_LOG_ONCE_H
+#define SLUICE_BASE_LOG_ONCE_H
+
+#include "base/attributes.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOG_ONCE_SUBJECTS_MAX 64
+
+/** All zeros at the beginning. */
+struct log_once {
+    _Atomic uint64_t
+        slots[LOG_ONCE_SUBJECTS_MAX]; /* half of the subject's hash, and the minute of its line */
+    _Atomic uint64_t unwritten;       /* lines that were not written since the last one for want of a slot */
+};
+
+/** Whether a line about this subject may be written now. It then says how many others found no slot. */
+bool log_once_take(struct log_once *once, const char *subject, size_t length,
+                   uint64_t *ret_unwritten) MUST_CHECK;
+
+#endif
