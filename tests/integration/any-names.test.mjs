@@ -13,11 +13,11 @@ const upstream = await startUpstream({after}, (exchange) =>
 const sluice = await startSluice({after}, {upstream: upstream.url, runs_per_app_max: 100, runs_per_user_max: 100});
 const plain = await startSluice({after}, {upstream: upstream.url, upstream_kind: 'sse'});
 
-/** As RFC 3986 wants data in a path: everything encoded but what is unreserved. */
-const encoded = (text) => encodeURIComponent(text).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
+/** As the gateway encodes a part of a path: all but what is unreserved (RFC 3986), and the at sign of addresses. */
+const encoded = (text) => encodeURIComponent(text).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`).replaceAll('%40', '@');
 const pathOf = ({app, user, session}, encode = encoded) => `/apps/${encode(app)}/users/${encode(user)}/sessions/${encode(session)}`;
 
-const chosen = ['auth0|64ab', 'DOMAIN\\user', 'two  words ', ' ', 'Zoë', 'Zoe\u0308', '名前', '👩‍💻', '100%', '%41', 'a%2Fb', '"quoted"', 'a;b', 'a?b=c#d', '*', '{user}', '...', '~', '\u202ertl', '\u2028', '\ufeff', 'a&b=c', '+',
+const chosen = ['auth0|64ab', 'DOMAIN\\user', 'me@example.org', '@%40', 'two  words ', ' ', 'Zoë', 'Zoe\u0308', '名前', '👩‍💻', '100%', '%41', 'a%2Fb', '"quoted"', 'a;b', 'a?b=c#d', '*', '{user}', '...', '~', '\u202ertl', '\u2028', '\ufeff', 'a&b=c', '+',
   'x'.repeat(128), 'é'.repeat(64), '\u{10ffff}', '<b>', '$(id)', 'CON', '-', '__proto__', 'sessions', 'run'];
 
 /** A random name of at most `most` bytes, of what the contract allows; half of them of bytes that mean something somewhere. */
