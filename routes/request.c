@@ -104,17 +104,21 @@ int request_query(const struct request *request, const char *name, char **ret_va
     return result;
 }
 
-bool request_query_has_only(const struct request *request, const char *const *names) {
+bool request_query_find_other(const struct request *request, const char *const *names, const char **ret_name,
+                              size_t *ret_length) {
     const char *at = request->query;
     struct parameter parameter;
     while (next_parameter(&at, &parameter)) {
         const char *const *name = names;
         while (*name != NULL && !name_is(&parameter, *name))
             name++;
-        if (*name == NULL)
-            return false;
+        if (*name != NULL)
+            continue;
+        *ret_name = parameter.name;
+        *ret_length = parameter.name_length;
+        return true;
     }
-    return true;
+    return false;
 }
 
 int request_query_number(const struct request *request, const char *name, int64_t minimum, int64_t maximum,

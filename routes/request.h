@@ -84,8 +84,10 @@ char *request_header_joined(const struct request *request, const char *name) MUS
  *  NULL if it is absent; -EINVAL: there twice, badly encoded or no UTF-8; -ENOMEM. */
 int request_query(const struct request *request, const char *name, char **ret_value) MUST_CHECK;
 
-/** Whether every parameter of the query is one of these names; a NULL ends them. */
-bool request_query_has_only(const struct request *request, const char *const *names);
+/** Finds a parameter of the query that has none of these names; a NULL ends them. *ret_name points to its
+ * name as it came, *ret_length bytes. False: there is none. */
+bool request_query_find_other(const struct request *request, const char *const *names, const char **ret_name,
+                              size_t *ret_length);
 
 /** The whole number that a query parameter holds, if it is there; else *value stays as it was. 0; -EINVAL: it
  *  is none from `minimum` (not negative) to `maximum`; -ENOMEM. */

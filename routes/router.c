@@ -9,6 +9,7 @@
 #include "routes/handlers.h"
 #include "routes/header_value.h"
 #include "routes/path.h"
+#include "routes/query_names.h"
 #include "routes/site.h"
 #include "routes/upstream_choice.h"
 
@@ -30,58 +31,69 @@ struct route {
     void (*handle)(struct request *request);
     enum body_rule body;
     const struct adapter *only; /* with this kind of upstream; NULL: with any */
+    const char *const *query;   /* its parameters; NULL: any, if they are passed on */
 };
 
 #define USER "/apps/{app}/users/{user}"
 #define SESSION USER "/sessions/{session}"
 #define ADK &adapter_adk
+
+static const char *const no_query[] = {NULL};
+static const char *const run_query[] = {"events", "heartbeat", NULL};
+static const char *const stream_query[] = {"from",   "until",     "last_event_id", "lastEventId",
+                                           "events", "heartbeat", "wait",          NULL};
+static const char *const events_query[] = {"last_event_id", "lastEventId", "events", "heartbeat", NULL};
+static const char *const list_query[] = {"app", "user", "session", "status", "limit", "cursor", NULL};
+static const char *const cancel_query[] = {"app", "user", "session", "status", "all", NULL};
+static const char *const history_query[] = {"limit", NULL};
+static const char *const task_query[] = {"wait_ms", NULL};
 #define UI "/dev-ui"
 
 /* The first one that fits path and method counts: those with a * stand last. */
 /* clang-format off */
 static const struct route routes[] = {
-    {METHOD_POST,   SESSION "/run",         handle_run_post,       BODY_REQUIRED, NULL},
-    {METHOD_GET,    SESSION "/run",         handle_stream_session, BODY_IGNORED,  NULL},
-    {METHOD_DELETE, SESSION "/run",         handle_run_delete,     BODY_IGNORED,  NULL},
-    {METHOD_GET,    SESSION "/task-status", handle_status_session, BODY_IGNORED,  NULL},
-    {METHOD_GET,    SESSION "/history",     handle_history,        BODY_IGNORED,  NULL},
-    {METHOD_POST,   SESSION,                handle_session_create, BODY_OPTIONAL, NULL},
-    {METHOD_GET,    SESSION,                handle_session_get,    BODY_IGNORED,  NULL},
-    {METHOD_DELETE, SESSION,                handle_session_delete, BODY_IGNORED,  NULL},
-    {METHOD_POST,   USER "/sessions",       handle_session_create, BODY_OPTIONAL, NULL},
-    {METHOD_GET,    USER "/sessions",       handle_session_list,   BODY_IGNORED,  NULL},
+    {METHOD_POST,   SESSION "/run",         handle_run_post,       BODY_REQUIRED, NULL, run_query},
+    {METHOD_GET,    SESSION "/run",         handle_stream_session, BODY_IGNORED,  NULL, stream_query},
+    {METHOD_DELETE, SESSION "/run",         handle_run_delete,     BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    SESSION "/task-status", handle_status_session, BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    SESSION "/history",     handle_history,        BODY_IGNORED,  NULL, history_query},
+    {METHOD_POST,   SESSION,                handle_session_create, BODY_OPTIONAL, NULL, no_query},
+    {METHOD_GET,    SESSION,                handle_session_get,    BODY_IGNORED,  NULL, NULL},
+    {METHOD_DELETE, SESSION,                handle_session_delete, BODY_IGNORED,  NULL, no_query},
+    {METHOD_POST,   USER "/sessions",       handle_session_create, BODY_OPTIONAL, NULL, no_query},
+    {METHOD_GET,    USER "/sessions",       handle_session_list,   BODY_IGNORED,  NULL, NULL},
 
-    {METHOD_GET,    "/task-status",         handle_status_all,     BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/tasks",               handle_task_list,      BODY_IGNORED,  NULL},
-    {METHOD_DELETE, "/tasks",               handle_tasks_cancel,   BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/tasks/{id}",          handle_task_get,       BODY_IGNORED,  NULL},
-    {METHOD_DELETE, "/tasks/{id}",          handle_task_delete,    BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/tasks/{id}/result",   handle_task_result,    BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/tasks/{id}/events",   handle_stream_task,    BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/task-status",         handle_status_all,     BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/tasks",               handle_task_list,      BODY_IGNORED,  NULL, list_query},
+    {METHOD_DELETE, "/tasks",               handle_tasks_cancel,   BODY_IGNORED,  NULL, cancel_query},
+    {METHOD_GET,    "/tasks/{id}",          handle_task_get,       BODY_IGNORED,  NULL, task_query},
+    {METHOD_DELETE, "/tasks/{id}",          handle_task_delete,    BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/tasks/{id}/result",   handle_task_result,    BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/tasks/{id}/events",   handle_stream_task,    BODY_IGNORED,  NULL, events_query},
 
-    {METHOD_GET,    "/healthz",             handle_healthz,        BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/readyz",              handle_readyz,         BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/health",              handle_health,         BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/metrics",             handle_metrics,        BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/stats",               handle_stats,          BODY_IGNORED,  NULL},
-    {METHOD_GET,    "/demo",                handle_demo,           BODY_IGNORED,  NULL},
+    {METHOD_GET,    "/healthz",             handle_healthz,        BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/readyz",              handle_readyz,         BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/health",              handle_health,         BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/metrics",             handle_metrics,        BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/stats",               handle_stats,          BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/demo",                handle_demo,           BODY_IGNORED,  NULL, no_query},
 
-    {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ADK},
-    {METHOD_POST,   "/run",                 handle_passed_run,     BODY_REQUIRED, ADK},
-    {METHOD_GET,    "/run_live",            handle_run_live,       BODY_IGNORED,  ADK},
-    {METHOD_PATCH,  SESSION,                handle_passed_write,   BODY_REQUIRED, ADK},
-    {METHOD_PATCH,  USER "/memory",         handle_passed_memory,  BODY_REQUIRED, ADK},
-    {METHOD_POST,   SESSION "/artifacts",   handle_passed_write,   BODY_REQUIRED, ADK},
-    {METHOD_DELETE, SESSION "/artifacts/*", handle_passthrough,    BODY_IGNORED,  ADK},
-    {METHOD_GET,    "/dev/apps/*",          handle_passthrough,    BODY_IGNORED,  ADK},
-    {METHOD_GET,    "/config/*",            handle_passthrough,    BODY_IGNORED,  ADK},
-    {METHOD_POST,   "/config/*",            handle_passed_write,   BODY_REQUIRED, ADK},
-    {METHOD_GET,    "/list-apps",           handle_passthrough,    BODY_IGNORED,  ADK},
-    {METHOD_GET,    "/version",             handle_passthrough,    BODY_IGNORED,  ADK},
-    {METHOD_GET,    "/debug/trace/*",       handle_passthrough,    BODY_IGNORED,  ADK},
-    {METHOD_GET,    "/apps/*",              handle_passthrough,    BODY_IGNORED,  ADK},
-    {METHOD_GET,    UI,                     handle_passed_ui,      BODY_IGNORED,  ADK},
-    {METHOD_GET,    UI "/*",                handle_passed_ui,      BODY_IGNORED,  ADK},
+    {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ADK, no_query},
+    {METHOD_POST,   "/run",                 handle_passed_run,     BODY_REQUIRED, ADK, NULL},
+    {METHOD_GET,    "/run_live",            handle_run_live,       BODY_IGNORED,  ADK, NULL},
+    {METHOD_PATCH,  SESSION,                handle_passed_write,   BODY_REQUIRED, ADK, NULL},
+    {METHOD_PATCH,  USER "/memory",         handle_passed_memory,  BODY_REQUIRED, ADK, NULL},
+    {METHOD_POST,   SESSION "/artifacts",   handle_passed_write,   BODY_REQUIRED, ADK, NULL},
+    {METHOD_DELETE, SESSION "/artifacts/*", handle_passthrough,    BODY_IGNORED,  ADK, NULL},
+    {METHOD_GET,    "/dev/apps/*",          handle_passthrough,    BODY_IGNORED,  ADK, NULL},
+    {METHOD_GET,    "/config/*",            handle_passthrough,    BODY_IGNORED,  ADK, NULL},
+    {METHOD_POST,   "/config/*",            handle_passed_write,   BODY_REQUIRED, ADK, NULL},
+    {METHOD_GET,    "/list-apps",           handle_passthrough,    BODY_IGNORED,  ADK, NULL},
+    {METHOD_GET,    "/version",             handle_passthrough,    BODY_IGNORED,  ADK, NULL},
+    {METHOD_GET,    "/debug/trace/*",       handle_passthrough,    BODY_IGNORED,  ADK, NULL},
+    {METHOD_GET,    "/apps/*",              handle_passthrough,    BODY_IGNORED,  ADK, NULL},
+    {METHOD_GET,    UI,                     handle_passed_ui,      BODY_IGNORED,  ADK, NULL},
+    {METHOD_GET,    UI "/*",                handle_passed_ui,      BODY_IGNORED,  ADK, NULL},
 };
 /* clang-format on */
 
@@ -306,7 +318,8 @@ void router_begin(struct request *request) {
         answer_options(request, match.methods);
     else if (match.route == NULL)
         refuse_method(request, match.methods);
-    else if (!refuse_foreign(request) && read_names(request, &path))
+    else if (!refuse_foreign(request) && read_names(request, &path) &&
+             query_check_names(request, match.route->query))
         check_body(request);
     if (request->reply.kind == REPLY_NONE)
         check_memory(request);

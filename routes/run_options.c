@@ -108,14 +108,15 @@ static bool read_label(struct reading *reading) {
 static const struct {
     const char *name;
     bool (*read)(struct reading *reading);
+    bool is_common; /* servers have such a member of their own */
 } known[] = {
-    {"on_conflict", read_on_conflict},
-    {"on_disconnect", read_on_disconnect},
-    {"cancel_after_idle_ms", read_cancel_after_idle},
-    {"timeout_ms", read_timeout},
-    {"priority", read_priority},
-    {"delay_ms", read_delay},
-    {"label", read_label},
+    {"on_conflict", read_on_conflict, false},
+    {"on_disconnect", read_on_disconnect, false},
+    {"cancel_after_idle_ms", read_cancel_after_idle, false},
+    {"timeout_ms", read_timeout, false},
+    {"priority", read_priority, true},
+    {"delay_ms", read_delay, false},
+    {"label", read_label, true},
 };
 
 /* ---- all of them --------------------------------------------------------------------------------- */
@@ -148,4 +149,13 @@ bool run_options_read(const cJSON *gateway, int64_t timeout_ms, struct task_opti
             return false;
     }
     return true;
+}
+
+const char *run_options_find_misplaced(const cJSON *body, bool reads_no_options) {
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        bool counts = reads_no_options || !known[i].is_common;
+        if (counts && cJSON_GetObjectItemCaseSensitive(body, known[i].name) != NULL)
+            return known[i].name;
+    }
+    return NULL;
 }

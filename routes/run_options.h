@@ -22,4 +22,8 @@ struct task_options run_options_default(int64_t timeout_ms);
 bool run_options_read(const cJSON *gateway, int64_t timeout_ms, struct task_options *ret_options,
                       struct run_options_error *ret_error) MUST_CHECK;
 
+/** The name of an option that stands in the body next to "gateway", where nobody would read it; NULL: there
+ * is none. "priority" and "label" are the upstream's own there, unless it `reads_no_options`. */
+const char *run_options_find_misplaced(const cJSON *body, bool reads_no_options);
+
 #endif

@@ -82,6 +82,15 @@ static bool read_text(struct request *request, struct run_request *run) {
     return error == NULL;
 }
 
+/* An option at the wrong place would be passed on, and do nothing. */
+static bool refuse_misplaced(struct request *request, const struct run_request *run, bool reads_no_options) {
+    const char *name = run_options_find_misplaced(run->body, reads_no_options);
+    if (name != NULL)
+        reply_error(request, 400, "misplaced_option",
+                    "\"%s\" is an option of the gateway: it goes into the member \"gateway\".", name);
+    return name != NULL;
+}
+
 static bool read_options(struct request *request, struct run_request *run) {
     struct run_options_error error;
     const cJSON *gateway = take_out(run, 2, "gateway");
@@ -112,8 +121,11 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     if (!json_body_read(request, &ret_run->body) || adk_body_refuse_identity(request, ret_run->body, NULL) ||
         !read_idempotency_key(request, ret_run))
         return false;
-    return set_input(request, ret_run) && read_options(request, ret_run) && read_text(request, ret_run) &&
-           run_input_read(request, ret_run);
+    if (!set_input(request, ret_run) ||
+        refuse_misplaced(request, ret_run,
+                         upstream_at(request, ret_run->upstream)->adapter->reads_no_options))
+        return false;
+    return read_options(request, ret_run) && read_text(request, ret_run) && run_input_read(request, ret_run);
 }
 
 /* ---- POST /run_sse ------------------------------------------------------------------------------- */
@@ -146,7 +158,8 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
                     "Gateway options are taken by POST /apps/{app}/users/{user}/sessions/{session}/run.");
         return false;
     }
-    if (!set_raw(request, ret_run) || !set_input(request, ret_run))
+    if (refuse_misplaced(request, ret_run, true) || !set_raw(request, ret_run) ||
+        !set_input(request, ret_run))
         return false;
     bool is_adk = upstream_at(request, ret_run->upstream)->adapter == &adapter_adk;
     if (!is_adk)

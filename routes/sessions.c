@@ -11,6 +11,7 @@
 #include "routes/json_body.h"
 #include "routes/json_writer.h"
 #include "routes/passthrough.h"
+#include "routes/query_names.h"
 #include "routes/session_access.h"
 #include "routes/upstream_choice.h"
 
@@ -216,12 +217,16 @@ static void pass_on(struct request *request, size_t keeper) {
     passthrough_to(request, &passing);
 }
 
+static const char *const no_query[] = {NULL}; /* if they are not passed on */
+
 void handle_session_get(struct request *request) {
     size_t keeper = keeper_of(request);
     if (keeper != UPSTREAM_NONE) {
         pass_on(request, keeper);
         return;
     }
+    if (!query_check_names(request, no_query))
+        return;
     struct session *session = session_find(request);
     if (session != NULL)
         reply_session(request);
@@ -256,6 +261,8 @@ void handle_session_list(struct request *request) {
         pass_on(request, keeper);
         return;
     }
+    if (!query_check_names(request, no_query))
+        return;
     struct listing listing = {.request = request};
     snprintf(listing.prefix, sizeof(listing.prefix), "%s/%s/", request->app, request->user);
     json_writer_init(&listing.json, (LISTED_MAX + 1) * SESSION_JSON_BYTES_MAX);

@@ -239,19 +239,29 @@ static void cancel_and_answer(struct request *request, const struct filter *filt
     reply_cancelled(request, cancelled);
 }
 
-/* What is not understood must not cancel more than was meant. */
-static bool check_cancel_query(struct request *request) {
-    static const char *const known[] = {"app", "user", "session", "status", NULL};
-    if (request_query_has_only(request, known))
-        return true;
-    reply_error(request, 400, "invalid_query",
-                "Runs are cancelled by \"app\", \"user\", \"session\" and \"status\", and by nothing else.");
-    return false;
+/* Cancelling everything must be meant: it is not what is left of a filter that was forgotten. */
+static bool check_extent(struct request *request, const struct filter *filter) {
+    char *text;
+    int result = request_query(request, "all", &text);
+    bool is_all = text != NULL && strcmp(text, "true") == 0;
+    bool is_fine = result == 0 && (text == NULL || is_all);
+    free(text);
+    if (!is_fine) {
+        refuse_query(request, "all", result);
+        return false;
+    }
+    bool has_filter = filter->app != NULL || filter->user != NULL || filter->session != NULL ||
+                      filter->status != TASK_STATUS_COUNT;
+    if (!has_filter && !is_all)
+        reply_error(request, 400, "filter_required",
+                    "Name which runs to cancel, by \"app\", \"user\", \"session\" or \"status\", or say "
+                    "all=true.");
+    return has_filter || is_all;
 }
 
 void handle_tasks_cancel(struct request *request) {
     struct filter filter = {0};
-    if (check_cancel_query(request) && read_filter(request, &filter))
+    if (read_filter(request, &filter) && check_extent(request, &filter))
         cancel_and_answer(request, &filter);
     finish_filter(&filter);
 }

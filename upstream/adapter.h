@@ -138,6 +138,9 @@ struct adapter {
      * before that was written may be refused: see struct adapter_reading, is_unsettled. */
     bool writes_after_a_cut;
 
+    /** No server of this kind has members of its own that are called like the gateway's options. */
+    bool reads_no_options;
+
     /** A run is one answer: a whole text that pieces came before takes the place of all texts before it. */
     bool answers_once;
 

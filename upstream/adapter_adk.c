@@ -250,4 +250,5 @@ const struct adapter adapter_adk = {
     .say = adk_say,
     .error_form = &adk_error_form,
     .writes_after_a_cut = true,
+    .reads_no_options = true,
 };

@@ -273,5 +273,5 @@ test('requests that take long, all at once, do not hold up those that do not', a
   const post = `${head(`POST ${session}/run`, `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`)}${body}`;
   assert.ok(await answeredBeforeHealth(sluice, post, 40) < 8, 'large bodies');
   assert.equal((await sluice.stats()).counters.sluice_requests_long_total, 80);
-  await sluice.delete('/tasks');
+  await sluice.delete('/tasks?all=true');
 });

@@ -203,7 +203,7 @@ test('the resident memory stays near the limit, whatever the logs are full of', 
   const [, refusal] = await fillTheQueue(sluice);
   assertError(refusal, 503, /^memory_full$/);
   assert.ok(residentBytes(sluice.program.pid) - atStart < limit * 1.6);
-  assert.equal((await sluice.delete('/tasks')).status, 200);
+  assert.equal((await sluice.delete('/tasks?all=true')).status, 200);
   assert.equal((await sluice.taskEnded(await accepted(sluice, 'count=3'))).status, 'completed');
 });
 
@@ -222,7 +222,7 @@ test('the logs of runs under way share what is left, and the runs go on', async 
   for (const id of ids) assert.equal((await sluice.task(id)).status, 'running');
   await until(async () => (await sluice.stats()).memory.level !== 'full', 'logs that have shrunk');
   assert.equal((await sluice.taskEnded(await accepted(sluice, 'count=3'))).status, 'completed');
-  assert.equal((await sluice.delete('/tasks')).json.cancelled, 10);
+  assert.equal((await sluice.delete('/tasks?all=true')).json.cancelled, 10);
 });
 
 test('all that is charged is released', async (t) => {

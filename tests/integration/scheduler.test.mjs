@@ -122,7 +122,9 @@ test('DELETE /tasks cancels all that fit the filter, and none that waits is star
   }
   assert.equal(await statusOf(sluice, ofA[2]), 'running');
   await until(async () => await statusOf(sluice, waiting[2]) === 'running', 'the slot that became free');
-  assert.equal((await sluice.delete('/tasks')).json.cancelled, 2);
+  assertError(await sluice.delete('/tasks'), 400, /^filter_required$/);
+  for (const query of ['all=false', 'all=', 'all', 'all=true&all=true']) assertError(await sluice.delete(`/tasks?${query}`), 400, /^invalid_query$/);
+  assert.equal((await sluice.delete('/tasks?all=true')).json.cancelled, 2);
   assert.equal(upstream.runs.map((exchange) => exchange.json.appName).filter((app) => app === 'a').length, 2);
   const stats = await sluice.stats();
   assert.deepEqual([stats.runs, stats.runs_queued], [0, 0]);

@@ -264,7 +264,8 @@ export class SseClient extends EventEmitter {
   }
 
   checkId(event) {
-    const isOfOneConnection = /^(server\.drain|session\.state|auth\..*)$/.test(event.type);
+    const isAgents = /^POST \/run_sse|[?&]events=agent/.test(this.what);
+    const isOfOneConnection = !isAgents && /^(server\.drain|session\.state|auth\..*)$/.test(event.type);
     if (event.type === 'ping' && event.data === '{}' && event.id === undefined) return;
     if (this.needsIds && isOfOneConnection !== (event.id === undefined)) throw new Error(`event ${event.type} has the id ${event.id}`);
     if (event.id === undefined) return;

@@ -34,6 +34,34 @@ static void run_options_have_defaults(void **state) {
     assert_memory_equal(&options, &empty, sizeof(options));
 }
 
+static const char *misplaced_in(const char *text, bool reads_no_options) {
+    cJSON *body = cJSON_Parse(text);
+    assert_non_null(body);
+    const char *name = run_options_find_misplaced(body, reads_no_options);
+    cJSON_Delete(body);
+    return name;
+}
+
+static void run_options_next_to_the_gateways_member_are_found(void **state) {
+    (void)state;
+    static const char *const own[] = {"on_conflict", "on_disconnect", "cancel_after_idle_ms", "timeout_ms",
+                                      "delay_ms"};
+    static const char *const common[] = {"priority", "label"};
+    char body[128];
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        snprintf(body, sizeof(body), "{\"message\":\"x\",\"gateway\":{},\"%s\":null}", own[i]);
+        assert_string_equal(misplaced_in(body, true), own[i]);
+        assert_string_equal(misplaced_in(body, false), own[i]);
+    }
+    for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++) {
+        snprintf(body, sizeof(body), "{\"message\":\"x\",\"%s\":1}", common[i]);
+        assert_string_equal(misplaced_in(body, true), common[i]);
+        assert_null(misplaced_in(body, false));
+    }
+    assert_null(misplaced_in("{\"gateway\":{\"timeout_ms\":1,\"priority\":2},\"Timeout_ms\":1}", true));
+    assert_null(misplaced_in("{\"stateDelta\":{\"timeout_ms\":1}}", true));
+}
+
 static void run_options_are_read(void **state) {
     (void)state;
     struct task_options options;
@@ -119,6 +147,7 @@ static void run_options_label_has_at_most_128_bytes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_options_have_defaults),
+        cmocka_unit_test(run_options_next_to_the_gateways_member_are_found),
         cmocka_unit_test(run_options_are_read),
         cmocka_unit_test(run_options_out_of_bounds_are_refused),
         cmocka_unit_test(run_options_name_the_limit_and_the_option),
