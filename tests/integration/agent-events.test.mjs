@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import {after, test} from 'node:test';
 import {startUpstream} from '../support/scripted_upstream.mjs';
-import {sessionPath, startSluice} from '../support/sluice.mjs';
+import {sessionPath, startSluice, temporaryFile} from '../support/sluice.mjs';
 import {SseClient} from '../support/sse_client.mjs';
 
 let scriptNow;
@@ -160,4 +160,20 @@ test('another value of events is refused', async () => {
     assert.equal(status, 400);
     assert.equal(json.error.code, 'invalid_query');
   }
+});
+
+// The error's event was held back and dropped for the fallback, which refuses: then no event says that the run failed.
+test('an error that was held back for a fallback that takes no calls is reported all the same', async (t) => {
+  const failing = await startUpstream(t, whole(data({error: {message: 'held back'}})));
+  const config = temporaryFile(t, 'sluice.yaml', `upstreams:
+  - {name: first, upstream: "${failing.url}", upstream_kind: sse, upstream_apps: "demo", upstream_fallback: second}
+  - {name: second, upstream: "http://127.0.0.1:1", upstream_kind: sse, upstream_apps: "other", breaker_failure_percent: 50, breaker_calls_min: 1, breaker_recovery_ms: 60000}
+`);
+  const gateway = await startSluice(t, {config});
+  const opened = await gateway.runStream(sessionPath(undefined, {app: 'other'}), {text: 'x'});
+  assert.equal(await opened.ended(), 'last-chunk');
+  const client = new SseClient(gateway.url, `${sessionPath()}/run?events=agent`, {method: 'POST', body: '{"text":"x"}', headers: {Accept: 'text/event-stream'}});
+  assert.equal(await client.ended(), 'last-chunk');
+  assert.equal(client.events.length, 1);
+  assert.match(errorOf.sse(client.events[0]).message, /^run failed: upstream_error: .*held back/);
 });
