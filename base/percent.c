@@ -44,13 +44,16 @@ int percent_decode(const char *text, size_t length, char *out, size_t size) {
 
 /* The unreserved bytes and those of `kept` stay as they are. */
 static bool append_encoded(struct buffer *buffer, const char *text, size_t length, const char *kept) {
+    size_t plain = 0; /* where the bytes begin that stay and were not appended yet */
     for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        bool stays = percent_is_unreserved(text[i]) || (byte != 0 && strchr(kept, byte) != NULL);
-        if (!(stays ? buffer_append(buffer, &byte, 1) : buffer_printf(buffer, "%%%02X", byte)))
+        if (percent_is_unreserved(text[i]) || (text[i] != '\0' && strchr(kept, text[i]) != NULL))
+            continue;
+        if (!buffer_append(buffer, text + plain, i - plain) ||
+            !buffer_printf(buffer, "%%%02X", (unsigned char)text[i]))
             return false;
+        plain = i + 1;
     }
-    return true;
+    return buffer_append(buffer, text + plain, length - plain);
 }
 
 bool percent_append_encoded(struct buffer *buffer, const char *text, size_t length) {

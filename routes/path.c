@@ -26,8 +26,13 @@ bool path_split(const char *raw, struct path *ret_path) {
     return true;
 }
 
+/* A word has no '%', and what is encoded is longer than what it stands for. */
 bool path_segment_is(const struct path_segment *segment, const char *word, size_t length) {
     char decoded[64];
+    if (segment->length <= length)
+        return segment->length == length && memcmp(segment->text, word, length) == 0;
+    if (memchr(segment->text, '%', segment->length) == NULL)
+        return false;
     int decoded_length = percent_decode(segment->text, segment->length, decoded, sizeof(decoded));
     return decoded_length == (int)length && memcmp(decoded, word, length) == 0;
 }
