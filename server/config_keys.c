@@ -256,7 +256,7 @@ const struct config_key config_keys[] = {
      .meaning = "Bytes of one run's events, their types included; a run that has more fails as limit. 0 disables the limit."},
     {RUNS, COUNT("run_tokens_max", routes.run_tokens_max, "0", 0, 1000000000), .reloadable = true,
      .meaning = "Tokens of one run, where the upstream tells them; one that takes more fails as limit. 0 is no limit."},
-    {RUNS, CHOICE("run_start_input", routes.run_input, enum run_input, "none", run_inputs), .reloadable = true,
+    {RUNS, CHOICE("run_start_input", routes.run_input, enum run_input, "text", run_inputs), .reloadable = true,
      .meaning = "Of what the user sent, what run.start and /tasks/{id} show as \"input\" to everyone who may see the session: "
                 "nothing, the text of the message, or the body as it came."},
     {RUNS, BYTES("run_start_input_bytes_max", routes.run_input_bytes_max, "16KiB", 16, MIB), .reloadable = true,

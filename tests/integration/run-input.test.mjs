@@ -9,13 +9,13 @@ import {adkFrame, startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, startSluice, temporaryFile} from '../support/sluice.mjs';
 
 const upstream = await startUpstream({after}, answerAsAsked(new Map([['fails', (exchange) => exchange.answer(500, '{}')]])));
-const sluice = await startSluice({after}, {upstream: upstream.url, run_start_input: 'text'});
+const sluice = await startSluice({after}, {upstream: upstream.url}); // `text` is the default
 
 const starts = (client) => client.events.filter((event) => event.type === 'run.start').map((event) => JSON.parse(event.data));
 const hard = 'Ünï 😀 "quoted" \\ \n\r\t \u0001 \u2028 </script>';
 
-test('by default neither run.start nor the run shows what the user sent', async (t) => {
-  const gateway = await startSluice(t, {upstream: upstream.url});
+test('with `none` neither run.start nor the run shows what the user sent', async (t) => {
+  const gateway = await startSluice(t, {upstream: upstream.url, run_start_input: 'none'});
   const client = await gateway.runStream(sessionPath(), 'secret');
   await client.ended();
   assert.ok(!client.bytes.toString().includes('"input'), client.bytes.toString());
