@@ -230,7 +230,10 @@ bool session_end_task_locked(struct session *session, struct task *task, enum ta
 
 static void end_if_disconnected_locked(struct session *session, struct task *task,
                                        struct session_effects *effects) {
-    if (task->options.on_disconnect == ON_DISCONNECT_CANCEL)
+    if (task->options.on_disconnect != ON_DISCONNECT_CANCEL)
+        return;
+    task->is_deserted = true;
+    if (task->options.disconnect_grace_ms == 0) /* else task_check_idle() ends it */
         session_end_task_locked(session, task, TASK_CANCELLED, REASON_DISCONNECTED, effects);
 }
 

@@ -252,24 +252,63 @@ bool task_unwait(struct task *task, struct task_waiter *waiter) {
     return was_linked;
 }
 
-int64_t task_check_idle(struct task *task) {
-    struct session *session = task->session;
-    int64_t limit_ms = task->options.cancel_after_idle_ms;
-    int64_t again_ms = 0;
-    bool idle_too_long = false;
-    lock_acquire(&session->lock);
+/* For how long nobody has listened to the session, and it could have been listened to since `from_mono_ms`.
+ */
+static int64_t idle_ms_locked(const struct session *session, int64_t from_mono_ms) {
+    int64_t since_ms =
+        session->idle_since_mono_ms > from_mono_ms ? session->idle_since_mono_ms : from_mono_ms;
+    return session->subscribers > 0 ? 0 : clock_mono_ms() - since_ms;
+}
+
+/* The sooner of two times, of which 0 is never. */
+static int64_t sooner(int64_t a_ms, int64_t b_ms) {
+    return a_ms == 0 || (b_ms > 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
+static int64_t grace_ms(const struct task *task) {
+    return task->options.on_disconnect == ON_DISCONNECT_CANCEL ? task->options.disconnect_grace_ms : 0;
+}
+
+/* Whether the run is to end now, and why; else *ret_again_ms. */
+static enum task_reason judge_idle_locked(const struct task *task, int64_t *ret_again_ms) {
+    const struct session *session = task->session;
+    int64_t limit_ms = task->options.cancel_after_idle_ms, grace = grace_ms(task), again_ms = 0;
+    if (task_status_is_end(task->status))
+        return REASON_NONE;
+    if (grace > 0) {
+        int64_t idle_ms = task->is_deserted ? idle_ms_locked(session, 0) : 0;
+        if (idle_ms >= grace)
+            return REASON_DISCONNECTED;
+        again_ms = grace - idle_ms;
+    }
     if (limit_ms > 0 && session->current == task) {
         /* Idle since the last one left, but no longer than the run has been running. */
-        int64_t since_ms = session->idle_since_mono_ms > task->started_mono_ms ? session->idle_since_mono_ms
-                                                                               : task->started_mono_ms;
-        int64_t idle_ms = session->subscribers > 0 ? 0 : clock_mono_ms() - since_ms;
-        idle_too_long = idle_ms >= limit_ms;
-        again_ms = limit_ms - idle_ms;
+        int64_t idle_ms = idle_ms_locked(session, task->started_mono_ms);
+        if (idle_ms >= limit_ms)
+            return REASON_SUBSCRIBERS_IDLE;
+        again_ms = sooner(again_ms, limit_ms - idle_ms);
     }
+    *ret_again_ms = again_ms;
+    return REASON_NONE;
+}
+
+int64_t task_idle_check_due_ms(struct task *task) {
+    int64_t again_ms = 0;
+    lock_acquire(&task->session->lock);
+    enum task_reason reason = judge_idle_locked(task, &again_ms);
+    lock_release(&task->session->lock);
+    return reason != REASON_NONE ? 1 : again_ms;
+}
+
+int64_t task_check_idle(struct task *task) {
+    struct session *session = task->session;
+    int64_t again_ms = 0;
+    lock_acquire(&session->lock);
+    enum task_reason reason = judge_idle_locked(task, &again_ms);
     lock_release(&session->lock);
-    if (!idle_too_long)
+    if (reason == REASON_NONE)
         return again_ms;
-    task_cancel(task, REASON_SUBSCRIBERS_IDLE);
+    task_cancel(task, reason);
     return 0;
 }
 

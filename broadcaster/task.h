@@ -108,12 +108,13 @@ struct task_input {
 struct task_options {
     enum on_conflict on_conflict;
     enum on_disconnect on_disconnect;
-    int64_t cancel_after_idle_ms;        /* 0: never */
-    int64_t timeout_ms;                  /* of the run, from when it was started */
-    int64_t delay_ms;                    /* it is not due before; 0: at once */
-    int priority;                        /* PRIORITY_MIN..PRIORITY_MAX */
-    char id[TASK_ID_SIZE];               /* of task_make_id(); "": it makes one itself */
-    bool cached, canned;                 /* what it will be answered is known already: told in run.start */
+    int64_t disconnect_grace_ms;  /* on_disconnect waits so long for one who comes back; 0: it does not */
+    int64_t cancel_after_idle_ms; /* 0: never */
+    int64_t timeout_ms;           /* of the run, from when it was started */
+    int64_t delay_ms;             /* it is not due before; 0: at once */
+    int priority;                 /* PRIORITY_MIN..PRIORITY_MAX */
+    char id[TASK_ID_SIZE];        /* of task_make_id(); "": it makes one itself */
+    bool cached, canned;          /* what it will be answered is known already: told in run.start */
     const struct error_form *error_form; /* of the kind of agent; NULL: as ADK does it */
     char label[TASK_LABEL_SIZE];         /* valid UTF-8 */
     struct task_input input;             /* a task has a copy of its own */
@@ -190,6 +191,7 @@ struct task {
     struct task_waiter *waiters_to_tell; /* unlinked at the end, told once the lock is released */
     TAILQ_ENTRY(task) queue_entry;       /* in the session's queue, or among those that are not due */
     bool is_delayed;                     /* it is among those */
+    bool is_deserted;                    /* all clients of its session left it once */
     struct idempotency_entry
         *idempotency; /* the entry of its key, while it has not ended; NULL: there is none */
 
@@ -276,9 +278,13 @@ bool task_wait(struct task *task, struct task_waiter *waiter) MUST_CHECK;
 /** Takes a waiter back. False: it was posted already, and its item will still be handled. */
 bool task_unwait(struct task *task, struct task_waiter *waiter) MUST_CHECK;
 
-/** Ends the run if nobody has listened to its session for as long as its cancel_after_idle_ms says. Returns
- * in how many ms to ask again, 0: never again. Any thread, no lock held. */
+/** Ends the run if nobody has listened to its session for as long as its cancel_after_idle_ms says, or for
+ * its disconnect_grace_ms since a client left. Returns in how many ms to ask again, 0: never again. Any
+ * thread, no lock held. */
 int64_t task_check_idle(struct task *task);
+
+/** In how many ms task_check_idle() is to be asked; 0: never. Any thread, no lock held. */
+int64_t task_idle_check_due_ms(struct task *task);
 
 /** The time of a run that was delayed has come: it takes its place in the session, as it would have when it
  * was registered. Nothing happens if it has ended, or is not delayed any more. Any thread, no lock held. */

@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/json_text.h"
 #include "routes/identity.h"
+#include "routes/json_cut.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -74,20 +75,53 @@ bool adk_body_check_session(struct request *request, const cJSON *body) {
            (!names_session || read_name(request, body, &session));
 }
 
-bool adk_body_add_app(const struct request *request, const cJSON *body, const char *app, char **ret_text,
-                      size_t *ret_length) {
-    const char *begin = strchr(request->body, '{'); /* of the object that the text is, blanks before it */
-    const char *end = request->body + request->body_length;
-    struct buffer text;
+/* The number of the body's member "gateway"; -1: it has none. */
+static int gateway_index(const cJSON *body) {
+    int index = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, body) {
+        if (strcmp(item->string, "gateway") == 0)
+            return index;
+        index++;
+    }
+    return -1;
+}
+
+/* Appends the request's text, without the member of that number unless it is -1. */
+static bool append_text(struct buffer *text, const struct request *request, int cut) {
+    if (!buffer_append(text, request->body, request->body_length))
+        return false;
+    if (cut >= 0)
+        text->length = json_cut_member(request->body, request->body_length, (size_t)cut, text->bytes);
+    return true;
+}
+
+/* Puts the app before the first of the object's members, of which there are some: the user is one. */
+static bool append_with_app(struct buffer *text, const struct buffer *plain, const char *app) {
+    const char *begin = memchr(plain->bytes, '{', plain->length); /* of the object, blanks before it */
+    const char *end = plain->bytes + plain->length;
+    return begin != NULL && buffer_append_text(text, "{\"appName\":") &&
+           json_text_append_string(text, app, strlen(app)) && buffer_append_text(text, ",") &&
+           buffer_append(text, begin + 1, (size_t)(end - begin) - 1);
+}
+
+bool adk_body_make_text(const struct request *request, const cJSON *body, const char *app, bool cuts_gateway,
+                        char **ret_text, size_t *ret_length) {
+    struct buffer plain, text;
+    bool has_app = names_app(body);
+    int cut = cuts_gateway ? gateway_index(body) : -1;
     *ret_text = NULL;
-    if (names_app(body) || begin == NULL)
+    if (has_app && cut < 0)
         return true;
+    buffer_init(&plain, request->body_length + 1);
     buffer_init(&text, request->body_length + 2 * SESSION_PART_MAX + 64);
-    bool done = buffer_append_text(&text, "{\"appName\":") &&
-                json_text_append_string(&text, app, strlen(app)) && buffer_append_text(&text, ",") &&
-                buffer_append(&text, begin + 1, (size_t)(end - begin) - 1);
-    *ret_length = text.length;
-    *ret_text = done ? buffer_detach(&text) : NULL;
+    struct buffer *made = has_app ? &plain : &text;
+    bool done = append_text(&plain, request, cut) && (has_app || append_with_app(&text, &plain, app));
+    if (done) {
+        *ret_length = made->length;
+        *ret_text = buffer_detach(made);
+    }
+    buffer_finish(&plain);
     buffer_finish(&text);
-    return done;
+    return done && *ret_text != NULL;
 }

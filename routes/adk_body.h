@@ -21,9 +21,10 @@ bool adk_body_check_session(struct request *request, const cJSON *body) MUST_CHE
  * (exactly; NULL ends them, and NULL lists none). */
 bool adk_body_refuse_identity(struct request *request, const cJSON *body, const char *const *but) MUST_CHECK;
 
-/** For a body that does not name its app: the request's text with the app in it, malloc'd in *ret_text. Else
- * *ret_text is NULL, and the text stays as it came. False: out of memory. */
-bool adk_body_add_app(const struct request *request, const cJSON *body, const char *app, char **ret_text,
-                      size_t *ret_length) MUST_CHECK;
+/** What the upstream gets: the request's text, with the app in it if the body names none, and if
+ * `cuts_gateway` without the member "gateway"; malloc'd in *ret_text. *ret_text is NULL if the text stays as
+ * it came. `body` still has all its members. False: out of memory. */
+bool adk_body_make_text(const struct request *request, const cJSON *body, const char *app, bool cuts_gateway,
+                        char **ret_text, size_t *ret_length) MUST_CHECK;
 
 #endif

@@ -58,8 +58,9 @@ bool cors_is_preflight(const struct request *request) {
 
 /* False: memory has run out. */
 static bool list_headers(const struct routes_settings *settings, struct buffer *out) {
-    if (!buffer_append_text(out, "Content-Type, Accept, Last-Event-ID, Idempotency-Key, Authorization, "
-                                 "Cache-Control, X-Requested-With, traceparent, tracestate"))
+    if (!buffer_append_text(out,
+                            "Content-Type, Accept, Last-Event-ID, Idempotency-Key, Authorization, "
+                            "Cache-Control, X-Requested-With, Sluice-On-Disconnect, traceparent, tracestate"))
         return false;
     for (size_t i = 0; i < settings->cors_headers_count; i++) {
         if (!buffer_printf(out, ", %s", settings->cors_headers[i]))

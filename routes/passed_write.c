@@ -73,7 +73,7 @@ static void pass_run_on(struct request *request, const cJSON *body, const struct
     char *own = NULL;
     if (passing.upstream == UPSTREAM_NONE)
         return;
-    if (!adk_body_add_app(request, body, owner->app, &own, &passing.body_length)) {
+    if (!adk_body_make_text(request, body, owner->app, false, &own, &passing.body_length)) {
         reply_no_memory(request);
         return;
     }

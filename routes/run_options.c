@@ -29,8 +29,7 @@ static bool refuse(struct reading *reading, const char *code, const char *format
     return false;
 }
 
-static bool read_word(struct reading *reading, const char *const *words, int *ret_index) {
-    const char *text = cJSON_GetStringValue(reading->item);
+static bool find_word(const char *text, const char *const *words, int *ret_index) {
     for (int i = 0; text != NULL && words[i] != NULL; i++) {
         if (strcmp(text, words[i]) == 0) {
             *ret_index = i;
@@ -38,6 +37,10 @@ static bool read_word(struct reading *reading, const char *const *words, int *re
         }
     }
     return false;
+}
+
+static bool read_word(struct reading *reading, const char *const *words, int *ret_index) {
+    return find_word(cJSON_GetStringValue(reading->item), words, ret_index);
 }
 
 static bool read_number(struct reading *reading, int64_t minimum, int64_t maximum, int64_t *ret_number) {
@@ -63,11 +66,12 @@ static bool read_on_conflict(struct reading *reading) {
     return true;
 }
 
+static const char *const on_disconnect_words[] = {
+    [ON_DISCONNECT_CONTINUE] = "continue", [ON_DISCONNECT_CANCEL] = "cancel", NULL};
+
 static bool read_on_disconnect(struct reading *reading) {
-    static const char *const words[] = {
-        [ON_DISCONNECT_CONTINUE] = "continue", [ON_DISCONNECT_CANCEL] = "cancel", NULL};
     int index;
-    if (!read_word(reading, words, &index))
+    if (!read_word(reading, on_disconnect_words, &index))
         return refuse(reading, "invalid_option",
                       "The gateway option \"on_disconnect\" must be \"continue\" or \"cancel\".");
     reading->options->on_disconnect = (enum on_disconnect)index;
@@ -136,12 +140,22 @@ static bool read_option(struct reading *reading) {
     return refuse(reading, "unknown_option", "There is no gateway option \"%.64s\".", reading->item->string);
 }
 
-bool run_options_read(const cJSON *gateway, int64_t timeout_ms, struct task_options *ret_options,
+bool run_options_read_header(const char *value, struct task_options *options,
+                             struct run_options_error *ret_error) {
+    struct reading reading = {.options = options, .error = ret_error};
+    int index;
+    if (!find_word(value, on_disconnect_words, &index))
+        return refuse(&reading, "invalid_option",
+                      "The header " RUN_ON_DISCONNECT_HEADER " must be \"continue\" or \"cancel\".");
+    options->on_disconnect = (enum on_disconnect)index;
+    return true;
+}
+
+bool run_options_read(const cJSON *gateway, struct task_options *options,
                       struct run_options_error *ret_error) {
-    *ret_options = run_options_default(timeout_ms);
     if (gateway == NULL)
         return true;
-    struct reading reading = {.options = ret_options, .error = ret_error};
+    struct reading reading = {.options = options, .error = ret_error};
     if (!cJSON_IsObject(gateway))
         return refuse(&reading, "invalid_option", "The member \"gateway\" must be an object.");
     cJSON_ArrayForEach(reading.item, gateway) {

@@ -14,12 +14,19 @@ struct run_options_error {
     char message[192];
 };
 
+/** The header that says what `on_disconnect` is, for clients that cannot put it into their body. */
+#define RUN_ON_DISCONNECT_HEADER "Sluice-On-Disconnect"
+
 /** What holds for a run that says nothing. */
 struct task_options run_options_default(int64_t timeout_ms);
 
-/** Reads the options, NULL for none. `timeout_ms` is both the default and the most. False: *ret_error says
- * what is wrong, *ret_options is of no use. */
-bool run_options_read(const cJSON *gateway, int64_t timeout_ms, struct task_options *ret_options,
+/** Reads the value of the header into *options. False: it is none, and *ret_error says so. */
+bool run_options_read_header(const char *value, struct task_options *options,
+                             struct run_options_error *ret_error) MUST_CHECK;
+
+/** Reads the options, NULL for none, over what *options has. Its `timeout_ms` is also the most. False:
+ * *ret_error says what is wrong, *options is of no use. */
+bool run_options_read(const cJSON *gateway, struct task_options *options,
                       struct run_options_error *ret_error) MUST_CHECK;
 
 /** The name of an option that stands in the body next to "gateway", where nobody would read it; NULL: there

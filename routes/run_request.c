@@ -91,20 +91,23 @@ static bool refuse_misplaced(struct request *request, const struct run_request *
     return name != NULL;
 }
 
-static bool read_options(struct request *request, struct run_request *run) {
+/* `on_disconnect` is what the route has by default. The header changes it, and the body has the last word. */
+static bool read_options(struct request *request, struct run_request *run, enum on_disconnect on_disconnect) {
+    const struct routes_settings *settings = request->context->settings;
+    const char *header = request_header(request, RUN_ON_DISCONNECT_HEADER);
     struct run_options_error error;
     const cJSON *gateway = take_out(run, 2, "gateway");
     int differ = json_input_names_differ(gateway);
+    run->options = run_options_default(settings->run_timeout_ms);
+    run->options.on_disconnect = on_disconnect;
+    run->options.disconnect_grace_ms = settings->disconnect_grace_ms;
     if (differ < 0)
         reply_no_memory(request);
     else if (differ == 0)
         reply_error(request, 400, "invalid_option", "A gateway option is given twice.");
-    else if (!run_options_read(gateway, request->context->settings->run_timeout_ms, &run->options, &error))
+    else if ((header != NULL && !run_options_read_header(header, &run->options, &error)) ||
+             !run_options_read(gateway, &run->options, &error))
         reply_error(request, 400, error.code, "%s", error.message);
-    else if (gateway == NULL) {
-        run->input.raw = request->body;
-        run->input.raw_length = request->body_length;
-    }
     return request->reply.kind == REPLY_NONE;
 }
 
@@ -121,11 +124,16 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     if (!json_body_read(request, &ret_run->body) || adk_body_refuse_identity(request, ret_run->body, NULL) ||
         !read_idempotency_key(request, ret_run))
         return false;
+    if (!has(ret_run, "gateway")) {
+        ret_run->input.raw = request->body;
+        ret_run->input.raw_length = request->body_length;
+    }
     if (!set_input(request, ret_run) ||
         refuse_misplaced(request, ret_run,
                          upstream_at(request, ret_run->upstream)->adapter->reads_no_options))
         return false;
-    return read_options(request, ret_run) && read_text(request, ret_run) && run_input_read(request, ret_run);
+    return read_options(request, ret_run, ON_DISCONNECT_CONTINUE) && read_text(request, ret_run) &&
+           run_input_read(request, ret_run);
 }
 
 /* ---- POST /run_sse ------------------------------------------------------------------------------- */
@@ -133,7 +141,7 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
 static bool set_raw(struct request *request, struct run_request *run) {
     run->input.raw = request->body;
     run->input.raw_length = request->body_length;
-    if (!adk_body_add_app(request, run->body, run->app, &run->own_raw, &run->input.raw_length))
+    if (!adk_body_make_text(request, run->body, run->app, true, &run->own_raw, &run->input.raw_length))
         reply_no_memory(request);
     else if (run->own_raw != NULL)
         run->input.raw = run->own_raw;
@@ -142,24 +150,16 @@ static bool set_raw(struct request *request, struct run_request *run) {
 
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) {
     struct passed_owner owner;
-    *ret_run =
-        (struct run_request){.unchanged = true,
-                             .has_stream = true,
-                             .form = {.agent_only = true},
-                             .options = run_options_default(request->context->settings->run_timeout_ms)};
+    *ret_run = (struct run_request){.unchanged = true, .has_stream = true, .form = {.agent_only = true}};
     if (!json_body_read(request, &ret_run->body) || !adk_body_read_owner(request, ret_run->body, &owner) ||
         !read_idempotency_key(request, ret_run))
         return false;
     memcpy(ret_run->app, owner.app, sizeof(ret_run->app));
     memcpy(ret_run->user, owner.user, sizeof(ret_run->user));
     memcpy(ret_run->session, owner.session, sizeof(ret_run->session));
-    if (has(ret_run, "gateway")) {
-        reply_error(request, 400, "unsupported_option",
-                    "Gateway options are taken by POST /apps/{app}/users/{user}/sessions/{session}/run.");
-        return false;
-    }
     if (refuse_misplaced(request, ret_run, true) || !set_raw(request, ret_run) ||
-        !set_input(request, ret_run))
+        !set_input(request, ret_run) ||
+        !read_options(request, ret_run, request->context->settings->run_sse_on_disconnect))
         return false;
     bool is_adk = upstream_at(request, ret_run->upstream)->adapter == &adapter_adk;
     if (!is_adk)

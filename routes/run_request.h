@@ -25,7 +25,7 @@ struct run_request {
     char session_key[SESSION_KEY_SIZE];
     char task_id[TASK_ID_SIZE]; /* that the run will have */
 
-    char *own_raw;         /* what `input.raw` is, if the app was added to it; NULL: it was not. Owned */
+    char *own_raw;         /* what `input.raw` is, if it is not the body as it came; else NULL. Owned */
     cJSON *taken_out[3];   /* what `input` and `options` came from; owned */
     struct buffer message; /* what options.input came from, if it was put together; owned */
 };

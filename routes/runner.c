@@ -41,15 +41,17 @@ static void sleep_for(struct run *run, int64_t ms, int64_t other_ms) {
         uv_timer_start(&run->timer, on_timer, (uint64_t)ms, 0);
 }
 
-/* Until it is due; then it takes its place. Until it waits for too long; then it ends. */
+/* Until it is due; then it takes its place. Until it waits for too long, or its clients have left it for too
+ * long; then it ends. */
 static void watch_pending(struct run *run) {
     int64_t until_due_ms = run->task->due_mono_ms - clock_mono_ms();
+    int64_t idle_check_ms = task_check_idle(run->task);
     if (until_due_ms > 0) {
-        sleep_for(run, until_due_ms, 0);
+        sleep_for(run, until_due_ms, idle_check_ms);
         return;
     }
     task_become_due(run->task);
-    sleep_for(run, task_check_queue(run->task), 0);
+    sleep_for(run, task_check_queue(run->task), idle_check_ms);
 }
 
 static void end_timeout(const struct run *run) {
@@ -134,7 +136,7 @@ static void start_work(struct run *run) {
     open_timer(run);
     metrics_observe_ms(HISTOGRAM_QUEUE_WAIT, now_ms - task->due_mono_ms);
     run->deadline_mono_ms = now_ms + task->options.timeout_ms;
-    sleep_for(run, task->options.timeout_ms, task->options.cancel_after_idle_ms);
+    sleep_for(run, task->options.timeout_ms, task_idle_check_due_ms(task));
     static const struct task_fault no_memory = {.cause = "memory", .message = "Memory ran out."};
     if (!run_work_start(run))
         task_end_for(task, TASK_FAILED, REASON_INTERNAL, &no_memory);

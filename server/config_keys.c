@@ -44,6 +44,8 @@ static const struct config_choice trace_trusts[] = {
     {"none", TRACE_TRUST_NONE}, {"parent", TRACE_TRUST_PARENT}, {"all", TRACE_TRUST_ALL}, {0}};
 static const struct config_choice run_inputs[] = {
     {"none", RUN_INPUT_NONE}, {"text", RUN_INPUT_TEXT}, {"body", RUN_INPUT_BODY}, {0}};
+static const struct config_choice on_disconnects[] = {
+    {"cancel", ON_DISCONNECT_CANCEL}, {"continue", ON_DISCONNECT_CONTINUE}, {0}};
 static const struct config_choice errors_shown[] = {
     {"full", ERRORS_TO_VIEWERS_FULL}, {"code", ERRORS_TO_VIEWERS_CODE}, {0}};
 static const struct config_choice resume_ways[] = {
@@ -250,6 +252,12 @@ const struct config_key config_keys[] = {
      .meaning = "Waiting this long counts as one step of priority, so that no run waits forever."},
     {RUNS, MS("run_timeout_ms", routes.run_timeout_ms, "300000", 10, 30 * DAY), .reloadable = true,
      .meaning = "Time a run may take, and the most it may ask for; then it ends as timeout."},
+    {RUNS, MS("disconnect_grace_ms", routes.disconnect_grace_ms, "5000", 0, HOUR), .reloadable = true,
+     .meaning = "A run with on_disconnect: cancel is cancelled when nobody has watched its session for this long after "
+                "a client left, so that a client may reconnect. 0 cancels it at once."},
+    {RUNS, CHOICE("run_sse_on_disconnect", routes.run_sse_on_disconnect, enum on_disconnect, "cancel", on_disconnects),
+     .reloadable = true,
+     .meaning = "What on_disconnect is for POST /run_sse if the request does not say it. ADK's clients stop a run by closing."},
     {RUNS, COUNT("run_events_max", routes.run_events_max, "0", 0, 1000000000), .reloadable = true,
      .meaning = "Events of one run; one that has more fails as limit. 0 is no limit."},
     {RUNS, BYTES("run_bytes_max", routes.run_bytes_max, "0", 0, 1024 * GIB), .reloadable = true,

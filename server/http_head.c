@@ -73,6 +73,7 @@ static void look_for_second(struct head *head, const char *name) {
                                           "Access-Control-Request-Method",
                                           "Idempotency-Key",
                                           "Last-Event-ID",
+                                          "Sluice-On-Disconnect",
                                           "Authorization"};
     for (size_t i = 0; i < sizeof(singles) / sizeof(singles[0]); i++) {
         if (strcasecmp(name, singles[i]) != 0)

@@ -9,7 +9,7 @@ import {startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, startSluice} from '../support/sluice.mjs';
 
 const upstream = await startUpstream({after}, (exchange) => (/hold/.test(asked(exchange)) ? holdAfterOne : answerMarked(3))(exchange));
-const sluice = await startSluice({after}, {upstream: upstream.url, request_body_bytes_max: 10000});
+const sluice = await startSluice({after}, {upstream: upstream.url, request_body_bytes_max: 10000, disconnect_grace_ms: 50});
 
 test('POST S/run refuses what is no run', async () => {
   const url = `${sessionPath()}/run`;

@@ -12,7 +12,8 @@ static const char *read_options(const char *text, struct task_options *ret_optio
     static struct run_options_error error;
     cJSON *gateway = cJSON_Parse(text);
     assert_non_null(gateway);
-    bool taken = run_options_read(gateway, TIMEOUT_MS, ret_options, &error);
+    *ret_options = run_options_default(TIMEOUT_MS);
+    bool taken = run_options_read(gateway, ret_options, &error);
     cJSON_Delete(gateway);
     if (!taken)
         assert_true(strlen(error.message) > 10);
@@ -21,9 +22,9 @@ static const char *read_options(const char *text, struct task_options *ret_optio
 
 static void run_options_have_defaults(void **state) {
     (void)state;
-    struct task_options options, empty;
+    struct task_options options = run_options_default(TIMEOUT_MS), empty;
     struct run_options_error error;
-    assert_true(run_options_read(NULL, TIMEOUT_MS, &options, &error));
+    assert_true(run_options_read(NULL, &options, &error));
     assert_int_equal(options.on_conflict, ON_CONFLICT_REPLACE);
     assert_int_equal(options.on_disconnect, ON_DISCONNECT_CONTINUE);
     assert_int_equal(options.cancel_after_idle_ms, 0);
@@ -114,12 +115,33 @@ static void run_options_out_of_bounds_are_refused(void **state) {
 static void run_options_name_the_limit_and_the_option(void **state) {
     (void)state;
     struct run_options_error error;
-    struct task_options options;
+    struct task_options options = run_options_default(TIMEOUT_MS);
     cJSON *gateway = cJSON_Parse("{\"timeout_ms\":300001}");
-    assert_false(run_options_read(gateway, TIMEOUT_MS, &options, &error));
+    assert_false(run_options_read(gateway, &options, &error));
     assert_non_null(strstr(error.message, "300000"));
     assert_non_null(strstr(error.message, "timeout_ms"));
     cJSON_Delete(gateway);
+}
+
+static void run_options_have_a_header_and_the_body_wins(void **state) {
+    (void)state;
+    static const char *const bad[] = {"", "Cancel", "cancel ", "cancel, continue", "true"};
+    struct run_options_error error;
+    struct task_options options = run_options_default(TIMEOUT_MS);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_false(run_options_read_header(bad[i], &options, &error));
+        assert_string_equal(error.code, "invalid_option");
+        assert_non_null(strstr(error.message, RUN_ON_DISCONNECT_HEADER));
+    }
+    assert_true(run_options_read_header("cancel", &options, &error));
+    assert_int_equal(options.on_disconnect, ON_DISCONNECT_CANCEL);
+    cJSON *label = cJSON_Parse("{\"label\":\"x\"}"), *other = cJSON_Parse("{\"on_disconnect\":\"continue\"}");
+    assert_true(run_options_read(label, &options, &error));
+    assert_int_equal(options.on_disconnect, ON_DISCONNECT_CANCEL);
+    assert_true(run_options_read(other, &options, &error));
+    assert_int_equal(options.on_disconnect, ON_DISCONNECT_CONTINUE);
+    cJSON_Delete(label);
+    cJSON_Delete(other);
 }
 
 static void run_options_unknown_are_refused(void **state) {
@@ -151,6 +173,7 @@ int main(void) {
         cmocka_unit_test(run_options_are_read),
         cmocka_unit_test(run_options_out_of_bounds_are_refused),
         cmocka_unit_test(run_options_name_the_limit_and_the_option),
+        cmocka_unit_test(run_options_have_a_header_and_the_body_wins),
         cmocka_unit_test(run_options_unknown_are_refused),
         cmocka_unit_test(run_options_label_has_at_most_128_bytes),
     };

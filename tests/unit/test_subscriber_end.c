@@ -254,6 +254,74 @@ static void subscriber_whose_stream_ends_has_not_left(void **state) {
     finish(new);
 }
 
+static struct task *run_with_grace(enum on_conflict on_conflict, int64_t delay_ms) {
+    struct task_options options = {.on_conflict = on_conflict,
+                                   .delay_ms = delay_ms,
+                                   .on_disconnect = ON_DISCONNECT_CANCEL,
+                                   .disconnect_grace_ms = 5000};
+    struct task *task = unit_task(&bench.driver, session, options);
+    assert_int_equal(unit_register(task), REGISTER_OK);
+    return task;
+}
+
+static void run_is_cancelled_once_nobody_has_come_back_for_so_long(void **state) {
+    (void)state;
+    struct task *task = run_with_grace(ON_CONFLICT_REPLACE, 0);
+    clock_fake_advance(60000); /* nobody has come, so nobody has left */
+    assert_int_equal(task_check_idle(task), 5000);
+    bench_release(subscribe((struct subscriber_spec){.run = task}));
+    assert_int_equal(unit_status(task), TASK_RUNNING);
+    assert_int_equal(task_check_idle(task), 5000);
+    clock_fake_advance(4999);
+    assert_int_equal(task_check_idle(task), 1);
+    assert_int_equal(unit_status(task), TASK_RUNNING);
+    clock_fake_advance(1);
+    assert_int_equal(task_idle_check_due_ms(task), 1);
+    assert_int_equal(task_check_idle(task), 0);
+    assert_int_equal(unit_status(task), TASK_CANCELLED);
+    assert_int_equal(broadcaster_ended_count(bench.broadcaster, TASK_CANCELLED, REASON_DISCONNECTED), 1);
+    assert_int_equal(task_idle_check_due_ms(task), 0);
+    unit_task_release(task);
+}
+
+static void client_that_comes_back_in_time_keeps_its_run(void **state) {
+    (void)state;
+    struct task *task = run_with_grace(ON_CONFLICT_REPLACE, 0);
+    bench_release(subscribe((struct subscriber_spec){.run = task}));
+    clock_fake_advance(4000);
+    struct fake_sink *sink = subscribe((struct subscriber_spec){.run = task});
+    clock_fake_advance(60000);
+    assert_int_equal(task_check_idle(task), 5000);
+    bench_release(sink); /* the time counts anew */
+    clock_fake_advance(4000);
+    assert_int_equal(task_check_idle(task), 1000);
+    assert_int_equal(unit_status(task), TASK_RUNNING);
+    clock_fake_advance(1000);
+    assert_int_equal(task_check_idle(task), 0);
+    assert_int_equal(unit_status(task), TASK_CANCELLED);
+    unit_task_release(task);
+}
+
+static void runs_that_wait_are_cancelled_after_the_grace_too(void **state) {
+    (void)state;
+    struct task *current = run(), *queued = run_with_grace(ON_CONFLICT_ENQUEUE, 0),
+                *later = run_with_grace(ON_CONFLICT_REPLACE, 3600000);
+    bench_release(subscribe((struct subscriber_spec){0}));
+    struct task *after = run_with_grace(ON_CONFLICT_ENQUEUE, 0); /* nobody has left this one */
+    clock_fake_advance(5000);
+    assert_int_equal(task_check_idle(after), 5000);
+    assert_int_equal(task_check_idle(queued), 0);
+    assert_int_equal(task_check_idle(later), 0);
+    assert_int_equal(unit_status(queued), TASK_CANCELLED);
+    assert_int_equal(unit_status(later), TASK_CANCELLED);
+    assert_int_equal(unit_status(after), TASK_PENDING);
+    assert_int_equal(unit_status(current), TASK_RUNNING);
+    unit_task_release(queued);
+    unit_task_release(later);
+    finish(current);
+    finish(after);
+}
+
 static void subscribers_keep_a_run_from_being_idle(void **state) {
     (void)state;
     struct task *task =
@@ -296,6 +364,9 @@ int main(void) {
         TEST(subscriber_that_leaves_before_it_was_connected_counts_as_well),
         TEST(subscriber_of_another_run_that_leaves_ends_no_run),
         TEST(subscriber_whose_stream_ends_has_not_left),
+        TEST(run_is_cancelled_once_nobody_has_come_back_for_so_long),
+        TEST(client_that_comes_back_in_time_keeps_its_run),
+        TEST(runs_that_wait_are_cancelled_after_the_grace_too),
         TEST(subscribers_keep_a_run_from_being_idle),
         TEST(subscribers_keep_a_session_from_being_cleaned_up),
     };
