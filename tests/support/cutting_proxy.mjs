@@ -1,25 +1,40 @@
-// A TCP proxy between the gateway and a real server, which cuts connections where a test says.
+// A TCP proxy in front of a server, the gateway among them, which cuts its answers where a test says.
 import net from 'node:net';
 import {within} from './limits.mjs';
 
-const blockEnd = Buffer.from('\r\n\r\n');
+const headEnd = Buffer.from('\r\n\r\n');
+const isRequest = /^[A-Z]+ \S+ HTTP\/1\.[01]\r\n/;
 
-/** The index behind the `count`-th end of a block in `bytes`, the answer's head being one; -1: not yet there. */
-function endOfBlock(bytes, count) {
+/** The index after the head of the answer in `bytes` and after `count` events; -1: not yet there. */
+function endOfEvents(bytes, count, eventEnd) {
   let at = 0;
-  for (let n = 0; n < count; n++) {
-    const end = bytes.indexOf(blockEnd, at);
+  for (let n = 0; n <= count; n++) {
+    const mark = n === 0 ? headEnd : eventEnd;
+    const end = bytes.indexOf(mark, at);
     if (end < 0) return -1;
-    at = end + blockEnd.length;
+    at = end + mark.length;
   }
   return at;
 }
 
+/** How many of `bytes` may pass, and whether the answer is cut then. */
+function allowance(cut, bytes, eventEnd) {
+  const start = endOfEvents(bytes, cut.events, eventEnd);
+  if (start < 0) return {passed: bytes.length, isCut: false};
+  if (typeof cut.bytes !== 'function') {
+    const place = start + (cut.bytes ?? 0);
+    return {passed: Math.min(place, bytes.length), isCut: bytes.length >= place};
+  }
+  const end = endOfEvents(bytes, cut.events + 1, eventEnd);
+  return end < 0 ? {passed: start, isCut: false} : {passed: start + cut.bytes(end - start), isCut: true};
+}
+
 class CuttingProxy {
-  constructor(target, choose) {
+  constructor(target, choose, eventEnd) {
     this.target = new URL(target);
     this.choose = choose;
-    this.asked = []; // {method, path, lastId} of the first request of each connection
+    this.eventEnd = Buffer.from(eventEnd);
+    this.asked = []; // {method, path, lastId} of each request
     this.sockets = new Set();
     this.server = net.createServer({noDelay: true}, (near) => this.serve(near));
   }
@@ -28,6 +43,7 @@ class CuttingProxy {
     const far = net.connect({host: this.target.hostname, port: Number(this.target.port), noDelay: true});
     let up = Buffer.alloc(0);
     let down = Buffer.alloc(0);
+    let passed = 0; // of `down`
     let cut = null; // null: the request is not there yet
     for (const [socket, other] of [[near, far], [far, near]]) {
       this.sockets.add(socket);
@@ -39,21 +55,25 @@ class CuttingProxy {
       });
     }
     near.on('data', (bytes) => {
+      if (cut !== null && isRequest.test(bytes.toString('latin1'))) { // a further one on the connection
+        [up, down, passed, cut] = [Buffer.alloc(0), Buffer.alloc(0), 0, null];
+      }
       if (cut === null) {
         up = Buffer.concat([up, bytes]);
-        if (up.includes(blockEnd)) cut = this.decide(up.toString('latin1'));
+        if (up.includes(headEnd)) cut = this.decide(up.toString('latin1'));
       }
       far.write(bytes);
     });
     far.on('data', (bytes) => {
       if (!cut) return near.write(bytes);
-      const before = down.length;
       down = Buffer.concat([down, bytes]);
-      const end = endOfBlock(down, cut.events + 1);
-      const limit = end < 0 ? Infinity : end + (cut.bytes ?? 0);
-      if (down.length < limit) return near.write(bytes);
-      near.write(down.subarray(before, limit), () => (cut.how === 'close' ? near.end() : near.resetAndDestroy()));
-      far.destroy();
+      const {passed: end, isCut} = allowance(cut, down, this.eventEnd);
+      const {how} = cut;
+      near.write(down.subarray(passed, end), () => {
+        if (isCut) how === 'close' ? near.end() : near.resetAndDestroy();
+      });
+      passed = end;
+      if (isCut) far.destroy();
     });
   }
 
@@ -65,11 +85,12 @@ class CuttingProxy {
   }
 }
 
-/** Starts one in front of the server at `target`, and ends it after the test. `choose` gets the first request of each
- *  connection, and gives undefined, or where its answer is cut: {events, bytes, how}. That is after so many events whose
- *  lines end by CRLF, and so many bytes of the next one; by 'reset' or 'close'. */
-export async function startCuttingProxy(context, target, choose) {
-  const proxy = new CuttingProxy(target, choose);
+/** Starts one in front of the server at `target`, and ends it after the test. `choose` gets each request, one after the
+ *  other on a connection, and gives undefined, or where its answer is cut: {events, bytes, how}. That is after so many
+ *  events, which end by `eventEnd`, and so many bytes of the next one; by 'reset' or 'close'. `bytes` may be a function of
+ *  the next event's length; that event is then held until it is whole. */
+export async function startCuttingProxy(context, target, choose, {eventEnd = '\r\n\r\n'} = {}) {
+  const proxy = new CuttingProxy(target, choose, eventEnd);
   await within(new Promise((resolve) => proxy.server.listen(0, '127.0.0.1', resolve)), 5000, 'the proxy listens');
   proxy.url = `http://127.0.0.1:${proxy.server.address().port}`;
   context.after(() => {
