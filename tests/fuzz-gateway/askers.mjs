@@ -81,8 +81,14 @@ const deeds = {
     await askJson(gateway, 'GET', `${session}/history`);
   },
 
-  /** ADK's own framing. */
+  /** The agent's events alone: in ADK's own framing, or asked for. */
   async agentFraming(asker) {
+    const native = `${asker.session}/run?events=agent`;
+    if (asker.random.chance(50)) {
+      checkOwner(asker.gateway, asker.number, await readStream(asker.gateway, native, {post: JSON.stringify(body(asker)), lifeMs: runBoundMs}));
+      checkOwner(asker.gateway, asker.number, await readStream(asker.gateway, `${native}&until=run`, {lifeMs: runBoundMs}));
+      return;
+    }
     const post = JSON.stringify({appName: 'adk', userId: 'u', sessionId: asker.name, newMessage: {role: 'user', parts: [{text: `case=${asker.number}`}]}, streaming: true});
     const reading = await readStream(asker.gateway, '/run_sse', {post, lifeMs: runBoundMs});
     checkOwner(asker.gateway, asker.number, reading);

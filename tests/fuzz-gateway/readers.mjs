@@ -10,14 +10,14 @@ export async function readStream(gateway, target, {lastEventId, how = 'answers',
   const id = lastEventId ? `Last-Event-ID: ${lastEventId}\r\n` : '';
   const text = post === undefined ? `GET ${target} HTTP/1.1\r\nHost: ${gateway.host}\r\n${id}\r\n`
     : `POST ${target} HTTP/1.1\r\nHost: ${gateway.host}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(post)}\r\n\r\n${post}`;
-  const fuzzCase = {steps: [{send: Buffer.from(text)}], end: how, lifeMs, requests: 1, mayBeHead: false, agentFraming: target === '/run_sse', cut: () => events.length >= cutAfter};
+  const fuzzCase = {steps: [{send: Buffer.from(text)}], end: how, lifeMs, requests: 1, mayBeHead: false, agentFraming: target === '/run_sse' || /[?&]events=agent/.test(target), cut: () => events.length >= cutAfter};
   const result = await playCase(gateway.port, fuzzCase, {leavers, address: gateway.address, onEvent: (event) => {
     events.push(event);
     onEvent(event);
   }});
   const answer = result.answers[0];
   const [, session] = /^\/apps\/[^/]+\/users\/[^/]+\/sessions\/([\w-]+)\/run/.exec(target) ?? [];
-  const foreign = events.find(({type, json}) => session && type === 'run.start' && json.session_id !== session);
+  const foreign = events.find(({type, json}) => session && type === 'run.start' && json && json.session_id !== session);
   if (foreign) gateway.findings.add(`a run of another session came to a reader of ${target}: ${foreign.data}`, {fuzzCase, received: result.received});
   if (result.error) gateway.findings.add(`${result.error.message}, at the reader of ${target}${lastEventId ? ` from ${lastEventId}` : ''}`, {fuzzCase, received: result.received});
   return {...result, events, answer, whole: answer?.stream?.whole ?? false, gaps: result.reader.current?.stream?.gaps ?? answer?.stream?.gaps ?? 0};

@@ -72,7 +72,7 @@ export class Round {
     const deadline = performance.now() + stretched(4000);
     for (let now, i = 0; gateway.alive; i++) {
       if (i % 5 === 0) {
-        await gateway.ask(`DELETE /tasks HTTP/1.1\r\nHost: ${gateway.host}\r\nConnection: close\r\n\r\n`);
+        await gateway.ask(`DELETE /tasks?all=true HTTP/1.1\r\nHost: ${gateway.host}\r\nConnection: close\r\n\r\n`);
         await gateway.canaryRun(0); // ended runs are forgotten when another one ends
       }
       now = await this.held();
