@@ -1,7 +1,14 @@
 /* Finding a run and telling of it as JSON: see task_access.h. */
 #include "routes/task_access.h"
 
+#include "base/memory_budget.h"
+#include "routes/json_answer.h"
+
 #include <stdio.h>
+#include <stdlib.h>
+
+/* A longer input is written a piece at a time: one of 1 MiB takes six times as much, and up to 0.2 s. */
+#define INPUT_AT_ONCE_MAX 4096
 
 struct task *task_find(struct request *request) {
     struct task *task = task_table_find(broadcaster_tasks(request->context->broadcaster), request->id);
@@ -75,19 +82,6 @@ static void write_progress(struct json_writer *json, const struct task *task, co
     write_id(json, "last_event_id", info->end_id);
 }
 
-/* The same escapes as in run.start: six bytes for one at most. */
-static size_t input_bytes_max(const struct task *task) {
-    return 6 * task->options.input.length + 64;
-}
-
-static void write_input(struct json_writer *json, const struct task_input *input) {
-    if (input->text != NULL)
-        json_add_text(json, "input", input->text, input->length);
-    else
-        json_add_null(json, "input");
-    json_add_bool(json, "input_truncated", input->is_cut);
-}
-
 /* Leaves the object open. */
 static void begin_task(struct json_writer *json, const char *name, const struct upstreams_settings *upstreams,
                        struct task *task) {
@@ -114,11 +108,71 @@ void task_write(struct json_writer *json, const char *name, const struct upstrea
     json_end_object(json);
 }
 
-void task_reply(struct request *request, struct task *task) {
+/* ---- with its input ------------------------------------------------------------------------------ */
+
+/* The same escapes as in run.start: six bytes for one at most. */
+static void reply_at_once(struct request *request, struct task *task) {
+    const struct task_input *input = &task->options.input;
     struct json_writer json;
-    json_writer_init(&json, TASK_JSON_BYTES_MAX + input_bytes_max(task));
+    json_writer_init(&json, TASK_JSON_BYTES_MAX + (size_t)6 * INPUT_AT_ONCE_MAX);
     begin_task(&json, NULL, &request->context->caller->settings, task);
-    write_input(&json, &task->options.input);
+    if (input->text != NULL)
+        json_add_text(&json, "input", input->text, input->length);
+    else
+        json_add_null(&json, "input");
+    json_add_bool(&json, "input_truncated", input->is_cut);
     json_end_object(&json);
     reply_json(request, 200, &json);
+}
+
+struct task_answer {
+    struct json_answer answer;
+    struct task *task; /* a reference */
+    struct buffer input;
+    size_t input_written;
+    bool begun;
+};
+
+static bool task_make(struct json_answer *answer) {
+    struct task_answer *own = CONTAINER_OF(answer, struct task_answer, answer);
+    struct json_writer *json = &answer->json;
+    if (!own->begun) {
+        begin_task(json, NULL, &answer->request->context->caller->settings, own->task);
+        json_begin_text(json, "input");
+        own->begun = true;
+    }
+    if (!json_answer_write_text(answer, &own->input, &own->input_written))
+        return true;
+    json_end_text(json);
+    json_add_bool(json, "input_truncated", own->task->options.input.is_cut);
+    json_end_object(json);
+    return false;
+}
+
+static void task_answer_destroy(struct json_answer *answer) {
+    struct task_answer *own = CONTAINER_OF(answer, struct task_answer, answer);
+    task_unref(own->task);
+    memory_release(MEMORY_ANSWERS, sizeof(*own));
+    free(own);
+}
+
+static void reply_in_pieces(struct request *request, struct task *task) {
+    static const struct json_answer_operations operations = {.make = task_make,
+                                                             .destroy = task_answer_destroy};
+    struct task_answer *own = calloc(1, sizeof(*own));
+    if (own == NULL) {
+        reply_no_memory(request);
+        return;
+    }
+    memory_charge(MEMORY_ANSWERS, sizeof(*own));
+    own->task = task_ref(task);
+    own->input = (struct buffer){.bytes = task->input, .length = task->options.input.length}; /* the task's */
+    json_answer_start(&own->answer, request, &operations);
+}
+
+void task_reply(struct request *request, struct task *task) {
+    if (task->options.input.length > INPUT_AT_ONCE_MAX)
+        reply_in_pieces(request, task);
+    else
+        reply_at_once(request, task);
 }

@@ -71,22 +71,31 @@ test('a long answer in HTTP/1.0 ends with its connection, and HEAD has none', as
   assert.deepEqual([head.status, head.headers['content-type'], head.text], [200, 'application/json', '']);
 });
 
-test('many who read slowly, or leave in the middle, take the memory of a few events each', async () => {
-  const READERS = 50;
-  const {kinds: before} = (await sluice.stats()).memory;
-  const sockets = await Promise.all(Array.from({length: READERS}, () => new Promise((resolve) => {
-    const socket = net.connect({port: sluice.port, host: '127.0.0.1'}, () => {
-      socket.write(`GET /tasks/${task_id}/result HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
-      socket.once('data', () => {
-        socket.pause();
-        resolve(socket);
-      });
+const READERS = 50;
+
+/** Connections that have read the beginning of an answer, and no more. */
+const readSlowly = (gateway, path) => Promise.all(Array.from({length: READERS}, () => new Promise((resolve) => {
+  const socket = net.connect({port: gateway.port, host: '127.0.0.1'}, () => {
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
+    socket.once('data', () => {
+      socket.pause();
+      resolve(socket);
     });
-    socket.on('error', () => {});
-  })));
-  const {kinds} = (await sluice.stats()).memory;
+  });
+  socket.on('error', () => {});
+})));
+
+/** What the answers take that these readers wait for. */
+async function assertSmall(gateway, before) {
+  const {kinds} = (await gateway.stats()).memory;
   assert.ok(kinds.answers - before.answers < READERS * 256 * 1024, `${kinds.answers} bytes of answers`);
   assert.ok(kinds.events - before.events < 1024 * 1024, 'events stay those of the log');
+}
+
+test('many who read slowly, or leave in the middle, take the memory of a few events each', async () => {
+  const {kinds: before} = (await sluice.stats()).memory;
+  const sockets = await readSlowly(sluice, `/tasks/${task_id}/result`);
+  await assertSmall(sluice, before);
   for (const socket of sockets) socket.destroy();
   await until(async () => (await sluice.stats()).memory.kinds.answers <= before.answers + 65536, 'all is released');
   assertResult((await sluice.get(`/tasks/${task_id}/result`)).json);
@@ -104,4 +113,22 @@ test('an event whose type is as long as it may be is whole in both answers', asy
     assert.ok(events[at].type === type, `a type of ${events[at].type.length} characters`);
     assert.deepEqual(events.slice(at, at + 2).map(({data}) => data), ['x', 'y']);
   }
+});
+
+test("a run's long input is sent in pieces, too, and is whole", async (t) => {
+  const gateway = await startSluice(t, {upstream: upstream.url, workers: 1, run_start_input: 'text', run_start_input_bytes_max: '1MiB', request_body_bytes_max: '8MiB'});
+  const message = `${'\u0001'.repeat(20)}\u00e9\u{1F600}"`.repeat(38000); // a byte that is escaped takes six
+  const run = await gateway.run(sessionPath(), message);
+  await gateway.taskEnded(run.task_id);
+  const {kinds: before} = (await gateway.stats()).memory;
+  const sockets = await readSlowly(gateway, `/tasks/${run.task_id}`);
+  await assertSmall(gateway, before);
+  for (const socket of sockets) socket.destroy();
+  await until(async () => (await gateway.stats()).memory.kinds.answers <= before.answers + 65536, 'all is released');
+  const task = await gateway.task(run.task_id);
+  assert.deepEqual([task.status, task.input === message, task.input_truncated], ['completed', true, false]);
+  const head = await gateway.request('HEAD', `/tasks/${run.task_id}`);
+  assert.deepEqual([head.status, head.headers['content-type'], head.text], [200, 'application/json', '']);
+  const held = gateway.get(`/tasks/${(await gateway.run(sessionPath(), message)).task_id}?wait_ms=20000`);
+  assert.equal((await held).json.input === message, true, 'for those who wait for its end as well');
 });
