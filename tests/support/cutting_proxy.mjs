@@ -3,6 +3,7 @@ import net from 'node:net';
 import {within} from './limits.mjs';
 
 const headEnd = Buffer.from('\r\n\r\n');
+const readingMs = 10;
 const isRequest = /^[A-Z]+ \S+ HTTP\/1\.[01]\r\n/;
 
 /** The index after the head of the answer in `bytes` and after `count` events; -1: not yet there. */
@@ -69,12 +70,21 @@ class CuttingProxy {
       down = Buffer.concat([down, bytes]);
       const {passed: end, isCut} = allowance(cut, down, this.eventEnd);
       const {how} = cut;
-      near.write(down.subarray(passed, end), () => {
-        if (isCut) how === 'close' ? near.end() : near.resetAndDestroy();
-      });
+      near.write(down.subarray(passed, end));
       passed = end;
-      if (isCut) far.destroy();
+      if (isCut) this.cut(near, far, how);
     });
+  }
+
+  /** Cuts after a while: a client reads what came before the end, and not both in one, which some take for the end alone. */
+  cut(near, far, how) {
+    far.removeAllListeners('data');
+    far.resume();
+    setTimeout(() => {
+      if (how === 'close') near.end();
+      else near.resetAndDestroy();
+      far.destroy();
+    }, readingMs);
   }
 
   decide(head) {
