@@ -115,7 +115,7 @@ static const struct {
     bool is_common; /* servers have such a member of their own */
 } known[] = {
     {"on_conflict", read_on_conflict, false},
-    {"on_disconnect", read_on_disconnect, false},
+    {"on_disconnect", read_on_disconnect, true},
     {"cancel_after_idle_ms", read_cancel_after_idle, false},
     {"timeout_ms", read_timeout, false},
     {"priority", read_priority, true},

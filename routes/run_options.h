@@ -30,7 +30,8 @@ bool run_options_read(const cJSON *gateway, struct task_options *options,
                       struct run_options_error *ret_error) MUST_CHECK;
 
 /** The name of an option that stands in the body next to "gateway", where nobody would read it; NULL: there
- * is none. "priority" and "label" are the upstream's own there, unless it `reads_no_options`. */
+ * is none. "on_disconnect", "priority" and "label" are the upstream's own there, unless it
+ * `reads_no_options`: LangGraph has the first. */
 const char *run_options_find_misplaced(const cJSON *body, bool reads_no_options);
 
 #endif

@@ -64,7 +64,7 @@ test('an option of the gateway next to "gateway" is refused, and the message say
     await wrong(sluice, `${session}/run`, {message: 'x', [name]: value}, name);
     await wrong(sluice, `${session}/run`, {message: 'x', gateway: {[name]: value}, [name]: value}, name);
     await wrong(sluice, '/run_sse', {...adk, [name]: value}, name);
-    if (['priority', 'label'].includes(name)) {
+    if (['on_disconnect', 'priority', 'label'].includes(name)) {
       const {task_id} = await completions.run(session, {message: 'x', [name]: value});
       assert.equal((await completions.taskEnded(task_id)).status, 'completed');
       assert.equal(JSON.parse(openai.runs.at(-1).body)[name], value, 'it is the upstream\'s own');

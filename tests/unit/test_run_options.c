@@ -45,9 +45,8 @@ static const char *misplaced_in(const char *text, bool reads_no_options) {
 
 static void run_options_next_to_the_gateways_member_are_found(void **state) {
     (void)state;
-    static const char *const own[] = {"on_conflict", "on_disconnect", "cancel_after_idle_ms", "timeout_ms",
-                                      "delay_ms"};
-    static const char *const common[] = {"priority", "label"};
+    static const char *const own[] = {"on_conflict", "cancel_after_idle_ms", "timeout_ms", "delay_ms"};
+    static const char *const common[] = {"on_disconnect", "priority", "label"};
     char body[128];
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
         snprintf(body, sizeof(body), "{\"message\":\"x\",\"gateway\":{},\"%s\":null}", own[i]);
