@@ -246,6 +246,44 @@ struct task *broadcaster_session_task(struct session *session, bool *ret_current
     return task;
 }
 
+/* Whether an event of this id is the run's, as far as ids show it: those of a session grow, and its runs
+ * follow each other. A run of which nothing is left to read has none but its last. */
+static bool has_event_locked(const struct session *session, const struct task *task, struct event_id id) {
+    if (task->start_sequence == 0 || event_id_compare(id, task->start_id) < 0)
+        return false;
+    if (!task_status_is_end(task->status))
+        return event_id_compare(id, session->log.last_id) <= 0;
+    int order = event_id_compare(id, task->end_id);
+    return order == 0 || (order < 0 && task->end_sequence >= session->log.first_sequence);
+}
+
+/* The serial of the run that a retained event is of; 0: it is not retained, or of none. */
+static uint64_t serial_of_event_locked(const struct session *session, struct event_id id) {
+    struct event_log_position position = event_log_find(&session->log, id);
+    if (!position.known || position.sequence == session->log.first_sequence)
+        return 0;
+    return event_log_at(&session->log, position.sequence - 1)->run;
+}
+
+struct task *broadcaster_find_run_of_event(struct session *session, struct event_id id, uint64_t body_hash) {
+    struct task *task = NULL;
+    uint64_t serial = 0;
+    lock_acquire(&session->lock);
+    if (session->newest != NULL && has_event_locked(session, session->newest, id))
+        task = task_ref(session->newest);
+    else
+        serial = serial_of_event_locked(session, id);
+    lock_release(&session->lock);
+    if (serial > 0 && task_table_list(broadcaster_tasks(session->broadcaster), serial + 1, &task, 1) == 0)
+        task = NULL;
+    bool fits = task != NULL && task->session == session && (serial == 0 || task->serial == serial) &&
+                task->options.body_hash == body_hash;
+    if (fits)
+        return task;
+    task_unref(task);
+    return NULL;
+}
+
 void broadcaster_poll_queue(struct broadcaster *broadcaster) {
     struct session_effects effects = {0};
     while ((effects.granted = scheduler_poll(broadcaster->scheduler)) != NULL) {

@@ -96,6 +96,11 @@ enum register_result broadcaster_find_replay(struct session *session, const char
 /** The session's current run, or else its newest, referenced, or NULL. `ret_current` tells which. */
 struct task *broadcaster_session_task(struct session *session, bool *ret_current);
 
+/** The run of the session that has the event of this id, or had it: the newest one, or one whose event is
+ * retained. Only if it was started with a body of this hash, and there is something left of it to read or it
+ * has been read to its end. A reference; NULL: there is none. */
+struct task *broadcaster_find_run_of_event(struct session *session, struct event_id id, uint64_t body_hash);
+
 /** Ends a session: its runs are cancelled with that reason, subscribers get session.end and are closed, its
  * log is freed. False: it was closed already. */
 bool broadcaster_close_session(struct session *session, enum task_reason reason);

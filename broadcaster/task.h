@@ -114,6 +114,7 @@ struct task_options {
     int64_t delay_ms;             /* it is not due before; 0: at once */
     int priority;                 /* PRIORITY_MIN..PRIORITY_MAX */
     char id[TASK_ID_SIZE];        /* of task_make_id(); "": it makes one itself */
+    uint64_t body_hash;           /* of the request that starts it */
     bool cached, canned;          /* what it will be answered is known already: told in run.start */
     const struct error_form *error_form; /* of the kind of agent; NULL: as ADK does it */
     char label[TASK_LABEL_SIZE];         /* valid UTF-8 */

@@ -52,7 +52,8 @@ static void reply_started(struct request *request, const struct run_request *run
 
 /* The client asked for the stream and cannot get it: cancel the run that it just started. */
 static void reply_run_stream(struct request *request, const struct run_request *run,
-                             const struct run_started *started, enum stream_kind kind) {
+                             const struct run_started *started) {
+    enum stream_kind kind = started->replayed ? STREAM_RESUMED : STREAM_FROM_START;
     if (started->task == NULL) {
         subscriber_release(started->subscriber);
         stream_refuse_gone(request);
@@ -68,7 +69,7 @@ void handle_run_post(struct request *request) {
     struct run_started started;
     if (run_request_read(request, &run) && run_start(request, &run, &started)) {
         if (run.has_stream)
-            reply_run_stream(request, &run, &started, started.replayed ? STREAM_RESUMED : STREAM_FROM_START);
+            reply_run_stream(request, &run, &started);
         else
             reply_started(request, &run, &started);
         task_unref(started.task);
@@ -80,7 +81,7 @@ void handle_run_sse(struct request *request) {
     struct run_request run;
     struct run_started started;
     if (run_request_read_adk(request, &run) && run_start(request, &run, &started)) {
-        reply_run_stream(request, &run, &started, STREAM_OF_AGENT);
+        reply_run_stream(request, &run, &started);
         task_unref(started.task);
     }
     run_request_finish(&run);

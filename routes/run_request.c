@@ -17,8 +17,12 @@
 
 /* ---- what both kinds have in common -------------------------------------------------------------- */
 
-static bool read_idempotency_key(struct request *request, struct run_request *run) {
+/* Whether the request repeats another one, and which. False: the reply is decided. */
+static bool read_repetition(struct request *request, struct run_request *run) {
     const char *key = request_header(request, "Idempotency-Key");
+    const char *last_id = request_header(request, "Last-Event-ID");
+    run->body_hash = hash_bytes(request->body, request->body_length);
+    run->continues = run->has_stream && last_id != NULL && event_id_parse(last_id, &run->last_id);
     if (key == NULL)
         return true;
     size_t length = 0;
@@ -30,7 +34,6 @@ static bool read_idempotency_key(struct request *request, struct run_request *ru
         return false;
     }
     run->idempotency_key = key;
-    run->body_hash = hash_bytes(request->body, request->body_length);
     return true;
 }
 
@@ -100,6 +103,7 @@ static bool read_options(struct request *request, struct run_request *run, enum 
     int differ = json_input_names_differ(gateway);
     run->options = run_options_default(settings->run_timeout_ms);
     run->options.on_disconnect = on_disconnect;
+    run->options.body_hash = run->body_hash;
     run->options.disconnect_grace_ms = settings->disconnect_grace_ms;
     if (differ < 0)
         reply_no_memory(request);
@@ -122,7 +126,7 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     /* Whose run it is, the path says: the upstream may not find another answer in the body, however it reads
      * names. */
     if (!json_body_read(request, &ret_run->body) || adk_body_refuse_identity(request, ret_run->body, NULL) ||
-        !read_idempotency_key(request, ret_run))
+        !read_repetition(request, ret_run))
         return false;
     if (!has(ret_run, "gateway")) {
         ret_run->input.raw = request->body;
@@ -150,9 +154,10 @@ static bool set_raw(struct request *request, struct run_request *run) {
 
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) {
     struct passed_owner owner;
-    *ret_run = (struct run_request){.unchanged = true, .has_stream = true, .form = {.agent_only = true}};
+    *ret_run = (struct run_request){
+        .unchanged = true, .has_stream = true, .form = {.agent_only = true, .is_bare = true}};
     if (!json_body_read(request, &ret_run->body) || !adk_body_read_owner(request, ret_run->body, &owner) ||
-        !read_idempotency_key(request, ret_run))
+        !read_repetition(request, ret_run))
         return false;
     memcpy(ret_run->app, owner.app, sizeof(ret_run->app));
     memcpy(ret_run->user, owner.user, sizeof(ret_run->user));

@@ -16,6 +16,9 @@ struct run_request {
     struct task_options options;
     const char *idempotency_key; /* NULL: none */
     uint64_t body_hash;
+    bool continues; /* Last-Event-ID says up to where the client has read the run's stream, if it is under way
+                     */
+    struct event_id last_id;
     bool unchanged;  /* the body is passed on byte for byte */
     bool has_stream; /* it is answered by its own stream */
     struct stream_form form;

@@ -180,14 +180,15 @@ static enum register_result register_once(struct request *request, const struct 
     return result;
 }
 
-static void log_start(const struct run_request *run, const struct run_started *started) {
-    log_info(started->replayed ? "run_replayed" : "run_accepted", LOG_STR("task_id", started->task_id),
-             LOG_STR("session", run->session_key), LOG_STR("label", run->options.label),
+static void log_start(const struct run_request *run, const struct run_started *started, bool continued) {
+    const char *event = continued ? "run_continued" : started->replayed ? "run_replayed" : "run_accepted";
+    log_info(event, LOG_STR("task_id", started->task_id), LOG_STR("session", run->session_key),
+             LOG_STR("label", run->options.label),
              LOG_STR("trace_id", started->task != NULL ? started->task->trace_id : ""));
 }
 
 static void finish(struct request *request, const struct run_request *run, enum register_result result,
-                   const struct registration *registration, struct subscriber *subscriber,
+                   const struct registration *registration, bool continued, struct subscriber *subscriber,
                    struct run_started *ret_started) {
     struct task *task = registration->task;
     if (result != REGISTER_OK && result != REGISTER_REPLAYED) {
@@ -205,9 +206,9 @@ static void finish(struct request *request, const struct run_request *run, enum 
     char location[TASK_ID_SIZE + 8];
     snprintf(location, sizeof(location), "/tasks/%s", ret_started->task_id);
     reply_header(request, "Location", location);
-    if (ret_started->replayed)
+    if (ret_started->replayed && !continued)
         reply_header(request, "Idempotency-Replayed", "true");
-    log_start(run, ret_started);
+    log_start(run, ret_started, continued);
 }
 
 /* Whether the run's Idempotency-Key was used before, and how. Then no upstream and no cache need be asked;
@@ -226,11 +227,28 @@ static bool find_earlier(const struct request *request, const struct run_request
     return result != REGISTER_OK;
 }
 
+/* Whether the client has read part of a run that was started by the same request: then it goes on with that
+ * one. Clients such as fetch-event-source send their POST again after a cut. */
+static bool find_continued(const struct request *request, const struct run_request *run,
+                           struct registration *registration) {
+    if (!run->continues)
+        return false;
+    struct session *session = broadcaster_find_session(request->context->broadcaster, run->session_key);
+    if (session != NULL)
+        registration->task = broadcaster_find_run_of_event(session, run->last_id, run->body_hash);
+    session_unref(session);
+    return registration->task != NULL;
+}
+
 bool run_start(struct request *request, const struct run_request *run, struct run_started *ret_started) {
     enum register_result result = REGISTER_CLOSED;
     struct registration registration = {0};
     struct subscriber *subscriber = NULL;
-    bool is_found = find_earlier(request, run, &result, &registration);
+    bool is_earlier = find_earlier(request, run, &result, &registration);
+    bool continued = !is_earlier && find_continued(request, run, &registration);
+    bool is_found = is_earlier || continued;
+    if (continued)
+        result = REGISTER_REPLAYED;
     if (!is_found && run->retry_after_ms > 0 && !upstream_at(request, run->upstream)->cache.on) {
         refuse_for_upstream(request, run);
         return false;
@@ -250,6 +268,6 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
         if (request->reply.kind != REPLY_NONE)
             return false;
     }
-    finish(request, run, result, &registration, subscriber, ret_started);
+    finish(request, run, result, &registration, continued, subscriber, ret_started);
     return request->reply.kind == REPLY_NONE;
 }

@@ -8,7 +8,8 @@ struct run_started {
     struct task *task; /* a reference; NULL: the run of an earlier request, which is no longer remembered */
     char task_id[TASK_ID_SIZE];
     int64_t created_unix_ms;
-    bool replayed;                   /* the run of an earlier request with the same Idempotency-Key */
+    bool replayed;                   /* the run of an earlier request: of its Idempotency-Key, or the one that
+                                      * Last-Event-ID goes on with */
     enum task_status earlier_status; /* without a task: how that run ended */
     struct subscriber *subscriber;   /* prepared for the run's own stream, if that is the answer; else NULL */
 };

@@ -198,12 +198,16 @@ bool stream_reply_run(struct request *request, struct task *task, enum stream_ki
     enum subscriber_result result =
         has_place ? subscriber_aim(subscriber, &spec) : subscriber_prepare(task->session, &spec, &subscriber);
     if (result == SUBSCRIBER_OK) {
-        reply_stream(request, subscriber, kind != STREAM_OF_AGENT);
+        reply_stream(request, subscriber, !form->is_bare);
         return true;
     }
     if (has_place)
         subscriber_release(subscriber);
-    refuse(request, result);
+    if (result == SUBSCRIBER_COMPLETE && request->method == METHOD_POST)
+        reply_stream(request, NULL,
+                     false); /* clients that POST take 204 for a failure, and ask again for ever */
+    else
+        refuse(request, result);
     return false;
 }
 

@@ -8,13 +8,13 @@
 enum stream_kind {
     STREAM_FROM_START, /* all events of the run, lifecycle too */
     STREAM_RESUMED,    /* the same from where the client says that it left off, if it does */
-    STREAM_OF_AGENT,   /* from the start, without the greeting: as the agent would send it */
 };
 
 /** What a stream holds, by the query's parameters. */
 struct stream_form {
     bool agent_only; /* the agent's events alone, under the names that the agent gave them */
     bool pings;      /* heartbeats are events */
+    bool is_bare;    /* it begins without the greeting, as the agent would send it */
 };
 
 /** Reads the form of a stream. False: the reply is decided. */

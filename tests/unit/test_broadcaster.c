@@ -248,6 +248,71 @@ static void session_parts_are_those_of_its_key(void **state) {
     assert_string_equal(parts.session, "session");
 }
 
+static struct task *run_of_body(uint64_t body_hash) {
+    struct task *task = unit_task(&driver, session, (struct task_options){.body_hash = body_hash});
+    assert_int_equal(unit_register(task), REGISTER_OK);
+    return task;
+}
+
+static struct event_id newest_id(void) {
+    struct frame *frame;
+    assert_int_equal(unit_newest(session, &frame, 1), 1);
+    struct event_id id = frame->id;
+    frame_unref(frame);
+    return id;
+}
+
+static void assert_run_of(struct event_id id, uint64_t body_hash, const struct task *expected) {
+    struct task *task = broadcaster_find_run_of_event(session, id, body_hash);
+    assert_ptr_equal(task, expected);
+    task_unref(task);
+}
+
+static void broadcaster_finds_the_run_of_an_event(void **state) {
+    (void)state;
+    struct event_id before = {1, 1};
+    assert_run_of(before, 0, NULL);
+    struct task *old = run_of_body(1);
+    struct event_id old_start = newest_id();
+    unit_publish(old, "x");
+    struct event_id of_old = newest_id();
+    struct task *new = run_of_body(2); /* replaces the old one, whose end comes before its start */
+    struct event_id new_start = newest_id();
+    unit_publish(new, "y");
+    struct event_id of_new = newest_id(), later = {of_new.ms + 1, 0};
+    assert_run_of(old_start, 1, old);
+    assert_run_of(of_old, 1, old);
+    assert_run_of(of_old, 2, NULL);
+    assert_run_of(new_start, 2, new);
+    assert_run_of(of_new, 2, new);
+    assert_run_of(of_new, 1, NULL);
+    assert_run_of(later, 2, NULL);
+    assert_run_of(before, 2, NULL);
+    unit_complete(new);
+    assert_run_of(newest_id(), 2, new);
+    assert_run_of(later, 2, NULL);
+    unit_task_release(old);
+    unit_task_release(new);
+}
+
+static void broadcaster_finds_no_run_of_which_nothing_is_left(void **state) {
+    (void)state;
+    struct task *task = run_of_body(1);
+    for (int i = 0; i < 3; i++)
+        unit_publish(task, "x");
+    struct event_id id = newest_id();
+    while (broadcaster_trim(broadcaster, UINT64_MAX) > 0)
+        continue;
+    assert_run_of(id, 1, task); /* it goes on, after a gap */
+    unit_complete(task);
+    struct event_id end = newest_id();
+    while (broadcaster_trim(broadcaster, UINT64_MAX) > 0)
+        continue;
+    assert_run_of(id, 1, NULL);
+    assert_run_of(end, 1, task);
+    unit_task_release(task);
+}
+
 int main(void) {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -263,6 +328,8 @@ int main(void) {
         TEST(broadcaster_gives_the_newest_events_oldest_first),
         TEST(broadcaster_passes_over_events_that_were_trimmed_meanwhile),
         TEST(broadcaster_counts_what_the_logs_hold),
+        TEST(broadcaster_finds_the_run_of_an_event),
+        TEST(broadcaster_finds_no_run_of_which_nothing_is_left),
         TEST(session_parts_are_those_of_its_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
