@@ -68,7 +68,7 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_int_equal(config->limits.sessions_max, 100000);
     assert_int_equal(config->limits.log_events_max, 1000);
     assert_int_equal(config->limits.log_bytes_max, 4 << 20);
-    assert_int_equal(config->routes.run_input, RUN_INPUT_NONE);
+    assert_int_equal(config->routes.run_input, RUN_INPUT_TEXT);
     assert_int_equal(config->routes.run_input_bytes_max, 16 << 10);
     assert_int_equal(config->limits.session_ttl_ms, 30 * 60 * 1000);
     assert_int_equal(config->limits.session_empty_ttl_ms, 60 * 1000);

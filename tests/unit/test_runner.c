@@ -27,6 +27,9 @@ static uv_loop_t loop;
 static struct inbox inbox;
 static struct broadcaster *broadcaster;
 static struct routes_context context;
+static char upstream_name[] = "only";
+static const struct upstream_settings upstream = {.name = upstream_name};
+static struct upstream_caller caller = {.settings = {.count = 1, .items = &upstream}};
 
 static int set_up(void **state) {
     (void)state;
@@ -42,7 +45,8 @@ static int set_up(void **state) {
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(inbox_init(&inbox, &loop), 0);
     broadcaster = broadcaster_create(&limits);
-    context = (struct routes_context){.broadcaster = broadcaster, .inbox = &inbox, .loop = &loop};
+    context = (struct routes_context){
+        .broadcaster = broadcaster, .inbox = &inbox, .loop = &loop, .caller = &caller};
     context.runner = runner_create(&context);
     assert_non_null(context.runner);
     to_start = to_end = NULL;
