@@ -123,6 +123,9 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     memcpy(ret_run->session, request->session, sizeof(ret_run->session));
     if (!stream_read_form(request, &ret_run->form))
         return false;
+    /* The form of a stream asks for one, too: not all SDKs say in Accept what they read. */
+    if (ret_run->form.agent_only || ret_run->form.pings)
+        ret_run->has_stream = true;
     /* Whose run it is, the path says: the upstream may not find another answer in the body, however it reads
      * names. */
     if (!json_body_read(request, &ret_run->body) || adk_body_refuse_identity(request, ret_run->body, NULL) ||

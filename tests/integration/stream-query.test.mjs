@@ -74,3 +74,13 @@ test('heartbeat=event sends pings, which scripts can see', async () => {
   for (const client of [...asked, plain, own]) client.leave();
   assert.equal((await sluice.get(`${session}/run?heartbeat=yes`)).status, 400);
 });
+
+test('a POST that asks for a form of the stream is answered by it, whatever it accepts', async () => {
+  for (const [query, type] of [['?events=agent', 'text/event-stream'], ['?heartbeat=event', 'text/event-stream'], ['', 'application/json'], ['?events=all', 'application/json']]) {
+    for (const headers of [{}, {Accept: 'application/json'}, {Accept: '*/*'}]) {
+      const {status, headers: answered} = await sluice.post(`${sessionPath()}/run${query}`, {message: 'count=2'}, {headers});
+      assert.equal(status, 200);
+      assert.equal(answered['content-type'].split(';')[0], type, query);
+    }
+  }
+});
