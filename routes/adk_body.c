@@ -68,7 +68,7 @@ bool adk_body_read_owner(struct request *request, const cJSON *body, struct pass
 
 bool adk_body_check_session(struct request *request, const cJSON *body) {
     static const char *const spellings[] = {"sessionId", "session_id", NULL};
-    char text[SESSION_PART_MAX + 1];
+    char text[SESSION_PART_MAX + 1] = "";
     const struct name session = {spellings[0], spellings[1], SESSION_PART_MAX, text};
     bool names_session = member(body, spellings[0]) != NULL || member(body, spellings[1]) != NULL;
     return !adk_body_refuse_identity(request, body, spellings) &&
