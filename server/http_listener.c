@@ -116,7 +116,8 @@ static size_t keep_escapes(void *context, struct MHD_Connection *connection, cha
 static bool is_of_handover(struct http_listener *listener, const char *text) {
     bool is_left = listener->is_left;
     listener->is_left = false;
-    return is_left && strstr(text, "application error") != NULL;
+    return is_left && (strstr(text, "application error") != NULL ||
+                       strstr(text, "Application reported internal error") != NULL);
 }
 
 static void PRINTF_LIKE(2, 0) on_message(void *context, const char *format, va_list values) {

@@ -5,16 +5,27 @@
  * broken off (HTTP/1.1: without the last chunk) or had ended (HTTP/1.0). The descriptor of our own that is
  * left then was taken before the answer was decided, so that a stream that begins can go on. From then on the
  * subscriber writes its own chunks. MHD_USE_TURBO keeps the library from shutting the connection down.
+ *
+ * The head says "Connection: close": the stream is the last answer of its connection, and a client that keeps
+ * it would lose its next request (Node's http.Agent does). But undici, which is Node's fetch(), takes a
+ * chunked answer with that header for whole when the connection ends, however it was cut off. So its head is
+ * without it. Then we write head and greeting ourselves, and the library leaves when its handler returns
+ * MHD_NO. undici waits for a turn of its loop before it uses a connection again, and sees by then that this
+ * one has ended.
  */
 #include "server/http_exchange.h"
 
+#include "base/clock.h"
 #include "routes/refusal.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define BLOCK_BYTES (32 * 1024)
 #define STREAM_BLOCK_BYTES 1024
@@ -146,8 +157,28 @@ static void charge_response(struct reply *reply) {
     reply_charge(reply, bytes);
 }
 
+/* undici's fetch() sends one of the headers of Fetch Metadata, browsers send all of them. */
+static bool is_of_undici(const struct http_exchange *exchange) {
+    const struct request *request = &exchange->request;
+    return !request->http_1_0 && !exchange->asked_to_close &&
+           request_header(request, "Sec-Fetch-Mode") != NULL &&
+           request_header(request, "Sec-Fetch-Site") == NULL &&
+           request_header(request, "Sec-Fetch-Dest") == NULL;
+}
+
+/* Whether the socket has room for all of a head: nothing of an earlier answer is on its way. */
+static bool has_room(const struct http_exchange *exchange) {
+    int unsent = 0;
+    return ioctl(exchange->connection->fd, SIOCOUTQ, &unsent) == 0 && unsent == 0;
+}
+
 enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
     struct reply *reply = &exchange->request.reply;
+    if (reply->kind == REPLY_SUBSCRIBER && is_of_undici(exchange) && has_room(exchange)) {
+        http_exchange_write_stream(exchange);
+        exchange->listener->is_left = true;
+        return MHD_NO; /* the library leaves */
+    }
     refusal_log_reply(&exchange->request);
     charge_response(reply);
     struct MHD_Response *response = make_response(exchange);
@@ -167,10 +198,22 @@ enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
 
 /* ---- written by ourselves ------------------------------------------------------------------------ */
 
-static bool write_head(struct buffer *text, const struct reply *reply, const char *framing) {
+/* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", as the library has it. */
+static bool write_date(struct buffer *text) {
+    char date[64];
+    struct tm now;
+    time_t seconds = (time_t)(clock_unix_ms() / 1000);
+    return gmtime_r(&seconds, &now) != NULL &&
+           strftime(date, sizeof(date), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &now) > 0 &&
+           buffer_append_text(text, date);
+}
+
+static bool write_head(struct buffer *text, const struct reply *reply, const char *framing, bool closes) {
     bool written = !reply->is_mutilated &&
-                   buffer_printf(text, "HTTP/1.1 %d %s\r\nConnection: close\r\n%s\r\n", reply->status,
-                                 MHD_get_reason_phrase_for((unsigned)reply->status), framing);
+                   buffer_printf(text, "HTTP/1.1 %d %s\r\n%s%s\r\n", reply->status,
+                                 MHD_get_reason_phrase_for((unsigned)reply->status),
+                                 closes ? "Connection: close\r\n" : "", framing) &&
+                   write_date(text);
     for (size_t i = 0; i < reply->header_count; i++)
         written =
             written && buffer_printf(text, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
@@ -190,7 +233,7 @@ void http_exchange_write_reply(struct http_exchange *exchange) {
     struct buffer text;
     snprintf(framing, sizeof(framing), "Content-Length: %zu", reply->body_length);
     buffer_init(&text, WRITTEN_BYTES_MAX);
-    if (write_head(&text, reply, framing) && buffer_append(&text, reply->body, reply->body_length))
+    if (write_head(&text, reply, framing, true) && buffer_append(&text, reply->body, reply->body_length))
         send_all(exchange, &text);
     buffer_finish(&text);
 }
@@ -200,7 +243,7 @@ void http_exchange_write_stream(struct http_exchange *exchange) {
     struct buffer text;
     buffer_init(&text, WRITTEN_BYTES_MAX);
     make_greeting(exchange);
-    bool written = write_head(&text, reply, "Transfer-Encoding: chunked") &&
+    bool written = write_head(&text, reply, "Transfer-Encoding: chunked", !is_of_undici(exchange)) &&
                    (exchange->greeting_length == 0 ||
                     buffer_printf(&text, "%zx\r\n%s\r\n", exchange->greeting_length, exchange->greeting));
     exchange->is_greeted = written && send_all(exchange, &text);
