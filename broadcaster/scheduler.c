@@ -357,10 +357,11 @@ static int64_t oldest_wait_locked(struct scheduler *scheduler) {
 
 void scheduler_get_info(struct scheduler *scheduler, struct scheduler_info *ret_info) {
     lock_acquire(&scheduler->lock);
-    int64_t running = scheduler->running > 0 ? (int64_t)scheduler->running : 1;
-    int64_t per_slot_ms = scheduler->held_mean_ms / running;
+    int64_t taken = (int64_t)(scheduler->running + scheduler->guests);
+    int64_t per_slot_ms = scheduler->held_mean_ms / (taken > 0 ? taken : 1);
     *ret_info = (struct scheduler_info){
         .running = scheduler->running,
+        .guests = scheduler->guests,
         .queued = scheduler->queued,
         .delayed = scheduler->delayed,
         .waiting = scheduler->waiting_count,

@@ -110,7 +110,8 @@ void scheduler_wait_idle(struct scheduler *scheduler, struct idle_waiter *waiter
 void scheduler_tell_idle(struct scheduler *scheduler);
 
 struct scheduler_info {
-    uint64_t running;
+    uint64_t running;       /* tasks */
+    uint64_t guests;        /* have a slot as well */
     uint64_t queued;        /* that have a place in the queue */
     uint64_t delayed;       /* that have a place of the runs with a delay */
     uint64_t waiting;       /* of both, for a slot alone */

@@ -41,6 +41,8 @@ static void add_queue(struct exposition *exposition, struct broadcaster *broadca
     struct scheduler_info info;
     scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
     add_gauge(exposition, "sluice_runs", "Runs under way", info.running);
+    add_gauge(exposition, "sluice_runs_passed", "POST /run under way, which take slots of runs as well",
+              info.guests);
     add_gauge(exposition, "sluice_runs_queued", "Runs in the queue: they wait for their session or a slot",
               info.queued);
     add_gauge(exposition, "sluice_runs_delayed", "Runs with a delay that have not started", info.delayed);

@@ -40,7 +40,7 @@ static bool will_start_at_once(const struct request *request, const struct task_
     if (atomic_load(&limits->runs_per_app_max) > 0 || atomic_load(&limits->runs_per_user_max) > 0)
         return false;
     return options->delay_ms == 0 && options->on_conflict != ON_CONFLICT_ENQUEUE && info.waiting == 0 &&
-           info.running < atomic_load(&limits->runs_max);
+           info.running + info.guests < atomic_load(&limits->runs_max);
 }
 
 /* An app or a user may have used up its runs, too. */

@@ -87,6 +87,7 @@ static void write_queue(struct json_writer *json, struct broadcaster *broadcaste
     scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
     json_begin_object(json, "queue");
     json_add_count(json, "running", info.running);
+    json_add_count(json, "passed", info.guests);
     json_add_count(json, "queued", info.queued);
     json_add_count(json, "delayed", info.delayed);
     json_add_count(json, "waiting", info.waiting);

@@ -114,6 +114,9 @@ test('POST /run takes a slot of those that runs have, and is refused without one
   const waiting = await few.run(sessionPath('s5', {user: 'c'}));
   assert.equal((await few.get(`/tasks/${waiting.task_id}`)).json.status, 'pending');
   assert.equal(slow.runs.length, 3);
+  const {running, passed} = (await few.stats()).queue;
+  assert.deepEqual([running, passed], [0, 3]);
+  assert.match((await few.get('/metrics')).text, /^sluice_runs_passed 3$/m);
   free();
   assert.deepEqual((await Promise.all(held)).map(({status}) => status), [200, 200, 200]);
   await few.taskEnded(waiting.task_id);

@@ -138,6 +138,18 @@ test('a run that waits for its user to have room is not answered by what is too 
   assert.equal(waited.end.cached, undefined);
 });
 
+test('nor is one that waits for a POST /run to end', async (t) => {
+  const upstream = await startCounting(t, {delay: 600});
+  const gateway = await startSluice(t, {upstream: upstream.url, cache: true, cache_ttl_ms: 300, runs_max: 1});
+  await ask(gateway);
+  const passed = gateway.post('/run', {appName: 'demo', userId: 'u1', sessionId: 'passed', newMessage: {role: 'user', parts: [{text: 'hello'}]}});
+  await until(() => upstream.runs.length === 2, 'it is at the agent');
+  const waited = await ask(gateway);
+  assert.equal((await passed).status, 200);
+  assert.equal(upstream.runs.length, 3);
+  assert.deepEqual([waited.start.cached, waited.end.cached], [undefined, undefined]);
+});
+
 test('runs that ask the same at the same time share one stream, on whatever worker, and each gets all of it', async (t) => {
   const upstream = await startUpstream(t, answerAsAsked(new Map()));
   const gateway = await startSluice(t, {upstream: upstream.url, cache: true, workers: 2});

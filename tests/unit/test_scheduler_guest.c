@@ -60,6 +60,7 @@ static void the_program_does_not_wait_for_guests(void **state) {
     assert_true(admit("a", "u", &guest));
     scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
     assert_int_equal(info.running, 0); /* what is told of runs is about tasks */
+    assert_int_equal(info.guests, 1);
     dismiss(&guest);
 }
 
