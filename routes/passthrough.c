@@ -136,6 +136,7 @@ static bool on_body(void *context, const char *bytes, size_t length) {
     if (!buffer_append(&passthrough->held, bytes, length)) {
         upstream_query_cancel(passthrough->query);
         passthrough->query = NULL;
+        leave_slot(passthrough); /* the client may take long for what is held */
         passthrough->end = END_BROKEN;
     }
     wake_client(passthrough);

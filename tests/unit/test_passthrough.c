@@ -2,6 +2,7 @@
  * his half along. */
 #include "base/helgrind.h"
 #include "routes/collect.h"
+#include "tests/support/unit_memory.h"
 #include "tests/support/unit_routes.h"
 
 #define SESSION "/apps/a/users/b/sessions/c"
@@ -172,6 +173,28 @@ static void passthrough_whose_client_goes_in_the_middle_leaves_the_upstream(void
     assert_int_equal(upstream_client_active(fixture.context.caller->client), 0);
 }
 
+static uint64_t slots_taken(void) {
+    struct scheduler_info info;
+    scheduler_get_info(broadcaster_scheduler(fixture.context.broadcaster), &info);
+    return info.guests;
+}
+
+/* Its client may take as long as it likes for what it has. */
+static void run_whose_answer_has_no_memory_leaves_its_slot(void **state) {
+    (void)state;
+    static const char body[] = "{\"appName\":\"a\",\"userId\":\"b\",\"sessionId\":\"c\"}";
+    struct asked asked = {.headers = {{"Content-Type", "application/json"}}};
+    ask(&fixture, &asked, METHOD_POST, "/run", body);
+    assert_int_equal(slots_taken(), 1);
+    assert_int_equal(unit_memory_at(18), MEMORY_OVER);
+    while (upstream_client_active(fixture.context.caller->client) > 0)
+        routes_turn(&fixture);
+    assert_int_equal(unit_memory_at(0), MEMORY_EASY);
+    assert_int_equal(asked.request.reply.kind, REPLY_SOURCE);
+    assert_int_equal(slots_taken(), 0);
+    let_go(&asked);
+}
+
 static bool is_open(const char *key) {
     struct session *session = broadcaster_find_session(fixture.context.broadcaster, key);
     session_unref(session);
@@ -302,6 +325,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(passthrough_that_is_abandoned_leaves_the_upstream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(passthrough_whose_client_goes_in_the_middle_leaves_the_upstream,
                                         set_up_flood, tear_down),
+        cmocka_unit_test_setup_teardown(run_whose_answer_has_no_memory_leaves_its_slot, set_up_flood,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(passthrough_of_a_query_that_says_whose_it_is_is_refused, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(session_is_created_upstream_and_opened_here, set_up, tear_down),
