@@ -115,8 +115,8 @@ static bool headers_format(const struct config_key *key, const void *field, stru
 
 static bool headers_allow(const struct config_key *key, struct buffer *out) {
     return buffer_printf(out,
-                         "headers like \"api-key: 1234\" with commas between them, of at most %" PRIu64
-                         " bytes, and none that the gateway writes itself",
+                         "a list of headers such as \"api-key: 1234\", of at most %" PRIu64
+                         " bytes, none of the gateway's own",
                          key->maximum);
 }
 

@@ -106,6 +106,10 @@ static void a_list_of_the_wrong_shape_is_refused(void **state) {
          "sluice.yaml:3: retry_attempts_max: must be a whole number from 1 to 20\n"},
         {"upstreams:\n  - name: a\n  - name: b\n    upstream_apps: [c]\n",
          "sluice.yaml:4: upstream_apps: must be one or more words without spaces, with commas between them"},
+        {"upstreams:\n  - name: a\n    upstream_headers: \"api-key: 1234\"\n",
+         "sluice.yaml:3: upstream_headers: must be a list of headers such as \"api-key: 1234\", of at most "
+         "8192 "
+         "bytes, none of the gateway's own\n"},
     };
 
     (void)state;
