@@ -32,6 +32,9 @@ struct sink_operations {
     ssize_t (*send)(struct sink *sink, const struct iovec *parts, int count);
     /** Calls subscriber_on_writable() when there is room again (once asked for, until told otherwise). */
     void (*wait_writable)(struct sink *sink, bool wait);
+    /** What is sent from now on may wait for close(), which follows: the end of a stream and that of its
+     * connection then reach the client together. NULL: it goes out as ever. */
+    void (*hold)(struct sink *sink);
     /** Closes and frees the sink; `abort`: what the kernel still holds is thrown away. No further call. */
     void (*close)(struct sink *sink, bool abort);
 };

@@ -197,10 +197,14 @@ static enum pump_result tell_gap(struct subscriber *subscriber, const struct err
     return PUMP_MORE;
 }
 
-/* The last bytes: the end of the chunks. */
+/* The last bytes: the end of the chunks. A client that keeps connections must not take this one for a good
+ * one. */
 static enum pump_result begin_finish(struct subscriber *subscriber) {
     static const char last_chunk[] = "0\r\n\r\n"; /* RFC 9112, section 7.1 */
+    struct sink *sink = subscriber->sink;
     subscriber->finishing = true;
+    if (subscriber->chunked && sink->operations->hold != NULL)
+        sink->operations->hold(sink);
     if (subscriber->chunked)
         set_rest(subscriber, (struct frame_span){last_chunk, strlen(last_chunk)}, NULL);
     return PUMP_MORE;

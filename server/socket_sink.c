@@ -82,12 +82,17 @@ static void sink_close(struct sink *sink, bool abort) {
     atomic_fetch_sub(&open_sinks, 1);
 }
 
-static const struct sink_operations operations = {
-    .send = sink_send, .wait_writable = sink_wait_writable, .close = sink_close};
-
 static void set_option(int fd, int level, int option, int value) {
     setsockopt(fd, level, option, &value, sizeof(value)); /* each only makes it better; none is needed */
 }
+
+/* The last bytes and the FIN are one segment then. */
+static void sink_hold(struct sink *sink) {
+    set_option(of(sink)->fd, IPPROTO_TCP, TCP_CORK, 1);
+}
+
+static const struct sink_operations operations = {
+    .send = sink_send, .wait_writable = sink_wait_writable, .hold = sink_hold, .close = sink_close};
 
 struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_bytes, int64_t peer_timeout_ms,
                                 struct address_limits *limits, struct address *address) {

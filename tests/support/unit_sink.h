@@ -19,6 +19,8 @@ struct fake_sink {
     int error;    /* a negative errno instead */
     size_t sends; /* calls that took something */
     bool waiting, closed, aborted;
+    bool held;
+    size_t held_at; /* the bytes that it had taken by then */
 };
 
 static inline ssize_t fake_sink_send(struct sink *base, const struct iovec *parts, int count) {
@@ -44,6 +46,13 @@ static inline void fake_sink_wait_writable(struct sink *base, bool wait) {
     sink->waiting = wait;
 }
 
+static inline void fake_sink_hold(struct sink *base) {
+    struct fake_sink *sink = CONTAINER_OF(base, struct fake_sink, sink);
+    assert_false(sink->closed || sink->held);
+    sink->held = true;
+    sink->held_at = sink->taken.length;
+}
+
 static inline void fake_sink_close(struct sink *base, bool abort) {
     struct fake_sink *sink = CONTAINER_OF(base, struct fake_sink, sink);
     assert_false(sink->closed);
@@ -53,8 +62,10 @@ static inline void fake_sink_close(struct sink *base, bool abort) {
     sink->aborted = abort;
 }
 
-static const struct sink_operations fake_sink_operations = {
-    .send = fake_sink_send, .wait_writable = fake_sink_wait_writable, .close = fake_sink_close};
+static const struct sink_operations fake_sink_operations = {.send = fake_sink_send,
+                                                            .wait_writable = fake_sink_wait_writable,
+                                                            .hold = fake_sink_hold,
+                                                            .close = fake_sink_close};
 
 /* One that takes all there is. */
 static inline struct fake_sink *fake_sink_create(void) {

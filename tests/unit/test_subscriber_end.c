@@ -191,6 +191,24 @@ static void subscribers_beyond_the_limits_are_refused(void **state) {
     bench_release(sink);
 }
 
+static void stream_and_its_connection_end_together(void **state) {
+    (void)state;
+    struct task *task = run();
+    struct fake_sink *sink = subscribe((struct subscriber_spec){.run = task});
+    unit_publish(task, "1");
+    bench_turn(&bench);
+    assert_false(sink->held);
+    sink->room = 0;
+    finish(task);
+    bench_turn(&bench);
+    assert_false(sink->held);
+    for (int i = 0; i < 1000 && !sink->closed; i++)
+        fake_sink_open(sink, 1); /* held once, however often the last bytes do not fit */
+    assert_true(sink->closed && sink->held);
+    assert_int_equal(sink->taken.length - sink->held_at, strlen("0\r\n\r\n"));
+    bench_release(sink);
+}
+
 static struct task *run_that_ends_with_its_subscribers(void) {
     struct task *task =
         unit_task(&bench.driver, session, (struct task_options){.on_disconnect = ON_DISCONNECT_CANCEL});
@@ -364,6 +382,7 @@ int main(void) {
         TEST(subscriber_that_leaves_before_it_was_connected_counts_as_well),
         TEST(subscriber_of_another_run_that_leaves_ends_no_run),
         TEST(subscriber_whose_stream_ends_has_not_left),
+        TEST(stream_and_its_connection_end_together),
         TEST(run_is_cancelled_once_nobody_has_come_back_for_so_long),
         TEST(client_that_comes_back_in_time_keeps_its_run),
         TEST(runs_that_wait_are_cancelled_after_the_grace_too),
