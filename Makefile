@@ -128,6 +128,12 @@ real-servers: all ## Run the tests with LiteLLM's proxy, whose installation is l
 	@scripts/install-deps.sh servers
 	@scripts/run-tests.sh $(BUILD) tests/servers
 
+.PHONY: clients
+clients: all ## Cut the connections of SSE clients of Go, Java and Rust, whose toolchains it needs; ROUNDS=20, SEED=1
+	@scripts/install-deps.sh test
+	@scripts/build-clients.sh
+	@ROUNDS=$(if $(findstring command,$(origin ROUNDS)),$(ROUNDS)) $(if $(SEED),SEED=$(SEED)) scripts/run-tests.sh $(BUILD) tests/clients
+
 .PHONY: check-browser
 check-browser: all ## Run the tests in a real Chromium
 	@scripts/install-deps.sh test

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {after, describe, test} from 'node:test';
 import {openPage, startBrowser} from '../support/browser.mjs';
-import {assertExact, cutsAfterIds, lostOf, startCutRuns} from '../support/cut_runs.mjs';
+import {assertExact, cutsAfterIds, drawCuts, lostOf, startCutRuns} from '../support/cut_runs.mjs';
 import {projectPath} from '../support/sluice.mjs';
 
 const runs = await startCutRuns({after});
@@ -45,8 +45,10 @@ const byFetchEventSource = async ({url, options}) => {
 const native = follower(byEventSource);
 const polyfill = follower(byEventSource, {name: 'EventSourcePolyfill'}, {script: modules('event-source-polyfill/src/eventsource.js')});
 const fetchEventSource = follower(byFetchEventSource);
-const postByKey = ({session, ...rest}) => follower(byFetchEventSource, {options: {method: 'POST', body: JSON.stringify({of: session}),
-  headers: {'Content-Type': 'application/json', 'Idempotency-Key': session}}})({session, ...rest});
+const posting = (headers) => ({session, ...rest}) => follower(byFetchEventSource, {options: {method: 'POST', body: JSON.stringify({of: session}),
+  headers: {'Content-Type': 'application/json', ...headers(session)}}})({session, ...rest});
+const post = posting(() => ({}));
+const postByKey = posting((session) => ({'Idempotency-Key': session}));
 
 // All at once, for the polyfill never waits less than a second.
 describe('a stream is followed exactly', {concurrency: true}, () => {
@@ -62,6 +64,14 @@ describe('a stream is followed exactly', {concurrency: true}, () => {
 
   test('by fetch-event-source with POST and a key', async () => {
     const outcome = await runs.watch('fetch-event-source POST', postByKey, {query: '', starts: true});
+    assertExact(outcome, {last: false});
+    assert.equal(runs.startsOf(outcome.session), 1);
+  });
+
+  test('by fetch-event-source with POST, which resumes by its last id', async () => {
+    const cuts = drawCuts('POST');
+    cuts[0].events++; // after at least one event, else there is no id
+    const outcome = await runs.watch('fetch-event-source POST', post, {query: '', starts: true, cuts});
     assertExact(outcome, {last: false});
     assert.equal(runs.startsOf(outcome.session), 1);
   });

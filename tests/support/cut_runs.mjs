@@ -1,6 +1,7 @@
 // Runs of 200 events, followed by a client through a proxy that cuts its connections; and what such a client must have seen.
 // SEED draws other places.
 import assert from 'node:assert/strict';
+import {createHash} from 'node:crypto';
 import {startCuttingProxy} from './cutting_proxy.mjs';
 import {pause, within} from './limits.mjs';
 import {startUpstream} from './scripted_upstream.mjs';
@@ -21,16 +22,13 @@ const frameOf = ({type, data}) => `${type === 'message' ? '' : `event: ${type}\n
 
 /** Numbers below `n`, the same for the same name. */
 function drawing(name) {
-  let state = [...`${seed} ${name}`].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, 7);
-  return (n) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * n);
-  };
+  let drawn = 0;
+  return (n) => createHash('sha256').update(`${seed} ${name} ${drawn++}`).digest().readUInt32BE() % n;
 }
 
 /** Five cuts, each so many events after the one before: between events and within one, by FIN and by RST. The place after the line of the id
  *  is left out. */
-function drawCuts(name) {
+export function drawCuts(name) {
   const draw = drawing(name);
   const inside = (length) => 1 + draw(length - 2);
   const kinds = [['close', 0], ['reset', 0], ['close', inside], ['reset', inside], [['close', 'reset'][draw(2)], inside]];
@@ -110,6 +108,19 @@ export function assertExact({name, seen, asked, left}, {last}) {
   assert.deepEqual(seen.slice(1, -1).map(({data}) => data), agentEvents.map(({data}) => data), what);
   assert.equal(JSON.parse(seen.at(-1).data).status, 'completed', what);
   assert.equal(asked.length, cutsOfARun + 1 + (last ? 1 : 0), `${what}: ${JSON.stringify(asked)}`);
+}
+
+/** Holds what a client saw to the run where the client hands over what was cut off as an event: {halves, again}, `halves` being
+ *  how often it did, and `again` how many events came more than once. All came whole, in order, and it has stopped. */
+export function assertComplete({name, seen, left}) {
+  const what = `${name}, SEED=${seed}`;
+  const places = new Map(agentEvents.map(({type, data}, i) => [`${type} ${data}`, i]));
+  const numbers = seen.slice(0, -1).filter(({type}) => type !== 'run.start').map(({type, data}) => places.get(`${type} ${data}`));
+  const whole = numbers.filter((number) => number !== undefined);
+  assert.equal(left, 0, `${what}: all cuts were made`);
+  assert.deepEqual([...new Set(whole)], agentEvents.map((_, i) => i), what);
+  assert.equal(JSON.parse(seen.at(-1).data).status, 'completed', what);
+  return {halves: numbers.length - whole.length, again: whole.length - count};
 }
 
 /** How many of the agent's events the client did not see; none twice, and those that it saw in order. */
