@@ -51,6 +51,8 @@
     X(SESSIONS_EXPIRED, "sluice_sessions_expired_total", "Sessions ended because nobody used them")          \
     X(SESSIONS_EVICTED, "sluice_sessions_evicted_total",                                                     \
       "Sessions without a run or a subscriber that ended to make room for others")                           \
+    X(TUNNELS_OPENED, "sluice_tunnels_opened_total", "WebSockets that were asked of an upstream")            \
+    X(TUNNELS_REFUSED, "sluice_tunnels_refused_total", "WebSockets refused by their limit")                  \
     X(CONNECTIONS_REFUSED, "sluice_connections_refused_total", "Connections closed by the limit")            \
     X(CONNECTIONS_OF_ADDRESS_REFUSED, "sluice_connections_of_address_refused_total",                         \
       "Connections refused because their address had as many as it may")                                     \

@@ -35,6 +35,8 @@ struct routes_settings {
     bool demo;                  /* serve /demo */
     bool passthrough_ui;        /* serve the agent's own pages */
     char *default_app;          /* of a body that names none; NULL: it has to name one */
+    uint64_t tunnels_max;       /* at once, in all */
+    int64_t tunnel_timeout_ms;  /* the longest that one may last */
     enum trace_trust trace_trust;
     enum errors_to_viewers errors_to_viewers;
     uint64_t request_body_bytes_max;

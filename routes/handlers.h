@@ -30,8 +30,10 @@ void handle_session_list(struct request *request);
 void handle_passthrough(struct request *request);
 void handle_passed_write(struct request *request); /* with a body */
 void handle_passed_memory(struct request *request);
-void handle_passed_ui(struct request *request);  /* the agent's own pages */
-void handle_run_live(struct request *request);   /* GET /run_live, which is refused */
+void handle_passed_ui(struct request *request); /* the agent's own pages */
+void handle_run_live(struct request *request);  /* GET /run_live */
+void handle_tunnel_list(struct request *request);
+void handle_tunnel_delete(struct request *request);
 void handle_passed_run(struct request *request); /* POST /run */
 
 void handle_healthz(struct request *request);

@@ -5,6 +5,7 @@
 #include "base/memory_budget.h"
 #include "routes/exposition.h"
 #include "routes/handlers.h"
+#include "routes/live.h"
 #include "routes/process_info.h"
 #include "routes/upstream_metrics.h"
 #include "upstream/cache.h"
@@ -67,6 +68,8 @@ static void add_gauges(struct exposition *exposition, const struct routes_contex
     add_gauge(exposition, "sluice_log_bytes", "Bytes of memory of those events", stats.log_bytes);
     add_gauge(exposition, "sluice_connections", "HTTP connections, without those of subscribers",
               context->connections());
+    add_gauge(exposition, "sluice_tunnels", "WebSockets that are open, or asked of their upstream",
+              live_count());
     add_gauge(exposition, "sluice_draining", "1 while the gateway is about to stop",
               broadcaster_is_draining(context->broadcaster));
 }
@@ -115,6 +118,7 @@ static void add_limits(struct exposition *exposition, const struct routes_contex
     add_limit(exposition, "log_events_max", limits->log_events_max);
     add_limit(exposition, "log_bytes_max", limits->log_bytes_max);
     add_limit(exposition, "tasks_kept", limits->tasks_kept);
+    add_limit(exposition, "tunnels_max", context->settings->tunnels_max);
     add_limit(exposition, "memory_warn_bytes", context->settings->memory_warn_bytes);
     add_limit(exposition, "memory_max_bytes", memory_limit());
 }

@@ -49,21 +49,6 @@ void handle_passed_memory(struct request *request) {
 
 /* ---- POST /run ----------------------------------------------------------------------------------- */
 
-/* Two runs of one session at once would mix up its history. */
-static bool refuse_conflict(struct request *request, const struct passed_owner *owner) {
-    bool is_current = false;
-    snprintf(request->session_key, sizeof(request->session_key), "%s/%s/%s", owner->app, owner->user,
-             owner->session);
-    struct session *session = session_find(request);
-    struct task *task = session != NULL ? broadcaster_session_task(session, &is_current) : NULL;
-    if (is_current)
-        reply_error_about(request, 409, "run_in_progress", "task_id", task->id,
-                          "A run is under way in this session.");
-    task_unref(task);
-    session_unref(session);
-    return is_current;
-}
-
 static void pass_run_on(struct request *request, const cJSON *body, const struct passed_owner *owner) {
     struct passing passing = {.upstream = passthrough_choose(request, owner),
                               .body = request->body,
@@ -92,16 +77,7 @@ void handle_passed_run(struct request *request) {
     }
     if (!json_body_read(request, &body))
         return;
-    if (adk_body_read_owner(request, body, &owner) && !refuse_conflict(request, &owner))
+    if (adk_body_read_owner(request, body, &owner) && !session_refuse_conflict(request, &owner))
         pass_run_on(request, body, &owner);
     cJSON_Delete(body);
-}
-
-/* ---- GET /run_live ------------------------------------------------------------------------------- */
-
-/* A WebSocket carries no events that could be numbered, kept and judged: what is tunnelled would be no run,
- * and another one could be under way in its session. */
-void handle_run_live(struct request *request) {
-    reply_error(request, 501, "websocket_not_supported",
-                "The gateway passes no WebSocket on; use POST /run_sse, or ask the upstream itself.");
 }

@@ -1,11 +1,11 @@
 /* Paths of the agent's own API, passed on as they came and answered as the answer comes.
  *
- *   upstream --> on_body() --> [ held: at most HELD_HIGH and one piece ] --> source_read() --> client
+ *   upstream --> on_body() --> [ held: at most HELD_HIGH and one piece ] --> passthrough_read() --> client
  *
  * A client that reads slowly fills `held`; then on_body() refuses, and the upstream waits until half is read.
  */
-#include "routes/passthrough.h"
-#include "base/buffer.h"
+#include "routes/passthrough_internal.h"
+
 #include "base/metrics.h"
 #include "routes/handlers.h"
 #include "routes/identity.h"
@@ -20,29 +20,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define HELD_HIGH (64u * 1024u)
-#define HELD_LOW (HELD_HIGH / 2)
-#define HELD_MAX (HELD_HIGH + 1024u * 1024u) /* libcurl never gives a larger piece at once */
 #define TARGET_BYTES_MAX (64u * 1024u)
 #define STATUS_MAX 599 /* RFC 9110, section 15 */
-
-enum end { END_OPEN, END_CLEAN, END_BROKEN };
-
-struct passthrough {
-    struct request *request;
-    size_t upstream;
-    enum passed_trust trust;
-    struct upstream_query *query; /* NULL once it has ended */
-    struct buffer held;
-    enum end end;
-    bool answered; /* its head is the client's */
-    bool paused;   /* the upstream waits for us */
-    bool starved;  /* the client waits for us */
-    bool is_done;  /* the client has its whole answer, and the request may be gone */
-    bool has_slot; /* it is a run */
-    struct scheduler_guest guest;
-    struct broadcaster *broadcaster;
-};
 
 /* Those that wait for it are not told otherwise. */
 static void leave_slot(struct passthrough *passthrough) {
@@ -53,25 +32,38 @@ static void leave_slot(struct passthrough *passthrough) {
     broadcaster_poll_queue(passthrough->broadcaster);
 }
 
-static void passthrough_destroy(void *context) {
+void passthrough_destroy(void *context) {
     struct passthrough *passthrough = context;
     if (passthrough->query != NULL)
         upstream_query_cancel(passthrough->query);
     leave_slot(passthrough);
+    live_close(passthrough->live);
+    buffer_finish(&passthrough->up);
     buffer_finish(&passthrough->held);
     free(passthrough);
 }
 
 /* ---- to the client ------------------------------------------------------------------------------- */
 
-static void wake_client(struct passthrough *passthrough) {
+void passthrough_wake(struct passthrough *passthrough) {
     if (!passthrough->starved)
         return;
     passthrough->starved = false;
     passthrough->request->operations->source_ready(passthrough->request);
 }
 
-static ssize_t source_read(void *context, char *bytes, size_t size) {
+void passthrough_break_off(struct passthrough *passthrough) {
+    if (passthrough->query != NULL)
+        upstream_query_cancel(passthrough->query);
+    passthrough->query = NULL;
+    leave_slot(passthrough);
+    passthrough->end = END_BROKEN;
+    buffer_clear(&passthrough->held);
+    passthrough->starved = true;
+    passthrough_wake(passthrough);
+}
+
+ssize_t passthrough_read(void *context, char *bytes, size_t size) {
     struct passthrough *passthrough = context;
     struct buffer *held = &passthrough->held;
     if (held->length == 0 && passthrough->end != END_OPEN)
@@ -103,12 +95,16 @@ static void on_head(void *context, int status, const struct upstream_header *hea
                     int64_t content_length) {
     struct passthrough *passthrough = context;
     struct request *request = passthrough->request;
-    const struct reply_source source = {.read = source_read,
+    const struct reply_source source = {.read = passthrough_read,
                                         .finished = passthrough_destroy,
                                         .context = passthrough,
                                         .content_length = content_length};
     if (status > STATUS_MAX) {
         refuse_status(passthrough, status);
+        return;
+    }
+    if (status == 101) {
+        passthrough_open_tunnel(passthrough, headers, count);
         return;
     }
     size_t bytes_max = request->context->request_header_bytes_max / 2; /* the gateway's own need room, too */
@@ -139,7 +135,7 @@ static bool on_body(void *context, const char *bytes, size_t length) {
         leave_slot(passthrough); /* the client may take long for what is held */
         passthrough->end = END_BROKEN;
     }
-    wake_client(passthrough);
+    passthrough_wake(passthrough);
     return true;
 }
 
@@ -158,7 +154,7 @@ static void on_end(void *context, const struct upstream_result *result) {
             refusal_log(request, LOG_LEVEL_WARN, "upstream_unavailable", LOG_STR("path", request->path),
                         LOG_STR("cause", upstream_cause_word(result->cause)),
                         LOG_STR("message", result->message));
-        wake_client(passthrough);
+        passthrough_wake(passthrough);
         return;
     }
     upstream_refuse_query(request, result);
@@ -213,34 +209,60 @@ static bool take_slot(struct request *request, const struct passed_owner *owner,
     return false;
 }
 
-static void start(struct request *request, const struct passing *passing, const char *target) {
-    static const struct upstream_exchange_callbacks callbacks = {
-        .on_head = on_head, .on_body = on_body, .on_end = on_end};
-    struct upstream_header headers[8];
-    size_t count = collect_headers(request, headers);
+/* Its places: of a run, and of a tunnel. False: the reply is decided. */
+static bool take_places(struct request *request, const struct passing *passing,
+                        struct passthrough *passthrough) {
+    if (!take_slot(request, passing->run_of, passthrough))
+        return false;
+    if (!passing->is_tunnel)
+        return true;
+    passthrough->live = live_open(request, passing->run_of, passthrough_cancel, passthrough);
+    return passthrough->live != NULL;
+}
+
+static struct passthrough *passthrough_create(struct request *request, const struct passing *passing) {
     struct passthrough *passthrough = calloc(1, sizeof(*passthrough));
     if (passthrough == NULL) {
         reply_no_memory(request);
-        return;
+        return NULL;
     }
     buffer_init_counted(&passthrough->held, HELD_MAX, MEMORY_PASSED);
+    buffer_init_counted(&passthrough->up, HELD_HIGH, MEMORY_PASSED);
     passthrough->request = request;
     passthrough->upstream = passing->upstream;
-    if (!take_slot(request, passing->run_of, passthrough)) {
-        passthrough_destroy(passthrough);
-        return;
-    }
     passthrough->trust = passing->trust;
-    const struct upstream_query_request query = {.index = passing->upstream,
-                                                 .method = method_of(request),
-                                                 .path = target,
-                                                 .headers = headers,
-                                                 .header_count = count,
-                                                 .body = passing->body,
-                                                 .body_length = passing->body_length,
-                                                 .timeout_ms = request->context->settings->run_timeout_ms,
-                                                 .first_byte_timeout_ms = passing->first_byte_timeout_ms};
-    passthrough->query = upstream_query_start(request->context->caller, &query, &callbacks, passthrough);
+    if (take_places(request, passing, passthrough))
+        return passthrough;
+    passthrough_destroy(passthrough);
+    return NULL;
+}
+
+static void start(struct request *request, const struct passing *passing, const char *target) {
+    static const struct upstream_exchange_callbacks callbacks = {
+        .on_head = on_head, .on_body = on_body, .on_upload = passthrough_upload, .on_end = on_end};
+    const struct routes_settings *settings = request->context->settings;
+    struct upstream_header headers[8 + HANDSHAKE_HEADERS_MAX];
+    size_t count = collect_headers(request, headers);
+    struct passthrough *passthrough = passthrough_create(request, passing);
+    if (passthrough == NULL)
+        return;
+    bool is_complete = !passing->is_tunnel || handshake_collect(request, headers, &count);
+    const struct upstream_query_request query = {
+        .index = passing->upstream,
+        .method = method_of(request),
+        .path = target,
+        .headers = headers,
+        .header_count = count,
+        .body = passing->body,
+        .body_length = passing->body_length,
+        .timeout_ms = passing->is_tunnel ? settings->tunnel_timeout_ms : settings->run_timeout_ms,
+        .timeout_key = passing->is_tunnel ? "tunnel_timeout_ms" : NULL,
+        .first_byte_timeout_ms = passing->first_byte_timeout_ms,
+        .upgrade = passing->is_tunnel ? "websocket" : NULL};
+    if (is_complete)
+        passthrough->query = upstream_query_start(request->context->caller, &query, &callbacks, passthrough);
+    if (passing->is_tunnel)
+        handshake_free(headers, count);
     if (passthrough->query == NULL) {
         passthrough_destroy(passthrough);
         reply_no_memory(request);
@@ -281,7 +303,7 @@ static void pass_on(struct request *request, const struct path *path, const stru
         refuse_path(request);
     else if (result < 0)
         reply_no_memory(request);
-    else if (!refuse_identity(request))
+    else if (passing->is_tunnel || !refuse_identity(request)) /* a tunnel's query names them, once each */
         start(request, passing, target.bytes);
     buffer_finish(&target);
 }

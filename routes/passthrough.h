@@ -13,6 +13,7 @@ struct passing {
     size_t body_length;
     int64_t first_byte_timeout_ms; /* 0: the upstream's own */
     enum passed_trust trust;
+    bool is_tunnel;                    /* it asks for a WebSocket; `run_of` is given then */
     const struct passed_owner *run_of; /* whose run it is, which takes a slot; NULL: it is no run */
 };
 

@@ -160,6 +160,13 @@ void reply_from_source(struct request *request, int status, const struct reply_s
         source->finished(source->context);
 }
 
+void reply_tunnel(struct request *request, const struct reply_source *source) {
+    if (decide(request, REPLY_TUNNEL, 101))
+        request->reply.source = *source;
+    else
+        source->finished(source->context);
+}
+
 /* ---- JSON ---------------------------------------------------------------------------------------- */
 
 static void set_code(struct request *request, const char *code) {
@@ -254,7 +261,7 @@ void reply_finish(struct reply *reply) {
         memory_release(MEMORY_ANSWERS, reply->memory);
     if (reply->subscriber != NULL)
         subscriber_destroy(reply->subscriber);
-    if (reply->kind == REPLY_SOURCE)
+    if (reply->kind == REPLY_SOURCE || reply->kind == REPLY_TUNNEL)
         reply->source.finished(reply->source.context);
     *reply = (struct reply){.kind = reply->kind};
 }

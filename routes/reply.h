@@ -26,6 +26,7 @@ enum reply_kind {
     REPLY_BODY,       /* status, headers, body */
     REPLY_SUBSCRIBER, /* an event stream: the connection is handed over to the subscriber */
     REPLY_SOURCE,     /* a body that is read from a source */
+    REPLY_TUNNEL,     /* 101: bytes both ways, from a source and to it, until either breaks off */
 };
 
 /** A body that comes piece by piece. */
@@ -37,6 +38,11 @@ struct reply_source {
     void (*finished)(void *context);
     void *context;
     int64_t content_length; /* -1: unknown */
+    /** Of a tunnel: takes bytes of the client and returns how many. If it were not all, the rest is given
+     * when operations->source_ready() was called. */
+    size_t (*write)(void *context, const char *bytes, size_t length);
+    /** Of a tunnel: the client has ended its side. Once, after the last write(). */
+    void (*write_end)(void *context);
 };
 
 /** Room for the refusal of a request for which there is no memory. */
@@ -106,6 +112,9 @@ void reply_stream(struct request *request, struct subscriber *subscriber, bool g
 
 /** Answers with bytes as they come. */
 void reply_from_source(struct request *request, int status, const struct reply_source *source);
+
+/** Answers 101: the connection becomes a tunnel. */
+void reply_tunnel(struct request *request, const struct reply_source *source);
 
 /** Counts memory that an answer takes beside its headers and its body: it is released with the reply. */
 void reply_charge(struct reply *reply, size_t bytes);

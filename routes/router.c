@@ -81,6 +81,8 @@ static const struct route routes[] = {
     {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ADK, no_query},
     {METHOD_POST,   "/run",                 handle_passed_run,     BODY_REQUIRED, ADK, NULL},
     {METHOD_GET,    "/run_live",            handle_run_live,       BODY_IGNORED,  ADK, NULL},
+    {METHOD_GET,    "/tunnels",             handle_tunnel_list,    BODY_IGNORED,  ADK, no_query},
+    {METHOD_DELETE, "/tunnels/{id}",        handle_tunnel_delete,  BODY_IGNORED,  ADK, no_query},
     {METHOD_PATCH,  SESSION,                handle_passed_write,   BODY_REQUIRED, ADK, NULL},
     {METHOD_PATCH,  USER "/memory",         handle_passed_memory,  BODY_REQUIRED, ADK, NULL},
     {METHOD_POST,   SESSION "/artifacts",   handle_passed_write,   BODY_REQUIRED, ADK, NULL},
@@ -229,8 +231,8 @@ static void check_body(struct request *request) {
 /* What shows how things are, or ends something, is answered however little memory there is. */
 static bool is_always_answered(const struct route *route) {
     static void (*const handlers[])(struct request * request) = {
-        handle_healthz,        handle_readyz,     handle_health,   handle_metrics,  handle_stats,
-        handle_status_session, handle_status_all, handle_task_get, handle_task_list};
+        handle_healthz,        handle_readyz,     handle_health,   handle_metrics,   handle_stats,
+        handle_status_session, handle_status_all, handle_task_get, handle_task_list, handle_tunnel_list};
     bool is_answered = route->method == METHOD_DELETE;
     for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
         is_answered = is_answered || route->handle == handlers[i];
@@ -263,7 +265,7 @@ void router_refuse_body(struct request *request) {
  * browser shows only to a page that may see it, and a link to it works. */
 static bool is_guarded(const struct route *route) {
     return route->method != METHOD_GET || route->handle == handle_stream_session ||
-           route->handle == handle_stream_task;
+           route->handle == handle_stream_task || route->handle == handle_run_live;
 }
 
 static bool refuse_foreign(struct request *request) {

@@ -3,6 +3,7 @@
 #include "routes/cancel.h"
 #include "routes/handlers.h"
 #include "routes/json_writer.h"
+#include "routes/live.h"
 #include "routes/run_start.h"
 #include "routes/session_access.h"
 #include "routes/stream.h"
@@ -87,11 +88,26 @@ void handle_run_sse(struct request *request) {
     run_request_finish(&run);
 }
 
+/* Of a session without a run: 202, since their workers end them. */
+static void reply_tunnels_cancelled(struct request *request, size_t tunnels) {
+    struct json_writer json;
+    json_writer_init(&json, ANSWER_BYTES_MAX);
+    json_begin_object(&json, NULL);
+    json_add_bool(&json, "success", true);
+    json_add_count(&json, "tunnels", tunnels);
+    json_add_string(&json, "message", "The session's tunnels were asked to end.");
+    json_end_object(&json);
+    reply_json(request, 202, &json);
+}
+
 void handle_run_delete(struct request *request) {
     struct session *session = session_find(request);
     bool current = false;
     struct task *task = session != NULL ? broadcaster_session_task(session, &current) : NULL;
-    if (!current || !cancel_and_reply(request, task))
+    size_t tunnels = live_cancel_session(request->app, request->user, request->session);
+    if ((!current || !cancel_and_reply(request, task)) && tunnels > 0)
+        reply_tunnels_cancelled(request, tunnels);
+    else if (request->reply.kind == REPLY_NONE && !request->deferred)
         reply_error(request, 404, "no_run", "No run is under way in this session.");
     task_unref(task);
     session_unref(session);

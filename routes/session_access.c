@@ -4,6 +4,7 @@
 #include "routes/refusal.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 struct session *session_open(struct request *request, const char *key) {
     struct session *session;
@@ -26,4 +27,19 @@ struct session *session_open(struct request *request, const char *key) {
 
 struct session *session_find(struct request *request) {
     return broadcaster_find_session(request->context->broadcaster, request->session_key);
+}
+
+/* Two runs of one session at once would mix up its history. */
+bool session_refuse_conflict(struct request *request, const struct passed_owner *owner) {
+    bool is_current = false;
+    snprintf(request->session_key, sizeof(request->session_key), "%s/%s/%s", owner->app, owner->user,
+             owner->session);
+    struct session *session = session_find(request);
+    struct task *task = session != NULL ? broadcaster_session_task(session, &is_current) : NULL;
+    if (is_current)
+        reply_error_about(request, 409, "run_in_progress", "task_id", task->id,
+                          "A run is under way in this session.");
+    task_unref(task);
+    session_unref(session);
+    return is_current;
 }

@@ -10,6 +10,7 @@
 #include "routes/handlers.h"
 #include "routes/json_body.h"
 #include "routes/json_writer.h"
+#include "routes/live.h"
 #include "routes/passthrough.h"
 #include "routes/query_names.h"
 #include "routes/session_access.h"
@@ -199,6 +200,7 @@ void handle_session_delete(struct request *request) {
     struct session *session = session_find(request);
     bool was_open = session != NULL && broadcaster_close_session(session, REASON_SESSION_DELETED);
     session_unref(session);
+    live_cancel_session(request->app, request->user, request->session);
     if (was_open)
         log_info("session_deleted", LOG_STR("session", request->session_key));
     size_t keeper = keeper_of(request);

@@ -6,6 +6,7 @@
 #include "routes/handlers.h"
 #include "routes/health_report.h"
 #include "routes/json_writer.h"
+#include "routes/live.h"
 #include "routes/process_info.h"
 #include "routes/upstream_view.h"
 #include "upstream/cache.h"
@@ -167,6 +168,8 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     json_add_count(json, "request_json_values_max", settings->request_json_values_max);
     json_add_count(json, "event_bytes_max", context->caller->settings.items[0].event_bytes_max);
     json_add_count(json, "event_type_bytes_max", context->caller->settings.items[0].event_type_bytes_max);
+    json_add_count(json, "tunnels_max", settings->tunnels_max);
+    json_add_number(json, "tunnel_timeout_ms", settings->tunnel_timeout_ms);
     json_add_number(json, "run_timeout_ms", settings->run_timeout_ms);
     json_add_count(json, "run_events_max", settings->run_events_max);
     json_add_count(json, "run_bytes_max", settings->run_bytes_max);
@@ -193,6 +196,7 @@ void handle_stats(struct request *request) {
     write_summary(&json, context, &stats);
     json_add_bool(&json, "draining", broadcaster_is_draining(context->broadcaster));
     json_add_count(&json, "connections", context->connections());
+    json_add_count(&json, "tunnels", live_count());
     json_add_count(&json, "sessions_awaited", stats.sessions_awaited);
     json_add_count(&json, "subscribers_waiting", stats.subscribers_waiting);
     json_add_count(&json, "tasks", stats.tasks);

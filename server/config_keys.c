@@ -361,6 +361,12 @@ const struct config_key config_keys[] = {
     {HTTP, BOOL("passthrough_ui", routes.passthrough_ui, "false"), .reloadable = true,
      .meaning = "Serve ADK's web UI at /dev-ui/, with the upstream's own media types. Its scripts then run at the gateway's own "
                 "origin and may do everything there: only for an upstream that is trusted as the gateway is."},
+    {HTTP, COUNT("tunnels_max", routes.tunnels_max, "100", 0, 10000), .reloadable = true,
+     .meaning = "WebSockets of /run_live at once, in all. Each is also a run of its app and its user, and holds a slot of its "
+                "upstream's limiter. 0: none."},
+    {HTTP, MS("tunnel_timeout_ms", routes.tunnel_timeout_ms, "3600000", 10, 30 * DAY), .reloadable = true,
+     .meaning = "The longest that a WebSocket of /run_live may last. It also ends when its upstream has sent nothing for "
+                "upstream_idle_timeout_ms."},
     {HTTP, CHOICE("errors_to_viewers", routes.errors_to_viewers, enum errors_to_viewers, "full", errors_shown), .reloadable = true,
      .meaning = "What a run's viewers see of its failure. full: its cause and a message with the upstream's words. code: its "
                 "reason and a generic sentence; the rest is in the log and in /tasks. Applies to runs that are accepted from "

@@ -59,6 +59,14 @@ static void answer(struct request *request) {
     http_exchange_resume(exchange);
 }
 
+static void go_on(struct request *request) {
+    struct http_exchange *exchange = of(request);
+    if (exchange->tunnel != NULL)
+        tunnel_wake(exchange->tunnel);
+    else
+        answer(request);
+}
+
 static void write_peer(const struct request *request, char out[INET6_ADDRSTRLEN]) {
     peer_format(&of((struct request *)(uintptr_t)request)->connection->peer, out);
 }
@@ -75,7 +83,7 @@ static const struct request_operations operations = {.header = find_header,
                                                      .peer = write_peer,
                                                      .reserve_stream = reserve_stream,
                                                      .answer = answer,
-                                                     .source_ready = answer};
+                                                     .source_ready = go_on};
 
 void http_exchange_suspend(struct http_exchange *exchange) {
     if (exchange->suspended) {

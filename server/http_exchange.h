@@ -11,6 +11,7 @@
 #include "server/http_progress.h"
 #include "server/lingering.h"
 #include "server/offence.h"
+#include "server/tunnel.h"
 
 #include <microhttpd.h>
 #include <sys/queue.h>
@@ -40,6 +41,7 @@ struct http_exchange {
     bool is_stuck;    /* cut off because the library has no room to read on */
     unsigned probes;  /* of its buffer: see http_progress.c, as for the next one */
     bool leaves_input;
+    struct tunnel *tunnel; /* that its connection has become; NULL: none */
     /* of an event stream: */
     char greeting[GREETING_SIZE];
     size_t greeting_length, greeting_sent;
@@ -59,6 +61,7 @@ struct http_listener {
     struct address *arriving; /* of the connection that the library is being given */
     struct log_limit offences;
     struct http_progress progress;
+    struct tunnels tunnels;
     struct http_connection_list awaited; /* those of which a request, or the rest of one, is awaited */
     uv_poll_t poll;
     uv_timer_t timer;

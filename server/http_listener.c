@@ -216,6 +216,8 @@ static void run_library(struct http_listener *listener) {
 bool http_listener_turn(struct http_listener *listener) {
     if (listener->closing)
         return false;
+    if (tunnels_turn(&listener->tunnels))
+        listener->ready = true;
     if (listener->ready)
         run_library(listener);
     int64_t wait_ms = http_connection_expire(listener);
@@ -236,7 +238,7 @@ bool http_listener_turn(struct http_listener *listener) {
 static struct MHD_Daemon *start_daemon(struct http_listener *listener) {
     const struct http_listener_settings *settings = &listener->settings;
     unsigned flags = MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-                     MHD_USE_NO_LISTEN_SOCKET;
+                     MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE;
     /* clang-format off */
     return MHD_start_daemon(flags, 0, NULL, NULL, on_request, listener,
         MHD_OPTION_EXTERNAL_LOGGER, on_message, listener, /* first, or what the others say goes elsewhere */
@@ -285,6 +287,7 @@ struct http_listener *http_listener_create(struct routes_context *context, int s
     listener->limits = limits;
     LIST_INIT(&listener->exchanges);
     TAILQ_INIT(&listener->awaited);
+    tunnels_init(&listener->tunnels);
     lingering_init(&listener->lingering, context->loop);
     listener->daemon = start_daemon(listener);
     if (listener->daemon == NULL)
@@ -330,6 +333,7 @@ void http_listener_close(struct http_listener *listener) {
         if (exchange->suspended)
             http_exchange_abandon(exchange);
     }
+    tunnels_close(&listener->tunnels);
     MHD_run(listener->daemon);
     uv_close((uv_handle_t *)&listener->poll, on_handle_closed);
     uv_close((uv_handle_t *)&listener->timer, on_handle_closed);

@@ -140,6 +140,8 @@ static struct MHD_Response *make_response(struct http_exchange *exchange) {
         return head_response();
     if (reply->kind == REPLY_SUBSCRIBER)
         return stream_response(exchange);
+    if (reply->kind == REPLY_TUNNEL)
+        return tunnel_response(exchange);
     if (reply->kind == REPLY_SOURCE)
         return source_response(exchange);
     return body_response(reply);
@@ -184,7 +186,7 @@ enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
     struct MHD_Response *response = make_response(exchange);
     /* With epoll the library comes back to a connection whose body ended in an error only if none is idle for
      * longer, and keeps its descriptor until then. At one with a timeout of its own it looks in each turn. */
-    if (reply->kind != REPLY_BODY)
+    if (reply->kind != REPLY_BODY && reply->kind != REPLY_TUNNEL)
         MHD_set_connection_option(exchange->handle, MHD_CONNECTION_OPTION_TIMEOUT,
                                   (unsigned)(exchange->listener->settings.request_timeout_ms / 1000 + 2));
     if (response == NULL)

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
+#include "routes/live.h"
 #include "server/config.h"
 #include "server/listen_socket.h"
 #include "server/worker.h"
@@ -16,11 +17,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define TUNNELS_LOOK_MS 50
+
 struct process {
     uv_loop_t loop;
     struct inbox inbox;
     uv_signal_t terminate, interrupt, hangup;
-    uv_timer_t clean_up, drain;
+    uv_timer_t clean_up, drain, tunnels;
     struct broadcaster *broadcaster;
     struct address_limits *address_limits;
     struct upstreams upstreams;
@@ -46,8 +49,10 @@ static struct process *of(struct worker_shared *shared) {
 static void stop_workers(struct process *process) {
     process->stopping = true;
     size_t cancelled = broadcaster_cancel_all(process->broadcaster, REASON_SHUTDOWN);
+    live_cancel_all();
     log_info("stopping", LOG_INT("runs_cancelled", cancelled));
     uv_timer_stop(&process->drain);
+    uv_timer_stop(&process->tunnels);
     process->pending = process->worker_count;
     for (size_t i = 0; i < process->worker_count; i++)
         worker_stop(process->workers[i]);
@@ -69,8 +74,16 @@ static void on_drain_timer(uv_timer_t *timer) {
     end_drain(timer->data);
 }
 
+/* A tunnel is no run, but has as much time. */
+static void on_tunnels_timer(uv_timer_t *timer) {
+    struct process *process = timer->data;
+    if (!process->drained && live_count() == 0)
+        end_drain(process);
+}
+
 static void on_idle(struct inbox_item *item) {
-    end_drain(CONTAINER_OF(item, struct process, idle.item));
+    struct process *process = CONTAINER_OF(item, struct process, idle.item);
+    uv_timer_start(&process->tunnels, on_tunnels_timer, 0, TUNNELS_LOOK_MS);
 }
 
 static void begin_drain(struct process *process) {
@@ -111,6 +124,7 @@ static void close_handles(struct process *process) {
     uv_close((uv_handle_t *)&process->hangup, NULL);
     uv_close((uv_handle_t *)&process->clean_up, NULL);
     uv_close((uv_handle_t *)&process->drain, NULL);
+    uv_close((uv_handle_t *)&process->tunnels, NULL);
     memory_keeper_close(&process->memory_keeper);
     inbox_close(&process->inbox);
 }
@@ -258,7 +272,8 @@ static bool init_main(struct process *process) {
     start_signal(process, &process->hangup, on_hangup, SIGHUP);
     uv_timer_init(&process->loop, &process->clean_up);
     uv_timer_init(&process->loop, &process->drain);
-    process->clean_up.data = process->drain.data = process;
+    uv_timer_init(&process->loop, &process->tunnels);
+    process->clean_up.data = process->drain.data = process->tunnels.data = process;
     uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
                    (uint64_t)config->cleanup_interval_ms);
     apply_fanout(&process->fanout, &config->fanout);

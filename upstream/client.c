@@ -78,12 +78,13 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *contex
     struct upstream_client *client = context;
     struct client_socket *socket = assigned;
     struct transfer *transfer = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+    tunnel_note_wait(transfer, fd, what);
     if (what == CURL_POLL_REMOVE) {
         if (socket != NULL)
             uv_close((uv_handle_t *)&socket->poll, on_socket_closed);
         return 0;
     }
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
     transfer->is_awaited = transfer->is_sent;
     if (socket == NULL)
         socket = socket_create(client, fd);

@@ -238,6 +238,9 @@ struct upstream_exchange_callbacks {
     /** The next bytes of the body. False: no room now; the same bytes come again after
      *  upstream_exchange_resume(). */
     bool (*on_body)(void *context, const char *bytes, size_t length);
+    /** Of a tunnel (upstream_exchange_make_tunnel()): copies at most `size` bytes for the upstream. 0: none
+     * now, upstream_exchange_resume_upload() follows; -1: none any more. NULL: it is no tunnel. */
+    ssize_t (*on_upload)(void *context, char *bytes, size_t size);
     /** The end, once; the exchange is freed right after it. `end` is COMPLETED (whatever the status),
      * CONNECT, TRUNCATED, PROTOCOL, IDLE or INTERNAL. Without on_head() before it, there was no answer. */
     void (*on_end)(void *context, const struct upstream_result *result);
@@ -257,6 +260,14 @@ upstream_exchange_create(struct upstream_client *client, const struct upstream_s
 
 /** Before it is sent: another time for the first byte than the settings have. */
 void upstream_exchange_set_first_byte_timeout(struct upstream_exchange *exchange, int64_t timeout_ms);
+
+/** Before it is sent: it asks for an upgrade to `protocol`. If the answer's status is 101, its body is what
+ * comes through the tunnel, and on_upload() is asked what goes into it. The end of the client's side is
+ * passed on, but not through TLS. False: out of memory, and it must be cancelled. */
+bool upstream_exchange_make_tunnel(struct upstream_exchange *exchange, const char *protocol) MUST_CHECK;
+
+/** There is something for the tunnel, or no more. */
+void upstream_exchange_resume_upload(struct upstream_exchange *exchange);
 
 /** Sends it. No callback before it returns. False: out of memory, and it must be cancelled. */
 bool upstream_exchange_send(struct upstream_exchange *exchange) MUST_CHECK;

@@ -91,6 +91,9 @@ struct transfer_role {
     enum transfer_taken (*on_body)(struct transfer *transfer, const char *bytes, size_t length);
     void (*on_done)(struct transfer *transfer, CURLcode code); /* the request has ended, one way or another */
     void (*destroy)(struct transfer *transfer);                /* frees the owner */
+    /** Copies what is to be sent through a tunnel, at most `size` bytes. 0: nothing now, transfer_resume()
+     * follows; -1: nothing any more. NULL: it makes no tunnels. */
+    ssize_t (*on_upload)(struct transfer *transfer, char *bytes, size_t size);
     bool takes_rest; /* asks headers by transfer_header() alone: see transfer_rest.c */
 };
 
@@ -129,6 +132,10 @@ struct transfer {
     bool is_awaited;       /* libcurl has waited for its socket since */
     bool is_unanswered;    /* its connection ended, and libcurl was kept from sending it again */
     bool lacks_descriptor; /* there was none for a socket */
+    bool is_tunnel;        /* an answer with status 101 makes a tunnel of its connection */
+    int tunnel_fd;         /* of a tunnel: its socket */
+    bool is_held;          /* its answer is not read now: there is no room, or it rests */
+    bool is_over;          /* a tunnel, whose upstream has ended its side */
     bool is_stale;         /* not sent: the kept connection for it is of no use */
     bool wants_rest;       /* of the connection, should libcurl give it up */
     int spare_fd;          /* of the connection, while the rest is wanted; -1: none */
@@ -154,6 +161,7 @@ struct transfer_request {
     const char *body; /* NULL: none */
     size_t body_length;
     bool is_repeatable; /* to send it twice does no harm */
+    bool is_tunnel;     /* it asks for one: see transfer_tunnel.c */
 };
 
 /* ---- transfer.c: the life of a transfer ------------------------------------------------------------ */
@@ -259,6 +267,19 @@ int64_t transfer_content_length(const struct transfer *transfer);
 
 /** Whether the answer says where its body ends. */
 bool transfer_is_framed(const struct transfer *transfer);
+
+/* ---- transfer_tunnel.c: requests that make a tunnel of their connection --------------------------------
+ */
+
+/** The status of a tunnel: bytes in both directions follow its head. */
+#define STATUS_SWITCHING 101
+
+/** Sets the options of a request that asks for one. */
+bool tunnel_set_options(struct transfer *transfer) MUST_CHECK;
+
+/** libcurl waits for `what` of a socket of the transfer: notices that the upstream has ended its side. Takes
+ * NULL. */
+void tunnel_note_wait(struct transfer *transfer, int fd, int what);
 
 /* ---- transfer_judge.c: what a result means ----------------------------------------------------------- */
 

@@ -19,6 +19,7 @@ struct upstream_exchange {
     char *body;
     size_t memory; /* charged for all of this */
     size_t body_length;
+    bool is_tunnel;
     bool has_ended; /* nothing more is told */
 };
 
@@ -58,6 +59,8 @@ static bool on_head(struct transfer *transfer) {
         return false;
     }
     transfer_set_deadline(transfer, transfer->idle_timeout_ms);
+    if (exchange->is_tunnel)
+        transfer_resume(transfer); /* what waits to be sent */
     exchange->callbacks.on_head(exchange->context, transfer->status, headers, count,
                                 transfer_content_length(transfer));
     free(headers);
@@ -71,6 +74,11 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
         return TRANSFER_TAKEN;
     transfer_clear_deadline(transfer); /* it is not the upstream that we wait for */
     return TRANSFER_PAUSE;
+}
+
+static ssize_t on_upload(struct transfer *transfer, char *bytes, size_t size) {
+    struct upstream_exchange *exchange = exchange_of(transfer);
+    return exchange->callbacks.on_upload(exchange->context, bytes, size);
 }
 
 static void on_done(struct transfer *transfer, CURLcode code) {
@@ -106,6 +114,7 @@ static const struct transfer_role exchange_role = {
     .on_header_line = on_header_line,
     .on_head = on_head,
     .on_body = on_body,
+    .on_upload = on_upload,
     .on_done = on_done,
     .destroy = destroy,
 };
@@ -183,6 +192,18 @@ void upstream_exchange_set_first_byte_timeout(struct upstream_exchange *exchange
     exchange->transfer.first_byte_timeout_ms = timeout_ms;
 }
 
+bool upstream_exchange_make_tunnel(struct upstream_exchange *exchange, const char *protocol) {
+    struct transfer *transfer = &exchange->transfer;
+    exchange->is_tunnel = true;
+    return transfer_add_header(transfer, "Connection", "Upgrade") &&
+           transfer_add_header(transfer, "Upgrade", protocol) &&
+           transfer_omit_header(transfer, "Transfer-Encoding");
+}
+
+void upstream_exchange_resume_upload(struct upstream_exchange *exchange) {
+    transfer_resume(&exchange->transfer);
+}
+
 /** RFC 9110, section 9.2.2: to send it twice has the effect of sending it once. */
 static bool is_idempotent(const char *method) {
     static const char *const names[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", NULL};
@@ -190,8 +211,12 @@ static bool is_idempotent(const char *method) {
 }
 
 bool upstream_exchange_send(struct upstream_exchange *exchange) {
-    const struct transfer_request request = {exchange->method, exchange->url, exchange->body,
-                                             exchange->body_length, is_idempotent(exchange->method)};
+    const struct transfer_request request = {exchange->method,
+                                             exchange->url,
+                                             exchange->body,
+                                             exchange->body_length,
+                                             is_idempotent(exchange->method),
+                                             exchange->is_tunnel};
     return transfer_send(&exchange->transfer, &request);
 }
 

@@ -25,6 +25,7 @@ struct upstream_query {
     uv_timer_t timer; /* the guard's in the line, then that of the whole query */
     size_t index;
     int64_t timeout_ms;
+    const char *timeout_key;
     struct upstream_result refusal; /* to be told in the loop */
     char refusal_message[GUARD_MESSAGE_SIZE];
     int status;                 /* of the answer; 0: none yet */
@@ -85,6 +86,8 @@ static struct upstream_result judge(const struct upstream_query *query,
                                           .http_status = query->status,
                                           .message = result->message,
                                           .retry_after_ms = query->retry_after_ms};
+    else if (query->status == 101) /* a tunnel: its end says nothing of the upstream */
+        judged.end = UPSTREAM_COMPLETED;
     return judged;
 }
 
@@ -152,6 +155,11 @@ static bool on_body(void *context, const char *bytes, size_t length) {
     return query->callbacks.on_body(query->context, bytes, length);
 }
 
+static ssize_t on_upload(void *context, char *bytes, size_t size) {
+    struct upstream_query *query = context;
+    return query->callbacks.on_upload(query->context, bytes, size);
+}
+
 static void on_end(void *context, const struct upstream_result *result) {
     struct upstream_query *query = context;
     query->exchange = NULL;
@@ -194,8 +202,8 @@ static void refuse(struct upstream_query *query, enum guard_result refusal) {
 static void on_timeout(uv_timer_t *timer) {
     struct upstream_query *query = query_of(timer);
     char message[GUARD_MESSAGE_SIZE];
-    snprintf(message, sizeof(message),
-             "The upstream's answer took too long: run_timeout_ms (%" PRId64 " ms).", query->timeout_ms);
+    snprintf(message, sizeof(message), "The upstream's answer took too long: %s (%" PRId64 " ms).",
+             query->timeout_key, query->timeout_ms);
     const struct upstream_result too_long = {
         .end = UPSTREAM_LIMIT, .cause = CAUSE_RUN_TIMEOUT, .message = message};
     end_query(query, &too_long);
@@ -272,7 +280,7 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
                                             const struct upstream_exchange_callbacks *callbacks,
                                             void *context) {
     static const struct upstream_exchange_callbacks own = {
-        .on_sent = on_sent, .on_head = on_head, .on_body = on_body, .on_end = on_end};
+        .on_sent = on_sent, .on_head = on_head, .on_body = on_body, .on_upload = on_upload, .on_end = on_end};
     const struct upstream_settings *settings = &caller->settings.items[request->index];
     struct upstream_query *query = calloc(1, sizeof(*query));
     if (query == NULL)
@@ -280,6 +288,11 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
     query->exchange =
         upstream_exchange_create(caller->client, settings, request->method, request->path, request->headers,
                                  request->header_count, request->body, request->body_length, &own, query);
+    if (query->exchange != NULL && request->upgrade != NULL &&
+        !upstream_exchange_make_tunnel(query->exchange, request->upgrade)) {
+        upstream_exchange_cancel(query->exchange);
+        query->exchange = NULL;
+    }
     if (query->exchange == NULL) {
         free(query);
         return NULL;
@@ -291,6 +304,7 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
     query->context = context;
     query->index = request->index;
     query->timeout_ms = request->timeout_ms;
+    query->timeout_key = request->timeout_key != NULL ? request->timeout_key : "run_timeout_ms";
     caller->calls++;
     memory_charge(MEMORY_STREAMS, sizeof *query);
     LIST_INSERT_HEAD(&caller->queries, query, link);
@@ -303,6 +317,11 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
 void upstream_query_resume(struct upstream_query *query) {
     if (query->exchange != NULL)
         upstream_exchange_resume(query->exchange);
+}
+
+void upstream_query_resume_upload(struct upstream_query *query) {
+    if (query->exchange != NULL)
+        upstream_exchange_resume_upload(query->exchange);
 }
 
 void upstream_query_cancel(struct upstream_query *query) {

@@ -26,7 +26,9 @@ struct upstream_query_request {
     const char *body; /* NULL: none */
     size_t body_length;
     int64_t timeout_ms;
+    const char *timeout_key;       /* of `timeout_ms`; NULL: run_timeout_ms */
     int64_t first_byte_timeout_ms; /* 0: that of the upstream's settings */
+    const char *upgrade;           /* to the protocol of a tunnel; NULL: it asks for none */
 };
 
 /** Starts one. The callbacks are those of an exchange (client.h; on_sent() may be NULL), and the end may be
@@ -39,6 +41,9 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
 
 /** There is room for the body again. */
 void upstream_query_resume(struct upstream_query *query);
+
+/** There is something for the tunnel, or no more. */
+void upstream_query_resume_upload(struct upstream_query *query);
 
 /** Ends it without a callback; `query` may not be used again. Also from within its own callbacks. */
 void upstream_query_cancel(struct upstream_query *query);

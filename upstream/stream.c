@@ -128,9 +128,9 @@ static bool send_request(struct upstream_stream *stream, enum stream_phase phase
     static const char empty[] = "{}";
     const struct upstream_run *run = &stream->run;
     stream->phase = phase;
-    struct transfer_request create = {"POST", run->session_url, empty, strlen(empty), true};
-    struct transfer_request post = {"POST", run->url, run->body, run->body_length, false};
-    struct transfer_request resume = {"GET", run->resume_url, NULL, 0, true};
+    struct transfer_request create = {"POST", run->session_url, empty, strlen(empty), true, false};
+    struct transfer_request post = {"POST", run->url, run->body, run->body_length, false, false};
+    struct transfer_request resume = {"GET", run->resume_url, NULL, 0, true, false};
     const struct transfer_request *request = phase == STREAM_CREATE    ? &create
                                              : run->resume_url != NULL ? &resume
                                                                        : &post;

@@ -48,6 +48,9 @@ bool transfer_send(struct transfer *transfer, const struct transfer_request *req
     transfer->is_repeatable = request->is_repeatable;
     transfer->is_sent = transfer->is_awaited = transfer->is_unanswered = transfer->is_stale = false;
     transfer->lacks_descriptor = false;
+    transfer->is_tunnel = request->is_tunnel;
+    transfer->is_held = transfer->is_over = false;
+    transfer->tunnel_fd = -1;
     rest_reset(transfer, request);
     transfer_clear_deadline(transfer);
     if (!transfer_set_options(transfer, request))
@@ -188,6 +191,7 @@ static void unpause(struct transfer *transfer) {
     transfer->is_resumed = false;
     if (!transfer->is_added)
         return;
+    transfer->is_held = false;
     CURLcode code = curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
     if (code != CURLE_OK)
         transfer_fail(transfer, code == CURLE_ABORTED_BY_CALLBACK ? CURLE_OUT_OF_MEMORY : code);
@@ -205,6 +209,10 @@ void transfer_settle(struct transfer *transfer) {
         CURLcode failure = transfer->failure;
         transfer_detach(transfer);
         transfer->role->on_done(transfer, failure);
+    } else if (transfer->is_over) {
+        transfer->is_over = false;
+        transfer_detach(transfer);
+        transfer->role->on_done(transfer, CURLE_OK);
     } else if (transfer->is_wanted) {
         attach(transfer);
     } else if (transfer->is_resumed) {

@@ -141,7 +141,7 @@ static size_t on_header_line(char *bytes, size_t size, size_t count, void *conte
         return length; /* a header before the blank line, or a trailer */
     long status = 0;
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status < 200)
+    if (status < 200 && !(transfer->is_tunnel && status == STATUS_SWITCHING))
         return length; /* an interim answer */
     transfer->status = (int)status;
     rest_end(transfer);
@@ -157,7 +157,8 @@ static size_t on_body_bytes(char *bytes, size_t size, size_t count, void *contex
         taken = transfer_take(transfer, bytes, length);
     if (taken == TRANSFER_ABORT || transfer->is_released)
         return CURL_WRITEFUNC_ERROR;
-    return taken == TRANSFER_PAUSE ? CURL_WRITEFUNC_PAUSE : length;
+    transfer->is_held = taken == TRANSFER_PAUSE;
+    return transfer->is_held ? CURL_WRITEFUNC_PAUSE : length;
 }
 
 /* ---- options ---------------------------------------------------------------------------------------- */
@@ -255,7 +256,7 @@ bool transfer_set_options(struct transfer *transfer, const struct transfer_reque
            curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK &&
            set_method(easy, request) && set_limits(transfer) && set_authorities(transfer) &&
-           set_callbacks(transfer);
+           set_callbacks(transfer) && (!request->is_tunnel || tunnel_set_options(transfer));
 }
 
 /* ---- the answer ------------------------------------------------------------------------------------- */

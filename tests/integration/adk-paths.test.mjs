@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import {after, test} from 'node:test';
 import {startPythonAdk} from '../support/agents.mjs';
 import {assertError} from '../support/expect.mjs';
-import {rawRequest} from '../support/http.mjs';
 import {stretched, until} from '../support/limits.mjs';
 import {adkFrame, startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, startSluice} from '../support/sluice.mjs';
@@ -170,17 +169,6 @@ test('writes pass the breaker and the limiter', async (t) => {
   assert.equal((await limited.request('PATCH', S, {body: {stateDelta: {}}})).status, 200);
   assertError(await limited.post(`${S}/artifacts`, {filename: 'x'}), 503, /^upstream_limited$/);
   assertError(await limited.post('/run', {appName: 'demo', userId: 'u1', sessionId: 's1'}), 503, /^upstream_limited$/);
-});
-
-test('/run_live is refused with a reason, and reaches no upstream', async () => {
-  const came = upstream.runs.length;
-  const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
-  const answer = await rawRequest(sluice.port, `GET /run_live?app_name=demo&user_id=u&session_id=s HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
-  assert.deepEqual([...answer.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => match[1]), ['501', '200']);
-  assert.match(answer, /"code":"websocket_not_supported"/);
-  assertError(await sluice.get('/run_live'), 501, /^websocket_not_supported$/);
-  assert.equal((await sluice.post('/run_live', {})).status, 405);
-  assert.equal(upstream.runs.length, came);
 });
 
 test('the agent\'s pages are served if passthrough_ui says so, and only these as they are', async (t) => {
