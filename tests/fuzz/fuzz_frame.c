@@ -32,14 +32,46 @@ static struct utf8_reference take_valid(struct fuzz_input *input, size_t length)
     return text;
 }
 
+/* What some language's trim() drops, written down a second time: control bytes, DEL, and these. */
+static size_t blank_before(const char *text, size_t length) {
+    static const char *const blanks[] = {"\xc2\x85", "\u00a0", "\u1680", "\u180e", "\u2000", "\u2001",
+                                         "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007",
+                                         "\u2008", "\u2009", "\u200a", "\u200b", "\u2028", "\u2029",
+                                         "\u202f", "\u205f", "\u3000", "\ufeff"};
+    if (length > 0 && ((unsigned char)text[length - 1] <= ' ' || text[length - 1] == 0x7f))
+        return 1;
+    for (size_t i = 0; i < sizeof(blanks) / sizeof(blanks[0]); i++) {
+        size_t size = strlen(blanks[i]);
+        if (size <= length && memcmp(text + length - size, blanks[i], size) == 0)
+            return size;
+    }
+    return 0;
+}
+
+/* The text may be blanks and nothing else. */
+static bool is_blank(const char *text, size_t length) {
+    for (size_t size; length > 0 && (size = blank_before(text, length)) > 0;)
+        length -= size;
+    return length == 0;
+}
+
 /* The names of the gateway's own events, written down a second time. */
-static bool is_reserved(const struct utf8_reference *type) {
+static bool is_reserved_at(const char *text, size_t length) {
     static const char *const names[] = {"run.start", "run.end",  "run.retry", "gap",
                                         "session.*", "server.*", "auth.*"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        size_t length = strcspn(names[i], "*");
-        bool fits = names[i][length] == '*' ? type->length >= length : type->length == length;
-        if (fits && memcmp(type->bytes, names[i], length) == 0)
+        size_t size = strcspn(names[i], "*");
+        if (length < size || memcmp(text, names[i], size) != 0)
+            continue;
+        if (names[i][size] == '*' || is_blank(text + size, length - size))
+            return true;
+    }
+    return false;
+}
+
+static bool is_reserved(const struct utf8_reference *type) {
+    for (size_t start = 0; start < type->length; start++) {
+        if (is_reserved_at(type->bytes + start, type->length - start) && is_blank(type->bytes, start))
             return true;
     }
     return false;

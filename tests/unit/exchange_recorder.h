@@ -14,6 +14,7 @@ struct exchange_recorder {
     bool has_head;
     bool has_ended;
     struct upstream_result result;
+    char message[1024]; /* its own */
     bool refuses;     /* each piece once, until it is resumed */
     bool has_refused; /* the piece that comes next */
     size_t refusals;
@@ -65,6 +66,8 @@ static inline void exchange_on_end(void *context, const struct upstream_result *
     assert_false(recorder->has_ended);
     recorder->has_ended = true;
     recorder->result = *result;
+    snprintf(recorder->message, sizeof recorder->message, "%s", result->message);
+    recorder->result.message = recorder->message; /* that of the result goes with the exchange */
 }
 
 static const struct upstream_exchange_callbacks exchange_callbacks = {
