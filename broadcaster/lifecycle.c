@@ -69,6 +69,8 @@ static bool owns(const char *type, size_t length) {
 
 bool lifecycle_owns_type(const char *type, size_t length) {
     size_t blank;
+    if (length == 0) /* there is no text then */
+        return false;
     while ((blank = blank_length(type, length)) > 0) {
         type += blank;
         length -= blank;
