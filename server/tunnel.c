@@ -63,14 +63,18 @@ void tunnel_wake(struct tunnel *tunnel) {
 
 /* ---- the end ------------------------------------------------------------------------------------- */
 
+static void piece_finish(struct piece *piece) {
+    if (piece->bytes == NULL)
+        return;
+    memory_release(MEMORY_CONNECTIONS, piece->size);
+    free(piece->bytes);
+    piece->bytes = NULL;
+}
+
 static void tunnel_free(struct tunnel *tunnel) {
     memory_release(MEMORY_CONNECTIONS, sizeof(*tunnel));
-    if (tunnel->in.bytes != NULL)
-        memory_release(MEMORY_CONNECTIONS, tunnel->in.size);
-    if (tunnel->out.bytes != NULL)
-        memory_release(MEMORY_CONNECTIONS, tunnel->out.size);
-    free(tunnel->in.bytes);
-    free(tunnel->out.bytes);
+    piece_finish(&tunnel->in);
+    piece_finish(&tunnel->out);
     free(tunnel);
 }
 
