@@ -35,9 +35,9 @@ static struct utf8_reference take_valid(struct fuzz_input *input, size_t length)
 /* What some language's trim() drops, written down a second time: control bytes, DEL, and these. */
 static size_t blank_before(const char *text, size_t length) {
     static const char *const blanks[] = {"\xc2\x85", "\u00a0", "\u1680", "\u180e", "\u2000", "\u2001",
-                                         "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007",
-                                         "\u2008", "\u2009", "\u200a", "\u200b", "\u2028", "\u2029",
-                                         "\u202f", "\u205f", "\u3000", "\ufeff"};
+                                         "\u2002",   "\u2003", "\u2004", "\u2005", "\u2006", "\u2007",
+                                         "\u2008",   "\u2009", "\u200a", "\u200b", "\u2028", "\u2029",
+                                         "\u202f",   "\u205f", "\u3000", "\ufeff"};
     if (length > 0 && ((unsigned char)text[length - 1] <= ' ' || text[length - 1] == 0x7f))
         return 1;
     for (size_t i = 0; i < sizeof(blanks) / sizeof(blanks[0]); i++) {

@@ -15,8 +15,8 @@ struct exchange_recorder {
     bool has_ended;
     struct upstream_result result;
     char message[1024]; /* its own */
-    bool refuses;     /* each piece once, until it is resumed */
-    bool has_refused; /* the piece that comes next */
+    bool refuses;       /* each piece once, until it is resumed */
+    bool has_refused;   /* the piece that comes next */
     size_t refusals;
     void (*in_head)(struct exchange_recorder *recorder);
     uv_timer_t resume_timer;
