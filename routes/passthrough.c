@@ -82,11 +82,20 @@ ssize_t passthrough_read(void *context, char *bytes, size_t size) {
 
 /* ---- from the upstream --------------------------------------------------------------------------- */
 
-/* A status that no client knows; what the upstream sends with it is read and thrown away. */
-static void refuse_status(struct passthrough *passthrough, int status) {
-    struct request *request = passthrough->request;
+/* The client has all of its answer. What the upstream still sends is thrown away, and holds no place: nobody
+ * could end it. */
+static void let_client_go(struct passthrough *passthrough) {
     passthrough->is_done = true;
     passthrough->request = NULL;
+    leave_slot(passthrough);
+    live_close(passthrough->live);
+    passthrough->live = NULL;
+}
+
+/* A status that no client knows. */
+static void refuse_status(struct passthrough *passthrough, int status) {
+    struct request *request = passthrough->request;
+    let_client_go(passthrough);
     reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", status);
     request_answer(request);
 }
@@ -115,8 +124,7 @@ static void on_head(void *context, int status, const struct upstream_header *hea
         reply_from_source(request, status, &source);
     } else {
         reply_empty(request, status); /* has no body by its nature; what is left comes to its own end */
-        passthrough->is_done = true;
-        passthrough->request = NULL;
+        let_client_go(passthrough);
     }
     request_answer(request);
 }

@@ -27,28 +27,29 @@ static const char *const query_names[] = {"app_name",
                                           "explicit_vad_signal",
                                           NULL};
 
-static bool read_name(struct request *request, const char *name, size_t bytes_max, const char *usual,
-                      char *out) {
+static bool read_name(struct request *request, const char *name, size_t bytes_max, char *out) {
     char *value = NULL;
     int result = request_query(request, name, &value);
-    const char *text = value != NULL ? value : usual;
     if (result == -ENOMEM)
         reply_no_memory(request);
-    else if (result < 0 || text == NULL || !path_name_is_valid(text, bytes_max))
+    else if (result < 0 || value == NULL || !path_name_is_valid(value, bytes_max))
         reply_error(request, 400, "invalid_query", "\"%s\" must be 1 to %zu " PATH_NAME_IS ".", name,
                     bytes_max);
     else
-        snprintf(out, bytes_max + 1, "%s", text);
+        snprintf(out, bytes_max + 1, "%s", value);
     free(value);
     return request->reply.kind == REPLY_NONE;
 }
 
 static bool read_owner(struct request *request, struct passed_owner *ret_owner) {
-    const char *usual = request->context->settings->default_app;
+    if (strchr(request->query, ';') != NULL) { /* which ends a parameter for some servers */
+        reply_error(request, 400, "invalid_query", "The query may not have a semicolon.");
+        return false;
+    }
     return query_check_names(request, query_names) &&
-           read_name(request, "app_name", SESSION_PART_MAX, usual, ret_owner->app) &&
-           read_name(request, "user_id", SESSION_USER_MAX, NULL, ret_owner->user) &&
-           read_name(request, "session_id", SESSION_PART_MAX, NULL, ret_owner->session);
+           read_name(request, "app_name", SESSION_PART_MAX, ret_owner->app) &&
+           read_name(request, "user_id", SESSION_USER_MAX, ret_owner->user) &&
+           read_name(request, "session_id", SESSION_PART_MAX, ret_owner->session);
 }
 
 static bool has_value(const struct request *request, const char *name, const char *wanted) {

@@ -270,6 +270,7 @@ test('what is no handshake, comes from elsewhere or names nobody is refused', as
   await refused(400, 'invalid_query', {query: 'app_name=demo&user_id=u1&session_id=s1&session_id=s2'});
   await refused(400, 'invalid_query', {query: 'app_name=demo&user_id=u1&session_id=s1&sessionId=s2'});
   await refused(400, 'invalid_query', {query: 'app_name=demo&user_id=..&session_id=s1'});
+  await refused(400, 'invalid_query', {query: 'app_name=demo&user_id=u1&session_id=s1&modalities=AUDIO;user_id=u2'});
   assert.equal(upstream.seen.length, 0);
 });
 
@@ -284,6 +285,19 @@ test('a refusal of the upstream is passed on as it is', async (t) => {
   assert.equal(other.status, 200);
   await until(() => other.text() === 'yes', 'the body of the answer');
   await untilNone(odd);
+});
+
+test('an answer that opens no tunnel holds no place, though the upstream goes on', async (t) => {
+  for (const line of ['600 Odd\r\nContent-Length: 100', '204 No Content', '304 Not Modified']) {
+    const {sluice} = await startBoth(t, undefined, {tunnels_max: 1, runs_per_user_max: 1}, `HTTP/1.1 ${line}\r\n\r\n`);
+    for (let i = 0; i < 3; i++) {
+      const client = await open(sluice);
+      assert.equal(client.status, line.startsWith('600') ? 503 : Number(line.slice(0, 3)), client.text());
+      if (line.startsWith('600')) await until(() => client.text().includes('"upstream_error"'), 'the reason');
+      client.socket.destroy();
+    }
+    await untilNone(sluice);
+  }
 });
 
 test('a tunnel lasts at most tunnel_timeout_ms, and no longer than its upstream is silent', async (t) => {
