@@ -25,11 +25,12 @@ static char *copy_raw(const struct adapter_input *input, size_t *ret_length) {
     return body;
 }
 
-/* The template's members come first, and the client's cannot take their place. */
+/* The template's members come first, and the client's cannot take their place, in whatever case: some
+ * decoders ignore it. */
 static bool add_client_fields(cJSON *body, const struct adapter_input *input, bool has_message) {
     cJSON *field;
     cJSON_ArrayForEach(field, input->fields) {
-        if (cJSON_GetObjectItemCaseSensitive(body, field->string) == NULL &&
+        if (cJSON_GetObjectItem(body, field->string) == NULL &&
             !cJSON_AddItemReferenceToObject(body, field->string, field))
             return false;
     }
@@ -114,6 +115,14 @@ static enum adapter_verdict verdict_of(const struct adapter_rules *rules, const 
     return are_among(names, rules->end_events) ? ADAPTER_LAST : ADAPTER_CONTINUE;
 }
 
+/* An object or an array, white space (RFC 8259, section 2) before it. */
+static bool may_be_json(const char *data, size_t length) {
+    size_t at = 0;
+    while (at < length && memchr(" \t\n\r", data[at], 4) != NULL)
+        at++;
+    return at < length && (data[at] == '{' || data[at] == '[');
+}
+
 static enum adapter_verdict sse_judge(struct adapter_reading *reading, const struct sse_event *event) {
     const struct adapter_rules *rules = reading->rules;
     const char *data = event->data;
@@ -124,7 +133,7 @@ static enum adapter_verdict sse_judge(struct adapter_reading *reading, const str
     add_name(&names, event->type, event->type_length);
     add_name(&names, data, length);
     enum adapter_verdict verdict = verdict_of(rules, &names);
-    if (verdict != ADAPTER_CONTINUE || length == 0 || (data[0] != '{' && data[0] != '[' && data[0] != ' '))
+    if (verdict != ADAPTER_CONTINUE || !may_be_json(data, length))
         return verdict;
     for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;) {
         may_be_error = may_be_error || (key == KEY_ERROR && !json_keys_value_is(data, length, at, "null"));
