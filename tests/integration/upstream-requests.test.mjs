@@ -62,7 +62,7 @@ test('sse: placeholders reach the threads of LangGraph', async (t) => {
   const template = {assistant_id: 'agent', if_not_exists: 'create', input: {messages: [{role: 'user', content: '{message}'}]}, metadata: {who: '{user}@{app}', run: '{task}', odd: '{unknown}{', n: 1.5}, stream_mode: ['messages']};
   const gateway = await startWith(t, `upstream: "${upstream.url}/threads/{session}/runs/stream?u={user}"\nupstream_kind: sse\nupstream_body_template: '${JSON.stringify(template)}'\n`);
   const text = 'say "hi"\\\n{user} {"a":1}';
-  const {request, task_id} = await runAndSee(gateway, namedPath, {message: text, assistant_id: 'other', config: {x: 1}});
+  const {request, task_id} = await runAndSee(gateway, namedPath, {message: text, assistant_id: 'other', Metadata: {who: 'other'}, config: {x: 1}});
   assert.equal(request.path, '/threads/a%20b%3F%C3%A9/runs/stream?u=auth0%7C6%224%5C');
   assert.deepEqual(request.json, {...template, input: {messages: [{role: 'user', content: text}]}, metadata: {who: `${named.user}@demo`, run: task_id, odd: '{unknown}{', n: 1.5}, config: {x: 1}});
   assertError(await gateway.post(`${namedPath}/run`, {config: {}}), 400, /^invalid_message$/);
