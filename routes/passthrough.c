@@ -82,20 +82,10 @@ ssize_t passthrough_read(void *context, char *bytes, size_t size) {
 
 /* ---- from the upstream --------------------------------------------------------------------------- */
 
-/* The client has all of its answer. What the upstream still sends is thrown away, and holds no place: nobody
- * could end it. */
-static void let_client_go(struct passthrough *passthrough) {
-    passthrough->is_done = true;
-    passthrough->request = NULL;
-    leave_slot(passthrough);
-    live_close(passthrough->live);
-    passthrough->live = NULL;
-}
-
-/* A status that no client knows. */
+/* A status that no client knows. Nobody wants what comes with it, and it might never end. */
 static void refuse_status(struct passthrough *passthrough, int status) {
     struct request *request = passthrough->request;
-    let_client_go(passthrough);
+    passthrough_destroy(passthrough);
     reply_error(request, 503, "upstream_error", "The upstream answered with status %d.", status);
     request_answer(request);
 }
@@ -124,7 +114,10 @@ static void on_head(void *context, int status, const struct upstream_header *hea
         reply_from_source(request, status, &source);
     } else {
         reply_empty(request, status); /* has no body by its nature; what is left comes to its own end */
-        let_client_go(passthrough);
+        passthrough->is_done = true;
+        passthrough->request = NULL;
+        live_close(passthrough->live); /* there is nothing to cancel any more */
+        passthrough->live = NULL;
     }
     request_answer(request);
 }

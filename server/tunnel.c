@@ -166,6 +166,9 @@ static enum state bring_out(struct tunnel *tunnel) {
     const struct reply_source *source = &tunnel->exchange->request.reply.source;
     struct piece *out = &tunnel->out;
     tunnel->is_blocked = false;
+    /* A client that takes nothing must not keep a tunnel that was cancelled. */
+    if (!is_empty(out) && !tunnel->out_ended && source->read(source->context, out->bytes, 0) < -1)
+        return IS_BROKEN;
     for (int i = 0; i < PIECES_PER_TURN; i++) {
         if (is_empty(out) && !tunnel->out_ended) {
             ssize_t count = source->read(source->context, out->bytes, out->size);

@@ -289,7 +289,7 @@ test('a refusal of the upstream is passed on as it is', async (t) => {
 
 test('an answer that opens no tunnel holds no place, though the upstream goes on', async (t) => {
   for (const line of ['600 Odd\r\nContent-Length: 100', '204 No Content', '304 Not Modified']) {
-    const {sluice} = await startBoth(t, undefined, {tunnels_max: 1, runs_per_user_max: 1}, `HTTP/1.1 ${line}\r\n\r\n`);
+    const {sluice, upstream} = await startBoth(t, undefined, {tunnels_max: 1, runs_per_user_max: 1}, `HTTP/1.1 ${line}\r\n\r\n`);
     for (let i = 0; i < 3; i++) {
       const client = await open(sluice);
       assert.equal(client.status, line.startsWith('600') ? 503 : Number(line.slice(0, 3)), client.text());
@@ -297,7 +297,27 @@ test('an answer that opens no tunnel holds no place, though the upstream goes on
       client.socket.destroy();
     }
     await untilNone(sluice);
+    await until(() => upstream.seen.every(({socket}) => socket.readableEnded || socket.destroyed), 'the upstream is left');
   }
+});
+
+test('a tunnel whose client takes nothing can be cancelled', async (t) => {
+  const {sluice} = await startBoth(t, (socket) => {
+    const flood = () => { while (!socket.destroyed && socket.write(Buffer.alloc(65536))); };
+    socket.on('drain', flood);
+    flood();
+  }, {stall_timeout_ms: 600000});
+  const client = await open(sluice);
+  client.socket.pause();
+  let before;
+  await until(async () => {
+    const {passed_answers: held} = (await sluice.get('/stats')).json.memory.kinds;
+    const same = held === before && held > 100000;
+    before = held;
+    return same;
+  }, 'a tunnel that is full');
+  assert.equal((await sluice.delete(`/tunnels/${(await tunnelsOf(sluice))[0].id}`)).status, 202);
+  await untilNone(sluice);
 });
 
 test('a tunnel lasts at most tunnel_timeout_ms, and no longer than its upstream is silent', async (t) => {
