@@ -111,9 +111,9 @@ test('without a descriptor for the agent a run fails and says so, and the next o
   const giveBack = await leave(sluice, 0);
   const {json} = await connection.ask('POST', `${session}/run`, {message: 'count=3'});
   const {json: end} = await connection.ask('GET', `/tasks/${json.task_id}?wait_ms=8000`);
-  assert.deepEqual([end.status, end.reason], ['failed', 'upstream_connect']);
+  assert.deepEqual([end.status, end.reason], ['failed', 'limit']);
   assert.match((await sluice.logged({event: 'run_ended', task_id: json.task_id})).message, /no descriptor/);
-  assertError(await connection.ask('GET', '/list-apps'), 503, /^upstream_unavailable$/);
+  assertError(await connection.ask('GET', '/list-apps'), 503, /^no_descriptors$/);
   await giveBack();
   await recovers(sluice, session);
 });
@@ -171,5 +171,5 @@ test('whichever descriptor is the one too many: an answer or a closed connection
     await recovers(sluice, session);
     await until(() => descriptors(sluice) <= before + 1, `${before} descriptors, not ${descriptors(sluice)}`);
   }
-  assert.deepEqual([...outcomes].sort(), ['completed ', 'failed upstream_connect']);
+  assert.deepEqual([...outcomes].sort(), ['completed ', 'failed limit']);
 });
