@@ -154,7 +154,8 @@ export async function play(sluice, session) {
   await scenario.adk();
   await scenario.read();
   await scenario.reload();
-  await scenario.ask('DELETE', session);
+  await scenario.insist('DELETE', session);
+  await scenario.reaches(scenario.follower, () => scenario.follower.end, 'the end of the session');
   scenario.check();
 }
 

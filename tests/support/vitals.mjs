@@ -39,8 +39,10 @@ export async function vitals(sluice, upstream) {
   const {sessions, subscribers, runs, runs_queued, tasks, connections, log_bytes, memory} = await sluice.stats();
   const {pid} = sluice.program;
   const {own, upstream: toUpstream, clients: toClients} = descriptors(pid, sluice.port, upstream && Number(new URL(upstream.url).port));
-  return {sessions, subscribers, runs, runs_queued, tasks, connections, log_bytes, accounted_bytes: memory.accounted_bytes,
-    descriptors: own, threads: readdirSync(`/proc/${pid}/task`).length, upstreamConnections: toUpstream, clientConnections: toClients, residentBytes: residentBytes(pid)};
+  return {sessions, subscribers, runs, runs_queued, tasks, connections, log_bytes,
+    accounted_bytes: memory.accounted_bytes - memory.kinds.upstream_connections, // libcurl's tables keep the room that they had
+    descriptors: own, threads: readdirSync(`/proc/${pid}/task`).length, upstreamConnections: toUpstream, clientConnections: toClients,
+    residentBytes: residentBytes(pid)};
 }
 
 /** Does `fault` twice, the first time to warm up, and holds the gateway to be back where it was after each. Memory that the
