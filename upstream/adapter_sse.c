@@ -118,8 +118,8 @@ static enum adapter_verdict verdict_of(const struct adapter_rules *rules, const 
 /* An object or an array, white space (RFC 8259, section 2) before it. */
 static bool may_be_json(const char *data, size_t length) {
     size_t at = 0;
-    while (at < length && memchr(" \t\n\r", data[at], 4) != NULL)
-        at++;
+    while (at < length && (data[at] == ' ' || data[at] == '\t' || data[at] == '\n'))
+        at++; /* a carriage return ends a line of the stream */
     return at < length && (data[at] == '{' || data[at] == '[');
 }
 
