@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import {after, test} from 'node:test';
 import {assertError} from '../support/expect.mjs';
 import {adkFrame, startUpstream} from '../support/scripted_upstream.mjs';
+import {until} from '../support/limits.mjs';
 import {sessionPath, sluiceSays, startSluice, temporaryFile} from '../support/sluice.mjs';
 
 const done = 'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n';
@@ -34,6 +35,7 @@ test('headers of the configuration go along with every request to the upstream',
   await runAndSee(gateway, session, 'hello');
   await gateway.get('/list-apps');
   await gateway.delete(session);
+  await until(() => upstream.runs.slice(from).some(({path}) => path === '/health'), 'a health check');
   const requests = upstream.runs.slice(from);
   assert.deepEqual([...new Set(requests.map(({headers}) => headers['api-key']))], ['hidden']);
   for (const line of ['GET /health', 'POST /run_sse', 'GET /list-apps', `POST ${session}`, `DELETE ${session}`])
