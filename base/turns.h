@@ -36,7 +36,8 @@ void turns_init(struct turns *turns, struct inbox *inbox);
  * keeps its place. */
 void turns_wait(struct turns *turns, struct turn *turn);
 
-/** For take(), if it was short: who is next, and waits no more; to be called in the same turn. NULL: nobody.
+/** For take(), if it was short: the next one, which waits no more; to be called in the same turn. NULL:
+ * nobody.
  */
 struct turn *turns_next(struct turns *turns) MUST_CHECK;
 

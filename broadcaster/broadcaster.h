@@ -127,7 +127,7 @@ uint64_t broadcaster_cap_logs(struct broadcaster *broadcaster, uint64_t bytes);
  * forgets ended runs, the oldest first; some hundreds in all. Returns how many; 0: there are none. */
 size_t broadcaster_forget(struct broadcaster *broadcaster);
 
-/** From now on no run is accepted. Runs that wait are cancelled, every subscriber is told server.drain and
+/** From now on no run is accepted. Runs that wait are cancelled, every subscriber gets server.drain and
  * when to come back. Once. */
 void broadcaster_drain(struct broadcaster *broadcaster);
 bool broadcaster_is_draining(const struct broadcaster *broadcaster);

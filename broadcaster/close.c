@@ -175,7 +175,7 @@ static bool drain_visited(void *context, struct session *session) {
     struct session_effects effects = {0};
     lock_acquire(&session->lock);
     end_waiting_locked(session, REASON_SHUTDOWN, &effects);
-    session->draining = true; /* each subscriber is told as it is written to */
+    session->draining = true; /* each subscriber gets its notice with the next write */
     session_wake_locked(session, &effects);
     session_settle_locked(session);
     lock_release(&session->lock);

@@ -54,7 +54,7 @@ struct session {
     struct task_queue delayed; /* references: runs that are not due yet */
     uint32_t queue_length;     /* of both */
     uint32_t delayed_length;   /* of those that are not due */
-    bool draining;             /* the program is about to stop: its subscribers are told */
+    bool draining;             /* the program is about to stop: its subscribers get a notice */
     uint32_t subscribers;      /* connected, or about to be */
     struct watch_list watches; /* one for each worker that has subscribers of this session */
     struct waiting_place_list places; /* of the subscribers, as long as it was not opened */

@@ -40,7 +40,7 @@ static bool is_more_locked(const struct session *session, const struct subscribe
     return false;
 }
 
-/* Whether there is nothing left to say to somebody who has read up to `last_id`. One who sees the agent's
+/* Whether there is nothing left to send to a client that has read up to `last_id`. One that sees the agent's
  * events alone has never seen the id of a good end. */
 static bool is_complete_locked(const struct session *session, const struct subscriber_spec *spec) {
     const struct task *task = spec->run != NULL ? spec->run : spec->until_run ? session->newest : NULL;

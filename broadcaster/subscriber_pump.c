@@ -17,7 +17,7 @@ struct find {
     uint64_t cursor;                     /* behind all that was looked at */
     bool drain;                          /* the drain is to be told; nothing else was looked for */
     bool gap;                            /* something was lost before the cursor; nor was more looked for */
-    const struct error_form *error_form; /* in which it is told, in the agent's framing */
+    const struct error_form *error_form; /* its form, in the agent's framing */
     bool at_head;                        /* there is no more in the log */
     bool ended;                          /* nothing will come any more */
 };

@@ -59,7 +59,7 @@ enum task_reason {
 const char *task_status_name(enum task_status status);
 const char *task_reason_name(enum task_reason reason);
 
-/** What viewers are told of it where the upstream's words are kept from them: a sentence that says no more
+/** What viewers see of it where the upstream's words are kept from them: a sentence that says no more
  * than the word does. NULL: there is nothing to say. */
 const char *task_reason_sentence(enum task_reason reason);
 
@@ -108,7 +108,7 @@ struct task_input {
 struct task_options {
     enum on_conflict on_conflict;
     enum on_disconnect on_disconnect;
-    int64_t disconnect_grace_ms;  /* on_disconnect waits so long for one who comes back; 0: it does not */
+    int64_t disconnect_grace_ms;  /* on_disconnect waits so long for a client that comes back; 0: no wait */
     int64_t cancel_after_idle_ms; /* 0: never */
     int64_t timeout_ms;           /* of the run, from when it was started */
     int64_t delay_ms;             /* it is not due before; 0: at once */

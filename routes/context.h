@@ -42,7 +42,7 @@ struct routes_settings {
     uint64_t request_body_bytes_max;
     uint64_t request_json_values_max;         /* in a JSON body */
     enum on_disconnect run_sse_on_disconnect; /* of POST /run_sse, if it says nothing */
-    int64_t disconnect_grace_ms; /* `cancel` waits so long for one who comes back; 0: it does not */
+    int64_t disconnect_grace_ms; /* `cancel` waits so long for a client that comes back; 0: no wait */
     int64_t run_timeout_ms;      /* of a run that asks for no other, and the most that one may ask for */
     uint64_t run_events_max;     /* budgets of a run, 0: none; it ends as failed/limit */
     uint64_t run_bytes_max;
