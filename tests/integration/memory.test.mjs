@@ -232,7 +232,7 @@ test('all that is charged is released', async (t) => {
     const {answers: _a, connections: _c, upstream_connections: _u, ...others} = (await sluice.stats()).memory.kinds;
     return others;
   };
-  /** Tables of libcurl keep the room that they had, so that it is not the same to the byte. */
+  /** libcurl keeps each connection that was open at the same time, with 1.5 KB, until it looks at it for another call. */
   const ofConnections = async () => (await sluice.stats()).memory.kinds.upstream_connections;
   const use = async (session) => {
     const client = await sluice.follow(session);
@@ -262,9 +262,10 @@ test('all that is charged is released', async (t) => {
     return JSON.stringify(last) === JSON.stringify(before);
   }, 'a gateway at rest');
   const kept = await ofConnections();
-  await Promise.all([1, 2, 3, 4, 5].map((number) => use(sessionPath(`trace-${number}`))));
+  // What is kept for a use grows with each round; what is kept for uses at the same time does not.
+  for (const round of ['abcde', 'fghij', 'klmno']) await Promise.all([...round].map((letter) => use(sessionPath(`trace-${letter}`))));
   await until(async () => JSON.stringify(await kinds()) === JSON.stringify(before), 'memory that is released').catch(async () => assert.deepEqual(await kinds(), before));
-  await until(async () => await ofConnections() < kept + 16 * KiB, 'memory of connections that is released');
+  await until(async () => await ofConnections() < kept + 32 * KiB, 'memory of connections that is released');
   assert.deepEqual([before.upstream_requests, before.upstream_streams, before.subscribers, before.idempotency_keys, before.request_bodies], [0, 0, 0, 0, 0]);
 });
 
