@@ -22,7 +22,7 @@ WERROR ?= -Werror
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-ROOMS := server routes broadcaster upstream base
+ROOMS := server config http routes broadcaster upstream base
 LIBRARIES := libmicrohttpd libcurl libuv libcjson libcyaml yaml-0.1 libssl libcrypto hiredis
 
 SOURCES := $(wildcard $(addsuffix /*.c,$(ROOMS)))
@@ -95,7 +95,7 @@ $(call OBJECTS,$(SCARCE)): ALL_CFLAGS += -fno-sanitize=all -O2
 $(BUILD)/libsluice.a: $(call OBJECTS,$(LIBRARY_SOURCES))
 	@rm -f $@
 	@echo '  archive  $@'
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) qcs $@ $^
 
 $(BUILD)/%.o: %.c Makefile | $(BUILD)/libraries
 	@mkdir -p $(@D)
@@ -262,7 +262,7 @@ bench-tools: $(BENCH_TOOLS)
 $(BUILD)/libbench.a: $(call OBJECTS,$(BENCH_SHARED))
 	@rm -f $@
 	@echo '  archive  $@'
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) qcs $@ $^
 
 $(BENCH_TOOLS): %: %.o $(BUILD)/libbench.a $(BUILD)/libsluice.a
 	@echo '  link     $@'

@@ -2,7 +2,7 @@
  * there.
  *
  *     if (exchange->suspended) {
- *         broken_state_note("server/http_exchange.c: suspended twice");
+ *         broken_state_note("http/exchange.c: suspended twice");
  *         return;
  *     }
  *

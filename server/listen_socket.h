@@ -3,7 +3,7 @@
 #define SLUICE_SERVER_LISTEN_SOCKET_H
 
 #include "base/attributes.h"
-#include "server/config.h"
+#include "config/config.h"
 
 /** Opens `count` non-blocking listening sockets that share the port (SO_REUSEPORT: the kernel spreads
  * connections over them). A port that anybody else listens on is refused, also if they would share it.

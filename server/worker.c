@@ -4,9 +4,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
+#include "http/listener.h"
 #include "routes/runner.h"
 #include "routes/upstream_log.h"
-#include "server/http_listener.h"
 #include "upstream/health_check.h"
 #include "upstream/query.h"
 

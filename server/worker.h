@@ -11,8 +11,8 @@
 
 #include "base/inbox.h"
 #include "broadcaster/fanout.h"
-#include "server/address_limits.h"
-#include "server/config.h"
+#include "config/config.h"
+#include "http/address_limits.h"
 #include "server/memory_keeper.h"
 #include "upstream/cache.h"
 

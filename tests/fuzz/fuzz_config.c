@@ -4,10 +4,10 @@
  * input: [0] the file, or [1] settings, each [key: 1] [value's length: 1] value; one key more than there are
  * begins an upstream of that name, which the ones behind it are of
  */
-#include "server/config_names.h"
-#include "server/config_print.h"
-#include "server/config_source.h"
-#include "server/config_upstreams.h"
+#include "config/names.h"
+#include "config/print.h"
+#include "config/source.h"
+#include "config/upstreams.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <sys/mman.h>

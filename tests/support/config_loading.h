@@ -3,8 +3,8 @@
 #ifndef SLUICE_TESTS_SUPPORT_CONFIG_LOADING_H
 #define SLUICE_TESTS_SUPPORT_CONFIG_LOADING_H
 
-#include "server/config.h"
-#include "server/config_keys.h"
+#include "config/config.h"
+#include "config/keys.h"
 #include "tests/support/unit_certificate.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* server/address_limits: connections and requests of one address, and what happens when the table is full. */
-#include "server/address_limits.h"
+#include "http/address_limits.h"
 
 #include "base/clock.h"
 #include "tests/support/unit.h"

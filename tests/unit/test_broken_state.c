@@ -2,7 +2,7 @@
  * else. */
 #include "base/broken_state.h"
 #include "base/metrics.h"
-#include "server/address_limits.h"
+#include "http/address_limits.h"
 #include "tests/support/unit_routes.h"
 #include "upstream/limiter.h"
 #include "upstream/recording.h"

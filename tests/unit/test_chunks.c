@@ -1,5 +1,5 @@
 /* The chunked transfer coding as we decode it ourselves. */
-#include "server/chunks.h"
+#include "http/chunks.h"
 
 #include "tests/support/unit.h"
 

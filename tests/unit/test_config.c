@@ -1,7 +1,7 @@
 /* Settings: which source wins, and what a reload changes. */
 #include "base/machine_memory.h"
-#include "server/config_names.h"
-#include "server/config_source.h"
+#include "config/names.h"
+#include "config/source.h"
 #include "tests/support/config_loading.h"
 
 #include <sys/stat.h>

@@ -1,6 +1,6 @@
 /* What the program prints about its settings. */
-#include "server/config_names.h"
-#include "server/config_print.h"
+#include "config/names.h"
+#include "config/print.h"
 #include "tests/support/config_loading.h"
 
 static char *printed(void (*print)(FILE *out)) {

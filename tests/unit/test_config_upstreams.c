@@ -1,7 +1,7 @@
 /* Settings of upstreams: one of the keys, or several of a list in the file. */
-#include "server/config_names.h"
-#include "server/config_source.h"
-#include "server/config_upstreams.h"
+#include "config/names.h"
+#include "config/source.h"
+#include "config/upstreams.h"
 #include "tests/support/config_loading.h"
 
 /* Loads this file. */

@@ -1,6 +1,6 @@
 /* Requests that leave the HTTP library no room to read on, for which it asks to be run again and again. */
 #include "base/metrics.h"
-#include "server/http_exchange.h"
+#include "http/exchange.h"
 #include "tests/support/unit_worker.h"
 
 #include <errno.h>

@@ -1,0 +1,342 @@
+/* The settings of the process: gathers them from their sources, checks them, reloads them. */
+#include "config/config.h"
+
+#include "base/machine_memory.h"
+#include "config/file.h"
+#include "config/keys.h"
+#include "config/names.h"
+#include "config/options.h"
+#include "config/print.h"
+#include "config/source.h"
+#include "config/upstreams.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VALUE_MAX 65536
+
+/* ---- the four sources --------------------------------------------------------------------------- */
+
+static bool set_value(struct config *config, size_t index, const char *text, struct config_source source,
+                      struct config_error *error) {
+    const struct config_key *key = &config_keys[index];
+    int result = key->type->parse(key, text, (char *)config + key->offset);
+
+    config->sources[index] = source;
+    if (result == -ENOMEM)
+        config_error_set(error, "out of memory");
+    else if (result < 0)
+        config_source_refuse(config, CONFIG_NO_UPSTREAM, index, text, error);
+    return result == 0;
+}
+
+static bool read_defaults(struct config *config, struct config_error *error) {
+    for (size_t i = 0; i < config_keys_count; i++) {
+        if (!set_value(config, i, config_keys[i].fallback, (struct config_source){CONFIG_FROM_DEFAULT, 0},
+                       error))
+            return false;
+    }
+    return true;
+}
+
+static bool read_file(struct config *config, struct config_error *error) {
+    struct config_file file;
+    bool good = true;
+
+    if (config->file == NULL)
+        return true;
+    if (!config_file_init(&file, config->file, error))
+        return false;
+    for (size_t i = 0; i < config_keys_count && good; i++) {
+        if (file.values[i].text != NULL)
+            good = set_value(config, i, file.values[i].text,
+                             (struct config_source){CONFIG_FROM_FILE, file.values[i].line}, error);
+    }
+    config->list = config_file_list_ref(file.list);
+    config->file_exposes_secret = file.exposes_secret;
+    config_file_finish(&file);
+    return good;
+}
+
+static bool read_environment(struct config *config, struct config_error *error) {
+    char name[CONFIG_NAME_SIZE];
+
+    for (size_t i = 0; i < config_keys_count; i++) {
+        config_key_variable(&config_keys[i], name);
+        /* Nothing changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+        const char *text = getenv(name);
+        if (text != NULL && text[0] != '\0' &&
+            !set_value(config, i, text, (struct config_source){CONFIG_FROM_ENVIRONMENT, 0}, error))
+            return false;
+    }
+    return true;
+}
+
+static bool read_flags(struct config *config, const struct config_options *options,
+                       struct config_error *error) {
+    for (size_t i = 0; i < config_keys_count; i++) {
+        if (options->values[i] != NULL &&
+            !set_value(config, i, options->values[i], (struct config_source){CONFIG_FROM_FLAG, 0}, error))
+            return false;
+    }
+    return true;
+}
+
+/* ---- what no key can judge alone ---------------------------------------------------------------- */
+
+/* Below this there is no room for a few requests. */
+#define MEMORY_BYTES_MIN ((uint64_t)16 << 20)
+
+static void resolve_memory(struct config *config) {
+    if (config->memory_max_bytes == 0) {
+        uint64_t half = machine_memory_bytes("") / 2;
+        config->memory_max_bytes = half > MEMORY_BYTES_MIN ? half : MEMORY_BYTES_MIN;
+    }
+    if (config->routes.memory_warn_bytes == 0)
+        config->routes.memory_warn_bytes = config->memory_max_bytes / 16 * 15;
+}
+
+/* Turns what was said into what is meant. */
+static void resolve(struct config *config) {
+    resolve_memory(config);
+    config->routes.cors_origins = (const char *const *)config->cors_origins.items;
+    config->routes.cors_origins_count = config->cors_origins.count;
+    config->routes.cors_headers = (const char *const *)config->cors_headers.items;
+    config->routes.cors_headers_count = config->cors_headers.count;
+    config->routes.allowed_hosts = (const char *const *)config->allowed_hosts.items;
+    config->routes.allowed_hosts_count = config->allowed_hosts.count;
+    config->routes.listens_on_loopback = config_listen_is_loopback(&config->listen);
+    config->routes.listen_address = config->listen.address;
+    if (config->workers == 0) {
+        uint64_t most = config_keys[config_key_index("workers")].maximum;
+        config->workers = uv_available_parallelism();
+        config->workers = config->workers < most ? config->workers : most;
+    }
+    /* Who makes the log smaller need not speak of events. */
+    if (config->sources[config_key_index("event_bytes_max")].kind == CONFIG_FROM_DEFAULT &&
+        config->upstream.event_bytes_max > config->limits.log_bytes_max)
+        config->upstream.event_bytes_max = config->limits.log_bytes_max;
+    if (config->sources[config_key_index("run_start_input_bytes_max")].kind == CONFIG_FROM_DEFAULT &&
+        config->routes.run_input_bytes_max > config->limits.log_bytes_max)
+        config->routes.run_input_bytes_max = config->limits.log_bytes_max;
+}
+
+/* An event that is larger than the log would leave nothing else in it. */
+static bool fits_log(const struct config *config, const char *key, uint64_t bytes,
+                     struct config_error *error) {
+    if (bytes <= config->limits.log_bytes_max)
+        return true;
+    config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index(key), error,
+                        "%s (%" PRIu64 ") must not be more than log_bytes_max (%" PRIu64 ")", key, bytes,
+                        (uint64_t)config->limits.log_bytes_max);
+    return false;
+}
+
+static bool check_together(const struct config *config, struct config_error *error) {
+    const struct config_list *origins = &config->cors_origins;
+
+    if (!config->allow_unauthenticated && !config_listen_is_loopback(&config->listen)) {
+        config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index("listen"), error,
+                            "listening on %s is open to everyone while no authentication is configured; use "
+                            "--allow-unauthenticated if that is meant, or an address such as 127.0.0.1",
+                            config->listen.address);
+        return false;
+    }
+    if (config->memory_max_bytes < MEMORY_BYTES_MIN) {
+        config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index("memory_max_bytes"), error,
+                            "memory_max_bytes (%" PRIu64 ") must be 0 or at least %" PRIu64,
+                            config->memory_max_bytes, MEMORY_BYTES_MIN);
+        return false;
+    }
+    if (!fits_log(config, "event_bytes_max", config->upstream.event_bytes_max, error) ||
+        !fits_log(config, "run_start_input_bytes_max", config->routes.run_input_bytes_max, error))
+        return false;
+    if (config->routes.cors_credentials && origins->count > 0 && strcmp(origins->items[0], "*") == 0) {
+        config_source_blame(
+            config, CONFIG_NO_UPSTREAM, config_key_index("cors_credentials"), error,
+            "credentials need exact cors_origins: with \"*\" every page of the web could use them");
+        return false;
+    }
+    return true;
+}
+
+/* Makes what is in force of what was said. Again after a reload has put values back. */
+static bool complete(struct config *config, struct config_error *error) {
+    resolve(config);
+    return check_together(config, error) && config_upstreams_build(config, error) &&
+           config_upstreams_check(config, error);
+}
+
+/* ---- all together ------------------------------------------------------------------------------- */
+
+static struct config *config_create(int argc, char **argv, const char *file) {
+    struct config *config = calloc(1, sizeof(*config));
+
+    if (config == NULL)
+        return NULL;
+    config->argc = argc;
+    config->argv = argv;
+    config->sources = calloc(config_keys_count, sizeof(*config->sources));
+    if (config->sources == NULL || (file != NULL && (config->file = strdup(file)) == NULL)) {
+        config_destroy(config);
+        return NULL;
+    }
+    return config;
+}
+
+void config_destroy(struct config *config) {
+    if (config == NULL)
+        return;
+    config_upstreams_finish(config);
+    config_file_list_unref(config->list);
+    for (size_t i = 0; i < config_keys_count; i++) {
+        if (config_keys[i].type->finish != NULL)
+            config_keys[i].type->finish((char *)config + config_keys[i].offset);
+    }
+    free(config->sources);
+    free(config->file);
+    free(config);
+}
+
+static struct config *config_read(int argc, char **argv, const struct config_options *options,
+                                  struct config_error *error) {
+    /* Nothing changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+    const char *variable = getenv("SLUICE_CONFIG");
+    const char *file = options->file != NULL                     ? options->file
+                       : variable != NULL && variable[0] != '\0' ? variable
+                                                                 : NULL;
+    struct config *config = config_create(argc, argv, file);
+
+    if (config == NULL) {
+        config_error_set(error, "out of memory");
+        return NULL;
+    }
+    if (!read_defaults(config, error) || !read_file(config, error) || !read_environment(config, error) ||
+        !read_flags(config, options, error) || !complete(config, error)) {
+        config_destroy(config);
+        return NULL;
+    }
+    return config;
+}
+
+/* Whether the action needs no settings, and was done. */
+static bool print_what_is_known(enum config_action action) {
+    switch (action) {
+    case CONFIG_ACTION_HELP:
+        config_print_help(stdout);
+        return true;
+    case CONFIG_ACTION_VERSION:
+        config_print_version(stdout);
+        return true;
+    case CONFIG_ACTION_DOCS:
+        config_print_docs(stdout);
+        return true;
+    case CONFIG_ACTION_EXAMPLE:
+        config_print_example(stdout);
+        return true;
+    case CONFIG_ACTION_RUN:
+    case CONFIG_ACTION_CHECK:
+        break;
+    }
+    return false;
+}
+
+enum config_result config_load(int argc, char **argv, struct config **ret_config) {
+    struct config_options options;
+    struct config_error error;
+    struct config *config = NULL;
+    bool done = false;
+
+    if (config_options_init(&options, argc, argv, &error)) {
+        done = print_what_is_known(options.action);
+        if (!done)
+            config = config_read(argc, argv, &options, &error);
+        config_options_finish(&options);
+    }
+    if (done)
+        return CONFIG_DONE;
+    if (config == NULL) {
+        fprintf(stderr, "%s\n", error.text);
+        return CONFIG_REFUSED;
+    }
+    if (options.action == CONFIG_ACTION_CHECK) {
+        printf("# configuration is valid\n");
+        config_print_values(config, stdout);
+        config_destroy(config);
+        return CONFIG_DONE;
+    }
+    *ret_config = config;
+    return CONFIG_LOADED;
+}
+
+/* ---- reload ------------------------------------------------------------------------------------- */
+
+static void list_name(char list[CONFIG_NAMES_SIZE], const char *name) {
+    size_t length = strlen(list);
+
+    snprintf(list + length, CONFIG_NAMES_SIZE - length, "%s%s", length > 0 ? ", " : "", name);
+}
+
+/* Compares one key; a change that needs a restart is undone. False: out of memory. */
+static bool merge_key(struct config *config, const struct config *old, size_t index,
+                      struct config_reload_report *report) {
+    const struct config_key *key = &config_keys[index];
+    void *field = (char *)config + key->offset;
+    struct buffer before;
+    struct buffer after;
+
+    buffer_init(&before, VALUE_MAX);
+    buffer_init(&after, VALUE_MAX);
+    bool good = buffer_append(&before, "", 0) && buffer_append(&after, "", 0) &&
+                key->type->format(key, (const char *)old + key->offset, &before) &&
+                key->type->format(key, field, &after);
+    if (good && strcmp(before.bytes, after.bytes) != 0) {
+        list_name(key->reloadable ? report->changed : report->kept, key->name);
+        if (!key->reloadable) {
+            good = key->type->parse(key, before.bytes, field) == 0;
+            config->sources[index] = old->sources[index];
+        }
+    }
+    buffer_finish(&before);
+    buffer_finish(&after);
+    return good;
+}
+
+/* A list that has changed needs a restart: the old one stays, as a whole. */
+static void merge_list(struct config *config, const struct config *old, struct config_reload_report *report) {
+    if (config_file_lists_equal(config->list, old->list))
+        return;
+    list_name(report->kept, CONFIG_LIST_NAME);
+    config_file_list_unref(config->list);
+    config->list = config_file_list_ref(old->list);
+}
+
+/* Puts back what needs a restart. */
+static bool merge(struct config *config, const struct config *old, struct config_reload_report *report) {
+    for (size_t i = 0; i < config_keys_count; i++) {
+        if (!merge_key(config, old, i, report)) {
+            config_error_set(&report->error, "out of memory");
+            return false;
+        }
+    }
+    merge_list(config, old, report);
+    return complete(config, &report->error);
+}
+
+struct config *config_reload(const struct config *old, struct config_reload_report *report) {
+    struct config_options options;
+    struct config *config;
+
+    *report = (struct config_reload_report){0};
+    if (!config_options_init(&options, old->argc, old->argv, &report->error))
+        return NULL;
+    config = config_read(old->argc, old->argv, &options, &report->error);
+    config_options_finish(&options);
+    if (config != NULL && !merge(config, old, report)) {
+        config_destroy(config);
+        config = NULL;
+    }
+    return config;
+}

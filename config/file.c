@@ -1,0 +1,414 @@
+/* The configuration file: libcyaml reads and judges it. */
+#include "config/file.h"
+
+#include "base/buffer.h"
+#include "config/config.h"
+#include "config/names.h"
+#include "config/place.h"
+#include "config/schema.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- bytes -------------------------------------------------------------------------------------- */
+
+/* 0, or a negative errno; -EFBIG: over the limit. */
+static int read_all(int file, struct buffer *text) {
+    char chunk[16384];
+    ssize_t count;
+
+    while ((count = read(file, chunk, sizeof(chunk))) != 0) {
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return -errno;
+        if (!buffer_append(text, chunk, (size_t)count))
+            return text->length + (size_t)count > text->bytes_max ? -EFBIG : -ENOMEM;
+    }
+    return 0;
+}
+
+/* *ret_is_public: whether users may read it that are neither its owner nor in its group. */
+static bool load_text(const char *path, struct buffer *text, bool *ret_is_public,
+                      struct config_error *error) {
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    int result = file < 0 ? -errno : read_all(file, text);
+    struct stat status;
+
+    *ret_is_public = file >= 0 && fstat(file, &status) == 0 && (status.st_mode & S_IROTH) != 0;
+    if (file >= 0)
+        close(file);
+    if (result == -EFBIG)
+        config_error_set(error, "%s: is larger than %d bytes", path, CONFIG_FILE_BYTES_MAX);
+    else if (result < 0)
+        /* glibc's strerror() has a buffer for each thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+        config_error_set(error, "%s: cannot be read: %s", path, strerror(-result));
+    return result == 0;
+}
+
+/* ---- what libcyaml says ------------------------------------------------------------------------- */
+
+/* libcyaml tells its errors by log lines alone: the first is the reason, the ones behind it the place, from
+ * the innermost to the outermost. */
+struct complaint {
+    char reason[256];
+    char key[64];   /* the innermost of ours; "" if it names none */
+    char outer[64]; /* the outermost */
+    unsigned item;  /* of the outermost list, from 1; 0: in none */
+};
+
+/* What stands in `line` behind the `mark` that it begins with, up to one of `ends`. */
+static bool copy_behind(const char *line, const char *mark, const char *ends, char *out, size_t size) {
+    size_t length = strlen(mark);
+
+    if (strncmp(line, mark, length) != 0)
+        return false;
+    snprintf(out, size, "%.*s", (int)strcspn(line + length, ends), line + length);
+    return true;
+}
+
+static void take_reason(struct complaint *complaint, const char *line) {
+    if (!copy_behind(line, "Load: libyaml: ", "\n", complaint->reason, sizeof(complaint->reason)) &&
+        !copy_behind(line, "Load: ", "\n", complaint->reason, sizeof(complaint->reason)))
+        snprintf(complaint->reason, sizeof(complaint->reason), "%.*s", (int)strcspn(line, "\n"), line);
+}
+
+static void PRINTF_LIKE(3, 0)
+    on_cyaml_log(cyaml_log_t level, void *context, const char *format, va_list arguments) {
+    struct complaint *complaint = context;
+    char line[256];
+    char entry[16];
+
+    (void)level;
+    vsnprintf(line, sizeof(line), format, arguments);
+    if (copy_behind(line, "  in mapping field '", "'", complaint->outer, sizeof(complaint->outer))) {
+        if (complaint->key[0] == '\0')
+            memcpy(complaint->key, complaint->outer, sizeof(complaint->key));
+    } else if (copy_behind(line, "  in sequence entry '", "'", entry, sizeof(entry))) {
+        complaint->item = (unsigned)strtoul(entry, NULL, 10);
+    } else if (complaint->reason[0] == '\0') {
+        take_reason(complaint, line);
+    }
+}
+
+/* Where the `nth` of what it complains of is; line 0: it is no key and no item. */
+static struct config_place place_of(const struct buffer *text, const struct complaint *complaint,
+                                    cyaml_err_t code, unsigned nth) {
+    bool in_list = strcmp(complaint->outer, CONFIG_LIST_NAME) == 0 && code != CYAML_ERR_SEQUENCE_ENTRIES_MAX;
+    unsigned item = in_list ? complaint->item : 0;
+    /* A key that is no scalar, for which it names another one. */
+    bool odd_key = code == CYAML_ERR_INTERNAL_ERROR;
+
+    if (item > 0 && (odd_key || strcmp(complaint->key, CONFIG_LIST_NAME) == 0))
+        return config_place_of_item(text, item);
+    if (odd_key)
+        return (struct config_place){0};
+    return config_place_of_key(text, item, complaint->key, nth);
+}
+
+/* False: there is nothing of that name, or no memory. */
+static bool append_allowed(const struct config_place *place, struct buffer *out) {
+    int index = config_key_find(place->name);
+
+    if (strcmp(place->name, CONFIG_LIST_NAME) == 0)
+        return buffer_printf(out, "a list of 1 to %d upstreams, each a mapping of keys to values",
+                             CONFIG_UPSTREAMS_MAX);
+    if (place->item > 0 && strcmp(place->name, CONFIG_ITEM_NAME) == 0)
+        return buffer_append_text(out, CONFIG_ITEM_NAME_ALLOWED);
+    return index >= 0 && config_keys[index].type->allow(&config_keys[index], out);
+}
+
+static void refuse_shape(const char *path, const struct config_place *place, struct config_error *error) {
+    struct buffer allowed;
+
+    buffer_init(&allowed, sizeof(error->text));
+    if (place->line > 0 && append_allowed(place, &allowed))
+        config_error_set(error, "%s:%u: %s: must be %s", path, place->line, place->name, allowed.bytes);
+    else
+        config_error_set(error, "%s: must be a mapping of keys to values, such as \"listen: 127.0.0.1:8080\"",
+                         path);
+    buffer_finish(&allowed);
+}
+
+static void refuse_key(const char *path, const struct buffer *text, struct config_error *error) {
+    const struct config_place place = config_place_of_unknown_key(text);
+    enum config_scope scope = place.item > 0 ? CONFIG_SCOPE_ITEM : CONFIG_SCOPE_FILE;
+    const char *meant = config_name_nearest(scope, place.name);
+    struct buffer names;
+
+    buffer_init(&names, sizeof(error->text));
+    if (config_names_append(scope, &names))
+        config_error_set(error, "%s:%u: %s: unknown key%s%s; the keys%s are %s", path, place.line, place.name,
+                         meant != NULL ? ", perhaps meant as " : "", meant != NULL ? meant : "",
+                         scope == CONFIG_SCOPE_ITEM ? " of an upstream" : "", names.bytes);
+    else
+        config_error_set(error, "out of memory");
+    buffer_finish(&names);
+}
+
+static void refuse_alias(const char *path, const struct buffer *text, struct config_error *error) {
+    const struct config_place place = config_place_of_alias(text);
+
+    config_error_set(error, "%s:%u: %s%saliases are not allowed", path, place.line, place.name,
+                     place.name[0] != '\0' ? ": " : "");
+}
+
+static void refuse(const char *path, const struct buffer *text, cyaml_err_t code,
+                   const struct complaint *complaint, struct config_error *error) {
+    bool twice = strncmp(complaint->reason, "Mapping field already seen", 26) == 0;
+    const struct config_place place = place_of(text, complaint, code, twice ? 2 : 1);
+    unsigned problem = config_place_of_problem(text).line;
+
+    if (code == CYAML_ERR_OOM)
+        config_error_set(error, "%s: out of memory", path);
+    else if (code == CYAML_ERR_INVALID_KEY)
+        refuse_key(path, text, error);
+    else if (code == CYAML_ERR_ALIAS)
+        refuse_alias(path, text, error);
+    else if (twice)
+        config_error_set(error, "%s:%u: %s: is given twice", path, place.line, place.name);
+    else if (code == CYAML_OK)
+        config_error_set(error, "%s:%u: is a second YAML document, only one is read", path, problem);
+    else if (code == CYAML_ERR_LIBYAML_PARSER)
+        config_error_set(error, "%s:%u: is not YAML: %s", path, problem, complaint->reason);
+    else
+        refuse_shape(path, &place, error);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------ */
+
+/* The items of a list with commas between them; an empty list is no value. NULL: out of memory. */
+static char *join_items(const struct config_raw *raw) {
+    char *const *items = raw->items;
+    struct buffer joined;
+
+    buffer_init(&joined, CONFIG_FILE_BYTES_MAX);
+    for (unsigned i = 0; i < raw->count; i++) {
+        if (!buffer_printf(&joined, "%s%s", i > 0 ? "," : "", items[i])) {
+            buffer_finish(&joined);
+            return NULL;
+        }
+    }
+    return buffer_detach(&joined);
+}
+
+static void values_destroy(struct config_file_value *values) {
+    if (values == NULL)
+        return;
+    for (size_t i = 0; i < config_keys_count; i++)
+        free(values[i].text);
+    free(values);
+}
+
+/* Copies what a row says. False: out of memory. */
+static bool take_texts(struct config_file_value *values, const struct config_raw *row) {
+    for (size_t i = 0; i < config_keys_count; i++) {
+        if (row[i].text == NULL && row[i].items == NULL)
+            continue;
+        values[i].text = row[i].items != NULL ? join_items(&row[i]) : strdup(row[i].text);
+        if (values[i].text == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* `row` is NULL if there is nothing in the file. NULL: out of memory. */
+static struct config_file_value *take_row(const struct config_raw *row) {
+    /* There are keys. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
+    struct config_file_value *values = calloc(config_keys_count, sizeof(*values));
+
+    if (values != NULL && row != NULL && !take_texts(values, row)) {
+        values_destroy(values);
+        return NULL;
+    }
+    return values;
+}
+
+/* Copies the list of upstreams. NULL: out of memory. */
+static struct config_file_list *take_list(const struct config_raw *raw) {
+    const struct config_raw *rows = raw->items;
+    struct config_file_list *list = calloc(1, sizeof(*list));
+
+    if (list == NULL)
+        return NULL;
+    list->references = 1;
+    list->items = calloc(raw->count, sizeof(*list->items));
+    bool good = list->items != NULL;
+    for (size_t i = 0; i < raw->count && good; i++) {
+        const struct config_raw *row = &rows[i * (config_keys_count + 1)];
+        const char *name = row[config_keys_count].text;
+        struct config_file_item *item = &list->items[list->count++];
+        item->values = take_row(row);
+        item->name.text = name != NULL ? strdup(name) : NULL;
+        good = item->values != NULL && (name == NULL || item->name.text != NULL);
+    }
+    if (!good) {
+        config_file_list_unref(list);
+        return NULL;
+    }
+    return list;
+}
+
+/* Keeps the line of a key where its value is. */
+static void take_line(void *context, const struct config_place *place) {
+    const struct config_file *file = context;
+    struct config_file_value *values = file->values;
+    struct config_file_value *name = NULL; /* the one key beside config_keys that has a value */
+    int index = config_key_find(place->name);
+
+    if (place->item > 0) {
+        if (file->list == NULL || place->item > file->list->count)
+            return; /* another reader of YAML made more items of it: what is refused has no line */
+        values = file->list->items[place->item - 1].values;
+        name = &file->list->items[place->item - 1].name;
+    }
+    struct config_file_value *value = index >= 0 ? &values[index] : name;
+    if (value != NULL)
+        value->line = place->line;
+}
+
+static void take_lines(struct config_file *file, const struct buffer *text) {
+    config_place_visit_keys(text, take_line, file);
+    for (size_t i = 0; file->list != NULL && i < file->list->count; i++) {
+        struct config_file_value *name = &file->list->items[i].name;
+        if (name->text == NULL)
+            name->line = config_place_of_item(text, (unsigned)i + 1).line;
+    }
+}
+
+/* Copies what libcyaml loaded, and adds the lines. False: out of memory. */
+static bool take(struct config_file *file, const struct config_raw *row, const struct buffer *text) {
+    bool has_list = row != NULL && row[config_keys_count].items != NULL;
+
+    *file = (struct config_file){.values = take_row(row),
+                                 .list = has_list ? take_list(&row[config_keys_count]) : NULL};
+    if (file->values == NULL || (has_list && file->list == NULL)) {
+        config_file_finish(file);
+        return false;
+    }
+    take_lines(file, text);
+    return true;
+}
+
+/* Whether a secret is given: a key that is one, or a URL with a query, which may hold one. */
+static bool has_secret(const struct config_file_value *values) {
+    for (size_t i = 0; i < config_keys_count; i++) {
+        const char *text = values[i].text != NULL ? values[i].text : "";
+        bool has_query = config_keys[i].type == &config_url && strchr(text, '?') != NULL;
+        if ((config_keys[i].secret && text[0] != '\0') || has_query)
+            return true;
+    }
+    return false;
+}
+
+static bool holds_secret(const struct config_file *file) {
+    bool holds = has_secret(file->values);
+
+    for (size_t i = 0; file->list != NULL && i < file->list->count && !holds; i++)
+        holds = has_secret(file->list->items[i].values);
+    return holds;
+}
+
+/* libcyaml gives C strings, which would end at an escaped NUL. */
+static bool check_whole(const char *path, const struct buffer *text, struct config_error *error) {
+    const struct config_place place = config_place_of_nul(text);
+
+    if (place.line > 0)
+        config_error_set(error, "%s:%u: %s%smust be without NUL (\\0)", path, place.line, place.name,
+                         place.name[0] != '\0' ? ": " : "");
+    return place.line == 0;
+}
+
+static bool parse_text(struct config_file *file, const char *path, const struct buffer *text,
+                       const cyaml_schema_value_t *schema, struct config_error *error) {
+    struct complaint complaint = {0};
+    const cyaml_config_t settings = {.log_fn = on_cyaml_log,
+                                     .log_ctx = &complaint,
+                                     .mem_fn = cyaml_mem,
+                                     .log_level = CYAML_LOG_NOTICE,
+                                     .flags = CYAML_CFG_NO_ALIAS};
+    bool good = false;
+    cyaml_data_t *row = NULL;
+    cyaml_err_t code =
+        cyaml_load_data((const uint8_t *)text->bytes, text->length, &settings, schema, &row, NULL);
+
+    if (code != CYAML_OK || complaint.reason[0] != '\0')
+        refuse(path, text, code, &complaint, error);
+    else if (!(good = take(file, row, text)))
+        config_error_set(error, "%s: out of memory", path);
+    cyaml_free(&settings, schema, row, 0);
+    return good;
+}
+
+bool config_file_init(struct config_file *file, const char *path, struct config_error *error) {
+    struct config_schema schema;
+    struct buffer text;
+    bool good = false;
+    bool is_public = false;
+
+    buffer_init(&text, CONFIG_FILE_BYTES_MAX);
+    if (!config_schema_init(&schema)) {
+        config_error_set(error, "%s: out of memory", path);
+        return false;
+    }
+    if (!buffer_append(&text, "", 0))
+        config_error_set(error, "%s: out of memory", path);
+    else if (load_text(path, &text, &is_public, error) && check_whole(path, &text, error))
+        good = parse_text(file, path, &text, &schema.file, error);
+    if (good)
+        file->exposes_secret = is_public && holds_secret(file);
+    buffer_finish(&text);
+    config_schema_finish(&schema);
+    return good;
+}
+
+void config_file_finish(struct config_file *file) {
+    values_destroy(file->values);
+    config_file_list_unref(file->list);
+}
+
+/* ---- the list of upstreams ---------------------------------------------------------------------- */
+
+struct config_file_list *config_file_list_ref(struct config_file_list *list) {
+    if (list != NULL)
+        list->references++;
+    return list;
+}
+
+void config_file_list_unref(struct config_file_list *list) {
+    if (list == NULL || --list->references > 0)
+        return;
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->items[i].name.text);
+        values_destroy(list->items[i].values);
+    }
+    free(list->items);
+    free(list);
+}
+
+static bool texts_equal(const char *a, const char *b) {
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool items_equal(const struct config_file_item *a, const struct config_file_item *b) {
+    bool equal = texts_equal(a->name.text, b->name.text);
+
+    for (size_t i = 0; i < config_keys_count && equal; i++)
+        equal = texts_equal(a->values[i].text, b->values[i].text);
+    return equal;
+}
+
+bool config_file_lists_equal(const struct config_file_list *a, const struct config_file_list *b) {
+    if (a == NULL || b == NULL || a->count != b->count)
+        return a == b;
+    for (size_t i = 0; i < a->count; i++) {
+        if (!items_equal(&a->items[i], &b->items[i]))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,180 @@
+/* What one address may have: see address_limits.h. */
+
+#include "http/address_limits.h"
+
+#include "base/broken_state.h"
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/memory_budget.h"
+#include "base/table.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+/* A request costs so much; a millisecond gives back as many of these as there may be requests a second. */
+#define REQUEST_COST 1000
+
+struct address {
+    struct in6_addr key;
+    uint64_t connections;
+    int64_t level;              /* of the bucket: what may be spent at once */
+    int64_t level_mono_ms;      /* when it was so */
+    TAILQ_ENTRY(address) entry; /* among those without connections, the longest without first */
+    UT_hash_handle hh;
+};
+
+/* cppcheck-suppress unusedStructMember ; the macros of sys/queue.h use them */
+TAILQ_HEAD(address_list, address);
+
+struct address_limits {
+    struct address_limits_settings settings;
+    struct lock lock;
+    struct address *table;
+    struct address_list unused;
+};
+
+static bool are_off(const struct address_limits_settings *settings) {
+    return settings->connections_max == 0 && settings->requests_per_second == 0;
+}
+
+static int64_t level_max(const struct address_limits *limits) {
+    return (int64_t)limits->settings.requests_burst * REQUEST_COST;
+}
+
+static struct address *find_locked(struct address_limits *limits, const struct in6_addr *key) {
+    struct address *address;
+    lock_assert_held(&limits->lock);
+    HASH_FIND(hh, limits->table, key, sizeof(*key), address);
+    return address;
+}
+
+static void forget_locked(struct address_limits *limits, struct address *address) {
+    lock_assert_held(&limits->lock);
+    TAILQ_REMOVE(&limits->unused, address, entry);
+    HASH_DEL(limits->table, address);
+    memory_release(MEMORY_CONNECTIONS, sizeof(*address));
+    free(address);
+}
+
+/* A new one without connections. NULL: no room, or no memory. */
+static struct address *add_locked(struct address_limits *limits, const struct in6_addr *key) {
+    lock_assert_held(&limits->lock);
+    if (HASH_COUNT(limits->table) == ADDRESSES_MAX) {
+        if (TAILQ_EMPTY(&limits->unused))
+            return NULL;
+        forget_locked(limits, TAILQ_FIRST(&limits->unused));
+    }
+    struct address *address = calloc(1, sizeof(*address));
+    if (address == NULL)
+        return NULL;
+    address->key = *key;
+    address->level = level_max(limits);
+    address->level_mono_ms = clock_mono_ms();
+    bool out_of_memory = false;
+    HASH_ADD(hh, limits->table, key, sizeof(address->key), address);
+    if (out_of_memory) {
+        free(address);
+        return NULL;
+    }
+    memory_charge(MEMORY_CONNECTIONS, sizeof(*address));
+    TAILQ_INSERT_TAIL(&limits->unused, address, entry);
+    return address;
+}
+
+static struct address *enter_locked(struct address_limits *limits, const struct in6_addr *key) {
+    lock_assert_held(&limits->lock);
+    uint64_t connections_max = limits->settings.connections_max;
+    struct address *address = find_locked(limits, key);
+    if (address == NULL)
+        address = add_locked(limits, key);
+    if (address == NULL || (connections_max > 0 && address->connections >= connections_max))
+        return NULL;
+    if (address->connections++ == 0)
+        TAILQ_REMOVE(&limits->unused, address, entry);
+    return address;
+}
+
+bool address_limits_enter(struct address_limits *limits, const struct peer *peer,
+                          struct address **ret_address) {
+    struct in6_addr key = peer_client(peer);
+    if (are_off(&limits->settings)) {
+        *ret_address = NULL;
+        return true;
+    }
+    lock_acquire(&limits->lock);
+    struct address *address = enter_locked(limits, &key);
+    lock_release(&limits->lock);
+    if (address != NULL)
+        *ret_address = address;
+    return address != NULL;
+}
+
+void address_limits_leave(struct address_limits *limits, struct address *address) {
+    if (address == NULL)
+        return;
+    lock_acquire(&limits->lock);
+    if (address->connections == 0)
+        broken_state_note("http/address_limits.c: one connection more left than came");
+    else if (--address->connections == 0)
+        TAILQ_INSERT_TAIL(&limits->unused, address, entry);
+    lock_release(&limits->lock);
+}
+
+/* Fills the bucket by the time that has passed. */
+static void fill_locked(struct address_limits *limits, struct address *address) {
+    lock_assert_held(&limits->lock);
+    int64_t now_ms = clock_mono_ms();
+    int64_t missing = level_max(limits) - address->level;
+    int64_t rate = (int64_t)limits->settings.requests_per_second;
+    int64_t passed_ms = now_ms - address->level_mono_ms;
+    address->level += passed_ms > missing / rate ? missing : passed_ms * rate;
+    address->level_mono_ms = now_ms;
+}
+
+bool address_take_request(struct address_limits *limits, struct address *address) {
+    if (address == NULL || limits->settings.requests_per_second == 0)
+        return true;
+    lock_acquire(&limits->lock);
+    fill_locked(limits, address);
+    bool taken = address->level >= REQUEST_COST;
+    address->level -= taken ? REQUEST_COST : 0;
+    lock_release(&limits->lock);
+    return taken;
+}
+
+size_t address_limits_count(struct address_limits *limits) {
+    lock_acquire(&limits->lock);
+    size_t count = HASH_COUNT(limits->table);
+    lock_release(&limits->lock);
+    return count;
+}
+
+struct address_limits *address_limits_create(const struct address_limits_settings *settings) {
+    assert(settings->requests_burst > 0);
+    struct address_limits *limits = calloc(1, sizeof(*limits));
+    if (limits == NULL)
+        return NULL;
+    limits->settings = *settings;
+    lock_init(&limits->lock);
+    TAILQ_INIT(&limits->unused);
+    return limits;
+}
+
+const struct address_limits_settings *address_limits_settings(const struct address_limits *limits) {
+    return &limits->settings;
+}
+
+void address_limits_destroy(struct address_limits *limits) {
+    if (limits == NULL)
+        return;
+    while (!TAILQ_EMPTY(&limits->unused)) {
+        lock_acquire(&limits->lock);
+        forget_locked(limits, TAILQ_FIRST(&limits->unused));
+        lock_release(&limits->lock);
+    }
+    assert(limits->table == NULL);
+    lock_finish(&limits->lock);
+    free(limits);
+}

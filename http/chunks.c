@@ -1,0 +1,99 @@
+/* The chunked transfer coding: see chunks.h. */
+#include "http/chunks.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+static int hex_value(char digit) {
+    static const char digits[] = "0123456789abcdefABCDEF";
+    const char *found = digit != '\0' ? strchr(digits, digit) : NULL;
+    int place = found != NULL ? (int)(found - digits) : -1;
+    return place < 16 ? place : place - 6;
+}
+
+static enum chunks_state expect(char byte, char wanted, enum chunks_state next) {
+    return byte == wanted ? next : CHUNKS_BROKEN;
+}
+
+/* Within an extension or a trailer. */
+static enum chunks_state read_over(char byte, enum chunks_state here, enum chunks_state at_end) {
+    if (byte == '\r')
+        return at_end;
+    bool is_control = ((unsigned char)byte < 0x20 && byte != '\t') || byte == 0x7f;
+    return is_control ? CHUNKS_BROKEN : here;
+}
+
+static enum chunks_state read_size(struct chunks *chunks, char byte) {
+    int value = hex_value(byte);
+    if (value >= 0) {
+        if (chunks->left > UINT64_MAX >> 4)
+            return CHUNKS_BROKEN;
+        chunks->left = chunks->left << 4 | (uint64_t)value;
+        return CHUNKS_SIZE;
+    }
+    if (chunks->state == CHUNKS_SIZE_BEGIN)
+        return CHUNKS_BROKEN;
+    if (byte == ';' || byte == ' ' || byte == '\t')
+        return CHUNKS_EXTENSION;
+    return expect(byte, '\r', CHUNKS_SIZE_LF);
+}
+
+/* One byte that is not content. */
+static enum chunks_state read_framing(struct chunks *chunks, char byte) {
+    switch (chunks->state) {
+    case CHUNKS_SIZE_BEGIN:
+    case CHUNKS_SIZE:
+        return read_size(chunks, byte);
+    case CHUNKS_EXTENSION:
+        return read_over(byte, CHUNKS_EXTENSION, CHUNKS_SIZE_LF);
+    case CHUNKS_SIZE_LF:
+        return expect(byte, '\n', chunks->left > 0 ? CHUNKS_DATA : CHUNKS_TRAILER_BEGIN);
+    case CHUNKS_DATA_CR:
+        return expect(byte, '\r', CHUNKS_DATA_LF);
+    case CHUNKS_DATA_LF:
+        return expect(byte, '\n', CHUNKS_SIZE_BEGIN);
+    case CHUNKS_TRAILER_BEGIN:
+        return read_over(byte, CHUNKS_TRAILER, CHUNKS_LAST_LF);
+    case CHUNKS_TRAILER:
+        return read_over(byte, CHUNKS_TRAILER, CHUNKS_TRAILER_LF);
+    case CHUNKS_TRAILER_LF:
+        return expect(byte, '\n', CHUNKS_TRAILER_BEGIN);
+    case CHUNKS_LAST_LF:
+        return expect(byte, '\n', CHUNKS_DONE);
+    case CHUNKS_DATA:
+    case CHUNKS_DONE:
+    case CHUNKS_BROKEN:
+        break;
+    }
+    return chunks->state;
+}
+
+static void read_content(struct chunks *chunks, const char **bytes, size_t *length, const char **ret_piece,
+                         size_t *ret_length) {
+    size_t count = chunks->left < *length ? (size_t)chunks->left : *length;
+    *ret_piece = *bytes;
+    *ret_length = count;
+    *bytes += count;
+    *length -= count;
+    chunks->left -= count;
+    chunks->framing_bytes = 0;
+    if (chunks->left == 0)
+        chunks->state = CHUNKS_DATA_CR;
+}
+
+enum chunks_found chunks_next(struct chunks *chunks, const char **bytes, size_t *length,
+                              const char **ret_piece, size_t *ret_length) {
+    while (*length > 0 && chunks->state != CHUNKS_DONE && chunks->state != CHUNKS_BROKEN) {
+        if (chunks->state == CHUNKS_DATA) {
+            read_content(chunks, bytes, length, ret_piece, ret_length);
+            return CHUNKS_PIECE;
+        }
+        bool is_too_much = ++chunks->framing_bytes > CHUNKS_FRAMING_BYTES_MAX;
+        chunks->state = is_too_much ? CHUNKS_BROKEN : read_framing(chunks, **bytes);
+        ++*bytes;
+        --*length;
+    }
+    if (chunks->state == CHUNKS_DONE)
+        return CHUNKS_END;
+    return chunks->state == CHUNKS_BROKEN ? CHUNKS_MALFORMED : CHUNKS_MORE;
+}

@@ -1,0 +1,262 @@
+/* The head of a request: see http/head.h. */
+#include "http/head.h"
+
+#include "base/metrics.h"
+#include "http/target.h"
+#include "routes/site.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+/* What is gathered from the fields of a head. */
+struct head {
+    uintptr_t line_end; /* where the line that was looked at last ends in memory, its CRLF included */
+    bool scattered;
+    unsigned hosts, lengths, encodings, fields;
+    bool bad_name, bad_value;
+    unsigned seen;        /* of the fields that may be there once, a bit each */
+    const char *repeated; /* one of them that was there before; NULL: none */
+    bool padded_encoding;
+};
+
+/* A token (RFC 9110, section 5.6.2). */
+static bool is_token(const char *text) {
+    const char *at = text;
+    for (; *at != '\0'; at++) {
+        unsigned char byte = (unsigned char)*at;
+        if (byte >= 0x80 || (!isalnum(byte) && strchr("!#$%&'*+-.^_`|~", byte) == NULL))
+            return false;
+    }
+    return at != text;
+}
+
+/* RFC 9110, section 5.5. */
+static bool is_field_value(const char *text) {
+    for (; *text != '\0'; text++) {
+        if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+/* The library cuts the head up where it came to lie. So the line of a field begins where the one before it
+ * ended, and ends with CRLF behind the value, which the library does not trim. Where that does not come out
+ * there is something in between that we are not shown: a NUL and what follows it, a line that ends with LF
+ * alone, a folded line, a field without a name. */
+static void follow_line(struct head *head, const char *name, const char *value) {
+    uintptr_t begin = (uintptr_t)name, value_begin = (uintptr_t)value;
+    head->scattered = head->scattered || begin != head->line_end || value_begin <= begin + strlen(name);
+    head->line_end = value_begin + strlen(value) + 2;
+}
+
+/* Cuts off the white space after a value, which is not part of it (RFC 9110, section 5.5), where it lies in
+ * the library's memory: so the library does not see it either, as far as it has not looked yet. Returns
+ * whether there was any. */
+static bool trim_value(const char *value) {
+    char *own = (char *)(uintptr_t)value;
+    size_t length = strlen(value), trimmed = length;
+    while (trimmed > 0 && (own[trimmed - 1] == ' ' || own[trimmed - 1] == '\t'))
+        trimmed--;
+    own[trimmed] = '\0';
+    return trimmed < length;
+}
+
+/* What has one value: of two, somebody else might take the other one. Host and the lengths have checks of
+ * their own; what is not here is a list, or is passed on as it is. */
+static void look_for_second(struct head *head, const char *name) {
+    static const char *const singles[] = {"Content-Type",
+                                          "Content-Encoding",
+                                          "Origin",
+                                          "Sec-Fetch-Site",
+                                          "Access-Control-Request-Method",
+                                          "Idempotency-Key",
+                                          "Last-Event-ID",
+                                          "Sluice-On-Disconnect",
+                                          "Authorization"};
+    for (size_t i = 0; i < sizeof(singles) / sizeof(singles[0]); i++) {
+        if (strcasecmp(name, singles[i]) != 0)
+            continue;
+        if ((head->seen & 1u << i) != 0)
+            head->repeated = singles[i];
+        head->seen |= 1u << i;
+    }
+}
+
+static enum MHD_Result look_at_field(void *context, enum MHD_ValueKind kind, const char *name,
+                                     const char *value) {
+    (void)kind;
+    struct head *head = context;
+    follow_line(head, name, value);
+    bool padded = trim_value(value), is_encoding = strcasecmp(name, "Transfer-Encoding") == 0;
+    look_for_second(head, name);
+    head->hosts += strcasecmp(name, "Host") == 0;
+    head->lengths += strcasecmp(name, "Content-Length") == 0;
+    head->encodings += is_encoding;
+    head->padded_encoding = head->padded_encoding || (padded && is_encoding);
+    head->bad_name = head->bad_name || !is_token(name);
+    head->bad_value = head->bad_value || !is_field_value(value);
+    head->fields++;
+    return MHD_YES;
+}
+
+static size_t header_size(const struct http_exchange *exchange) {
+    return MHD_get_connection_info(exchange->handle, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+}
+
+/* Looks at all there is. `method`, `version` and the fields lie where they came to lie. */
+static struct head look_at_head(const struct http_exchange *exchange, const char *method,
+                                const char *version) {
+    struct head head = {.line_end = (uintptr_t)version + strlen(version) + 2};
+    head.scattered = exchange->uri_place != (uintptr_t)method + strlen(method) + 1 ||
+                     (uintptr_t)version != exchange->uri_place + exchange->uri_length + 1;
+    MHD_get_connection_values(exchange->handle, MHD_HEADER_KIND, look_at_field, &head);
+    if (head.line_end + 2 != (uintptr_t)method + header_size(exchange))
+        head.scattered = true;
+#if MHD_VERSION >= 0x00097701
+    head.scattered = false; /* the library is strict itself, and trims values */
+#endif
+    return head;
+}
+
+/* 0; -EINVAL: the target is no plain path on this host; -ENOMEM. */
+static int read_target(struct request *request, const char *host) {
+    const char *path = http_target_path(request->path, host);
+    if (path == NULL || (*path == '*' && request->method != METHOD_OPTIONS))
+        return -EINVAL;
+    /* RFC 9112, section 3.2.4: of all of the server, written in absolute-form. */
+    const char *scheme_end = strstr(request->path, "://");
+    bool has_no_path = request->path[0] != '/' && scheme_end != NULL && strchr(scheme_end + 3, '/') == NULL;
+    if (request->method == METHOD_OPTIONS && has_no_path && request->query[0] == '\0')
+        path = "*";
+    request->path = path;
+    int result = http_path_check(path);
+    return result == 0 ? http_query_check(request->query) : result;
+}
+
+static const char *refuse(struct request *request, int status, const char *code, const char *message) {
+    reply_error(request, status, code, "%s", message);
+    return code;
+}
+
+static const char *refuse_limit(struct request *request, const char *code, const char *what, const char *key,
+                                uint64_t number, const char *unit) {
+    reply_limit(request, 431, code, what, key, number, unit);
+    return code;
+}
+
+/* Each field, cookie and parameter costs the library this much beside its text. */
+#define FIELD_BYTES 64
+/* What it needs to read a body and to write the head of an answer. */
+#define ROOM_BYTES_MIN 512
+
+/* The line lies in the first half of the connection's memory, and parameters are noted in the other one. */
+bool http_head_parameters_fit(const char *uri, uint64_t request_header_bytes_max) {
+    size_t length = 0, count = 0;
+    for (; uri[length] != '\0'; length++)
+        count += uri[length] == '?' || uri[length] == '&';
+    return length < request_header_bytes_max &&
+           count * FIELD_BYTES + ROOM_BYTES_MIN <= request_header_bytes_max;
+}
+
+struct cookies {
+    size_t count, bytes;
+};
+
+static enum MHD_Result count_cookie(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    (void)kind;
+    struct cookies *cookies = context;
+    cookies->count++;
+    cookies->bytes += strlen(name) + strlen(value != NULL ? value : "") + strlen("=; ");
+    return MHD_YES;
+}
+
+/* Whether the head leaves room in the connection's memory. A second copy of the cookies lies there, too. */
+static bool leaves_room(const struct http_exchange *exchange, const struct head *head) {
+    struct cookies cookies = {0};
+    MHD_get_connection_values(exchange->handle, MHD_COOKIE_KIND, count_cookie, &cookies);
+    int parameters = MHD_get_connection_values(exchange->handle, MHD_GET_ARGUMENT_KIND, NULL, NULL);
+    size_t noted = head->fields + cookies.count + (size_t)parameters;
+    size_t used = header_size(exchange) + cookies.bytes + noted * FIELD_BYTES;
+    return used + ROOM_BYTES_MIN <= HTTP_POOL_BYTES(exchange->listener->settings.request_header_bytes_max);
+}
+
+static const char *check_size(struct http_exchange *exchange, const struct head *head) {
+    struct request *request = &exchange->request;
+    const struct http_listener_settings *settings = &exchange->listener->settings;
+    exchange->has_no_room = !leaves_room(exchange, head);
+    if (header_size(exchange) > settings->request_header_bytes_max || exchange->has_no_room)
+        return refuse_limit(request, "headers_too_large", "Request line and headers are too large",
+                            "request_header_bytes_max", settings->request_header_bytes_max, "bytes");
+    if (head->fields > settings->request_headers_max)
+        return refuse_limit(request, "too_many_headers", "There are too many headers", "request_headers_max",
+                            settings->request_headers_max, NULL);
+    return NULL;
+}
+
+/* Where the request ends (RFC 9112, section 6.3). */
+static const char *check_length(struct http_exchange *exchange, const struct head *head) {
+    struct request *request = &exchange->request;
+    const char *encoding = request_header(request, "Transfer-Encoding");
+    if (head->lengths + head->encodings > 1 || (head->encodings > 0 && request->http_1_0))
+        return refuse(request, 400, "ambiguous_length", "A request has one length at most.");
+    if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
+        return refuse(request, 501, "unsupported_transfer_encoding",
+                      "The only transfer encoding is chunked.");
+    exchange->has_own_body = head->padded_encoding;
+    if (head->padded_encoding && request->method != METHOD_POST)
+        return refuse(request, 400, "invalid_header",
+                      "White space after the Transfer-Encoding is taken with POST only.");
+    return NULL;
+}
+
+/* For whom it is (RFC 9112, section 3.2). */
+static const char *check_target(struct request *request, const struct head *head) {
+    const char *host = request_header(request, "Host");
+    if (head->hosts != 1 && !(request->http_1_0 && head->hosts == 0))
+        return refuse(request, 400, "invalid_host", "A request has one Host header.");
+    if (host != NULL && !http_authority_is_valid(host, strlen(host)))
+        return refuse(request, 400, "invalid_host", "The Host header is no host with or without a port.");
+    if (!site_serves(request->context->settings, host)) {
+        metrics_add(METRIC_REQUESTS_OF_OTHER_HOST, 1);
+        return refuse(request, 403, "host_not_allowed",
+                      "The Host header is no name of this gateway; allowed_hosts lists further ones.");
+    }
+    int result = read_target(request, host);
+    if (result == -ENOMEM)
+        reply_no_memory(request);
+    else if (result < 0)
+        return refuse(request, 400, "invalid_target", "The target is not a plain path on this host.");
+    return NULL;
+}
+
+static const char *check_syntax(struct request *request, const struct head *head, const char *method) {
+    const char *expected = request_header(request, "Expect");
+    if (!is_token(method))
+        return refuse(request, 400, "invalid_method", "The method is not a token.");
+    if (head->bad_name || head->bad_value)
+        return refuse(request, 400, "invalid_header", "No header may have such a name or value.");
+    if (head->repeated != NULL) {
+        reply_error(request, 400, "repeated_header", "The header %s may be there once.", head->repeated);
+        return "repeated_header";
+    }
+    if (head->scattered)
+        return refuse(request, 400, "invalid_head", "Something is between the lines of the request.");
+    if (expected != NULL && strcasecmp(expected, "100-continue") != 0)
+        return refuse(request, 417, "unsupported_expectation", "The only expectation is 100-continue.");
+    return NULL;
+}
+
+const char *http_head_check(struct http_exchange *exchange, const char *method, const char *version) {
+    struct head head = look_at_head(exchange, method, version);
+    const char *offence = check_size(exchange, &head);
+    if (offence == NULL)
+        offence = check_length(exchange, &head);
+    if (offence == NULL)
+        offence = check_syntax(&exchange->request, &head, method);
+    if (offence == NULL)
+        offence = check_target(&exchange->request, &head);
+    return offence;
+}

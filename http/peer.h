@@ -1,0 +1,23 @@
+/* The address of a client. */
+#ifndef SLUICE_HTTP_PEER_H
+#define SLUICE_HTTP_PEER_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+/** An IPv6 address, or an IPv4 address as IPv6 writes it (RFC 4291, section 2.5.5.2). */
+struct peer {
+    struct in6_addr address;
+};
+
+/** The peer of a connection, from what accept() told; all zeros if that is no IP address. */
+struct peer peer_of(const struct sockaddr *address);
+
+/** What counts as one client: a whole IPv4 address or, since that is what one host or network is given, the
+ * first 64 bits of an IPv6 address. */
+struct in6_addr peer_client(const struct peer *peer);
+
+/** Writes it as text; an IPv4 address as such. */
+void peer_format(const struct peer *peer, char out[INET6_ADDRSTRLEN]);
+
+#endif
