@@ -85,21 +85,54 @@ const char *identity_find(const cJSON *object, const char *const *but) {
     return NULL;
 }
 
-/* A parameter that is one of a list or a map, "name[]" or "name[x]", is one of that name to some servers. */
-static bool names_identity(char *name) {
-    name[strcspn(name, "[")] = '\0';
-    return identity_of_name(name) != IDENTITY_NONE;
+/* Some servers take a character like this in the middle of a parameter's name for an underscore (PHP). */
+static bool may_be_underscore(char byte) {
+    return byte == ' ' || byte == '+' || byte == '.' || byte == '-';
+}
+
+static bool is_of_word(char byte) {
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
+           byte == '_' || (unsigned char)byte >= 0x80;
+}
+
+/* Whether the name, without what may be an underscore, stands for one of them. */
+static bool names_identity_as_whole(const char *name, char *scratch) {
+    size_t length = 0;
+    for (; *name != '\0'; name++) {
+        if (!may_be_underscore(*name))
+            scratch[length++] = *name;
+    }
+    scratch[length] = '\0';
+    return identity_of_name(scratch) != IDENTITY_NONE;
+}
+
+/* A parameter may be one of a list, a map or an object, and have a mark in front: servers take "name[]",
+ * "[name]", "object.name" or "!name" for that name. So each word of it counts. */
+static bool has_word_of_identity(char *name) {
+    while (*name != '\0') {
+        size_t length = 0;
+        while (is_of_word(name[length]))
+            length++;
+        char after = name[length];
+        name[length] = '\0';
+        if (identity_of_name(name) != IDENTITY_NONE)
+            return true;
+        name += length + (after != '\0');
+    }
+    return false;
 }
 
 /* As some servers do, a semicolon is taken for an ampersand. */
 int identity_is_in_query(const char *query) {
-    char *name = malloc(strlen(query) + 1);
+    size_t size = strlen(query) + 1;
+    char *name = malloc(2 * size);
     if (name == NULL)
         return -ENOMEM;
     bool found = false;
     while (*query != '\0' && !found) {
         size_t length = strcspn(query, "=&;");
-        found = percent_decode(query, length, name, length + 1) >= 0 && names_identity(name);
+        found = percent_decode(query, length, name, length + 1) >= 0 &&
+                (names_identity_as_whole(name, name + size) || has_word_of_identity(name));
         query += strcspn(query, "&;");
         query += *query != '\0';
     }

@@ -25,9 +25,11 @@ test('a body that could name another app, user or session is refused, however it
   }
   assertError(await sluice.post('/run_sse', {...own, userId: undefined, USERID: 'u1'}), 400, /^identity_in_body$/);
   for (const name of spellings) {
-    for (const list of ['', '[]', '[0]', '[x][y]'])
-      assertError(await sluice.get(`/apps/demo/users/u1/sessions?${encodeURIComponent(name + list)}=victim`), 400, /^identity_in_query$/);
+    for (const parameter of [name, `${name}[]`, `${name}[0]`, `${name}[x][y]`, `[${name}]`, `[${name}][]`, `x[${name}]`, `x.${name}`, `!${name}`, ` ${name}`])
+      assertError(await sluice.get(`/apps/demo/users/u1/sessions?${encodeURIComponent(parameter)}=victim`), 400, /^identity_in_query$/);
   }
+  for (const parameter of ['user.id', 'user-id', 'user+id', 'user%20id'])
+    assertError(await sluice.get(`/apps/demo/users/u1/sessions?${parameter}=victim`), 400, /^identity_in_query$/);
   assert.equal(upstream.runs.length, before, 'nothing of it reached the agent');
 });
 
