@@ -129,13 +129,13 @@ static bool read_origin(const char *origin, struct place *ret_place, int *ret_de
     return ret_place->length > 0;
 }
 
-/* Whether the origin's name and port are these. TLS may end at a proxy, so that the scheme is not known: no
- * port stands for the default one of the origin's. */
-static bool is_same(const struct place *origin, int default_port, const struct place *place) {
-    int port = place->port != 0 ? place->port : default_port;
-    return port == origin->port && name_fits(place, origin);
+/* Whether the origin's port is this one. TLS may end at a proxy, so that the scheme is not known: no port
+ * stands for the default one of the origin's. */
+static bool port_is_same(const struct place *origin, int default_port, const struct place *place) {
+    return (place->port != 0 ? place->port : default_port) == origin->port;
 }
 
+/* The Host header is a name and no pattern, whatever characters it has: "*" is one that a host may have. */
 static bool is_of_host(const struct request *request, const char *text) {
     const char *host = request_header(request, "Host");
     struct place origin;
@@ -143,7 +143,7 @@ static bool is_of_host(const struct request *request, const char *text) {
     if (host == NULL || !read_origin(text, &origin, &default_port))
         return false;
     struct place place = place_of(host);
-    return is_same(&origin, default_port, &place);
+    return port_is_same(&origin, default_port, &place) && name_is(&place, origin.name, origin.length);
 }
 
 /* A proxy may have put another name into the Host header: these are ours by configuration. A lone "*" names
@@ -155,7 +155,8 @@ static bool is_of_allowed_host(const struct routes_settings *settings, const cha
         return false;
     for (size_t i = 0; i < settings->allowed_hosts_count; i++) {
         struct place pattern = place_of(settings->allowed_hosts[i]);
-        if (!name_is(&pattern, "*", 1) && is_same(&origin, default_port, &pattern))
+        if (!name_is(&pattern, "*", 1) && port_is_same(&origin, default_port, &pattern) &&
+            name_fits(&pattern, &origin))
             return true;
     }
     return false;

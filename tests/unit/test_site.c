@@ -143,6 +143,9 @@ static void origin_of_the_host_is_our_own(void **state) {
         {"[::1]:8080", "http://[::1]:8080"},         {"gw.example", "https://gw.example:443"},
     };
     static const char *const foreign[][2] = {
+        {"*:8080", "http://evil.example:8080"},
+        {"*", "https://evil.example"},
+        {"*.example:8080", "http://evil.example:8080"},
         {"localhost:8080", "http://localhost:3000"},
         {"localhost:8080", "http://127.0.0.1:8080"},
         {"localhost:8080", "http://localhost"},
