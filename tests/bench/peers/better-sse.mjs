@@ -1,6 +1,6 @@
 // npm's better-sse for fan-out: what one read of the source brought is one batch, sent to all of a channel's sessions.
 //
-//     node peers/better-sse.mjs PORT SOURCE_PORT
+//     node tests/bench/peers/better-sse.mjs PORT SOURCE_PORT
 //
 // Follows https://matthewwid.github.io/better-sse/guides/channels/ (createChannel, register, activeSessions) and guides/batching/ (an
 // event buffer is made once and its text sent to each session). The API's `serializer` and `sanitizer` leave the data as

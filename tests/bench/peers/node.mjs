@@ -1,6 +1,6 @@
 // A plain Node.js server for fan-out: what one read of the source brought leaves in one write to each client.
 //
-//     node peers/node.mjs PORT SOURCE_PORT
+//     node tests/bench/peers/node.mjs PORT SOURCE_PORT
 //
 // Follows https://nodejs.org/api/http.html: response.flushHeaders() sends the head at once; without the header Transfer-Encoding
 // the body has no chunks, so that write() of a Buffer is one write to the socket, without a copy; noDelay is the default;
