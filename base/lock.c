@@ -9,7 +9,6 @@
 void lock_init(struct lock *lock) {
     pthread_mutex_init(&lock->mutex, NULL);
     atomic_init(&lock->holder, 0);
-    VALGRIND_HG_DISABLE_CHECKING(&lock->holder, sizeof(lock->holder)); /* each thread looks only for itself */
 }
 
 void lock_finish(struct lock *lock) {
@@ -19,6 +18,7 @@ void lock_finish(struct lock *lock) {
 }
 
 void lock_acquire(struct lock *lock) {
+    VALGRIND_HG_DISABLE_CHECKING(&lock->holder, sizeof(lock->holder)); /* each thread looks only for itself */
     assert(atomic_load_explicit(&lock->holder, memory_order_relaxed) != pthread_self());
     pthread_mutex_lock(&lock->mutex);
     atomic_store_explicit(&lock->holder, pthread_self(), memory_order_relaxed);
@@ -30,7 +30,7 @@ void lock_release(struct lock *lock) {
     pthread_mutex_unlock(&lock->mutex);
 }
 
-void lock_assert_held(struct lock *lock) {
+void lock_assert_held(const struct lock *lock) {
     assert(atomic_load_explicit(&lock->holder, memory_order_relaxed) == pthread_self());
     (void)lock;
 }

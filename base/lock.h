@@ -10,6 +10,9 @@ struct lock {
     _Atomic(pthread_t) holder; /* 0 while free */
 };
 
+/** For a lock that lives as long as the process. */
+#define LOCK_INITIALIZER {.mutex = PTHREAD_MUTEX_INITIALIZER}
+
 void lock_init(struct lock *lock);
 
 /** The lock must be free. */
@@ -18,10 +21,10 @@ void lock_finish(struct lock *lock);
 /** Takes the lock. Asserts that this thread does not hold it already. */
 void lock_acquire(struct lock *lock);
 
-/** Gives the lock back. Asserts that this thread holds it. */
+/** Releases the lock. Asserts that this thread holds it. */
 void lock_release(struct lock *lock);
 
 /** Asserts that this thread holds the lock: the first line of each `_locked` function. */
-void lock_assert_held(struct lock *lock);
+void lock_assert_held(const struct lock *lock);
 
 #endif

@@ -1,27 +1,26 @@
 /* How far the slowest subscriber of the process is behind. Whoever is behind for longer than a moment takes
  * no more, so each fan-out looks at those alone, at each tick and never while it writes. */
+#include "base/lock.h"
 #include "broadcaster/fanout_internal.h"
 #include "broadcaster/subscriber_internal.h"
-
-#include <pthread.h>
 
 /* So many of one worker are looked at: those that have taken nothing for the longest time. */
 #define LOOKS_MAX 256
 
 /* The fan-outs of all workers, and how far the slowest of each is behind. */
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct lock lock = LOCK_INITIALIZER;
 static LIST_HEAD(, fanout) fanouts = LIST_HEAD_INITIALIZER(fanouts);
 
 void fanout_lag_join(struct fanout *fanout) {
-    pthread_mutex_lock(&mutex);
+    lock_acquire(&lock);
     LIST_INSERT_HEAD(&fanouts, fanout, lag_entry);
-    pthread_mutex_unlock(&mutex);
+    lock_release(&lock);
 }
 
 void fanout_lag_leave(struct fanout *fanout) {
-    pthread_mutex_lock(&mutex);
+    lock_acquire(&lock);
     LIST_REMOVE(fanout, lag_entry);
-    pthread_mutex_unlock(&mutex);
+    lock_release(&lock);
 }
 
 static uint64_t lag_of(const struct subscriber *subscriber) {
@@ -42,19 +41,19 @@ void fanout_lag_measure(struct fanout *fanout) {
             lag = events;
         looks++;
     }
-    pthread_mutex_lock(&mutex);
+    lock_acquire(&lock);
     fanout->lag_events = lag;
-    pthread_mutex_unlock(&mutex);
+    lock_release(&lock);
 }
 
 uint64_t fanout_lag_events(void) {
     uint64_t lag = 0;
     const struct fanout *fanout;
-    pthread_mutex_lock(&mutex);
+    lock_acquire(&lock);
     LIST_FOREACH(fanout, &fanouts, lag_entry) {
         if (fanout->lag_events > lag)
             lag = fanout->lag_events;
     }
-    pthread_mutex_unlock(&mutex);
+    lock_release(&lock);
     return lag;
 }

@@ -37,7 +37,7 @@ struct live {
 };
 
 static LIST_HEAD(, live) tunnels = LIST_HEAD_INITIALIZER(tunnels);
-static struct lock lock = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+static struct lock lock = LOCK_INITIALIZER;
 static _Atomic uint64_t count;
 
 uint64_t live_count(void) {
