@@ -249,6 +249,7 @@ struct task *broadcaster_session_task(struct session *session, bool *ret_current
 /* Whether an event of this id is the run's, as far as ids show it: those of a session grow, and its runs
  * follow each other. A run of which nothing is left to read has none but its last. */
 static bool has_event_locked(const struct session *session, const struct task *task, struct event_id id) {
+    lock_assert_held(&session->lock);
     if (task->start_sequence == 0 || event_id_compare(id, task->start_id) < 0)
         return false;
     if (!task_status_is_end(task->status))
@@ -259,6 +260,7 @@ static bool has_event_locked(const struct session *session, const struct task *t
 
 /* The serial of the run that a retained event is of; 0: it is not retained, or of none. */
 static uint64_t serial_of_event_locked(const struct session *session, struct event_id id) {
+    lock_assert_held(&session->lock);
     struct event_log_position position = event_log_find(&session->log, id);
     if (!position.known || position.sequence == session->log.first_sequence)
         return 0;

@@ -11,6 +11,7 @@
  * it has no slot yet. Returns how many. */
 static size_t end_waiting_locked(struct session *session, enum task_reason reason,
                                  struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     size_t count = 0;
     struct task *task;
     while ((task = TAILQ_FIRST(&session->queue)) != NULL || (task = TAILQ_FIRST(&session->delayed)) != NULL) {
@@ -26,6 +27,7 @@ static size_t end_waiting_locked(struct session *session, enum task_reason reaso
 /* Cancels the runs that wait, then the one that runs, so that none of them starts. Returns how many. */
 static size_t end_all_locked(struct session *session, enum task_reason reason,
                              struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     size_t count = end_waiting_locked(session, reason, effects);
     if (session->current == NULL)
         return count;
@@ -35,6 +37,7 @@ static size_t end_all_locked(struct session *session, enum task_reason reason,
 
 static void append_notice_locked(struct session *session, struct frame *frame,
                                  struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     if (frame != NULL)
         session_append_locked(session, frame, effects);
     else
@@ -44,6 +47,7 @@ static void append_notice_locked(struct session *session, struct frame *frame,
 /* Everything that is decided when a session is closed; what it referred to is handed out. */
 static void close_locked(struct session *session, enum task_reason reason, struct frame *notice,
                          struct session_effects *effects, struct idempotency *ret_keys) {
+    lock_assert_held(&session->lock);
     end_all_locked(session, reason, effects);
     append_notice_locked(session, notice, effects);
     effects->dropped = session->newest;
@@ -67,6 +71,7 @@ enum close_rule {
 };
 
 static bool is_expired_locked(struct session *session) {
+    lock_assert_held(&session->lock);
     const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
     int64_t ttl_ms = atomic_load(&limits->session_ttl_ms);
     int64_t empty_ttl_ms = atomic_load(&limits->session_empty_ttl_ms);
@@ -79,6 +84,7 @@ static bool is_expired_locked(struct session *session) {
 
 /* Nothing but its name is retained, and nobody has asked for that lately. */
 static bool is_unneeded_locked(const struct session *session) {
+    lock_assert_held(&session->lock);
     return (session->idleness == SESSION_EMPTY || session->idleness == SESSION_TRIMMED) &&
            clock_mono_ms() - session->last_used_mono_ms >= BROADCASTER_FORGET_MS;
 }

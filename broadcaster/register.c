@@ -60,6 +60,7 @@ static enum register_result delay_locked(struct session *session, struct task *t
 /* Finds the run a place, or says why there is none. The swap stands here. */
 static enum register_result place_locked(struct session *session, struct task *task, struct task **ret_task,
                                          struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     struct task *old = session->current;
     if (old != NULL && task->options.on_conflict == ON_CONFLICT_REJECT) {
         *ret_task = task_ref(old);
@@ -81,6 +82,7 @@ static enum register_result place_locked(struct session *session, struct task *t
 
 static enum register_result accept_locked(struct session *session, struct task *task, struct task **ret_task,
                                           struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     if (task->options.delay_ms > 0)
         return delay_locked(session, task);
     return place_locked(session, task, ret_task, effects);
@@ -89,8 +91,8 @@ static enum register_result accept_locked(struct session *session, struct task *
 /* A run whose time has come, from among those that are delayed. False: there is no place for it, and it ends.
  * It has kept its place, so that cannot be. */
 static bool place_due_locked(struct session *session, struct task *task, struct session_effects *effects) {
-    struct task *nobody = NULL;
     lock_assert_held(&session->lock);
+    struct task *nobody = NULL;
     TAILQ_REMOVE(&session->delayed, task, queue_entry);
     session->queue_length--;
     session->delayed_length--;
@@ -131,8 +133,8 @@ static enum register_result register_locked(struct broadcaster *broadcaster, str
                                             struct registration *registration,
                                             struct idempotency_entry **ret_gone,
                                             struct session_effects *effects) {
+    lock_assert_held(&task->session->lock);
     struct session *session = task->session;
-    lock_assert_held(&session->lock);
     if (broadcaster_is_draining(broadcaster))
         return REGISTER_DRAINING;
     if (atomic_load(&session->closed))

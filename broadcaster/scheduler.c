@@ -84,6 +84,7 @@ bool scheduler_group_has_room(const struct scheduler_group *group, uint64_t runn
 }
 
 static void leave_groups_locked(struct scheduler *scheduler, struct task *task) {
+    lock_assert_held(&scheduler->lock);
     scheduler_leave_group_locked(scheduler, &task->admission.app);
     scheduler_leave_group_locked(scheduler, &task->admission.user);
     scheduler_leave_group_locked(scheduler, &task->admission.delayer);
@@ -211,6 +212,7 @@ static void change_state_locked(struct scheduler *scheduler, struct task *task, 
 
 /* The first of a list whose app and user have room. */
 static struct task *first_that_may_run_locked(struct scheduler *scheduler, const struct waiting_list *list) {
+    lock_assert_held(&scheduler->lock);
     struct task *task;
     TAILQ_FOREACH(task, list, admission.link) {
         if (may_run_locked(scheduler, task))
@@ -266,6 +268,7 @@ bool scheduler_reserve(struct scheduler *scheduler, struct task *task) {
  * same app and user. */
 static enum admission_state take_over_locked(struct scheduler *scheduler, struct task *task,
                                              struct task *from) {
+    lock_assert_held(&scheduler->lock);
     const struct admission had = from->admission;
     change_state_locked(scheduler, from, ADMISSION_NONE, 0);
     change_state_locked(scheduler, task, ADMISSION_NONE, 0); /* a place of its own, if it was for later */
@@ -346,6 +349,7 @@ void scheduler_wait_idle(struct scheduler *scheduler, struct idle_waiter *waiter
 }
 
 static int64_t oldest_wait_locked(struct scheduler *scheduler) {
+    lock_assert_held(&scheduler->lock);
     int64_t oldest_ms = 0, now_ms = clock_mono_ms();
     for (int priority = PRIORITY_MIN; priority <= PRIORITY_MAX; priority++) {
         const struct task *task = TAILQ_FIRST(&scheduler->waiting[priority]);

@@ -13,10 +13,10 @@ static void leave_locked(struct scheduler *scheduler, struct scheduler_guest *gu
 /* False: out of memory. */
 static bool join_locked(struct scheduler *scheduler, const char *app, const char *user,
                         struct scheduler_guest *guest) {
+    lock_assert_held(&scheduler->lock);
     char app_and_user[SESSION_KEY_SIZE];
     bool of_app = atomic_load(&scheduler->limits->runs_per_app_max) > 0;
     bool of_user = atomic_load(&scheduler->limits->runs_per_user_max) > 0;
-    lock_assert_held(&scheduler->lock);
     snprintf(app_and_user, sizeof(app_and_user), "%s/%s", app, user);
     if (of_app)
         guest->app = scheduler_join_group_locked(scheduler, app, strlen(app));

@@ -85,6 +85,7 @@ void session_touch_locked(struct session *session) {
 }
 
 static enum idleness idleness_locked(const struct session *session) {
+    lock_assert_held(&session->lock);
     bool retains = session->log.first_sequence != session->log.next_sequence;
     if (!session_is_open(session) || atomic_load(&session->closed))
         return SESSION_IN_USE;
@@ -151,6 +152,7 @@ void session_start_next_locked(struct session *session, struct session_effects *
 }
 
 static void leave_locked(struct session *session, struct task *task, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     if (session->current == task) {
         session->current = NULL;
         task_ref(task); /* `newest` keeps its own */
@@ -168,6 +170,7 @@ static void leave_locked(struct session *session, struct task *task, struct sess
 
 /* What takes the place of run.end in a stream of the agent's events alone; nothing does after a good end. */
 static void fill_for_agents_locked(struct task *task, struct session_effects *effects) {
+    lock_assert_held(&task->session->lock);
     struct frame *frame = task->end_frame->for_agents;
     if (task_ends_unheard_locked(task)) {
         char text[TASK_ERROR_DATA_MAX];
@@ -181,6 +184,7 @@ static void fill_for_agents_locked(struct task *task, struct session_effects *ef
 
 static void append_run_end_locked(struct session *session, struct task *task,
                                   struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     char text[TASK_END_DATA_MAX];
     size_t length = task_format_end_locked(task, text);
     frame_fill(task->end_frame, text, length);
@@ -193,6 +197,7 @@ static void append_run_end_locked(struct session *session, struct task *task,
 
 /* One that never started needs its run.start no more. */
 static void drop_start_frame_locked(struct task *task, struct session_effects *effects) {
+    lock_assert_held(&task->session->lock);
     if (task->start_frame == NULL)
         return;
     task->start_frame->next = effects->evicted;
@@ -201,6 +206,7 @@ static void drop_start_frame_locked(struct task *task, struct session_effects *e
 }
 
 static void detach_waiters_locked(struct task *task) {
+    lock_assert_held(&task->session->lock);
     struct task_waiter *waiter;
     LIST_FOREACH(waiter, &task->waiters, entry)
     waiter->linked = false;
@@ -230,6 +236,7 @@ bool session_end_task_locked(struct session *session, struct task *task, enum ta
 
 static void end_if_disconnected_locked(struct session *session, struct task *task,
                                        struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     if (task->options.on_disconnect != ON_DISCONNECT_CANCEL)
         return;
     task->is_deserted = true;
@@ -239,6 +246,7 @@ static void end_if_disconnected_locked(struct session *session, struct task *tas
 
 /* First those that wait, so that none of them starts. */
 static void end_disconnected_locked(struct session *session, struct session_effects *effects) {
+    lock_assert_held(&session->lock);
     struct task_queue *const queues[] = {&session->queue, &session->delayed};
     for (size_t i = 0; i < 2; i++) {
         for (struct task *task = TAILQ_FIRST(queues[i]), *next; task != NULL; task = next) {

@@ -32,6 +32,7 @@ static uint64_t bytes_max(const struct session *session) {
 
 /* The first event that some worker has not written yet; 0: nobody listens. */
 static uint64_t unwritten_from_locked(const struct session *session) {
+    lock_assert_held(&session->lock);
     uint64_t from = 0;
     const struct watch *watch;
     LIST_FOREACH(watch, &session->watches, session_entry) {
@@ -42,6 +43,7 @@ static uint64_t unwritten_from_locked(const struct session *session) {
 }
 
 static struct event_log_limits log_limits_locked(const struct session *session) {
+    lock_assert_held(&session->lock);
     const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
     return (struct event_log_limits){.events_max = (uint32_t)atomic_load(&limits->log_events_max),
                                      .bytes_max = bytes_max(session),
@@ -51,6 +53,7 @@ static struct event_log_limits log_limits_locked(const struct session *session) 
 /* Keeps the counts of all sessions true after the log was `bytes_before` large and `added` events came. */
 static void count_locked(const struct session *session, uint64_t bytes_before, uint64_t added,
                          uint64_t trimmed) {
+    lock_assert_held(&session->lock);
     struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
     atomic_fetch_add_explicit(&counts->log_events, added - trimmed, memory_order_relaxed);
     atomic_fetch_add_explicit(&counts->log_bytes, session->log.bytes - bytes_before, memory_order_relaxed);
@@ -92,6 +95,7 @@ uint64_t session_shed_locked(struct session *session, uint64_t bytes_kept, struc
 }
 
 bool session_is_ahead_locked(const struct session *session) {
+    lock_assert_held(&session->lock);
     const struct event_log *log = &session->log;
     const struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
     const struct watch *watch;

@@ -118,8 +118,8 @@ void session_table_remove(struct session_table *table, struct session *session) 
 }
 
 static int add_locked(struct session_table *table, const struct place *place, struct session *session) {
+    lock_assert_held(&place->shard->lock);
     struct shard *shard = place->shard;
-    lock_assert_held(&shard->lock);
     bool out_of_memory = false;
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, shard->sessions, session->key, place->length, place->hash, session);
     if (out_of_memory)

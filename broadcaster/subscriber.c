@@ -16,6 +16,7 @@
 /* ---- where it begins ----------------------------------------------------------------------------- */
 
 uint64_t subscriber_run_begin_locked(const struct session *session, const struct task *run) {
+    lock_assert_held(&session->lock);
     if (run->start_sequence > 0)
         return run->start_sequence;
     return run->end_sequence > 0 ? run->end_sequence : session->log.next_sequence;
@@ -32,6 +33,7 @@ struct frame *subscriber_choose(const struct task *run, bool agent_framing, stru
 /* Whether there is anything in the log for it from here on, up to the end of the run. */
 static bool is_more_locked(const struct session *session, const struct subscriber_spec *spec,
                            uint64_t sequence, const struct task *task) {
+    lock_assert_held(&session->lock);
     for (; sequence <= task->end_sequence; sequence++) {
         struct frame *frame = event_log_at(&session->log, sequence);
         if (subscriber_choose(spec->run, spec->agent_framing, frame) != NULL)
@@ -43,6 +45,7 @@ static bool is_more_locked(const struct session *session, const struct subscribe
 /* Whether there is nothing left to send to a client that has read up to `last_id`. One that sees the agent's
  * events alone has never seen the id of a good end. */
 static bool is_complete_locked(const struct session *session, const struct subscriber_spec *spec) {
+    lock_assert_held(&session->lock);
     const struct task *task = spec->run != NULL ? spec->run : spec->until_run ? session->newest : NULL;
     if (task == NULL || !spec->resume || !task_status_is_end(task->status))
         return false;
@@ -54,11 +57,13 @@ static bool is_complete_locked(const struct session *session, const struct subsc
 
 /* Whether no run is under way, and no event is retained. */
 static bool is_silent_locked(const struct session *session) {
+    lock_assert_held(&session->lock);
     const struct event_log *log = &session->log;
     return session->current == NULL && log->first_sequence == log->next_sequence;
 }
 
 static void place_locked(struct subscriber *subscriber, const struct subscriber_spec *spec) {
+    lock_assert_held(&subscriber->session->lock);
     const struct session *session = subscriber->session;
     const struct event_log *log = &session->log;
     const struct task *run = spec->run != NULL ? spec->run : session->newest;
@@ -81,6 +86,7 @@ static void place_locked(struct subscriber *subscriber, const struct subscriber_
 
 /* Whether the run's end was trimmed, so that nothing of it is left to read. */
 static bool is_gone_locked(const struct session *session, const struct task *run) {
+    lock_assert_held(&session->lock);
     return run != NULL && task_status_is_end(run->status) && run->end_sequence < session->log.first_sequence;
 }
 
@@ -88,6 +94,7 @@ static bool is_gone_locked(const struct session *session, const struct task *run
 static enum subscriber_result prepare_locked(struct subscriber *subscriber,
                                              const struct subscriber_spec *spec,
                                              struct waiting_place **place) {
+    lock_assert_held(&subscriber->session->lock);
     struct session *session = subscriber->session;
     struct broadcaster_limits *limits = broadcaster_limits(session->broadcaster);
     struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);

@@ -26,6 +26,7 @@ struct find {
 
 /* The sequence behind the last event that it will ever want, or UINT64_MAX. */
 static uint64_t end_locked(const struct subscriber *subscriber) {
+    lock_assert_held(&subscriber->session->lock);
     const struct task *task = subscriber->run;
     if (task == NULL && subscriber->until_run)
         task = subscriber->session->newest;
@@ -36,6 +37,7 @@ static uint64_t end_locked(const struct subscriber *subscriber) {
 
 /* Moves its cursor to the first event that it could want and that is retained. */
 static void move_cursor_locked(struct subscriber *subscriber) {
+    lock_assert_held(&subscriber->session->lock);
     const struct session *session = subscriber->session;
     if (subscriber->run != NULL) { /* what came before its run is no loss to it */
         uint64_t begin = subscriber_run_begin_locked(session, subscriber->run);
@@ -50,9 +52,9 @@ static void move_cursor_locked(struct subscriber *subscriber) {
 }
 
 static void find_locked(struct subscriber *subscriber, struct find *find) {
+    lock_assert_held(&subscriber->session->lock);
     struct session *session = subscriber->session;
     const struct event_log *log = &session->log;
-    lock_assert_held(&session->lock);
     find->count = 0;
     find->drain = session->draining && !subscriber->drain_told && !atomic_load(&session->closed);
     if (find->drain)

@@ -255,6 +255,7 @@ bool task_unwait(struct task *task, struct task_waiter *waiter) {
 /* For how long nobody has listened to the session, and it could have been listened to since `from_mono_ms`.
  */
 static int64_t idle_ms_locked(const struct session *session, int64_t from_mono_ms) {
+    lock_assert_held(&session->lock);
     int64_t since_ms =
         session->idle_since_mono_ms > from_mono_ms ? session->idle_since_mono_ms : from_mono_ms;
     return session->subscribers > 0 ? 0 : clock_mono_ms() - since_ms;
@@ -271,6 +272,7 @@ static int64_t grace_ms(const struct task *task) {
 
 /* Whether the run is to end now, and why; else *ret_again_ms. */
 static enum task_reason judge_idle_locked(const struct task *task, int64_t *ret_again_ms) {
+    lock_assert_held(&task->session->lock);
     const struct session *session = task->session;
     int64_t limit_ms = task->options.cancel_after_idle_ms, grace = grace_ms(task), again_ms = 0;
     if (task_status_is_end(task->status))
@@ -337,6 +339,7 @@ static int64_t since(int64_t from_ms, int64_t to_ms) {
 }
 
 int64_t task_duration_locked(const struct task *task) {
+    lock_assert_held(&task->session->lock);
     if (task->start_sequence == 0)
         return 0;
     return since(task->started_mono_ms,
@@ -344,6 +347,7 @@ int64_t task_duration_locked(const struct task *task) {
 }
 
 static int64_t queue_wait_locked(const struct task *task) {
+    lock_assert_held(&task->session->lock);
     int64_t until_ms = task->start_sequence != 0          ? task->started_mono_ms
                        : task_status_is_end(task->status) ? task->ended_mono_ms
                                                           : clock_mono_ms();

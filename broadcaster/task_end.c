@@ -134,6 +134,7 @@ static void add_outcome(struct end_text *text, const struct task *task) {
 }
 
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
+    lock_assert_held(&task->session->lock);
     struct end_text text = {.out = out};
     const char *reason = task_reason_name(task->reason), *message = task_viewer_message_locked(task);
     const char *quote = reason != NULL ? "\"" : "";

@@ -1,4 +1,5 @@
 /* How a bad end is reported in a stream of the agent's events alone: see task.h. */
+#include "broadcaster/session.h"
 #include "broadcaster/task.h"
 
 #include <stdio.h>
@@ -9,11 +10,13 @@ const struct error_form *task_error_form(const struct task *task) {
 }
 
 bool task_ends_unheard_locked(const struct task *task) {
+    lock_assert_held(&task->session->lock);
     bool is_heard = task->reason == REASON_UPSTREAM_ERROR && task->outcome.is_told;
     return task->status != TASK_COMPLETED && !is_heard;
 }
 
 size_t task_format_error_locked(const struct task *task, char out[TASK_ERROR_DATA_MAX]) {
+    lock_assert_held(&task->session->lock);
     char message[2 * TASK_MESSAGE_SIZE];
     const char *said = task_viewer_message_locked(task);
     const char *status = task_status_name(task->status), *reason = task_reason_name(task->reason);

@@ -105,6 +105,7 @@ void watch_consider_destroy(struct watch *watch) {
 /* ---- the flush ----------------------------------------------------------------------------------- */
 
 static void load_locked(struct watch *watch, struct volley *volley) {
+    lock_assert_held(&watch->session->lock);
     struct session *session = watch->session;
     const struct event_log *log = &session->log;
     bool fell_behind = watch->cursor < log->first_sequence;

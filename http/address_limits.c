@@ -44,8 +44,8 @@ static int64_t level_max(const struct address_limits *limits) {
 }
 
 static struct address *find_locked(struct address_limits *limits, const struct in6_addr *key) {
-    struct address *address;
     lock_assert_held(&limits->lock);
+    struct address *address;
     HASH_FIND(hh, limits->table, key, sizeof(*key), address);
     return address;
 }

@@ -111,8 +111,8 @@ void cache_destroy(struct cache *cache) {
 /* ---- what is kept -------------------------------------------------------------------------------- */
 
 struct recording *cache_find_locked(struct cache *cache, const char *key) {
-    struct cache_entry *entry;
     lock_assert_held(&cache->lock);
+    struct cache_entry *entry;
     HASH_FIND_STR(cache->entries, key, entry);
     if (entry == NULL || entry->expires_mono_ms <= clock_mono_ms())
         return NULL; /* an old one goes when its place is needed, at the latest when its key is stored again
@@ -133,8 +133,8 @@ struct recording *cache_find(struct cache *cache, const char *key) {
 /** Makes room for `bytes` under that key. */
 static void make_room_locked(struct cache *cache, const char *key, size_t bytes,
                              struct cache_entry_list *ret_out) {
-    struct cache_entry *same, *oldest;
     lock_assert_held(&cache->lock);
+    struct cache_entry *same, *oldest;
     HASH_FIND_STR(cache->entries, key, same);
     if (same != NULL) {
         cache->expired += same->expires_mono_ms <= clock_mono_ms();
@@ -149,8 +149,8 @@ static void make_room_locked(struct cache *cache, const char *key, size_t bytes,
 }
 
 static bool add_locked(struct cache *cache, struct cache_entry *entry) {
-    bool out_of_memory = false;
     lock_assert_held(&cache->lock);
+    bool out_of_memory = false;
     HASH_ADD_STR(cache->entries, key, entry);
     if (out_of_memory)
         return false;

@@ -275,9 +275,9 @@ void flight_leave(struct flight *flight, bool has_room) {
 }
 
 static struct flight *create_locked(struct cache_worker *worker, const struct follower_start *start) {
+    lock_assert_held(&worker->cache->lock);
     struct cache *cache = worker->cache;
     bool out_of_memory = false;
-    lock_assert_held(&cache->lock);
     struct flight *flight = calloc(1, sizeof(*flight));
     if (flight == NULL)
         return NULL;
@@ -311,9 +311,9 @@ no_recording:
 
 struct flight *flight_board_locked(struct cache_worker *worker, const struct follower_start *start,
                                    struct recording_reader *reader, bool *ret_is_new) {
+    lock_assert_held(&worker->cache->lock);
     struct cache *cache = worker->cache;
     struct flight *flight;
-    lock_assert_held(&cache->lock);
     HASH_FIND_STR(cache->flights, start->key, flight);
     *ret_is_new = flight == NULL || !recording_join(flight->recording, reader);
     if (*ret_is_new) {
