@@ -4,7 +4,6 @@
 #include "base/helgrind.h"
 
 #include <assert.h>
-#include <stdatomic.h>
 
 void lock_init(struct lock *lock) {
     pthread_mutex_init(&lock->mutex, NULL);
@@ -28,9 +27,4 @@ void lock_release(struct lock *lock) {
     lock_assert_held(lock);
     atomic_store_explicit(&lock->holder, 0, memory_order_relaxed);
     pthread_mutex_unlock(&lock->mutex);
-}
-
-void lock_assert_held(const struct lock *lock) {
-    assert(atomic_load_explicit(&lock->holder, memory_order_relaxed) == pthread_self());
-    (void)lock;
 }
