@@ -35,7 +35,11 @@ struct upstream_client {
     uv_timer_t timer;                /* curl's; due at once while the queue waits for the loop */
     struct transfer_queue transfers; /* all that are not released */
     struct transfer_queue queue;     /* those to be settled */
-    struct transfer_queue resting;   /* those that go on in the next turn */
+    struct transfer_queue resting;   /* those that go on in a later turn */
+    size_t resting_count;
+    bool has_turn;                   /* the next two are known */
+    uint64_t turn_ms;                /* when the turn began that answers are read in, on the loop's clock */
+    int64_t until_mono_ms;           /* so long it reads on */
     uv_idle_t idle;                  /* keeps the loop awake while some rest */
     bool queue_rests;                /* until then: enough of it was settled in this turn */
     size_t active;                   /* streams and exchanges whose end is still to be told */
@@ -181,11 +185,15 @@ void transfer_send_on_new_connection(struct transfer *transfer);
  * worker wait meanwhile. */
 #define TRANSFER_TURN_BYTES ((size_t)32 * 1024)
 
-/** Hands a piece of the answer on. TRANSFER_PAUSE also if the answer has had its share of this turn: then the
- * transfer rests until the next one, and libcurl keeps the piece. */
+/** For so long the pieces of all answers together are read in a turn, one piece at least: a hundred floods
+ * cost other clients no more than one. */
+#define TRANSFERS_TURN_MS 2
+
+/** Hands a piece of the answer on. TRANSFER_PAUSE also if the answer, or all together, have had their share of
+ * this turn: then the transfer rests until a later one, and libcurl keeps the piece. */
 enum transfer_taken transfer_take(struct transfer *transfer, const char *bytes, size_t length) MUST_CHECK;
 
-/** Lets all that rest go on. */
+/** Lets those that rest go on, the first one first, as far as a turn goes. */
 void transfers_go_on(struct upstream_client *client);
 
 /** Lets a paused transfer go on. */

@@ -2,6 +2,7 @@
 #include "upstream/client_internal.h"
 
 #include "base/broken_state.h"
+#include "base/clock.h"
 
 bool transfer_init(struct transfer *transfer, struct upstream_client *client,
                    const struct upstream_settings *settings, const struct transfer_role *role) {
@@ -67,41 +68,77 @@ void transfer_send_on_new_connection(struct transfer *transfer) {
     touch(transfer);
 }
 
-void transfer_resume(struct transfer *transfer) {
-    transfer->is_resumed = true;
-    touch(transfer);
+static void end_rest(struct transfer *transfer) {
+    if (!transfer->is_resting)
+        return;
+    TAILQ_REMOVE(&transfer->client->resting, transfer, rest_link);
+    transfer->client->resting_count--;
+    transfer->is_resting = false;
 }
 
-static void end_rest(struct transfer *transfer) {
-    if (transfer->is_resting)
-        TAILQ_REMOVE(&transfer->client->resting, transfer, rest_link);
-    transfer->is_resting = false;
+/* The share of all answers together begins with the first piece of a turn, which is taken in any case. */
+static bool begins_turn(struct upstream_client *client) {
+    uint64_t now_ms = uv_now(client->loop);
+    bool begins = !client->has_turn || client->turn_ms != now_ms;
+    if (begins)
+        client->until_mono_ms = clock_mono_ms() + TRANSFERS_TURN_MS;
+    client->has_turn = true;
+    client->turn_ms = now_ms;
+    return begins;
+}
+
+static bool has_share(struct transfer *transfer) {
+    struct upstream_client *client = transfer->client;
+    bool begins = begins_turn(client);
+    if (transfer->turn_ms != client->turn_ms)
+        transfer->turn_bytes = 0;
+    transfer->turn_ms = client->turn_ms;
+    if (transfer->turn_bytes >= TRANSFER_TURN_BYTES)
+        return false;
+    return begins || clock_mono_ms() < client->until_mono_ms;
 }
 
 enum transfer_taken transfer_take(struct transfer *transfer, const char *bytes, size_t length) {
     struct upstream_client *client = transfer->client;
-    uint64_t now_ms = uv_now(client->loop);
-    if (transfer->turn_ms != now_ms)
-        transfer->turn_bytes = 0;
-    transfer->turn_ms = now_ms;
-    if (transfer->turn_bytes < TRANSFER_TURN_BYTES) {
+    if (has_share(transfer)) {
         transfer->turn_bytes += length;
         return transfer->role->on_body(transfer, bytes, length);
     }
-    if (!transfer->is_resting)
+    if (!transfer->is_resting) {
         TAILQ_INSERT_TAIL(&client->resting, transfer, rest_link);
+        client->resting_count++;
+    }
     transfer->is_resting = true;
     client_wake_resting(client);
     return TRANSFER_PAUSE;
 }
 
+static void unpause(struct transfer *transfer);
+
+/* One that waits to be settled goes on then. The others do not stand in that line, so that no request that
+ * begins or ends has to wait for all that rest. */
+static void go_on(struct transfer *transfer) {
+    end_rest(transfer);
+    transfer->turn_bytes = 0;
+    transfer->is_resumed = true;
+    if (!transfer->is_queued)
+        unpause(transfer);
+}
+
 void transfers_go_on(struct upstream_client *client) {
-    struct transfer *transfer;
-    while ((transfer = TAILQ_FIRST(&client->resting)) != NULL) {
-        end_rest(transfer);
-        transfer->turn_bytes = 0;
-        transfer_resume(transfer);
+    client->has_turn = false;
+    for (size_t count = client->resting_count; count > 0 && !TAILQ_EMPTY(&client->resting); count--) {
+        if (client->has_turn && clock_mono_ms() >= client->until_mono_ms)
+            break;
+        go_on(TAILQ_FIRST(&client->resting));
     }
+    if (!TAILQ_EMPTY(&client->resting))
+        client_wake_resting(client);
+}
+
+void transfer_resume(struct transfer *transfer) {
+    transfer->is_resumed = true;
+    touch(transfer);
 }
 
 void transfer_fail(struct transfer *transfer, CURLcode code) {

@@ -2,6 +2,7 @@
 #include "tests/unit/exchange_recorder.h"
 #include "tests/unit/held_stream.h"
 
+#include "base/clock.h"
 #include "upstream/client_internal.h"
 
 #include <stdatomic.h>
@@ -68,6 +69,58 @@ static void exchange_leaves_the_loop_to_others_while_there_is_more(void **state)
     if (most > 3 * TRANSFER_TURN_BYTES / 2)
         fail_msg("%zu bytes in one turn", most);
     exchange_end(&recorder);
+}
+
+enum { FLOODS = 8 };
+
+static size_t pieces_taken;
+
+/* Each piece takes a millisecond. */
+static bool take_slowly(void *context, const char *bytes, size_t length) {
+    clock_fake_advance(1);
+    pieces_taken++;
+    return exchange_on_body(context, bytes, length);
+}
+
+static bool have_ended(const struct exchange_recorder *recorders) {
+    size_t ended = 0;
+    for (size_t i = 0; i < FLOODS; i++)
+        ended += recorders[i].has_ended;
+    return ended == FLOODS;
+}
+
+/* All servers are ahead by several pieces. What is asked for in a turn begins in the next one, at the latest. */
+static void exchanges_leave_the_loop_to_others_together(void **state) {
+    (void)state;
+    struct fixture fixture;
+    static struct exchange_recorder recorders[FLOODS];
+    struct upstream_exchange_callbacks slow = exchange_callbacks;
+    size_t most = 0;
+    slow.on_body = take_slowly;
+    pieces_written = pieces_taken = 0;
+    fixture_begin(&fixture, serve_counted_bytes);
+    clock_fake(1000, 1700000000000);
+    for (size_t i = 0; i < FLOODS; i++) {
+        exchange_begin(&recorders[i], &fixture);
+        recorders[i].exchange = upstream_exchange_start(fixture.client, &fixture.settings, "GET", "/x", NULL,
+                                                        0, NULL, 0, &slow, &recorders[i]);
+    }
+    while (!have_ended(recorders)) {
+        size_t before = pieces_taken;
+        fixture_turn(&fixture);
+        most = pieces_taken - before > most ? pieces_taken - before : most;
+    }
+    clock_real();
+    for (size_t i = 0; i < FLOODS; i++)
+        assert_int_equal(recorders[i].body.length, PIECES * PIECE_BYTES);
+    /* Those that rest, and those whose sockets wake the loop, may each have their share. */
+    if (most > 2 * TRANSFERS_TURN_MS + 1)
+        fail_msg("%zu pieces in one turn", most);
+    for (size_t i = 1; i < FLOODS; i++) {
+        uv_close((uv_handle_t *)&recorders[i].resume_timer, NULL);
+        buffer_finish(&recorders[i].body);
+    }
+    exchange_end(&recorders[0]);
 }
 
 static bool refuse_forever(void *context, const char *bytes, size_t length) {
@@ -140,6 +193,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exchange_goes_on_with_the_same_bytes_after_a_pause),
         cmocka_unit_test(exchange_leaves_the_loop_to_others_while_there_is_more),
+        cmocka_unit_test(exchanges_leave_the_loop_to_others_together),
         cmocka_unit_test(exchange_is_not_idle_while_it_is_paused),
         cmocka_unit_test(stream_ends_at_once_when_what_was_held_back_cannot_be_taken),
         cmocka_unit_test(client_closes_with_an_exchange_open),
