@@ -1,6 +1,9 @@
 /* What the head of an answer says of its body: whether it is an event stream, whether it is compressed, and
  * whether its length is stated in one way only.
  *
+ * libcurl 7.88 undoes a transfer coding that nobody asked for, all that it has read at once: of 700 bytes of
+ * gzip within gzip it makes 64 MB, and holds the loop meanwhile. So such a body is not read at all.
+ *
  * libcurl takes a Content-Length for what it begins with, and the last of several: an answer that says 9 and
  * 10 would be whole after 10 bytes, one that says 9x after 9. So the header lines are read here as well. */
 #include "upstream/client_internal.h"
@@ -50,6 +53,26 @@ static void take_lengths(struct answer_length *stated, const char *value, const 
     }
 }
 
+/* An answer is framed by chunks or not at all; both other words are none of a coding. */
+static bool is_framing(const char *coding, size_t length) {
+    return name_is(coding, length, "chunked") || name_is(coding, length, "identity") ||
+           name_is(coding, length, "none");
+}
+
+static void take_codings(struct answer_length *stated, const char *value, const char *end) {
+    static const char separators[] = ", \t";
+    for (;;) {
+        while (value < end && memchr(separators, *value, strlen(separators)) != NULL)
+            value++;
+        const char *start = value;
+        while (value < end && memchr(separators, *value, strlen(separators)) == NULL)
+            value++;
+        if (value == start)
+            return;
+        stated->is_coded = stated->is_coded || !is_framing(start, (size_t)(value - start));
+    }
+}
+
 void answer_length_take_line(struct answer_length *stated, const char *line, size_t size) {
     static const char version[] = "HTTP/";
     const char *end = line + size;
@@ -63,7 +86,8 @@ void answer_length_take_line(struct answer_length *stated, const char *line, siz
         return;
     }
     if (colon == NULL || strncmp(line, version, strlen(version)) == 0) {
-        *stated = (struct answer_length){0}; /* a status line: interim answers came before */
+        /* A status line: interim answers came before, whose codings libcurl would undo, too. */
+        *stated = (struct answer_length){.is_coded = stated->is_coded};
         return;
     }
     const char *name_end = colon;
@@ -71,11 +95,22 @@ void answer_length_take_line(struct answer_length *stated, const char *line, siz
         name_end--;
     size_t name_length = (size_t)(name_end - line);
     bool is_length = name_is(line, name_length, "Content-Length");
-    stated->is_in_length = is_length || name_is(line, name_length, "Transfer-Encoding");
+    bool is_coding = name_is(line, name_length, "Transfer-Encoding");
+    stated->is_in_length = is_length || is_coding;
     if (stated->is_in_length && name_end != colon)
         stated->is_bad = true; /* libcurl does not know it by that name, and others may */
     if (is_length)
         take_lengths(stated, colon + 1, end);
+    if (is_coding)
+        take_codings(stated, colon + 1, end);
+}
+
+bool answer_find_fault(const struct answer_length *stated, struct transfer_fault *ret_fault) {
+    if (stated->is_bad)
+        *ret_fault = (struct transfer_fault){CAUSE_CONTENT_LENGTH, ANSWER_LENGTH_IS_BAD};
+    else if (stated->is_coded)
+        *ret_fault = (struct transfer_fault){CAUSE_COMPRESSED, ANSWER_IS_COMPRESSED};
+    return stated->is_bad || stated->is_coded;
 }
 
 /* ---- the type and the codings ------------------------------------------------------------------------ */

@@ -110,6 +110,7 @@ struct answer_length {
     bool is_stated;
     bool is_bad;       /* it is malformed, or stated in two ways */
     bool is_in_length; /* the last line was one of these headers, and may go on */
+    bool is_coded;     /* a transfer coding besides chunks, which libcurl would undo; interim answers count */
 };
 
 /** One request, or several one after the other, on one easy handle and under one deadline. */
@@ -234,8 +235,15 @@ bool transfer_set_options(struct transfer *transfer, const struct transfer_reque
 #define ANSWER_LENGTH_IS_BAD                                                                                 \
     "The length that the upstream's answer states is malformed or contradicts itself."
 
+#define ANSWER_IS_COMPRESSED "The upstream compressed its answer without being asked."
+
 /** Takes the next line of a head, with its line end. */
 void answer_length_take_line(struct answer_length *stated, const char *line, size_t size);
+
+struct transfer_fault;
+
+/** Whether the body must not be read, by what the head says of its framing. */
+bool answer_find_fault(const struct answer_length *stated, struct transfer_fault *ret_fault);
 
 /** Whether it may have a body, and that is an event stream. */
 bool answer_is_event_stream(const struct transfer *transfer);

@@ -50,7 +50,8 @@ static bool on_header_line(struct transfer *transfer, const char *line, size_t l
 
 static bool on_head(struct transfer *transfer) {
     struct upstream_exchange *exchange = exchange_of(transfer);
-    if (transfer->length.is_bad)
+    struct transfer_fault fault;
+    if (answer_find_fault(&transfer->length, &fault))
         return false;
     struct upstream_header *headers;
     size_t count;
@@ -88,10 +89,10 @@ static void on_done(struct transfer *transfer, CURLcode code) {
     result.end = transfer_judge(transfer, code, &fault);
     result.cause = fault.cause;
     result.message = fault.message;
-    if (transfer->length.is_bad) {
+    if (answer_find_fault(&transfer->length, &fault)) {
         result.end = UPSTREAM_PROTOCOL;
-        result.cause = CAUSE_CONTENT_LENGTH;
-        result.message = ANSWER_LENGTH_IS_BAD;
+        result.cause = fault.cause;
+        result.message = fault.message;
     }
     exchange->has_ended = true;
     transfer->client->active--;

@@ -151,20 +151,21 @@ static void on_sent(struct transfer *transfer) {
 
 static bool on_head(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
+    struct transfer_fault fault;
+    bool has_fault = answer_find_fault(&transfer->length, &fault);
     if (stream->phase == STREAM_CREATE && !stream_is_creation_refused(stream))
-        return !transfer->length.is_bad; /* its body has what is left of the time for the first byte */
+        return !has_fault; /* its body has what is left of the time for the first byte */
     bool is_good = transfer->status / 100 == 2;
     bool is_stream = is_good && answer_is_event_stream(transfer);
-    if (is_good && transfer->length.is_bad)
-        return set_fault(stream, UPSTREAM_PROTOCOL, CAUSE_CONTENT_LENGTH, ANSWER_LENGTH_IS_BAD);
+    if (is_good && has_fault)
+        return set_fault(stream, UPSTREAM_PROTOCOL, fault.cause, fault.message);
     if (!is_stream) {
         stream->is_foreign = transfer->status == 200;
         transfer_set_deadline(transfer, ANSWER_TIMEOUT_MS);
-        return !transfer->length.is_bad;
+        return !has_fault;
     }
     if (answer_is_compressed(transfer))
-        return set_fault(stream, UPSTREAM_PROTOCOL, CAUSE_COMPRESSED,
-                         "The upstream compressed its answer without being asked.");
+        return set_fault(stream, UPSTREAM_PROTOCOL, CAUSE_COMPRESSED, ANSWER_IS_COMPRESSED);
     stream->is_open = true;
     expect_event(stream);
     expect_more(stream);

@@ -75,6 +75,49 @@ static void answer_with_a_coding_is_refused(void **state) {
     check_refused("Content-Encoding: identity\r\nContent-Encoding: br\r\n" CHUNKED, CHUNKS, message);
 }
 
+/* libcurl would undo these without a bound, and without having been asked to. */
+static void answer_with_a_transfer_coding_is_refused(void **state) {
+    (void)state;
+    static const char *const headers[] = {
+        "Transfer-Encoding: gzip, chunked\r\n",       "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: gzip, gzip, chunked\r\n", "transfer-encoding:deflate,chunked\r\n",
+        "Transfer-Encoding: chunked, x-gzip\r\n",     "Transfer-Encoding: br\r\n" CHUNKED,
+        CHUNKED "Transfer-Encoding: zstd\r\n",        "Transfer-Encoding: ,\tgzip ,chunked\r\n",
+    };
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+        check_refused(headers[i], CHUNKS, "The upstream compressed its answer without being asked.");
+}
+
+static void answer_with_a_transfer_coding_that_is_none_is_taken(void **state) {
+    (void)state;
+    check_stream("Transfer-Encoding: identity, chunked\r\n", CHUNKS);
+    check_stream("Transfer-Encoding: , Chunked ,\r\n", CHUNKS);
+}
+
+/* libcurl undoes the codings of all of them on the body of the last. */
+static void transfer_coding_of_an_interim_answer_counts(void **state) {
+    (void)state;
+    struct recorder recorder;
+    do_run(&recorder, "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: gzip\r\n\r\n" HEAD_CHUNKED CHUNKS);
+    assert_int_equal(recorder.result.end, UPSTREAM_PROTOCOL);
+    assert_int_equal(recorder.result.cause, CAUSE_COMPRESSED);
+}
+
+static void exchange_with_a_transfer_coding_is_no_answer(void **state) {
+    (void)state;
+    struct fixture fixture;
+    struct exchange_recorder recorder;
+    answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" CHUNKS;
+    fixture_begin(&fixture, serve_answer);
+    exchange_begin(&recorder, &fixture);
+    exchange_start(&recorder, "GET", "/x", NULL);
+    exchange_await_end(&recorder);
+    assert_false(recorder.has_head);
+    assert_int_equal(recorder.result.end, UPSTREAM_PROTOCOL);
+    assert_int_equal(recorder.result.cause, CAUSE_COMPRESSED);
+    exchange_end(&recorder);
+}
+
 static void refusal_is_read_unless_it_is_compressed(void **state) {
     (void)state;
     static const struct {
@@ -84,6 +127,7 @@ static void refusal_is_read_unless_it_is_compressed(void **state) {
         {"Content-Encoding: \r\nContent-Length: 4\r\n", "The upstream answered 500: Oops"},
         {"Content-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n",
          "The upstream answered 500."},
+        {"Transfer-Encoding: gzip, chunked\r\n", "The upstream answered 500."},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct recorder recorder;
@@ -246,6 +290,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answer_without_a_coding_is_not_compressed),
         cmocka_unit_test(answer_with_a_coding_is_refused),
+        cmocka_unit_test(answer_with_a_transfer_coding_is_refused),
+        cmocka_unit_test(answer_with_a_transfer_coding_that_is_none_is_taken),
+        cmocka_unit_test(transfer_coding_of_an_interim_answer_counts),
+        cmocka_unit_test(exchange_with_a_transfer_coding_is_no_answer),
         cmocka_unit_test(refusal_is_read_unless_it_is_compressed),
         cmocka_unit_test(any_good_status_with_an_event_stream_is_a_stream),
         cmocka_unit_test(good_status_without_an_event_stream_is_a_refusal),
