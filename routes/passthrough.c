@@ -272,15 +272,21 @@ static void start(struct request *request, const struct passing *passing, const 
     request_defer(request, passthrough_destroy, passthrough);
 }
 
-/* Whose it is, is said by the path alone. */
-static bool refuse_identity(struct request *request) {
-    int names_identity = identity_is_in_query(request->query);
+/* The query that goes on. NULL: the reply is decided. Whose a request is, is said by its path alone. The web
+ * UI keeps user and session in the address of its page for its own script; the upstream, which has files
+ * there and no sessions, then gets no query. A tunnel's query names them, once each. */
+static const char *choose_query(struct request *request, const struct passing *passing) {
+    int names_identity = passing->is_tunnel ? 0 : identity_is_in_query(request->query);
+    if (names_identity == 0)
+        return request->query;
+    if (names_identity > 0 && passing->trust == PASSED_AS_UI)
+        return "";
     if (names_identity < 0)
         reply_no_memory(request);
-    else if (names_identity > 0)
+    else
         reply_error(request, 400, "identity_in_query",
                     "The query may not have a parameter that could name another app, user or session.");
-    return names_identity != 0;
+    return NULL;
 }
 
 static void refuse_path(struct request *request) {
@@ -298,13 +304,14 @@ static void pass_on(struct request *request, const struct path *path, const stru
     struct buffer target;
     buffer_init(&target, TARGET_BYTES_MAX);
     int result = path_query_is_safe(request->query) ? append_path(request, path, &target) : -EINVAL;
-    if (result == 0 && request->query[0] != '\0' && !buffer_printf(&target, "?%s", request->query))
+    const char *query = result == 0 ? choose_query(request, passing) : NULL;
+    if (query != NULL && query[0] != '\0' && !buffer_printf(&target, "?%s", query))
         result = -ENOMEM;
     if (result == -EINVAL)
         refuse_path(request);
     else if (result < 0)
         reply_no_memory(request);
-    else if (passing->is_tunnel || !refuse_identity(request)) /* a tunnel's query names them, once each */
+    else if (query != NULL)
         start(request, passing, target.bytes);
     buffer_finish(&target);
 }

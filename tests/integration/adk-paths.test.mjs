@@ -189,12 +189,25 @@ test('the agent\'s pages are served if passthrough_ui says so, and only these as
     assert.equal(ui.runs.at(-1).path, path);
   }
   for (const path of ['/apps/demo/x', '/dev/apps/demo/x', '/list-apps', '/config/x']) {
+    assertError(await gateway.get(`${path}?userId=u`), 400, /^identity_in_query$/);
     const {headers} = await gateway.get(path);
     assert.deepEqual([headers['content-type'], /sandbox/.test(headers['content-security-policy'])], ['text/plain; charset=utf-8', true], path);
   }
   for (const path of ['/dev-ui/..', '/dev-ui/%2e%2e/run', '/dev-ui/..;/x', '/dev-ui/%61', '/dev-ui/a;b', '/%64ev-ui/x', '/dev-ui/a%5cb']) assertError(await gateway.get(path), 400);
   for (const path of ['/dev-ui//', '//', '/dev-ui/a/', '/dev-uix/']) assertError(await gateway.get(path), 404);
   assertError(await gateway.post('/dev-ui/', {}), 405);
+});
+
+test('a page of the agent\'s whose address names a user and a session loads, and the agent does not see these names', async (t) => {
+  const ui = await startUpstream(t, (exchange) => exchange.answer(200, '<!doctype html>', 'text/html'));
+  const gateway = await startSluice(t, {upstream: ui.url, passthrough_ui: true});
+  const loads = [['/dev-ui/', '/dev-ui/?app=demo&userId=u1&session=s1'], ['/', '/?user_id=u1'], ['/dev-ui', '/dev-ui?USERID[]=u1'],
+    ['/dev-ui/main.js', '/dev-ui/main.js?u%C5%BFerId=u1'], ['/dev-ui/?app=demo&session=s1', '/dev-ui/?app=demo&session=s1']];
+  for (const [seen, path] of loads) {
+    assert.equal((await gateway.get(path)).status, 200, path);
+    assert.equal(ui.runs.at(-1).path, seen);
+  }
+  assertError(await gateway.get('/dev-ui/?userId=%zz'), 400);
 });
 
 test('ADK for Python: state, artifacts, memory, /run and names with odd characters', async (t) => {
