@@ -42,6 +42,10 @@ static const struct config_choice stream_errors[] = {{"by_kind", RETRY_STREAM_ER
                                                      {0}};
 static const struct config_choice trace_trusts[] = {
     {"none", TRACE_TRUST_NONE}, {"parent", TRACE_TRUST_PARENT}, {"all", TRACE_TRUST_ALL}, {0}};
+static const struct config_choice trace_beginners[] = {{"agent", TRACE_BEGIN_AGENT},
+                                                       {"unsampled", TRACE_BEGIN_UNSAMPLED},
+                                                       {"sampled", TRACE_BEGIN_SAMPLED},
+                                                       {0}};
 static const struct config_choice run_inputs[] = {
     {"none", RUN_INPUT_NONE}, {"text", RUN_INPUT_TEXT}, {"body", RUN_INPUT_BODY}, {0}};
 static const struct config_choice on_disconnects[] = {
@@ -355,9 +359,13 @@ const struct config_key config_keys[] = {
      .fallback = "", .reloadable = true,
      .meaning = "Further request headers that those pages may send, such as baggage or sentry-trace. docs/api.md lists "
                 "the headers that are always allowed."},
-    {HTTP, CHOICE("trace_trust", routes.trace_trust, enum trace_trust, "parent", trace_trusts), .reloadable = true,
+    {HTTP, CHOICE("trace_trust", routes.trace.trust, enum trace_trust, "parent", trace_trusts), .reloadable = true,
      .meaning = "What is believed of a client's traceparent. parent: the trace goes on, but its flag 'sampled' is not taken, "
                 "so that no client can force recording. all: the flag, too, for clients that are trusted. none: nothing."},
+    {HTTP, CHOICE("trace_begin", routes.trace.begin, enum trace_begin, "agent", trace_beginners), .reloadable = true,
+     .meaning = "What begins the trace of a run whose request has none. agent: no traceparent is sent, and the agent samples by "
+                "its own rule. unsampled, sampled: the gateway does, without and with the flag 'sampled'. Agents with the usual "
+                "sampler record nothing after the one, and everything after the other."},
     {HTTP, BOOL("passthrough_ui", routes.passthrough_ui, "false"), .reloadable = true,
      .meaning = "Serve ADK's web UI at /dev-ui/, with the upstream's own media types. Its scripts then run at the gateway's own "
                 "origin and may do everything there: only for an upstream that is trusted as the gateway is."},

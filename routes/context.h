@@ -37,7 +37,7 @@ struct routes_settings {
     char *default_app;          /* of a body that names none; NULL: it has to name one */
     uint64_t tunnels_max;       /* at once, in all */
     int64_t tunnel_timeout_ms;  /* the longest that one may last */
-    enum trace_trust trace_trust;
+    struct trace_rules trace;
     enum errors_to_viewers errors_to_viewers;
     uint64_t request_body_bytes_max;
     uint64_t request_json_values_max;         /* in a JSON body */

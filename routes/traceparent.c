@@ -142,18 +142,26 @@ static bool make_id(char *out, size_t length) {
     return true;
 }
 
-void trace_read(struct trace *ret_trace, enum trace_trust trust, const char *traceparent,
+static void begin_trace(struct trace *trace, enum trace_begin begin) {
+    if (begin == TRACE_BEGIN_AGENT)
+        return;
+    if (!make_id(trace->id, TRACE_ID_SIZE - 1))
+        trace->id[0] = '\0';
+    trace->sampled = begin == TRACE_BEGIN_SAMPLED;
+}
+
+void trace_read(struct trace *ret_trace, const struct trace_rules *rules, const char *traceparent,
                 const char *tracestate) {
     *ret_trace = (struct trace){0};
     struct piece header = {"", 0};
-    if (traceparent != NULL && trust != TRACE_TRUST_NONE)
+    if (traceparent != NULL && rules->trust != TRACE_TRUST_NONE)
         header = trim(traceparent, strlen(traceparent));
     if (read_parent(ret_trace, header)) {
-        ret_trace->sampled = ret_trace->sampled && trust == TRACE_TRUST_ALL;
+        ret_trace->sampled = ret_trace->sampled && rules->trust == TRACE_TRUST_ALL;
         if (tracestate != NULL)
             read_state(ret_trace, tracestate);
-    } else if (!make_id(ret_trace->id, TRACE_ID_SIZE - 1)) {
-        ret_trace->id[0] = '\0';
+    } else {
+        begin_trace(ret_trace, rules->begin);
     }
 }
 
@@ -168,7 +176,7 @@ bool trace_make_parent(const char *trace_id, bool sampled, char out[TRACE_PARENT
 void trace_read_request(struct trace *ret_trace, const struct request *request) {
     char *traceparent = request_header_joined(request, "traceparent");
     char *tracestate = request_header_joined(request, "tracestate");
-    trace_read(ret_trace, request->context->settings->trace_trust, traceparent, tracestate);
+    trace_read(ret_trace, &request->context->settings->trace, traceparent, tracestate);
     free(traceparent);
     free(tracestate);
 }

@@ -7,7 +7,7 @@ import {sessionPath, startSluice} from '../support/sluice.mjs';
 
 const scripts = new Map();
 const upstream = await startUpstream({after}, answerAsAsked(scripts));
-const sluice = await startSluice({after}, {upstream: upstream.url, retry_attempts_max: 3, retry_base_ms: 1, trace_trust: 'all'});
+const sluice = await startSluice({after}, {upstream: upstream.url, retry_attempts_max: 3, retry_base_ms: 1, trace_trust: 'all', trace_begin: 'unsampled'});
 
 const id = '4bf92f3577b34da6a3ce929d0e0e4736';
 const parent = '00f067aa0ba902b7';
@@ -41,7 +41,7 @@ test('a client cannot force sampling, unless it is trusted', async (t) => {
   const byDefault = (await traced(headers, 'hello', untrusting)).asked[0];
   assert.deepEqual([parts(byDefault.traceparent).trace, parts(byDefault.traceparent).flags], [id, '00']);
   assert.equal(byDefault.tracestate, 'rojo=1');
-  const closed = await startSluice(t, {upstream: upstream.url, trace_trust: 'none'});
+  const closed = await startSluice(t, {upstream: upstream.url, trace_trust: 'none', trace_begin: 'unsampled'});
   const fresh = (await traced(headers, 'hello', closed)).asked[0];
   assert.notEqual(parts(fresh.traceparent).trace, id);
   assert.equal(parts(fresh.traceparent).flags, '00');
@@ -57,6 +57,18 @@ test('without a trace, or with one that is not valid, one is begun', async () =>
     assert.equal(sent.flags, '00');
     assert.equal(headers.tracestate, undefined, 'the state of no trace is not passed on');
     seen.add(sent.trace);
+  }
+});
+
+test('a trace is left to the agent to begin, or begun with the flag, as trace_begin says', async (t) => {
+  for (const [flags, expected] of [[{}, undefined], [{trace_begin: 'agent', trace_trust: 'none'}, undefined], [{trace_begin: 'sampled'}, '01']]) {
+    const gateway = await startSluice(t, {upstream: upstream.url, ...flags});
+    const traceparent = flags.trace_trust ? `00-${id}-${parent}-01` : null;
+    const {task_id, asked: [headers]} = await traced({traceparent, tracestate: 'rojo=1'}, 'hello', gateway);
+    const sent = headers.traceparent === undefined ? undefined : parts(headers.traceparent);
+    assert.deepEqual([sent?.flags, headers.tracestate], [expected, undefined]);
+    const shown = {task: (await gateway.task(task_id)).trace_id, log: (await gateway.logged({event: 'run_ended', task_id})).trace_id};
+    assert.deepEqual(shown, {task: sent?.trace ?? null, log: sent?.trace ?? ''});
   }
 });
 

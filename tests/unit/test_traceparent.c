@@ -13,7 +13,8 @@
 static struct trace read_both(const char *traceparent, const char *tracestate) {
     struct trace trace;
     memset(&trace, 0xa5, sizeof(trace));
-    trace_read(&trace, TRACE_TRUST_ALL, traceparent, tracestate);
+    trace_read(&trace, &(struct trace_rules){TRACE_TRUST_ALL, TRACE_BEGIN_UNSAMPLED}, traceparent,
+               tracestate);
     return trace;
 }
 
@@ -192,11 +193,13 @@ static void trace_takes_no_flag_from_a_client_that_is_not_trusted(void **state) 
     (void)state;
     struct trace trace;
     memset(&trace, 0xa5, sizeof(trace));
-    trace_read(&trace, TRACE_TRUST_PARENT, "00-" ID "-" PARENT "-01", "rojo=1");
+    trace_read(&trace, &(struct trace_rules){.trust = TRACE_TRUST_PARENT}, "00-" ID "-" PARENT "-01",
+               "rojo=1");
     assert_string_equal(trace.id, ID);
     assert_false(trace.sampled);
     assert_string_equal(trace.state, "rojo=1");
-    trace_read(&trace, TRACE_TRUST_PARENT, "01-" ID "-" PARENT "-ff-more", NULL);
+    trace_read(&trace, &(struct trace_rules){.trust = TRACE_TRUST_PARENT}, "01-" ID "-" PARENT "-ff-more",
+               NULL);
     assert_false(trace.sampled);
 }
 
@@ -204,8 +207,33 @@ static void trace_takes_nothing_from_a_client_that_is_not_trusted_at_all(void **
     (void)state;
     struct trace trace;
     memset(&trace, 0xa5, sizeof(trace));
-    trace_read(&trace, TRACE_TRUST_NONE, "00-" ID "-" PARENT "-01", "rojo=1");
+    trace_read(&trace, &(struct trace_rules){TRACE_TRUST_NONE, TRACE_BEGIN_UNSAMPLED},
+               "00-" ID "-" PARENT "-01", "rojo=1");
     assert_begun(&trace);
+}
+
+/* Under a parent without the flag the usual sampler of an agent records nothing. */
+static void trace_is_begun_as_the_settings_say(void **state) {
+    (void)state;
+    struct trace trace;
+    char parent[TRACE_PARENT_SIZE];
+    memset(&trace, 0xa5, sizeof(trace));
+    trace_read(&trace, &(struct trace_rules){TRACE_TRUST_ALL, TRACE_BEGIN_AGENT}, "nonsense", "rojo=1");
+    assert_string_equal(trace.id, "");
+    assert_string_equal(trace.state, "");
+    assert_false(trace.sampled);
+    assert_false(trace_make_parent(trace.id, trace.sampled, parent));
+    trace_read(&trace, &(struct trace_rules){TRACE_TRUST_NONE, TRACE_BEGIN_AGENT}, GOOD, NULL);
+    assert_string_equal(trace.id, "");
+    trace_read(&trace, &(struct trace_rules){TRACE_TRUST_ALL, TRACE_BEGIN_UNSAMPLED}, NULL, NULL);
+    assert_begun(&trace);
+    trace_read(&trace, &(struct trace_rules){TRACE_TRUST_ALL, TRACE_BEGIN_SAMPLED}, NULL, NULL);
+    assert_true(trace.sampled);
+    trace.sampled = false;
+    assert_begun(&trace);
+    trace_read(&trace, &(struct trace_rules){TRACE_TRUST_PARENT, TRACE_BEGIN_SAMPLED}, GOOD, NULL);
+    assert_string_equal(trace.id, ID);
+    assert_false(trace.sampled);
 }
 
 static void trace_makes_a_new_parent_of_the_same_trace_each_time(void **state) {
@@ -243,6 +271,7 @@ int main(void) {
         cmocka_unit_test(trace_leaves_out_whole_members_of_a_state_that_is_too_long),
         cmocka_unit_test(trace_takes_no_flag_from_a_client_that_is_not_trusted),
         cmocka_unit_test(trace_takes_nothing_from_a_client_that_is_not_trusted_at_all),
+        cmocka_unit_test(trace_is_begun_as_the_settings_say),
         cmocka_unit_test(trace_makes_a_new_parent_of_the_same_trace_each_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
