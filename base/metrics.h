@@ -34,6 +34,8 @@
       "Requests and connections refused because memory was full")                                            \
     X(MEMORY_RUNS_ENDED, "sluice_memory_runs_ended_total",                                                   \
       "Runs that failed as limit because memory was full")                                                   \
+    X(MEMORY_SUBSCRIBERS_CLOSED, "sluice_memory_subscribers_closed_total",                                   \
+      "Slow subscribers closed because they kept an event that had left its log, while memory was short")    \
     X(SUBSCRIBERS_OPENED, "sluice_subscribers_opened_total", "Subscribers that were connected")              \
     X(SUBSCRIBERS_GATHERED, "sluice_subscribers_gathered_total",                                             \
       "Subscribers whose connection came to another worker than their session's, and was given to it")       \

@@ -178,6 +178,7 @@ void fanout_tick(struct fanout *fanout) {
     while ((subscriber = TAILQ_FIRST(&fanout->blocked)) != NULL &&
            now_ms - subscriber->blocked_since_ms >= stall_ms)
         consider_stalled(fanout, subscriber);
+    fanout_end_pins(fanout, now_ms);
     for (int turns = 0; turns < WHEEL_SLOTS && fanout->next_tick_ms <= now_ms; turns++) {
         turn_wheel(fanout, now_ms);
         fanout->next_tick_ms += fanout_tick_ms(fanout);

@@ -46,4 +46,10 @@ void fanout_lag_leave(struct fanout *fanout);
 /** Looks how far those are behind that take no more. */
 void fanout_lag_measure(struct fanout *fanout);
 
+/* ---- fanout_pins.c ------------------------------------------------------------------------------- */
+
+/** While logs are capped for want of memory: closes blocked subscribers that have kept an event that is in no
+ * log for too long. */
+void fanout_end_pins(struct fanout *fanout, int64_t now_ms);
+
 #endif

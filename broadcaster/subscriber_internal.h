@@ -26,7 +26,8 @@ enum subscriber_notice {
 struct subscriber_rest {
     const char *bytes;
     size_t length;
-    struct frame *frame; /* a reference to what holds the bytes, or NULL */
+    struct frame *frame;     /* a reference to what holds the bytes, or NULL */
+    int64_t pinned_since_ms; /* see fanout_end_pins(); 0: not noted */
 };
 
 struct subscriber {

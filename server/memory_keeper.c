@@ -33,13 +33,15 @@ static void report(struct memory_keeper *keeper) {
     uint64_t refused = since_last(METRIC_MEMORY_REFUSED, &keeper->refused);
     uint64_t ended = since_last(METRIC_MEMORY_RUNS_ENDED, &keeper->ended);
     uint64_t forgotten = since_last(METRIC_MEMORY_FORGOTTEN, &keeper->forgotten);
-    if (events + recordings + forgotten + refused + ended == 0)
+    uint64_t closed = since_last(METRIC_MEMORY_SUBSCRIBERS_CLOSED, &keeper->closed);
+    if (events + recordings + forgotten + refused + ended + closed == 0)
         return;
     keeper->reported_mono_ms = now_ms;
     log_warn(refused + ended > 0 ? "memory_full" : "memory_trimmed", LOG_INT("refused", refused),
              LOG_INT("runs_ended", ended), LOG_INT("events_trimmed", events),
              LOG_INT("recordings_dropped", recordings), LOG_INT("forgotten", forgotten),
-             LOG_INT("bytes", memory_total()), LOG_INT("max_bytes", memory_limit()),
+             LOG_INT("subscribers_closed", closed), LOG_INT("bytes", memory_total()),
+             LOG_INT("max_bytes", memory_limit()),
              LOG_STR("memory_level", memory_level_name(memory_level())));
 }
 

@@ -7,7 +7,9 @@
  *     1. runs that are kept in the cache             nobody misses them: they are asked for again
  *     2. logs of idle sessions                       later viewers get a gap
  *     3. logs of sessions that are only watched      what all viewers have been sent
- *     4. logs of sessions with a run                 each gets an equal share of what is left
+ *     4. logs of sessions with a run                 each gets an equal share of what is left, and slow
+ *                                                    subscribers no longer keep events that have left their
+ *                                                    logs (broadcaster/fanout_pins.c)
  *     5. idle sessions, and runs that have ended     if memory is nearly full: nothing was left of them but
  * their names
  *
@@ -34,7 +36,7 @@ struct memory_keeper {
     uv_timer_t timer; /* while it is awake */
     uv_timer_t look;  /* all the time */
     int64_t reported_mono_ms;
-    uint64_t events, recordings, forgotten, refused, ended; /* that were reported */
+    uint64_t events, recordings, forgotten, refused, ended, closed; /* that were reported */
 };
 
 /** `inbox` is that of the main thread, on `loop`. `cache` may be NULL. Both outlive it, and the broadcaster.

@@ -37,13 +37,13 @@ struct upstream_client {
     struct transfer_queue queue;     /* those to be settled */
     struct transfer_queue resting;   /* those that go on in a later turn */
     size_t resting_count;
-    bool has_turn;                   /* the next two are known */
-    uint64_t turn_ms;                /* when the turn began that answers are read in, on the loop's clock */
-    int64_t until_mono_ms;           /* so long it reads on */
-    uv_idle_t idle;                  /* keeps the loop awake while some rest */
-    bool queue_rests;                /* until then: enough of it was settled in this turn */
-    size_t active;                   /* streams and exchanges whose end is still to be told */
-    size_t handles;                  /* uv handles that are not closed yet */
+    bool has_turn;         /* the next two are known */
+    uint64_t turn_ms;      /* when the turn began that answers are read in, on the loop's clock */
+    int64_t until_mono_ms; /* so long it reads on */
+    uv_idle_t idle;        /* keeps the loop awake while some rest */
+    bool queue_rests;      /* until then: enough of it was settled in this turn */
+    size_t active;         /* streams and exchanges whose end is still to be told */
+    size_t handles;        /* uv handles that are not closed yet */
     bool closing;
     bool is_shut;                   /* closed but for its uv handles */
     bool in_timer;                  /* on_timer() is running */
@@ -190,8 +190,8 @@ void transfer_send_on_new_connection(struct transfer *transfer);
  * cost other clients no more than one. */
 #define TRANSFERS_TURN_MS 2
 
-/** Hands a piece of the answer on. TRANSFER_PAUSE also if the answer, or all together, have had their share of
- * this turn: then the transfer rests until a later one, and libcurl keeps the piece. */
+/** Hands a piece of the answer on. TRANSFER_PAUSE also if the answer, or all together, have had their share
+ * of this turn: then the transfer rests until a later one, and libcurl keeps the piece. */
 enum transfer_taken transfer_take(struct transfer *transfer, const char *bytes, size_t length) MUST_CHECK;
 
 /** Lets those that rest go on, the first one first, as far as a turn goes. */

@@ -1,4 +1,5 @@
 /* broadcaster/fanout: what slow and stalled subscribers get, and that nobody else feels it. */
+#include "base/metrics.h"
 #include "tests/support/unit_fanout.h"
 
 /* ---- slow ones ----------------------------------------------------------------------------------- */
@@ -238,6 +239,58 @@ static void fanout_closes_none_that_takes_a_little_in_its_time(void **state) {
     bench_release(sink);
 }
 
+static void publish_large(void) {
+    static char large[8193];
+    memset(large, 'x', sizeof(large) - 1);
+    assert_true(unit_publish(task, large));
+    bench_turn(&bench);
+}
+
+/* One that has `room` for the beginning of an event that leaves its log. */
+static struct fake_sink *subscribe_within_a_trimmed_event(size_t room) {
+    struct fake_sink *sink = subscribe();
+    sink->room = room;
+    publish_large();
+    assert_true(sink->waiting);
+    publish_numbers(0, (int)atomic_load(&broadcaster_limits(bench.broadcaster)->log_events_max));
+    return sink;
+}
+
+/* Memory is short only once there is nothing else to trim. */
+static void fanout_closes_one_that_keeps_what_left_its_log_while_memory_is_short(void **state) {
+    (void)state;
+    uint64_t closed = metrics_get(METRIC_MEMORY_SUBSCRIBERS_CLOSED);
+    struct fake_sink *slow = subscribe_within_a_trimmed_event(600);
+    bench_pass(&bench, 5000);
+    assert_false(slow->closed);
+    (void)broadcaster_cap_logs(bench.broadcaster, 1 << 20);
+    for (int i = 0; i < 4; i++) { /* it takes a little again and again */
+        assert_false(slow->closed);
+        fake_sink_open(slow, 10);
+        bench_pass(&bench, 499);
+    }
+    bench_pass(&bench, 1000);
+    assert_true(slow->closed && slow->aborted);
+    assert_int_equal(metrics_get(METRIC_MEMORY_SUBSCRIBERS_CLOSED) - closed, 1);
+    bench_release(slow);
+}
+
+static void fanout_closes_none_for_memory_that_takes_its_event_or_whose_log_has_it(void **state) {
+    (void)state;
+    struct fake_sink *quick = subscribe_within_a_trimmed_event(600);
+    (void)broadcaster_cap_logs(bench.broadcaster, 1 << 20);
+    bench_pass(&bench, 1000);
+    fake_sink_open(quick, 65536);
+    struct fake_sink *late = subscribe();
+    late->room = 600;
+    publish_large();
+    assert_true(late->waiting);
+    bench_pass(&bench, 10000);
+    assert_false(quick->closed || late->closed);
+    bench_release(quick);
+    bench_release(late);
+}
+
 int main(void) {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -252,6 +305,8 @@ int main(void) {
         TEST(fanout_closes_none_that_would_take_bytes_unasked),
         TEST(fanout_gives_the_kernel_more_time_than_itself),
         TEST(fanout_closes_none_that_takes_a_little_in_its_time),
+        TEST(fanout_closes_one_that_keeps_what_left_its_log_while_memory_is_short),
+        TEST(fanout_closes_none_for_memory_that_takes_its_event_or_whose_log_has_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,8 @@ static bool have_ended(const struct exchange_recorder *recorders) {
     return ended == FLOODS;
 }
 
-/* All servers are ahead by several pieces. What is asked for in a turn begins in the next one, at the latest. */
+/* All servers are ahead by several pieces. What is asked for in a turn begins in the next one, at the latest.
+ */
 static void exchanges_leave_the_loop_to_others_together(void **state) {
     (void)state;
     struct fixture fixture;
