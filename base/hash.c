@@ -22,31 +22,31 @@ struct state {
     uint64_t v0, v1, v2, v3;
 };
 
-static inline uint64_t rotate(uint64_t word, int bits) {
+static inline uint64_t rotate_left(uint64_t word, int bits) {
     return word << bits | word >> (64 - bits);
 }
 
-static inline void mix(struct state *s) {
+static inline void mix_state(struct state *s) {
     s->v0 += s->v1;
     s->v2 += s->v3;
-    s->v1 = rotate(s->v1, 13) ^ s->v0;
-    s->v3 = rotate(s->v3, 16) ^ s->v2;
-    s->v0 = rotate(s->v0, 32);
+    s->v1 = rotate_left(s->v1, 13) ^ s->v0;
+    s->v3 = rotate_left(s->v3, 16) ^ s->v2;
+    s->v0 = rotate_left(s->v0, 32);
     s->v2 += s->v1;
     s->v0 += s->v3;
-    s->v1 = rotate(s->v1, 17) ^ s->v2;
-    s->v3 = rotate(s->v3, 21) ^ s->v0;
-    s->v2 = rotate(s->v2, 32);
+    s->v1 = rotate_left(s->v1, 17) ^ s->v2;
+    s->v3 = rotate_left(s->v3, 21) ^ s->v0;
+    s->v2 = rotate_left(s->v2, 32);
 }
 
-static inline void absorb(struct state *s, uint64_t word) {
+static inline void absorb_word(struct state *s, uint64_t word) {
     s->v3 ^= word;
-    mix(s);
+    mix_state(s);
     s->v0 ^= word;
 }
 
 /* The next `count` bytes, at most eight, the first one lowest. */
-static inline uint64_t load(const unsigned char *bytes, size_t count) {
+static inline uint64_t load_word(const unsigned char *bytes, size_t count) {
     uint64_t word = 0;
     for (size_t i = 0; i < count; i++)
         word |= (uint64_t)bytes[i] << (8 * i);
@@ -61,10 +61,10 @@ uint64_t hash_seeded(const void *bytes, size_t length) {
     const unsigned char *at = bytes;
     size_t left = length;
     for (; left >= 8; left -= 8, at += 8)
-        absorb(&s, load(at, 8));
-    absorb(&s, load(at, left) | (uint64_t)length << 56);
+        absorb_word(&s, load_word(at, 8));
+    absorb_word(&s, load_word(at, left) | (uint64_t)length << 56);
     s.v2 ^= 0xff;
     for (int round = 0; round < 3; round++)
-        mix(&s);
+        mix_state(&s);
     return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }

@@ -11,7 +11,7 @@
 #define TURN_MS 2
 
 /* Takes all items. Their last one's link is *ret_last. */
-static struct inbox_item *take(struct inbox *inbox, struct inbox_item ***ret_last) {
+static struct inbox_item *take_items(struct inbox *inbox, struct inbox_item ***ret_last) {
     lock_acquire(&inbox->lock);
     struct inbox_item *first = inbox->first;
     *ret_last = inbox->last;
@@ -32,18 +32,18 @@ static void put_back(struct inbox *inbox, struct inbox_item *first, struct inbox
     uv_async_send(&inbox->wake);
 }
 
-static struct inbox_item *handle(struct inbox_item *item) {
-    struct inbox_item *next = item->next; /* handle() may post the item again, or free it */
+static struct inbox_item *handle_item(struct inbox_item *item) {
+    struct inbox_item *next = item->next; /* handle_item() may post the item again, or free it */
     item->handle(item);
     return next;
 }
 
-static void on_wake(uv_async_t *wake) {
+static void inbox_on_wake(uv_async_t *wake) {
     struct inbox *inbox = CONTAINER_OF(wake, struct inbox, wake);
-    struct inbox_item **last, *item = take(inbox, &last);
+    struct inbox_item **last, *item = take_items(inbox, &last);
     int64_t until_mono_ms = clock_mono_ms() + TURN_MS;
     while (item != NULL) {
-        item = handle(item);
+        item = handle_item(item);
         if (item != NULL && clock_mono_ms() >= until_mono_ms) {
             put_back(inbox, item, last);
             return;
@@ -52,7 +52,7 @@ static void on_wake(uv_async_t *wake) {
 }
 
 int inbox_init(struct inbox *inbox, uv_loop_t *loop) {
-    int result = uv_async_init(loop, &inbox->wake, on_wake);
+    int result = uv_async_init(loop, &inbox->wake, inbox_on_wake);
     if (result < 0)
         return result;
     lock_init(&inbox->lock);
@@ -82,9 +82,9 @@ void inbox_post(struct inbox *inbox, struct inbox_item *item) {
 }
 
 void inbox_drain(struct inbox *inbox) {
-    struct inbox_item **last, *item = take(inbox, &last);
+    struct inbox_item **last, *item = take_items(inbox, &last);
     while (item != NULL)
-        item = handle(item);
+        item = handle_item(item);
 }
 
 void inbox_close(struct inbox *inbox) {

@@ -25,7 +25,7 @@ static size_t skip_blanks(const char *data, size_t length, size_t at) {
 
 /* The index of the name that stands after the quote at data[at], if it is a member's; then *at is its value.
  */
-static size_t match(const struct json_keys *keys, const char *data, size_t length, size_t *at) {
+static size_t match_key(const struct json_keys *keys, const char *data, size_t length, size_t *at) {
     const char *name = data + *at + 1;
     size_t left = length - *at - 1;
     for (size_t i = 0; i < JSON_KEYS_MAX && keys->names[i].text != NULL; i++) {
@@ -68,7 +68,7 @@ static size_t next_in_blocks(const struct json_keys *keys, const char *data, siz
             places &= ~0u << (next - block);
         for (; places != 0; places &= places - 1) {
             *at = block + (size_t)__builtin_ctz(places);
-            size_t key = match(keys, data, length, at);
+            size_t key = match_key(keys, data, length, at);
             if (key != JSON_KEYS_NONE)
                 return key;
         }
@@ -92,7 +92,7 @@ static size_t next_by_bytes(const struct json_keys *keys, const char *data, size
         if (data[next] != '"' || !is_initial(keys, data[next + 1]))
             continue;
         *at = next;
-        size_t key = match(keys, data, length, at);
+        size_t key = match_key(keys, data, length, at);
         if (key != JSON_KEYS_NONE)
             return key;
     }

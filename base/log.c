@@ -74,7 +74,7 @@ static bool append_json(struct buffer *line, const char *time, enum log_level le
            append_texts(line, ",\"time\":\"", time, "\"}\n");
 }
 
-static bool append_text(struct buffer *line, const char *time, enum log_level level, const char *event,
+static bool append_line(struct buffer *line, const char *time, enum log_level level, const char *event,
                         const struct log_field *fields) {
     bool fits = buffer_printf(line, "%s %-5s %s", time, level_names[level], event);
     for (const struct log_field *field = fields; fits && field->key != NULL; field++)
@@ -105,7 +105,7 @@ static bool write_line(enum log_level level, const char *event, const struct log
     struct buffer line;
     buffer_init_fixed(&line, text, sizeof(text));
     bool written = line_format == LOG_FORMAT_JSON ? append_json(&line, time, level, event, fields)
-                                                  : append_text(&line, time, level, event, fields);
+                                                  : append_line(&line, time, level, event, fields);
     return written && write_once(line.bytes, line.length);
 }
 

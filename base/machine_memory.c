@@ -160,14 +160,14 @@ static uint64_t read_limit(const char *root, const char *directory, const char *
     return has_text && end != text && errno == 0 ? (uint64_t)limit : UINT64_MAX;
 }
 
-static uint64_t least(uint64_t one, uint64_t other) {
+static uint64_t least_of(uint64_t one, uint64_t other) {
     return one < other ? one : other;
 }
 
 static uint64_t limit_of_group(const struct hierarchy *hierarchy, const char *root, const char *directory) {
     if (hierarchy->version == 1)
         return read_limit(root, directory, "memory.limit_in_bytes");
-    return least(read_limit(root, directory, "memory.max"), read_limit(root, directory, "memory.high"));
+    return least_of(read_limit(root, directory, "memory.max"), read_limit(root, directory, "memory.high"));
 }
 
 /* The smallest limit of our group and those above it. */
@@ -181,7 +181,7 @@ static uint64_t limit_of(struct hierarchy *hierarchy, const char *root) {
     size_t mount_length = strlen(hierarchy->mount);
     snprintf(directory, sizeof(directory), "%s%s", hierarchy->mount, path_below_mount(hierarchy));
     for (;;) {
-        bytes = least(bytes, limit_of_group(hierarchy, root, directory));
+        bytes = least_of(bytes, limit_of_group(hierarchy, root, directory));
         char *slash = strrchr(directory, '/');
         if (slash == NULL || (size_t)(slash - directory) < mount_length)
             return bytes;
@@ -196,7 +196,7 @@ uint64_t machine_memory_bytes(const char *root) {
         return bytes;
     for (int version = 1; version <= 2; version++) {
         *hierarchy = (struct hierarchy){.version = version};
-        bytes = least(bytes, limit_of(hierarchy, root));
+        bytes = least_of(bytes, limit_of(hierarchy, root));
     }
     free(hierarchy);
     return bytes;

@@ -61,7 +61,7 @@ const char *memory_kind_help(enum memory_kind kind) {
 
 /* ---- counting ------------------------------------------------------------------------------------ */
 
-static void add(enum memory_kind kind, int64_t bytes) {
+static void add_bytes(enum memory_kind kind, int64_t bytes) {
     struct shard *shard = own_shard;
     if (shard == NULL)
         shard = own_shard = &shards[atomic_fetch_add(&threads, 1) % SHARDS];
@@ -70,17 +70,17 @@ static void add(enum memory_kind kind, int64_t bytes) {
 
 void memory_charge(enum memory_kind kind, size_t bytes) {
     size_t block = memory_block(bytes);
-    add(kind, (int64_t)block);
+    add_bytes(kind, (int64_t)block);
     unlooked += block;
     if (unlooked >= LOOK_BYTES)
         memory_look();
 }
 
 void memory_release(enum memory_kind kind, size_t bytes) {
-    add(kind, -(int64_t)memory_block(bytes));
+    add_bytes(kind, -(int64_t)memory_block(bytes));
 }
 
-static int64_t sum(enum memory_kind kind) {
+static int64_t sum_of_kind(enum memory_kind kind) {
     int64_t bytes = 0;
     for (size_t i = 0; i < SHARDS; i++)
         bytes += atomic_load_explicit(&shards[i].bytes[kind], memory_order_relaxed);
@@ -93,13 +93,13 @@ static uint64_t at_least_nothing(int64_t bytes) {
 }
 
 uint64_t memory_used(enum memory_kind kind) {
-    return at_least_nothing(sum(kind));
+    return at_least_nothing(sum_of_kind(kind));
 }
 
 uint64_t memory_total(void) {
     int64_t bytes = 0;
     for (int kind = MEMORY_UNCOUNTED + 1; kind < MEMORY_KIND_COUNT; kind++)
-        bytes += sum((enum memory_kind)kind);
+        bytes += sum_of_kind((enum memory_kind)kind);
     return at_least_nothing(bytes);
 }
 
@@ -111,7 +111,7 @@ const char *memory_level_name(enum memory_level which) {
 }
 
 /* `count` sixteenths of the limit. */
-static uint64_t mark(uint64_t count) {
+static uint64_t mark_bytes(uint64_t count) {
     uint64_t bytes = atomic_load_explicit(&limit, memory_order_relaxed);
     return bytes / 16 * count;
 }
@@ -135,7 +135,7 @@ uint64_t memory_limit(void) {
 }
 
 uint64_t memory_low_mark(void) {
-    return memory_limit() == 0 ? UINT64_MAX : mark(13);
+    return memory_limit() == 0 ? UINT64_MAX : mark_bytes(13);
 }
 
 enum memory_level memory_level(void) {
@@ -143,10 +143,10 @@ enum memory_level memory_level(void) {
 }
 
 /* The highest level that was reached, or was reached before and has not been left. */
-static enum memory_level judge(uint64_t total, enum memory_level before) {
+static enum memory_level judge_level(uint64_t total, enum memory_level before) {
     static const uint64_t reached[] = {0, 14, 16, 18}, left[] = {0, 13, 15, 17};
     for (int which = MEMORY_OVER; which > MEMORY_EASY; which--) {
-        if (total >= mark((int)before >= which ? left[which] : reached[which]))
+        if (total >= mark_bytes((int)before >= which ? left[which] : reached[which]))
             return (enum memory_level)which;
     }
     return MEMORY_EASY;
@@ -164,7 +164,7 @@ enum memory_level memory_look(void) {
     unlooked = 0;
     enum memory_level before = memory_level(), now = MEMORY_EASY;
     if (memory_limit() > 0)
-        now = judge(memory_held(), before);
+        now = judge_level(memory_held(), before);
     if (now != before)
         atomic_store_explicit(&level, now, memory_order_relaxed);
     return now;
@@ -180,7 +180,7 @@ void memory_set_relief(void (*relieve)(void *context), void *context) {
     relieve_context = context;
 }
 
-static void relieve(void) {
+static void relieve_memory(void) {
     if (relieve_hook != NULL)
         relieve_hook(relieve_context);
 }
@@ -193,14 +193,14 @@ static bool has_room_now(uint64_t bytes) {
 bool memory_has_room(uint64_t bytes) {
     if (memory_limit() == 0 || has_room_now(bytes))
         return true;
-    relieve();
+    relieve_memory();
     return has_room_now(bytes);
 }
 
 bool memory_may_grow(size_t bytes) {
     if (bytes <= MEMORY_SMALL_BYTES || memory_level() < MEMORY_OVER)
         return true;
-    relieve();
+    relieve_memory();
     return memory_look() < MEMORY_OVER;
 }
 

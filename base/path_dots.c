@@ -60,7 +60,7 @@ static int hex_value(char digit) {
 }
 
 /* The byte at *at, which is stepped over; it may be encoded any number of times: "%2e", "%252e". */
-static char next_byte(const char **at) {
+static char next_path_byte(const char **at) {
     const char *digits = *at + 1;
     char byte = *(*at)++;
     if (byte != '%')
@@ -76,10 +76,10 @@ static char next_byte(const char **at) {
 }
 
 /* Whether the bytes at *at, which are stepped over then, are these, none of which is NUL. */
-static bool skip(const char **at, const char *bytes) {
+static bool skip_bytes(const char **at, const char *bytes) {
     const char *next = *at;
     for (; *bytes != '\0'; bytes++) {
-        if (*next == '\0' || next_byte(&next) != *bytes)
+        if (*next == '\0' || next_path_byte(&next) != *bytes)
             return false;
     }
     *at = next;
@@ -90,11 +90,11 @@ static bool skip(const char **at, const char *bytes) {
 static enum sort next_sort(const char **at) {
     bool is_ascii = (unsigned char)**at < 0x80 && **at != '%';
     for (size_t i = 0; i < sizeof(sorts) / sizeof(sorts[0]) && !is_ascii; i++) {
-        if (skip(at, sorts[i].bytes))
+        if (skip_bytes(at, sorts[i].bytes))
             return sorts[i].sort;
     }
     /* By single bytes is fine: none that follows in a character begins one of these. */
-    return sort_of_byte(next_byte(at));
+    return sort_of_byte(next_path_byte(at));
 }
 
 /* Looks at the segment at *at, which is stepped over with the slash after it. */

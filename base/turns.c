@@ -1,7 +1,7 @@
 /* Turns on a loop: see turns.h. */
 #include "base/turns.h"
 
-static void post(struct turns *turns) {
+static void post_turns(struct turns *turns) {
     if (turns->posted || TAILQ_EMPTY(&turns->waiting))
         return;
     turns->posted = true;
@@ -9,17 +9,17 @@ static void post(struct turns *turns) {
 }
 
 /* What is posted to an inbox while it is handled is handled in the next turn of the loop. */
-static void on_item(struct inbox_item *item) {
+static void turns_on_item(struct inbox_item *item) {
     struct turns *turns = CONTAINER_OF(item, struct turns, item);
     struct turn *first = turns_next(turns);
     turns->posted = false;
-    post(turns);
+    post_turns(turns);
     if (first != NULL)
         first->take(first);
 }
 
 void turns_init(struct turns *turns, struct inbox *inbox) {
-    *turns = (struct turns){.inbox = inbox, .item.handle = on_item};
+    *turns = (struct turns){.inbox = inbox, .item.handle = turns_on_item};
     TAILQ_INIT(&turns->waiting);
 }
 
@@ -28,7 +28,7 @@ void turns_wait(struct turns *turns, struct turn *turn) {
         return;
     turn->waits = true;
     TAILQ_INSERT_TAIL(&turns->waiting, turn, entry);
-    post(turns);
+    post_turns(turns);
 }
 
 struct turn *turns_next(struct turns *turns) {
