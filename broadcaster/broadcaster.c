@@ -172,7 +172,7 @@ static void take_places_locked(struct session *session, struct waiting_place_lis
     LIST_INIT(&session->places);
 }
 
-static int open_locked(struct session *session, struct waiting_place_list *ret_places) {
+static int open_session_locked(struct session *session, struct waiting_place_list *ret_places) {
     lock_assert_held(&session->lock);
     struct broadcaster *broadcaster = session->broadcaster;
     if (atomic_load(&session->closed))
@@ -194,7 +194,7 @@ static int open_locked(struct session *session, struct waiting_place_list *ret_p
 static int open_session(struct session *session) {
     struct waiting_place_list places = LIST_HEAD_INITIALIZER(places);
     lock_acquire(&session->lock);
-    int result = open_locked(session, &places);
+    int result = open_session_locked(session, &places);
     lock_release(&session->lock);
     waiting_places_release_all(session->broadcaster->waiting_places, &places);
     return result;

@@ -45,8 +45,8 @@ static void append_notice_locked(struct session *session, struct frame *frame,
 }
 
 /* Everything that is decided when a session is closed; what it referred to is handed out. */
-static void close_locked(struct session *session, enum task_reason reason, struct frame *notice,
-                         struct session_effects *effects, struct idempotency *ret_keys) {
+static void close_session_locked(struct session *session, enum task_reason reason, struct frame *notice,
+                                 struct session_effects *effects, struct idempotency *ret_keys) {
     lock_assert_held(&session->lock);
     end_all_locked(session, reason, effects);
     append_notice_locked(session, notice, effects);
@@ -114,7 +114,7 @@ static bool close_session(struct session *session, enum task_reason reason, enum
     lock_acquire(&session->lock);
     bool closes = closes_locked(session, rule);
     if (closes)
-        close_locked(session, reason, notice, &effects, &keys);
+        close_session_locked(session, reason, notice, &effects, &keys);
     lock_release(&session->lock);
     if (!closes) {
         frame_unref(notice);

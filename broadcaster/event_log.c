@@ -40,7 +40,7 @@ void event_log_begin_after(struct event_log *log, struct event_id id) {
         log->floor_id = log->last_id = id;
 }
 
-static uint64_t count_of(const struct event_log *log) {
+static uint64_t count_of_events(const struct event_log *log) {
     return log->next_sequence - log->first_sequence;
 }
 
@@ -49,7 +49,7 @@ static struct frame **slot_of(const struct event_log *log, uint64_t sequence) {
 }
 
 /* Doubles the ring, if there is memory. */
-static void grow(struct event_log *log) {
+static void grow_ring(struct event_log *log) {
     uint32_t capacity = log->capacity * 2;
     struct frame **ring = ring_create(capacity);
     if (ring == NULL)
@@ -62,7 +62,7 @@ static void grow(struct event_log *log) {
 }
 
 /* Takes the oldest frame out and puts it in front of the list. */
-static void evict(struct event_log *log, struct frame **list) {
+static void evict_oldest(struct event_log *log, struct frame **list) {
     struct frame *oldest = *slot_of(log, log->first_sequence);
     log->first_sequence++;
     log->bytes -= frame_memory(oldest);
@@ -72,7 +72,8 @@ static void evict(struct event_log *log, struct frame **list) {
 }
 
 /* The limits for an append now: wider as long as the oldest event has not been written by every worker. */
-static struct event_log_limits widen(const struct event_log *log, const struct event_log_limits *limits) {
+static struct event_log_limits widen_limits(const struct event_log *log,
+                                            const struct event_log_limits *limits) {
     struct event_log_limits wide = *limits;
     if (limits->unwritten_from != 0 && log->first_sequence >= limits->unwritten_from) {
         wide.events_max += EVENT_LOG_BURST_MAX;
@@ -81,21 +82,21 @@ static struct event_log_limits widen(const struct event_log *log, const struct e
     return wide;
 }
 
-static bool has_room(const struct event_log *log, const struct event_log_limits *limits, size_t memory) {
-    struct event_log_limits wide = widen(log, limits);
-    return count_of(log) < wide.events_max && count_of(log) < log->capacity &&
+static bool log_has_room(const struct event_log *log, const struct event_log_limits *limits, size_t memory) {
+    struct event_log_limits wide = widen_limits(log, limits);
+    return count_of_events(log) < wide.events_max && count_of_events(log) < log->capacity &&
            log->bytes + memory <= wide.bytes_max;
 }
 
 void event_log_append(struct event_log *log, const struct event_log_limits *limits, struct frame *frame,
                       int64_t now_ms, struct frame **ret_evicted) {
     assert(log->ring != NULL);
-    if (count_of(log) == log->capacity && log->capacity < widen(log, limits).events_max)
-        grow(log);
+    if (count_of_events(log) == log->capacity && log->capacity < widen_limits(log, limits).events_max)
+        grow_ring(log);
     struct frame *evicted = NULL;
     size_t memory = frame_memory(frame);
-    while (count_of(log) > 0 && !has_room(log, limits, memory))
-        evict(log, &evicted);
+    while (count_of_events(log) > 0 && !log_has_room(log, limits, memory))
+        evict_oldest(log, &evicted);
     log->last_id = event_id_next(log->last_id, now_ms);
     frame_stamp(frame, log->last_id);
     *slot_of(log, log->next_sequence) = frame;
@@ -107,13 +108,14 @@ void event_log_append(struct event_log *log, const struct event_log_limits *limi
 
 struct frame *event_log_trim(struct event_log *log, const struct event_log_limits *limits) {
     struct frame *evicted = NULL;
-    while (count_of(log) > 1 && (count_of(log) > limits->events_max || log->bytes > limits->bytes_max))
-        evict(log, &evicted);
+    while (count_of_events(log) > 1 &&
+           (count_of_events(log) > limits->events_max || log->bytes > limits->bytes_max))
+        evict_oldest(log, &evicted);
     return evicted;
 }
 
 /* Without memory for a smaller ring, the log keeps the one that it has. */
-static void shrink(struct event_log *log) {
+static void shrink_ring(struct event_log *log) {
     struct frame **ring = log->capacity > CAPACITY_MIN ? ring_create(CAPACITY_MIN) : NULL;
     if (ring == NULL)
         return;
@@ -125,19 +127,19 @@ static void shrink(struct event_log *log) {
 struct frame *event_log_shed(struct event_log *log, uint64_t bytes_kept, uint64_t until,
                              uint32_t events_max) {
     struct frame *evicted = NULL;
-    for (uint32_t events = 0;
-         events < events_max && count_of(log) > 0 && log->bytes > bytes_kept && log->first_sequence < until;
+    for (uint32_t events = 0; events < events_max && count_of_events(log) > 0 && log->bytes > bytes_kept &&
+                              log->first_sequence < until;
          events++)
-        evict(log, &evicted);
-    if (count_of(log) == 0)
-        shrink(log);
+        evict_oldest(log, &evicted);
+    if (count_of_events(log) == 0)
+        shrink_ring(log);
     return evicted;
 }
 
 struct frame *event_log_clear(struct event_log *log) {
     struct frame *all = NULL;
-    while (count_of(log) > 0)
-        evict(log, &all);
+    while (count_of_events(log) > 0)
+        evict_oldest(log, &all);
     ring_destroy(log->ring, log->capacity);
     log->ring = NULL;
     log->capacity = 0;

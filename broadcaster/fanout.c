@@ -88,7 +88,7 @@ static int64_t heartbeat_ms(const struct fanout *fanout, const struct subscriber
     return atomic_load(&fanout->settings->heartbeat_ms) * (800 + subscriber->jitter / 5) / 1000;
 }
 
-static void schedule(struct fanout *fanout, struct subscriber *subscriber, int64_t in_ms) {
+static void schedule_subscriber(struct fanout *fanout, struct subscriber *subscriber, int64_t in_ms) {
     int64_t ticks = in_ms > 0 ? in_ms / fanout_tick_ms(fanout) : 0;
     if (ticks > WHEEL_SLOTS - 2)
         ticks = WHEEL_SLOTS - 2;
@@ -97,7 +97,7 @@ static void schedule(struct fanout *fanout, struct subscriber *subscriber, int64
 }
 
 void fanout_add(struct fanout *fanout, struct subscriber *subscriber) {
-    schedule(fanout, subscriber, heartbeat_ms(fanout, subscriber));
+    schedule_subscriber(fanout, subscriber, heartbeat_ms(fanout, subscriber));
     fanout->subscribers++;
 }
 
@@ -137,7 +137,8 @@ static void consider_heartbeat(struct fanout *fanout, struct subscriber *subscri
     int64_t interval_ms = heartbeat_ms(fanout, subscriber);
     int64_t silent_ms = now_ms - subscriber->last_write_ms;
     bool due = silent_ms + fanout_tick_ms(fanout) > interval_ms && !subscriber->blocked;
-    schedule(fanout, subscriber, due || subscriber->blocked ? interval_ms : interval_ms - silent_ms);
+    schedule_subscriber(fanout, subscriber,
+                        due || subscriber->blocked ? interval_ms : interval_ms - silent_ms);
     if (!due)
         return;
     metrics_add(METRIC_HEARTBEATS, 1);

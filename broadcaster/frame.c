@@ -31,7 +31,7 @@ static struct lines lines_of(const char *data, size_t length) {
         .has_cr = length > 0 && memchr(data, '\r', length) != NULL};
 }
 
-static const char *find_line_end(const struct lines *lines) {
+static const char *find_data_line_end(const struct lines *lines) {
     const char *at = lines->next;
     if (!lines->has_cr)
         return at < lines->end ? memchr(at, '\n', (size_t)(lines->end - at)) : NULL;
@@ -42,7 +42,7 @@ static const char *find_line_end(const struct lines *lines) {
 
 static struct frame_span read_line(struct lines *lines) {
     const char *start = lines->next;
-    const char *line_end = find_line_end(lines);
+    const char *line_end = find_data_line_end(lines);
     if (line_end == NULL) {
         lines->done = true;
         return (struct frame_span){start, (size_t)(lines->end - start)};
@@ -59,7 +59,7 @@ static size_t count_lines(const char *data, size_t length) {
     return count;
 }
 
-static char *put(char *out, const void *bytes, size_t length) {
+static char *put_bytes(char *out, const void *bytes, size_t length) {
     if (length > 0)
         memcpy(out, bytes, length);
     return out + length;
@@ -68,8 +68,8 @@ static char *put(char *out, const void *bytes, size_t length) {
 static char *put_data_lines(char *out, const char *data, size_t length) {
     for (struct lines lines = lines_of(data, length); !lines.done;) {
         struct frame_span line = read_line(&lines);
-        out = put(out, "data: ", 6);
-        out = put(out, line.bytes, line.length);
+        out = put_bytes(out, "data: ", 6);
+        out = put_bytes(out, line.bytes, line.length);
         *out++ = '\n';
     }
     return out;
@@ -88,7 +88,7 @@ static struct event_name name_of(enum frame_kind kind, const char *type, size_t 
 }
 
 /* What is allocated for a frame with so much room. */
-static size_t size_of(size_t room) {
+static size_t frame_size_of(size_t room) {
     return offsetof(struct frame, bytes) + room;
 }
 
@@ -98,7 +98,7 @@ static struct frame *create_room(enum frame_kind kind, uint64_t run, struct even
                                  size_t data_max) {
     size_t type_length = name.prefix.length + name.type.length;
     size_t room = TEXT_START + 8 + type_length + 7 * lines + data_max + END_MAX;
-    struct frame *frame = room <= UINT32_MAX ? malloc(size_of(room)) : NULL;
+    struct frame *frame = room <= UINT32_MAX ? malloc(frame_size_of(room)) : NULL;
     if (frame == NULL)
         return NULL;
     *frame = (struct frame){.kind = kind,
@@ -108,12 +108,12 @@ static struct frame *create_room(enum frame_kind kind, uint64_t run, struct even
                             .lines_end = TEXT_START,
                             .room = (uint32_t)room,
                             .is_renamed = name.prefix.length > 0};
-    memory_charge(MEMORY_EVENTS, size_of(room));
+    memory_charge(MEMORY_EVENTS, frame_size_of(room));
     atomic_init(&frame->references, 1);
     if (type_length > 0) {
-        char *out = put(frame->bytes + TEXT_START, "event: ", 7);
-        out = put(out, name.prefix.bytes, name.prefix.length);
-        out = put(out, name.type.bytes, name.type.length);
+        char *out = put_bytes(frame->bytes + TEXT_START, "event: ", 7);
+        out = put_bytes(out, name.prefix.bytes, name.prefix.length);
+        out = put_bytes(out, name.type.bytes, name.type.length);
         *out++ = '\n';
         frame->lines_end = (uint32_t)(out - frame->bytes);
     }
@@ -160,7 +160,7 @@ struct frame *frame_create_as_sent(const struct frame *frame) {
     struct frame *copy = create_room(frame->kind, frame->run, sent, 0, length);
     if (copy == NULL)
         return NULL;
-    put(copy->bytes + copy->lines_end, lines, length);
+    put_bytes(copy->bytes + copy->lines_end, lines, length);
     copy->lines_end += (uint32_t)length;
     copy->data_length = frame->data_length;
     frame_stamp(copy, frame->id);
@@ -176,26 +176,26 @@ static size_t put_hex_backwards(char *end, size_t number) {
     return count;
 }
 
-static void stamp(struct frame *frame, struct event_id id) {
+static void stamp_id(struct frame *frame, struct event_id id) {
     assert(frame->text_end == 0);
     char text[EVENT_ID_SIZE];
     char *text_end = text + sizeof(text);
     const char *start = event_id_put_before(id, text_end);
-    char *out = put(frame->bytes + frame->lines_end, "id: ", 4);
-    out = put(out, start, (size_t)(text_end - start));
-    put(out, "\n\n\r\n", 4);
+    char *out = put_bytes(frame->bytes + frame->lines_end, "id: ", 4);
+    out = put_bytes(out, start, (size_t)(text_end - start));
+    put_bytes(out, "\n\n\r\n", 4);
     frame->id = id;
     frame->text_end = (uint32_t)(out + 2 - frame->bytes);
-    put(frame->bytes + TEXT_START - 2, "\r\n", 2);
+    put_bytes(frame->bytes + TEXT_START - 2, "\r\n", 2);
     frame->chunk_start =
         (uint32_t)(TEXT_START - 2 -
                    put_hex_backwards(frame->bytes + TEXT_START - 2, frame->text_end - TEXT_START));
 }
 
 void frame_stamp(struct frame *frame, struct event_id id) {
-    stamp(frame, id);
+    stamp_id(frame, id);
     if (frame->for_agents != NULL)
-        stamp(frame->for_agents, id);
+        stamp_id(frame->for_agents, id);
 }
 
 struct frame *frame_ref(struct frame *frame) {
@@ -204,7 +204,7 @@ struct frame *frame_ref(struct frame *frame) {
 }
 
 static void destroy(struct frame *frame) {
-    memory_release(MEMORY_EVENTS, size_of(frame->room));
+    memory_release(MEMORY_EVENTS, frame_size_of(frame->room));
     free(frame);
 }
 
@@ -257,5 +257,6 @@ bool frame_append_data(const struct frame *frame, struct buffer *buffer) {
 
 size_t frame_memory(const struct frame *frame) {
     const struct frame *other = frame->for_agents;
-    return memory_block(size_of(frame->room)) + (other != NULL ? memory_block(size_of(other->room)) : 0);
+    return memory_block(frame_size_of(frame->room)) +
+           (other != NULL ? memory_block(frame_size_of(other->room)) : 0);
 }

@@ -25,7 +25,7 @@ void idempotency_entry_destroy(struct idempotency_entry *entry) {
     free(entry);
 }
 
-static void untie(struct idempotency_entry *entry) {
+static void untie_entry(struct idempotency_entry *entry) {
     if (entry->task != NULL)
         entry->task->idempotency = NULL;
     entry->task = NULL;
@@ -45,7 +45,7 @@ void idempotency_note_end(struct task *task) {
     if (entry == NULL)
         return;
     entry->receipt.status = task->status;
-    untie(entry);
+    untie_entry(entry);
 }
 
 struct idempotency_entry *idempotency_find(struct idempotency *table, const char *key, int64_t now_ms) {
@@ -72,7 +72,7 @@ struct idempotency_entry *idempotency_add(struct idempotency *table, struct idem
         gone = TAILQ_FIRST(table);
     if (gone != NULL) {
         TAILQ_REMOVE(table, gone, entry);
-        untie(gone);
+        untie_entry(gone);
     }
     TAILQ_INSERT_TAIL(table, entry, entry);
     return gone;

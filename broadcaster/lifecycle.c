@@ -40,28 +40,28 @@ static size_t blank_length_before(const char *end, size_t length) {
 
 /* ---- names --------------------------------------------------------------------------------------- */
 
-static bool is_word(const char *type, size_t length, const char *word) {
+static bool type_is(const char *type, size_t length, const char *word) {
     return strlen(word) == length && memcmp(type, word, length) == 0;
 }
 
-static bool begins_with(const char *type, size_t length, const char *prefix) {
+static bool type_begins_with(const char *type, size_t length, const char *prefix) {
     return strlen(prefix) <= length && memcmp(type, prefix, strlen(prefix)) == 0;
 }
 
 /* Asked for each named event of an agent: the first letter decides most of them. */
-static bool owns(const char *type, size_t length) {
+static bool owns_type(const char *type, size_t length) {
     if (length == 0)
         return false;
     switch (*type) {
     case 'r':
-        return is_word(type, length, "run.start") || is_word(type, length, "run.end") ||
-               is_word(type, length, "run.retry");
+        return type_is(type, length, "run.start") || type_is(type, length, "run.end") ||
+               type_is(type, length, "run.retry");
     case 'g':
-        return is_word(type, length, "gap");
+        return type_is(type, length, "gap");
     case 's':
-        return begins_with(type, length, "session.") || begins_with(type, length, "server.");
+        return type_begins_with(type, length, "session.") || type_begins_with(type, length, "server.");
     case 'a':
-        return begins_with(type, length, "auth.");
+        return type_begins_with(type, length, "auth.");
     default:
         return false;
     }
@@ -77,5 +77,5 @@ bool lifecycle_owns_type(const char *type, size_t length) {
     }
     while ((blank = blank_length_before(type + length, length)) > 0)
         length -= blank;
-    return owns(type, length);
+    return owns_type(type, length);
 }

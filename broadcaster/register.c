@@ -18,7 +18,7 @@ static enum register_result replay_locked(struct session *session, const char *k
 }
 
 /* A run of an earlier key that has ended is looked for among those that are remembered. No lock held. */
-static void find_earlier(struct broadcaster *broadcaster, struct registration *registration) {
+static void find_remembered(struct broadcaster *broadcaster, struct registration *registration) {
     if (registration->task == NULL && registration->earlier.task_id[0] != '\0')
         registration->task = task_table_find(broadcaster_tasks(broadcaster), registration->earlier.task_id);
 }
@@ -58,8 +58,8 @@ static enum register_result delay_locked(struct session *session, struct task *t
 }
 
 /* Finds the run a place, or says why there is none. The swap stands here. */
-static enum register_result place_locked(struct session *session, struct task *task, struct task **ret_task,
-                                         struct session_effects *effects) {
+static enum register_result place_task_locked(struct session *session, struct task *task,
+                                              struct task **ret_task, struct session_effects *effects) {
     lock_assert_held(&session->lock);
     struct task *old = session->current;
     if (old != NULL && task->options.on_conflict == ON_CONFLICT_REJECT) {
@@ -85,7 +85,7 @@ static enum register_result accept_locked(struct session *session, struct task *
     lock_assert_held(&session->lock);
     if (task->options.delay_ms > 0)
         return delay_locked(session, task);
-    return place_locked(session, task, ret_task, effects);
+    return place_task_locked(session, task, ret_task, effects);
 }
 
 /* A run whose time has come, from among those that are delayed. False: there is no place for it, and it ends.
@@ -97,7 +97,7 @@ static bool place_due_locked(struct session *session, struct task *task, struct 
     session->queue_length--;
     session->delayed_length--;
     task->is_delayed = false;
-    if (place_locked(session, task, &nobody, effects) == REGISTER_OK)
+    if (place_task_locked(session, task, &nobody, effects) == REGISTER_OK)
         return true;
     broken_state_note("broadcaster/register.c: no place for a run that had one");
     TAILQ_INSERT_TAIL(&session->delayed, task, queue_entry);
@@ -167,7 +167,7 @@ enum register_result broadcaster_find_replay(struct session *session, const char
     lock_acquire(&session->lock);
     enum register_result result = replay_locked(session, key, body_hash, ret_registration);
     lock_release(&session->lock);
-    find_earlier(session->broadcaster, ret_registration);
+    find_remembered(session->broadcaster, ret_registration);
     return result;
 }
 
@@ -189,7 +189,7 @@ enum register_result broadcaster_register_task(struct broadcaster *broadcaster, 
     session_settle_locked(task->session);
     lock_release(&task->session->lock);
     session_apply(&effects);
-    find_earlier(broadcaster, ret_registration);
+    find_remembered(broadcaster, ret_registration);
     idempotency_entry_destroy(entry);
     idempotency_entry_destroy(gone);
     if (result != REGISTER_OK) {

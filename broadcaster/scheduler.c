@@ -244,7 +244,7 @@ static struct task *grant_next_locked(struct scheduler *scheduler) {
 }
 
 /* Whether there is a place of the kind that the run needs. */
-static bool has_room_locked(struct scheduler *scheduler, const struct task *task) {
+static bool has_place_locked(struct scheduler *scheduler, const struct task *task) {
     lock_assert_held(&scheduler->lock);
     const struct broadcaster_limits *limits = scheduler->limits;
     const struct scheduler_group *delayer = task->admission.delayer;
@@ -257,7 +257,7 @@ static bool has_room_locked(struct scheduler *scheduler, const struct task *task
 
 bool scheduler_reserve(struct scheduler *scheduler, struct task *task) {
     lock_acquire(&scheduler->lock);
-    bool reserved = task->admission.state == ADMISSION_RESERVED || has_room_locked(scheduler, task);
+    bool reserved = task->admission.state == ADMISSION_RESERVED || has_place_locked(scheduler, task);
     if (reserved && task->admission.state == ADMISSION_NONE)
         change_state_locked(scheduler, task, ADMISSION_RESERVED, clock_mono_ms());
     lock_release(&scheduler->lock);
@@ -296,7 +296,7 @@ enum admission_state scheduler_ask(struct scheduler *scheduler, struct task *tas
     else if (!scheduler_is_full_locked(scheduler) && may_run_locked(scheduler, task))
         state = ADMISSION_GRANTED;
     else if (in_place_of != NULL || task->admission.state == ADMISSION_RESERVED ||
-             has_room_locked(scheduler, task)) /* the slot of the other one makes room in the queue */
+             has_place_locked(scheduler, task)) /* the slot of the other one makes room in the queue */
         state = ADMISSION_WAITING;
     if (state != task->admission.state)
         change_state_locked(scheduler, task, state, clock_mono_ms());

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void leave_locked(struct scheduler *scheduler, struct scheduler_guest *guest) {
+static void guest_leave_locked(struct scheduler *scheduler, struct scheduler_guest *guest) {
     lock_assert_held(&scheduler->lock);
     scheduler_leave_group_locked(scheduler, &guest->app);
     scheduler_leave_group_locked(scheduler, &guest->user);
@@ -25,7 +25,8 @@ static bool join_locked(struct scheduler *scheduler, const char *app, const char
     return (!of_app || guest->app != NULL) && (!of_user || guest->user != NULL);
 }
 
-static void count_locked(struct scheduler *scheduler, const struct scheduler_guest *guest, uint64_t change) {
+static void guest_count_locked(struct scheduler *scheduler, const struct scheduler_guest *guest,
+                               uint64_t change) {
     lock_assert_held(&scheduler->lock);
     scheduler->guests += change;
     if (guest->app != NULL)
@@ -34,7 +35,7 @@ static void count_locked(struct scheduler *scheduler, const struct scheduler_gue
         guest->user->running += change;
 }
 
-static bool has_room_locked(struct scheduler *scheduler, const struct scheduler_guest *guest) {
+static bool guest_has_room_locked(struct scheduler *scheduler, const struct scheduler_guest *guest) {
     lock_assert_held(&scheduler->lock);
     const struct broadcaster_limits *limits = scheduler->limits;
     return !scheduler_is_full_locked(scheduler) &&
@@ -46,18 +47,19 @@ bool scheduler_admit_guest(struct scheduler *scheduler, const char *app, const c
                            struct scheduler_guest *ret_guest) {
     *ret_guest = (struct scheduler_guest){0};
     lock_acquire(&scheduler->lock);
-    bool is_admitted = join_locked(scheduler, app, user, ret_guest) && has_room_locked(scheduler, ret_guest);
+    bool is_admitted =
+        join_locked(scheduler, app, user, ret_guest) && guest_has_room_locked(scheduler, ret_guest);
     if (is_admitted)
-        count_locked(scheduler, ret_guest, 1);
+        guest_count_locked(scheduler, ret_guest, 1);
     else
-        leave_locked(scheduler, ret_guest);
+        guest_leave_locked(scheduler, ret_guest);
     lock_release(&scheduler->lock);
     return is_admitted;
 }
 
 void scheduler_dismiss_guest(struct scheduler *scheduler, struct scheduler_guest *guest) {
     lock_acquire(&scheduler->lock);
-    count_locked(scheduler, guest, -(uint64_t)1);
-    leave_locked(scheduler, guest);
+    guest_count_locked(scheduler, guest, -(uint64_t)1);
+    guest_leave_locked(scheduler, guest);
     lock_release(&scheduler->lock);
 }

@@ -14,19 +14,19 @@
 #include <string.h>
 
 /* What is allocated for a session with this key. */
-static size_t size_of(const char *key) {
+static size_t session_size_of(const char *key) {
     return sizeof(struct session) + strlen(key) + 1;
 }
 
 struct session *session_create(struct broadcaster *broadcaster, const char *key) {
-    struct session *session = calloc(1, size_of(key));
+    struct session *session = calloc(1, session_size_of(key));
     if (session == NULL)
         return NULL;
     if (!event_log_init(&session->log, clock_unix_ms())) {
         free(session);
         return NULL;
     }
-    memory_charge(MEMORY_SESSIONS, size_of(key));
+    memory_charge(MEMORY_SESSIONS, session_size_of(key));
     atomic_init(&session->references, 1);
     session->broadcaster = broadcaster;
     memcpy(session->key, key, strlen(key) + 1);
@@ -53,7 +53,7 @@ void session_unref(struct session *session) {
     assert(session->idleness == SESSION_IN_USE);
     event_log_finish(&session->log);
     lock_finish(&session->lock);
-    memory_release(MEMORY_SESSIONS, size_of(session->key));
+    memory_release(MEMORY_SESSIONS, session_size_of(session->key));
     free(session);
 }
 
@@ -151,7 +151,8 @@ void session_start_next_locked(struct session *session, struct session_effects *
         session_admit_locked(session, effects);
 }
 
-static void leave_locked(struct session *session, struct task *task, struct session_effects *effects) {
+static void leave_session_locked(struct session *session, struct task *task,
+                                 struct session_effects *effects) {
     lock_assert_held(&session->lock);
     if (session->current == task) {
         session->current = NULL;
@@ -220,7 +221,7 @@ bool session_end_task_locked(struct session *session, struct task *task, enum ta
     assert(task->session == session && task_status_is_end(status) && atomic_load(&task->registered));
     if (task_status_is_end(task->status))
         return false;
-    leave_locked(session, task, effects);
+    leave_session_locked(session, task, effects);
     task->status = status;
     task->reason = reason;
     task->ended_unix_ms = clock_unix_ms();
@@ -287,7 +288,7 @@ bool session_is_over_locked(struct session *session) {
     return atomic_load(&session->closed) || (session->draining && session->current == NULL);
 }
 
-static void tell_end(struct task *task) {
+static void tell_task_end(struct task *task) {
     struct task_waiter *waiter = task->waiters_to_tell;
     while (waiter != NULL) {
         struct task_waiter *next = LIST_NEXT(waiter, entry); /* once posted it may be gone */
@@ -305,7 +306,7 @@ static void tell_ends(struct task *task) {
     struct scheduler *scheduler = task != NULL ? broadcaster_scheduler(task->session->broadcaster) : NULL;
     while (task != NULL) {
         struct task *next = task->next_ended;
-        tell_end(task);
+        tell_task_end(task);
         task_unref(task);
         task = next;
     }

@@ -51,8 +51,8 @@ static struct event_log_limits log_limits_locked(const struct session *session) 
 }
 
 /* Keeps the counts of all sessions true after the log was `bytes_before` large and `added` events came. */
-static void count_locked(const struct session *session, uint64_t bytes_before, uint64_t added,
-                         uint64_t trimmed) {
+static void count_log_locked(const struct session *session, uint64_t bytes_before, uint64_t added,
+                             uint64_t trimmed) {
     lock_assert_held(&session->lock);
     struct broadcaster_counts *counts = broadcaster_counts(session->broadcaster);
     atomic_fetch_add_explicit(&counts->log_events, added - trimmed, memory_order_relaxed);
@@ -68,7 +68,7 @@ void session_append_locked(struct session *session, struct frame *frame, struct 
     struct frame *evicted;
     event_log_append(&session->log, &limits, frame, clock_unix_ms(), &evicted);
     add_evicted(effects, evicted, &trimmed);
-    count_locked(session, bytes_before, 1, trimmed);
+    count_log_locked(session, bytes_before, 1, trimmed);
     session_touch_locked(session);
     session_wake_locked(session, effects);
 }
@@ -80,7 +80,7 @@ void session_trim_locked(struct session *session, struct session_effects *effect
         return; /* another worker is not through */
     uint64_t bytes_before = session->log.bytes, trimmed = 0;
     add_evicted(effects, event_log_trim(&session->log, &limits), &trimmed);
-    count_locked(session, bytes_before, 0, trimmed);
+    count_log_locked(session, bytes_before, 0, trimmed);
 }
 
 uint64_t session_shed_locked(struct session *session, uint64_t bytes_kept, struct session_effects *effects) {
@@ -89,7 +89,7 @@ uint64_t session_shed_locked(struct session *session, uint64_t bytes_kept, struc
     uint64_t until = unwritten_from != 0 ? unwritten_from : UINT64_MAX;
     uint64_t bytes_before = session->log.bytes, trimmed = 0;
     add_evicted(effects, event_log_shed(&session->log, bytes_kept, until, SHED_EVENTS_MAX), &trimmed);
-    count_locked(session, bytes_before, 0, trimmed);
+    count_log_locked(session, bytes_before, 0, trimmed);
     metrics_add(METRIC_MEMORY_EVENTS_TRIMMED, trimmed);
     return bytes_before - session->log.bytes;
 }

@@ -66,7 +66,7 @@ struct place {
     unsigned hash;
 };
 
-static struct place place_of(struct session_table *table, const char *key) {
+static struct place place_of_key(struct session_table *table, const char *key) {
     struct place place = {.key = key, .length = strlen(key)};
     HASH_VALUE(key, place.length, place.hash);
     /* The high bits: the shard's own table goes by the low ones, which must not be the same for all of it. */
@@ -74,7 +74,7 @@ static struct place place_of(struct session_table *table, const char *key) {
     return place;
 }
 
-static struct session *find_locked(const struct place *place) {
+static struct session *find_session_locked(const struct place *place) {
     lock_assert_held(&place->shard->lock);
     struct session *session;
     HASH_FIND_BYHASHVALUE(hh, place->shard->sessions, place->key, place->length, place->hash, session);
@@ -82,9 +82,9 @@ static struct session *find_locked(const struct place *place) {
 }
 
 struct session *session_table_find(struct session_table *table, const char *key) {
-    const struct place place = place_of(table, key);
+    const struct place place = place_of_key(table, key);
     lock_acquire(&place.shard->lock);
-    struct session *session = find_locked(&place);
+    struct session *session = find_session_locked(&place);
     if (session != NULL && !atomic_load(&session->closed))
         session_ref(session);
     else
@@ -94,7 +94,8 @@ struct session *session_table_find(struct session_table *table, const char *key)
 }
 
 /* Takes a closed session out; the caller gives back the table's reference. */
-static void take_out_locked(struct session_table *table, struct shard *shard, struct session *session) {
+static void take_session_out_locked(struct session_table *table, struct shard *shard,
+                                    struct session *session) {
     lock_assert_held(&shard->lock);
     assert(atomic_load(&session->closed)); /* so nobody appends to its log any more */
     ANNOTATE_HAPPENS_AFTER(&session->closed);
@@ -107,17 +108,18 @@ static void take_out_locked(struct session_table *table, struct shard *shard, st
 }
 
 void session_table_remove(struct session_table *table, struct session *session) {
-    struct shard *shard = place_of(table, session->key).shard;
+    struct shard *shard = place_of_key(table, session->key).shard;
     lock_acquire(&shard->lock);
     bool is_there = session->number != 0;
     if (is_there)
-        take_out_locked(table, shard, session);
+        take_session_out_locked(table, shard, session);
     lock_release(&shard->lock);
     if (is_there)
         session_unref(session);
 }
 
-static int add_locked(struct session_table *table, const struct place *place, struct session *session) {
+static int add_session_locked(struct session_table *table, const struct place *place,
+                              struct session *session) {
     lock_assert_held(&place->shard->lock);
     struct shard *shard = place->shard;
     bool out_of_memory = false;
@@ -145,19 +147,19 @@ int session_table_open_locked(struct session_table *table, struct session *sessi
 }
 
 int session_table_insert(struct session_table *table, struct session *session) {
-    const struct place place = place_of(table, session->key);
+    const struct place place = place_of_key(table, session->key);
     lock_acquire(&place.shard->lock);
-    struct session *other = find_locked(&place);
+    struct session *other = find_session_locked(&place);
     bool is_stale = other != NULL && atomic_load(&other->closed);
     if (is_stale) /* whoever closed it has not come round to removing it */
-        take_out_locked(table, place.shard, other);
+        take_session_out_locked(table, place.shard, other);
     int result;
     if (atomic_load(&table->shut))
         result = -ESHUTDOWN;
     else if (other != NULL && !is_stale)
         result = -EEXIST;
     else
-        result = add_locked(table, &place, session);
+        result = add_session_locked(table, &place, session);
     lock_release(&place.shard->lock);
     if (is_stale)
         session_unref(other);
@@ -165,7 +167,7 @@ int session_table_insert(struct session_table *table, struct session *session) {
 }
 
 /* References to the sessions with a number above `last`, at most VISIT_BATCH. */
-static size_t collect(struct shard *shard, uint64_t last, struct session **batch, uint64_t *ret_last) {
+static size_t collect_batch(struct shard *shard, uint64_t last, struct session **batch, uint64_t *ret_last) {
     size_t count = 0;
     lock_acquire(&shard->lock);
     for (struct session *session = shard->sessions; session != NULL && count < VISIT_BATCH;
@@ -187,7 +189,7 @@ void session_table_for_each(struct session_table *table,
         uint64_t last = 0;
         size_t count;
         do {
-            count = collect(&table->shards[i], last, batch, &last);
+            count = collect_batch(&table->shards[i], last, batch, &last);
             for (size_t k = 0; k < count; k++) {
                 goes_on = goes_on && visit(context, batch[k]);
                 session_unref(batch[k]);

@@ -62,7 +62,7 @@ static bool is_silent_locked(const struct session *session) {
     return session->current == NULL && log->first_sequence == log->next_sequence;
 }
 
-static void place_locked(struct subscriber *subscriber, const struct subscriber_spec *spec) {
+static void place_cursor_locked(struct subscriber *subscriber, const struct subscriber_spec *spec) {
     lock_assert_held(&subscriber->session->lock);
     const struct session *session = subscriber->session;
     const struct event_log *log = &session->log;
@@ -121,13 +121,13 @@ static enum subscriber_result prepare_locked(struct subscriber *subscriber,
         !spec->stays && session->subscribers <= atomic_load(&limits->subscribers_gathered_max);
     session_touch_locked(session);
     session_settle_locked(session);
-    place_locked(subscriber, spec);
+    place_cursor_locked(subscriber, spec);
     return SUBSCRIBER_OK;
 }
 
 /* A place for one that has to wait. SUBSCRIBER_OK: *ret_place was set, if it has to. */
-static enum subscriber_result take_place(struct session *session, const struct subscriber_spec *spec,
-                                         struct waiting_place **ret_place) {
+static enum subscriber_result take_waiting_place(struct session *session, const struct subscriber_spec *spec,
+                                                 struct waiting_place **ret_place) {
     if (session_is_open(session))
         return SUBSCRIBER_OK;
     enum waiting_result result =
@@ -151,7 +151,7 @@ enum subscriber_result subscriber_prepare(struct session *session, const struct 
     subscriber->agent_framing = spec->agent_framing;
     subscriber->pings = spec->pings;
     struct waiting_place *place = NULL;
-    enum subscriber_result result = take_place(session, spec, &place);
+    enum subscriber_result result = take_waiting_place(session, spec, &place);
     if (result == SUBSCRIBER_OK) {
         lock_acquire(&session->lock);
         result = prepare_locked(subscriber, spec, &place);
@@ -185,7 +185,7 @@ enum subscriber_result subscriber_aim(struct subscriber *subscriber, const struc
         subscriber->until_after = 0;
         subscriber->position = (struct event_id){0};
         subscriber->gap_due = false;
-        place_locked(subscriber, spec);
+        place_cursor_locked(subscriber, spec);
     }
     lock_release(&session->lock);
     if (result == SUBSCRIBER_OK) {

@@ -51,7 +51,7 @@ static void move_cursor_locked(struct subscriber *subscriber) {
     }
 }
 
-static void find_locked(struct subscriber *subscriber, struct find *find) {
+static void find_frames_locked(struct subscriber *subscriber, struct find *find) {
     lock_assert_held(&subscriber->session->lock);
     struct session *session = subscriber->session;
     const struct event_log *log = &session->log;
@@ -82,7 +82,7 @@ static void find_locked(struct subscriber *subscriber, struct find *find) {
 
 /* ---- writing ------------------------------------------------------------------------------------- */
 
-static struct frame_span span_of(const struct subscriber *subscriber, const struct frame *frame) {
+static struct frame_span span_of_frame(const struct subscriber *subscriber, const struct frame *frame) {
     return subscriber->chunked ? frame_chunked(frame) : frame_plain(frame);
 }
 
@@ -92,7 +92,7 @@ static void set_rest(struct subscriber *subscriber, struct frame_span span, stru
     subscriber->rest = (struct subscriber_rest){.bytes = span.bytes, .length = span.length, .frame = frame};
 }
 
-static ssize_t send_parts(struct subscriber *subscriber, const struct iovec *parts, int count) {
+static ssize_t send_frame_parts(struct subscriber *subscriber, const struct iovec *parts, int count) {
     ssize_t written = subscriber->sink->operations->send(subscriber->sink, parts, count);
     if (written > 0) {
         subscriber->last_write_ms = clock_mono_ms();
@@ -107,7 +107,7 @@ static int write_rest(struct subscriber *subscriber) {
     struct subscriber_rest *rest = &subscriber->rest;
     while (rest->length > 0) {
         const struct iovec part = {.iov_base = (void *)(uintptr_t)rest->bytes, .iov_len = rest->length};
-        ssize_t written = send_parts(subscriber, &part, 1);
+        ssize_t written = send_frame_parts(subscriber, &part, 1);
         if (written < 0)
             return (int)written;
         rest->bytes += written;
@@ -122,7 +122,7 @@ size_t subscriber_keep_rest(struct subscriber *subscriber, struct frame *const *
                             size_t written) {
     size_t begun = 0;
     for (; begun < count && written > 0; begun++) {
-        struct frame_span span = span_of(subscriber, frames[begun]);
+        struct frame_span span = span_of_frame(subscriber, frames[begun]);
         if (written < span.length) {
             struct frame_span rest = {span.bytes + written, span.length - written};
             set_rest(subscriber, rest, frame_ref(frames[begun]));
@@ -140,11 +140,11 @@ static int write_found(struct subscriber *subscriber, const struct find *find) {
     struct iovec parts[SEND_FRAMES_MAX];
     size_t total = 0;
     for (size_t i = 0; i < find->count; i++) {
-        struct frame_span span = span_of(subscriber, find->frames[i]);
+        struct frame_span span = span_of_frame(subscriber, find->frames[i]);
         parts[i] = (struct iovec){.iov_base = (void *)(uintptr_t)span.bytes, .iov_len = span.length};
         total += span.length;
     }
-    ssize_t written = send_parts(subscriber, parts, (int)find->count);
+    ssize_t written = send_frame_parts(subscriber, parts, (int)find->count);
     if (written < 0)
         return (int)written;
     size_t begun = subscriber_keep_rest(subscriber, find->frames, find->count, (size_t)written);
@@ -194,7 +194,7 @@ static enum pump_result tell_gap(struct subscriber *subscriber, const struct err
         return PUMP_FAILED;
     subscriber->gap_due = false;
     subscriber->position = subscriber->gap_to;
-    set_rest(subscriber, span_of(subscriber, frame), frame);
+    set_rest(subscriber, span_of_frame(subscriber, frame), frame);
     metrics_add(METRIC_GAPS, 1);
     return PUMP_MORE;
 }
@@ -235,7 +235,7 @@ static enum pump_result pump_once(struct subscriber *subscriber) {
         return tell_notice(subscriber);
     struct find find;
     lock_acquire(&subscriber->session->lock);
-    find_locked(subscriber, &find);
+    find_frames_locked(subscriber, &find);
     lock_release(&subscriber->session->lock);
     if (find.drain)
         return tell_drain(subscriber);

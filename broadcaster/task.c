@@ -186,7 +186,7 @@ void task_unref(struct task *task) {
 }
 
 /* The fence: appends only what the current run brings. */
-static bool append(struct task *task, struct frame *frame) {
+static bool append_fenced(struct task *task, struct frame *frame) {
     struct session *session = task->session;
     struct session_effects effects = {0};
     uint64_t bytes = frame->data_length;
@@ -211,7 +211,7 @@ static bool append(struct task *task, struct frame *frame) {
 bool task_publish(struct task *task, struct frame *frame) {
     assert(frame->kind == FRAME_EVENT);
     uint64_t bytes = frame->data_length;
-    bool is_current = append(task, frame);
+    bool is_current = append_fenced(task, frame);
     metrics_add(is_current ? METRIC_EVENTS_IN : METRIC_EVENTS_FENCED, 1);
     if (is_current)
         metrics_add(METRIC_EVENT_BYTES_IN, bytes);
@@ -220,7 +220,7 @@ bool task_publish(struct task *task, struct frame *frame) {
 
 bool task_announce(struct task *task, struct frame *frame) {
     assert(frame->kind != FRAME_EVENT);
-    return append(task, frame);
+    return append_fenced(task, frame);
 }
 
 bool task_is_ahead(const struct task *task) {
@@ -262,7 +262,7 @@ static int64_t idle_ms_locked(const struct session *session, int64_t from_mono_m
 }
 
 /* The sooner of two times, of which 0 is never. */
-static int64_t sooner(int64_t a_ms, int64_t b_ms) {
+static int64_t sooner_of(int64_t a_ms, int64_t b_ms) {
     return a_ms == 0 || (b_ms > 0 && b_ms < a_ms) ? b_ms : a_ms;
 }
 
@@ -288,7 +288,7 @@ static enum task_reason judge_idle_locked(const struct task *task, int64_t *ret_
         int64_t idle_ms = idle_ms_locked(session, task->started_mono_ms);
         if (idle_ms >= limit_ms)
             return REASON_SUBSCRIBERS_IDLE;
-        again_ms = sooner(again_ms, limit_ms - idle_ms);
+        again_ms = sooner_of(again_ms, limit_ms - idle_ms);
     }
     *ret_again_ms = again_ms;
     return REASON_NONE;
@@ -334,7 +334,7 @@ int64_t task_check_queue(struct task *task) {
     return left_ms < QUEUE_LOOK_MS ? left_ms : QUEUE_LOOK_MS;
 }
 
-static int64_t since(int64_t from_ms, int64_t to_ms) {
+static int64_t ms_between(int64_t from_ms, int64_t to_ms) {
     return to_ms > from_ms ? to_ms - from_ms : 0;
 }
 
@@ -342,8 +342,8 @@ int64_t task_duration_locked(const struct task *task) {
     lock_assert_held(&task->session->lock);
     if (task->start_sequence == 0)
         return 0;
-    return since(task->started_mono_ms,
-                 task_status_is_end(task->status) ? task->ended_mono_ms : clock_mono_ms());
+    return ms_between(task->started_mono_ms,
+                      task_status_is_end(task->status) ? task->ended_mono_ms : clock_mono_ms());
 }
 
 static int64_t queue_wait_locked(const struct task *task) {
@@ -351,7 +351,7 @@ static int64_t queue_wait_locked(const struct task *task) {
     int64_t until_ms = task->start_sequence != 0          ? task->started_mono_ms
                        : task_status_is_end(task->status) ? task->ended_mono_ms
                                                           : clock_mono_ms();
-    return since(task->due_mono_ms, until_ms);
+    return ms_between(task->due_mono_ms, until_ms);
 }
 
 void task_get_info(struct task *task, struct task_info *ret_info) {
@@ -367,8 +367,9 @@ void task_get_info(struct task *task, struct task_info *ret_info) {
         .ended_unix_ms = task->ended_unix_ms,
         .duration_ms = task_duration_locked(task),
         .queue_wait_ms = queue_wait_locked(task),
-        .execution_delay_ms = sent_ms != 0 ? since(task->due_mono_ms, sent_ms) : -1,
-        .first_event_delay_ms = task->events > 0 ? since(task->due_mono_ms, task->first_event_mono_ms) : -1,
+        .execution_delay_ms = sent_ms != 0 ? ms_between(task->due_mono_ms, sent_ms) : -1,
+        .first_event_delay_ms =
+            task->events > 0 ? ms_between(task->due_mono_ms, task->first_event_mono_ms) : -1,
         .events = task->events,
         .bytes = task->bytes,
         .start_id = task->start_id,

@@ -110,7 +110,7 @@ struct end_text {
     size_t length;
 };
 
-static __attribute__((format(printf, 2, 3))) void add(struct end_text *text, const char *format, ...) {
+static __attribute__((format(printf, 2, 3))) void add_text(struct end_text *text, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(text->out + text->length, TASK_END_DATA_MAX - text->length, format, arguments);
@@ -123,14 +123,14 @@ static __attribute__((format(printf, 2, 3))) void add(struct end_text *text, con
 static void add_outcome(struct end_text *text, const struct task *task) {
     const struct task_outcome *outcome = &task->outcome;
     if (outcome->finish_reason[0] != '\0')
-        add(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
+        add_text(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
     if (outcome->has_usage)
-        add(text,
-            ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64 ",\"total_tokens\":%" PRIu64
-            "}",
-            outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
+        add_text(text,
+                 ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64
+                 ",\"total_tokens\":%" PRIu64 "}",
+                 outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
     if (outcome->warning[0] != '\0')
-        add(text, ",\"warning\":\"%s\"", warning_for_viewers(&task->options, outcome->warning));
+        add_text(text, ",\"warning\":\"%s\"", warning_for_viewers(&task->options, outcome->warning));
 }
 
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
@@ -138,21 +138,21 @@ size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MA
     struct end_text text = {.out = out};
     const char *reason = task_reason_name(task->reason), *message = task_viewer_message_locked(task);
     const char *quote = reason != NULL ? "\"" : "";
-    add(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
-        task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
-    add(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, task->events,
-        task->bytes, task_duration_locked(task));
+    add_text(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
+             task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
+    add_text(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, task->events,
+             task->bytes, task_duration_locked(task));
     add_outcome(&text, task);
     if (task->http_status != 0 && !task->options.hides_words)
-        add(&text, ",\"upstream_status\":%d", task->http_status);
+        add_text(&text, ",\"upstream_status\":%d", task->http_status);
     if (atomic_load(&task->cached))
-        add(&text, ",\"cached\":true");
+        add_text(&text, ",\"cached\":true");
     if (atomic_load(&task->canned))
-        add(&text, ",\"canned\":true");
+        add_text(&text, ",\"canned\":true");
     if (task->cause != NULL && !task->options.hides_words)
-        add(&text, ",\"cause\":\"%s\"", task->cause);
+        add_text(&text, ",\"cause\":\"%s\"", task->cause);
     if (message[0] != '\0')
-        add(&text, ",\"message\":\"%s\"", message);
-    add(&text, "}");
+        add_text(&text, ",\"message\":\"%s\"", message);
+    add_text(&text, "}");
     return text.length;
 }

@@ -42,7 +42,8 @@ void waiting_places_destroy(struct waiting_places *places) {
 }
 
 /* The entry of that address, made if need be. NULL: out of memory. */
-static struct waiting_address *find_locked(struct waiting_places *places, const struct in6_addr *key) {
+static struct waiting_address *find_waiting_locked(struct waiting_places *places,
+                                                   const struct in6_addr *key) {
     lock_assert_held(&places->lock);
     struct waiting_address *address;
     HASH_FIND(hh, places->addresses, key, sizeof(*key), address);
@@ -77,7 +78,7 @@ static enum waiting_result take_locked(struct waiting_places *places, const stru
     uint64_t address_max = atomic_load(&places->limits->subscribers_waiting_per_address_max);
     if (places->count >= atomic_load(&places->limits->subscribers_waiting_max))
         return WAITING_FULL;
-    struct waiting_address *address = find_locked(places, key);
+    struct waiting_address *address = find_waiting_locked(places, key);
     if (address == NULL)
         return WAITING_NO_MEMORY;
     if (address_max > 0 && address->places >= address_max) {

@@ -47,7 +47,7 @@ void watch_post_later(struct watch *watch) {
         inbox_post(watch->fanout->inbox, &watch->dirty_item);
 }
 
-static struct watch *find_locked(const struct fanout *fanout, struct session *session) {
+static struct watch *find_watch_locked(const struct fanout *fanout, struct session *session) {
     lock_assert_held(&session->lock);
     struct watch *watch = LIST_FIRST(&session->watches);
     while (watch != NULL && watch->fanout != fanout)
@@ -71,7 +71,7 @@ static struct watch *create(struct fanout *fanout, struct session *session) {
 
 struct watch *watch_get(struct fanout *fanout, struct session *session) {
     lock_acquire(&session->lock);
-    struct watch *watch = find_locked(fanout, session);
+    struct watch *watch = find_watch_locked(fanout, session);
     lock_release(&session->lock);
     if (watch != NULL)
         return watch;
@@ -127,7 +127,7 @@ static void load_locked(struct watch *watch, struct volley *volley) {
 
 /* Several frames leave as one part if they are not too long for it: the kernel takes 23 % less time for 16
  * frames of 200 bytes then, for each subscriber, than for a list of them. */
-static void gather(struct volley *volley, char *room) {
+static void gather_volley(struct volley *volley, char *room) {
     volley->part_count = (int)volley->count;
     if (volley->count < 2 || volley->bytes > VOLLEY_BYTES_MAX)
         return;
@@ -138,7 +138,7 @@ static void gather(struct volley *volley, char *room) {
     volley->part_count = 1;
 }
 
-static void unload(struct volley *volley) {
+static void unload_volley(struct volley *volley) {
     for (size_t i = 0; i < volley->count; i++)
         frame_unref(volley->frames[i]);
     metrics_add(METRIC_EVENTS_OUT, volley->events_out);
@@ -191,7 +191,7 @@ static bool flush_volley(struct watch *watch, struct volley *volley) {
         demote_all(watch);
     if (volley->count == 0)
         return false;
-    gather(volley, watch->fanout->volley);
+    gather_volley(volley, watch->fanout->volley);
     int64_t now_ms = clock_mono_ms();
     struct subscriber *next;
     for (struct subscriber *subscriber = TAILQ_FIRST(&watch->live); subscriber != NULL; subscriber = next) {
@@ -202,7 +202,7 @@ static bool flush_volley(struct watch *watch, struct volley *volley) {
     }
     watch->cursor += volley->count;
     watch->position = volley->frames[volley->count - 1]->id;
-    unload(volley);
+    unload_volley(volley);
     return volley->more;
 }
 
