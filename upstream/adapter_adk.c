@@ -123,7 +123,7 @@ static void add_usage(struct adapter_usage *usage, const cJSON *event) {
 
 /** Reads an event that has one of our keys, but is no error. Its content makes an earlier error code or
  * partial event no longer the last word. */
-static void read_closely(struct adapter_reading *reading, const cJSON *event, bool is_partial) {
+static void read_adk_closely(struct adapter_reading *reading, const cJSON *event, bool is_partial) {
     const cJSON *content = cJSON_GetObjectItemCaseSensitive(event, "content");
     if (cJSON_IsObject(content)) {
         reading->is_partial = is_partial;
@@ -156,7 +156,7 @@ static enum adapter_verdict adk_judge(struct adapter_reading *reading, const str
         reading->error_code[0] = '\0';
     } else if (says_something || ends_something) {
         cJSON *json = adapter_parse(data, length);
-        read_closely(reading, json, is_partial);
+        read_adk_closely(reading, json, is_partial);
         cJSON_Delete(json);
     }
     return ADAPTER_CONTINUE;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_among(const char *name, const char *const *names) {
+static bool member_is_among(const char *name, const char *const *names) {
     for (; *names != NULL; names++) {
         if (strcmp(name, *names) == 0)
             return true;
@@ -16,7 +16,8 @@ static bool is_among(const char *name, const char *const *names) {
 bool adapter_body_add_fields(cJSON *body, const cJSON *fields, const char *const *without) {
     cJSON *field;
     cJSON_ArrayForEach(field, fields) {
-        if (!is_among(field->string, without) && !cJSON_AddItemReferenceToObject(body, field->string, field))
+        if (!member_is_among(field->string, without) &&
+            !cJSON_AddItemReferenceToObject(body, field->string, field))
             return false;
     }
     return true;
@@ -39,11 +40,11 @@ cJSON *adapter_body_add_list_of_one(cJSON *object, const char *name) {
 }
 
 /* NULL: it is no text that counts. */
-static const char *text_of(const cJSON *item, const char *const *types) {
+static const char *text_of_item(const cJSON *item, const char *const *types) {
     const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "type"));
     if (cJSON_IsString(item))
         return item->valuestring;
-    if (type != NULL && !is_among(type, types))
+    if (type != NULL && !member_is_among(type, types))
         return NULL;
     return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "text"));
 }
@@ -52,7 +53,7 @@ bool adapter_append_texts(struct buffer *out, const cJSON *list, const char *con
     const cJSON *item;
     const char *between = "";
     cJSON_ArrayForEach(item, list) {
-        const char *text = text_of(item, types);
+        const char *text = text_of_item(item, types);
         if (text == NULL)
             continue;
         if (!buffer_append_text(out, between) || !buffer_append_text(out, text))

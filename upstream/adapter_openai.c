@@ -142,7 +142,7 @@ static void read_usage(struct adapter_usage *usage, const cJSON *event) {
 }
 
 /** False: a choice ended by an error. */
-static bool read_closely(struct adapter_reading *reading, const cJSON *event) {
+static bool read_openai_closely(struct adapter_reading *reading, const cJSON *event) {
     const cJSON *choice;
     int position = 0;
     bool is_well = true;
@@ -205,7 +205,7 @@ static enum adapter_verdict openai_judge(struct adapter_reading *reading, const 
         return ADAPTER_CONTINUE;
     }
     cJSON *json = adapter_parse(event->data, event->data_length);
-    bool is_well = read_closely(reading, json);
+    bool is_well = read_openai_closely(reading, json);
     cJSON_Delete(json);
     return is_well ? ADAPTER_CONTINUE : ADAPTER_FAILED;
 }

@@ -91,7 +91,7 @@ static bool mend_number(struct mending *mending) {
 }
 
 /* Mends the text in place and returns its length; 0: there was nothing to mend. */
-static size_t mend(char *text, size_t length) {
+static size_t mend_text(char *text, size_t length) {
     struct mending mending = {.from = text, .end = text + length, .to = text};
     for (bool in_string = false; mending.from < mending.end;) {
         if (in_string && *mending.from == '\\') {
@@ -104,15 +104,16 @@ static size_t mend(char *text, size_t length) {
     return mending.is_mended ? (size_t)(mending.to - text) : 0;
 }
 
-static bool has(const char *data, size_t length, const char *text) {
+static bool has_text(const char *data, size_t length, const char *text) {
     return memmem(data, length, text, strlen(text)) != NULL;
 }
 
 /* Whether cJSON has failed at something that can be mended, or would cut a string. */
 static bool may_be_mended(const cJSON *event, const char *data, size_t length) {
     if (event != NULL)
-        return has(data, length, "\\u0000");
-    return has(data, length, "NaN") || has(data, length, "Infinity") || has(data, length, "\\u");
+        return has_text(data, length, "\\u0000");
+    return has_text(data, length, "NaN") || has_text(data, length, "Infinity") ||
+           has_text(data, length, "\\u");
 }
 
 cJSON *adapter_parse(const char *data, size_t length) {
@@ -121,7 +122,7 @@ cJSON *adapter_parse(const char *data, size_t length) {
     if (copy == NULL)
         return event;
     memcpy(copy, data, length);
-    size_t mended_length = mend(copy, length);
+    size_t mended_length = mend_text(copy, length);
     if (mended_length > 0) {
         cJSON_Delete(event);
         event = json_parse(copy, mended_length, JSON_UPSTREAM_VALUES_MAX, NULL);

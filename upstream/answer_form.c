@@ -16,7 +16,7 @@
 
 /* ---- the length -------------------------------------------------------------------------------------- */
 
-static bool name_is(const char *name, size_t length, const char *expected) {
+static bool form_name_is(const char *name, size_t length, const char *expected) {
     return length == strlen(expected) && strncasecmp(name, expected, length) == 0;
 }
 
@@ -55,8 +55,8 @@ static void take_lengths(struct answer_length *stated, const char *value, const 
 
 /* An answer is framed by chunks or not at all; both other words are none of a coding. */
 static bool is_framing(const char *coding, size_t length) {
-    return name_is(coding, length, "chunked") || name_is(coding, length, "identity") ||
-           name_is(coding, length, "none");
+    return form_name_is(coding, length, "chunked") || form_name_is(coding, length, "identity") ||
+           form_name_is(coding, length, "none");
 }
 
 static void take_codings(struct answer_length *stated, const char *value, const char *end) {
@@ -94,8 +94,8 @@ void answer_length_take_line(struct answer_length *stated, const char *line, siz
     while (name_end > line && strchr(BLANKS, name_end[-1]) != NULL)
         name_end--;
     size_t name_length = (size_t)(name_end - line);
-    bool is_length = name_is(line, name_length, "Content-Length");
-    bool is_coding = name_is(line, name_length, "Transfer-Encoding");
+    bool is_length = form_name_is(line, name_length, "Content-Length");
+    bool is_coding = form_name_is(line, name_length, "Transfer-Encoding");
     stated->is_in_length = is_length || is_coding;
     if (stated->is_in_length && name_end != colon)
         stated->is_bad = true; /* libcurl does not know it by that name, and others may */
@@ -128,7 +128,7 @@ bool answer_is_event_stream(const struct transfer *transfer) {
 
 /** `none` is no coding of the standard, but a way to keep compression away. */
 static bool is_coding(const char *name, size_t length) {
-    return length > 0 && !name_is(name, length, "identity") && !name_is(name, length, "none");
+    return length > 0 && !form_name_is(name, length, "identity") && !form_name_is(name, length, "none");
 }
 
 static bool has_coding(const char *list) {

@@ -22,7 +22,7 @@ void answer_headers_finish(struct answer_headers *headers) {
 }
 
 /* A folded line goes on with the one before it, whose end becomes blank. */
-static void unfold(struct buffer *lines) {
+static void unfold_lines(struct buffer *lines) {
     for (size_t i = lines->length; i > 0 && strchr("\r\n", lines->bytes[i - 1]) != NULL; i--)
         lines->bytes[i - 1] = ' ';
 }
@@ -33,7 +33,7 @@ bool answer_headers_add(struct answer_headers *headers, const char *line, size_t
     if (length >= strlen(version) && memcmp(line, version, strlen(version)) == 0)
         buffer_clear(lines);
     if (length > 0 && (*line == ' ' || *line == '\t') && lines->length > 0)
-        unfold(lines);
+        unfold_lines(lines);
     return buffer_append(lines, line, length);
 }
 

@@ -32,7 +32,7 @@ struct breaker {
     uint64_t opened, refused;
 };
 
-static int64_t min_ms(int64_t a, int64_t b) {
+static int64_t shorter_ms(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
@@ -78,17 +78,17 @@ static void set_state_locked(struct breaker *breaker, enum breaker_state state) 
     breaker->epoch++;
 }
 
-static void open_locked(struct breaker *breaker, int64_t now_ms) {
+static void open_breaker_locked(struct breaker *breaker, int64_t now_ms) {
     lock_assert_held(&breaker->lock);
     int64_t whole_ms = breaker->recovery_next_ms;
     set_state_locked(breaker, BREAKER_OPEN);
     breaker->opened++;
     breaker->recovery_ms = whole_ms - random() % (whole_ms / 5 + 1);
     breaker->recovered_mono_ms = now_ms + breaker->recovery_ms;
-    breaker->recovery_next_ms = whole_ms + min_ms(whole_ms, breaker->settings.recovery_max_ms - whole_ms);
+    breaker->recovery_next_ms = whole_ms + shorter_ms(whole_ms, breaker->settings.recovery_max_ms - whole_ms);
 }
 
-static void close_locked(struct breaker *breaker) {
+static void close_breaker_locked(struct breaker *breaker) {
     lock_assert_held(&breaker->lock);
     set_state_locked(breaker, BREAKER_CLOSED);
     breaker->recovery_next_ms = breaker->settings.recovery_ms;
@@ -121,7 +121,7 @@ static int64_t wait_ms_locked(struct breaker *breaker, int64_t now_ms) {
     if (breaker->state == BREAKER_OPEN)
         return breaker->recovered_mono_ms - now_ms;
     if (breaker->state == BREAKER_HALF_OPEN && breaker->probes == breaker->settings.probes_max)
-        return min_ms(breaker->given_up_at_mono_ms - now_ms, breaker->settings.recovery_ms);
+        return shorter_ms(breaker->given_up_at_mono_ms - now_ms, breaker->settings.recovery_ms);
     return 0;
 }
 
@@ -138,9 +138,9 @@ static struct breaker_pass pass_locked(struct breaker *breaker, int64_t now_ms) 
 static void judge_probe_locked(struct breaker *breaker, int64_t now_ms, bool failed) {
     lock_assert_held(&breaker->lock);
     if (failed)
-        open_locked(breaker, now_ms);
+        open_breaker_locked(breaker, now_ms);
     else if (++breaker->probes_succeeded == breaker->settings.probes_max)
-        close_locked(breaker);
+        close_breaker_locked(breaker);
 }
 
 static void judge_window_locked(struct breaker *breaker, int64_t now_ms) {
@@ -148,11 +148,11 @@ static void judge_window_locked(struct breaker *breaker, int64_t now_ms) {
     struct bucket sum = window_sum_locked(breaker, now_ms);
     if (sum.calls >= breaker->settings.calls_min &&
         sum.failures * 100 >= sum.calls * breaker->settings.failure_percent)
-        open_locked(breaker, now_ms);
+        open_breaker_locked(breaker, now_ms);
 }
 
-static void leave_locked(struct breaker *breaker, const struct breaker_pass *pass,
-                         enum breaker_outcome outcome) {
+static void leave_breaker_locked(struct breaker *breaker, const struct breaker_pass *pass,
+                                 enum breaker_outcome outcome) {
     lock_assert_held(&breaker->lock);
     int64_t now_ms = clock_mono_ms();
     bool failed = outcome == BREAKER_FAILURE;
@@ -172,7 +172,7 @@ static void leave_locked(struct breaker *breaker, const struct breaker_pass *pas
 /* ---- what others call ---------------------------------------------------------------------------- */
 
 /* Whether a call passes now; it is one only if `ret_pass` is not NULL. */
-static bool ask(struct breaker *breaker, struct breaker_pass *ret_pass, int64_t *ret_retry_after_ms) {
+static bool ask_breaker(struct breaker *breaker, struct breaker_pass *ret_pass, int64_t *ret_retry_after_ms) {
     lock_acquire(&breaker->lock);
     int64_t now_ms = clock_mono_ms();
     advance_locked(breaker, now_ms);
@@ -188,11 +188,11 @@ static bool ask(struct breaker *breaker, struct breaker_pass *ret_pass, int64_t 
 }
 
 bool breaker_enter(struct breaker *breaker, struct breaker_pass *ret_pass, int64_t *ret_retry_after_ms) {
-    return ask(breaker, ret_pass, ret_retry_after_ms);
+    return ask_breaker(breaker, ret_pass, ret_retry_after_ms);
 }
 
 bool breaker_would_pass(struct breaker *breaker, int64_t *ret_retry_after_ms) {
-    return ask(breaker, NULL, ret_retry_after_ms);
+    return ask_breaker(breaker, NULL, ret_retry_after_ms);
 }
 
 void breaker_note_refused(struct breaker *breaker) {
@@ -205,7 +205,7 @@ enum breaker_change breaker_leave(struct breaker *breaker, const struct breaker_
                                   enum breaker_outcome outcome) {
     lock_acquire(&breaker->lock);
     uint64_t epoch = breaker->epoch;
-    leave_locked(breaker, pass, outcome);
+    leave_breaker_locked(breaker, pass, outcome);
     bool has_changed = breaker->epoch != epoch, is_open = breaker->state == BREAKER_OPEN;
     lock_release(&breaker->lock);
     if (!has_changed)
@@ -213,7 +213,7 @@ enum breaker_change breaker_leave(struct breaker *breaker, const struct breaker_
     return is_open ? BREAKER_HAS_OPENED : BREAKER_HAS_CLOSED;
 }
 
-static int score_of(enum breaker_state state, const struct bucket *sum) {
+static int score_of_state(enum breaker_state state, const struct bucket *sum) {
     int score = sum->calls == 0 ? 100 : (int)((sum->calls - sum->failures) * 100 / sum->calls);
     if (state == BREAKER_OPEN)
         return 0;
@@ -227,7 +227,7 @@ void breaker_get_info(struct breaker *breaker, struct breaker_info *ret_info) {
     struct bucket sum = window_sum_locked(breaker, now_ms);
     *ret_info = (struct breaker_info){
         .state = breaker->state,
-        .score = score_of(breaker->state, &sum),
+        .score = score_of_state(breaker->state, &sum),
         .calls = sum.calls,
         .failures = sum.failures,
         .opened = breaker->opened,
@@ -254,7 +254,7 @@ struct breaker *breaker_create(const struct breaker_settings *settings) {
         return NULL;
     lock_init(&breaker->lock);
     breaker->settings = *settings;
-    breaker->settings.recovery_ms = min_ms(settings->recovery_ms, settings->recovery_max_ms);
+    breaker->settings.recovery_ms = shorter_ms(settings->recovery_ms, settings->recovery_max_ms);
     breaker->recovery_next_ms = breaker->settings.recovery_ms;
     return breaker;
 }

@@ -27,7 +27,7 @@
 #define SYSTEM_BYTES_MAX (4 * 1024 * 1024)
 
 /* 0 or a negative errno. */
-static int read_all(int file, struct buffer *out) {
+static int read_whole_bundle(int file, struct buffer *out) {
     char chunk[16384];
     ssize_t count;
 
@@ -43,14 +43,14 @@ static int read_all(int file, struct buffer *out) {
 }
 
 /* O_NONBLOCK: a FIFO would keep the process from starting until somebody writes to it. */
-static int read_file(const char *path, struct buffer *out) {
+static int read_bundle_file(const char *path, struct buffer *out) {
     struct stat status;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
         return -errno;
     int result = fstat(file, &status) < 0 ? -errno : !S_ISREG(status.st_mode) ? -EISDIR : 0;
     if (result == 0)
-        result = read_all(file, out);
+        result = read_whole_bundle(file, out);
     close(file);
     return result;
 }
@@ -128,7 +128,7 @@ int ca_bundle_load(const char *path, struct ca_bundle **ret_bundle) {
     struct buffer pem;
     struct ca_bundle *bundle = NULL;
     buffer_init(&pem, CA_BUNDLE_BYTES_MAX);
-    int result = libcurl_has_openssl() ? read_file(path, &pem) : -ENOTSUP;
+    int result = libcurl_has_openssl() ? read_bundle_file(path, &pem) : -ENOTSUP;
     if (result == 0 && (bundle = create(&pem)) == NULL)
         result = -ENOMEM;
     if (result == 0 && !add_certificates(bundle->store, &pem))
@@ -147,7 +147,7 @@ int ca_bundle_load_system(struct ca_bundle **ret_bundle) {
     if (!libcurl_has_openssl())
         return -ENOTSUP;
     buffer_init(&pem, SYSTEM_BYTES_MAX);
-    int result = curl->cainfo != NULL ? read_file(curl->cainfo, &pem) : -ENOENT;
+    int result = curl->cainfo != NULL ? read_bundle_file(curl->cainfo, &pem) : -ENOENT;
     struct ca_bundle *bundle = result != -ENOMEM ? create(&pem) : NULL;
     bool is_read = bundle != NULL && result == 0 && add_certificates(bundle->store, &pem);
     buffer_finish(&pem);

@@ -78,8 +78,8 @@ struct cache *cache_create(const struct cache_settings *settings) {
 }
 
 /** Takes an entry out of the table, to be freed without the lock. */
-static void take_out_locked(struct cache *cache, struct cache_entry *entry,
-                            struct cache_entry_list *ret_out) {
+static void take_entry_out_locked(struct cache *cache, struct cache_entry *entry,
+                                  struct cache_entry_list *ret_out) {
     lock_assert_held(&cache->lock);
     HASH_DEL(cache->entries, entry);
     TAILQ_REMOVE(&cache->by_use, entry, link);
@@ -138,17 +138,17 @@ static void make_room_locked(struct cache *cache, const char *key, size_t bytes,
     HASH_FIND_STR(cache->entries, key, same);
     if (same != NULL) {
         cache->expired += same->expires_mono_ms <= clock_mono_ms();
-        take_out_locked(cache, same, ret_out);
+        take_entry_out_locked(cache, same, ret_out);
     }
     while ((oldest = TAILQ_FIRST(&cache->by_use)) != NULL && cache->bytes + bytes > cache->bytes_max) {
         bool is_old = oldest->expires_mono_ms <= clock_mono_ms();
         cache->expired += is_old;
         cache->evicted += !is_old;
-        take_out_locked(cache, oldest, ret_out);
+        take_entry_out_locked(cache, oldest, ret_out);
     }
 }
 
-static bool add_locked(struct cache *cache, struct cache_entry *entry) {
+static bool add_entry_locked(struct cache *cache, struct cache_entry *entry) {
     lock_assert_held(&cache->lock);
     bool out_of_memory = false;
     HASH_ADD_STR(cache->entries, key, entry);
@@ -176,7 +176,7 @@ void cache_store(struct cache *cache, const char *key, struct recording *recordi
     cache->too_large += is_too_large;
     if (entry != NULL) {
         make_room_locked(cache, key, bytes, &out);
-        if (!add_locked(cache, entry))
+        if (!add_entry_locked(cache, entry))
             TAILQ_INSERT_TAIL(&out, entry, link);
     }
     lock_release(&cache->lock);
@@ -191,7 +191,7 @@ uint64_t cache_trim(struct cache *cache, uint64_t bytes) {
     uint64_t before = cache->bytes;
     while ((oldest = TAILQ_FIRST(&cache->by_use)) != NULL && before - cache->bytes < bytes &&
            count < TRIM_MAX) {
-        take_out_locked(cache, oldest, &out);
+        take_entry_out_locked(cache, oldest, &out);
         count++;
     }
     uint64_t trimmed = before - cache->bytes;

@@ -40,7 +40,7 @@ void call_free_if_unused(struct upstream_call *call) {
     free(call);
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void call_on_timer_closed(uv_handle_t *handle) {
     struct upstream_call *call = CONTAINER_OF(handle, struct upstream_call, timer);
     call->is_closed = true;
     call_free_if_unused(call);
@@ -53,7 +53,7 @@ static void close_call(struct upstream_call *call) {
     upstream_run_finish(&call->waiting);
     attempt_end(call, NULL);
     call_set_phase(call, call->index, UPSTREAM_PHASE_COUNT);
-    uv_close((uv_handle_t *)&call->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&call->timer, call_on_timer_closed);
 }
 
 static void end_call(struct upstream_call *call, const struct upstream_result *result) {

@@ -27,8 +27,8 @@ void attempt_end(struct upstream_call *call, const struct upstream_result *resul
     attempt->was_made = false;
 }
 
-static void fail(struct upstream_call *call, enum upstream_end end, enum upstream_cause cause,
-                 const char *message) {
+static void fail_call(struct upstream_call *call, enum upstream_end end, enum upstream_cause cause,
+                      const char *message) {
     const struct upstream_result result = {.end = end, .cause = cause, .message = message};
     call_attempt_failed(call, &result);
 }
@@ -42,12 +42,12 @@ static void fail_refused(struct upstream_call *call, enum guard_result refusal) 
 
 /* ---- the stream -------------------------------------------------------------------------------------- */
 
-static void on_request(void *context) {
+static void call_on_request(void *context) {
     struct upstream_call *call = context;
     call->attempt.was_used = true;
 }
 
-static void on_sent(void *context) {
+static void call_on_sent(void *context) {
     struct upstream_call *call = context;
     call->attempt.sent_mono_ms = clock_mono_ms();
     call_set_phase(call, call->index, UPSTREAM_PHASE_FIRST_BYTE);
@@ -59,7 +59,7 @@ static void on_sent(void *context) {
 
 /** The URL that `location` means: a path of the upstream, or the whole with its origin. Another server is
  * never asked, for it would get the upstream's credentials. NULL: it means none, or memory ran out. */
-static char *resolve(const char *base_url, const char *location) {
+static char *resolve_location(const char *base_url, const char *location) {
     const char *scheme_end = strstr(base_url, "://");
     const char *authority = scheme_end != NULL ? scheme_end + strlen("://") : base_url;
     size_t origin = (size_t)(authority - base_url) + strcspn(authority, "/?#");
@@ -87,14 +87,14 @@ static void on_again(void *context, const struct upstream_result *refusal) {
     call->callbacks.on_retry(call->context, &retry);
 }
 
-static void on_open(void *context) {
+static void call_on_open(void *context) {
     struct upstream_call *call = context;
     const struct upstream_settings *settings = call_settings(call);
     const char *location = call->resume_url == NULL && settings->resume_by == RESUME_BY_LOCATION
                                ? upstream_stream_location(call->attempt.stream)
                                : NULL;
     if (location != NULL)
-        call->resume_url = resolve(settings->base_url, location);
+        call->resume_url = resolve_location(settings->base_url, location);
     call_set_phase(call, call->index, UPSTREAM_PHASE_STREAMING);
 }
 
@@ -118,12 +118,12 @@ void attempt_deliver(struct upstream_call *call, const struct sse_event *event) 
     case RESUME_REPEATED:
         break;
     case RESUME_LOST:
-        fail(call, UPSTREAM_TRUNCATED, CAUSE_NOT_RESUMED, NOT_RESUMED_MESSAGE);
+        fail_call(call, UPSTREAM_TRUNCATED, CAUSE_NOT_RESUMED, NOT_RESUMED_MESSAGE);
         break;
     }
 }
 
-static bool on_event(void *context, const struct sse_event *event, enum adapter_verdict verdict) {
+static bool call_on_event(void *context, const struct sse_event *event, enum adapter_verdict verdict) {
     struct upstream_call *call = context;
     if (call->attempt.first_event_ms < 0)
         note_first_event(call, verdict);
@@ -134,17 +134,17 @@ static bool on_event(void *context, const struct sse_event *event, enum adapter_
     return !call->has_ended;
 }
 
-static bool may_read(void *context) {
+static bool call_may_read(void *context) {
     struct upstream_call *call = context;
     return call->callbacks.may_read(call->context);
 }
 
-static void on_end(void *context, const struct upstream_result *result) {
+static void call_on_end(void *context, const struct upstream_result *result) {
     struct upstream_call *call = context;
     call->attempt.stream = NULL;
     bool is_whole = result->end == UPSTREAM_COMPLETED;
     if (is_whole && resume_point_owes(&call->point))
-        fail(call, UPSTREAM_TRUNCATED, CAUSE_NOT_RESUMED, NOT_RESUMED_MESSAGE);
+        fail_call(call, UPSTREAM_TRUNCATED, CAUSE_NOT_RESUMED, NOT_RESUMED_MESSAGE);
     else if (is_whole)
         call_attempt_completed(call, result);
     else
@@ -152,14 +152,14 @@ static void on_end(void *context, const struct upstream_result *result) {
 }
 
 static bool start_stream(struct upstream_call *call, struct upstream_run *run) {
-    struct upstream_stream_callbacks callbacks = {.on_request = on_request,
-                                                  .on_sent = on_sent,
+    struct upstream_stream_callbacks callbacks = {.on_request = call_on_request,
+                                                  .on_sent = call_on_sent,
                                                   .on_again = on_again,
-                                                  .on_open = on_open,
-                                                  .on_event = on_event,
-                                                  .on_end = on_end};
+                                                  .on_open = call_on_open,
+                                                  .on_event = call_on_event,
+                                                  .on_end = call_on_end};
     if (call->callbacks.may_read != NULL)
-        callbacks.may_read = may_read;
+        callbacks.may_read = call_may_read;
     call->attempt.stream =
         upstream_stream_start(call->caller->client, call_settings(call), run, &callbacks, call);
     call->attempt.was_made = call->attempt.stream != NULL;
@@ -184,7 +184,7 @@ static bool ask_to_resume(struct upstream_call *call, struct upstream_run *run) 
 static void send_built(struct upstream_call *call, struct upstream_run *run) {
     if (!ask_to_resume(call, run)) {
         upstream_run_finish(run);
-        fail(call, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
+        fail_call(call, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
         return;
     }
     if (call->tries == 1 && !call->has_event)
@@ -192,7 +192,7 @@ static void send_built(struct upstream_call *call, struct upstream_run *run) {
     if (start_stream(call, run))
         call_count(&call_upstream(call)->calls);
     else
-        fail(call, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
+        fail_call(call, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
 }
 
 static void on_wait_over(uv_timer_t *timer) {
@@ -202,7 +202,7 @@ static void on_wait_over(uv_timer_t *timer) {
     send_built(call, &run);
 }
 
-static void send_request(struct upstream_call *call) {
+static void call_send_request(struct upstream_call *call) {
     struct upstream_run run = {0};
     const char *message = "";
     call_set_phase(call, call->index, UPSTREAM_PHASE_CONNECT);
@@ -212,7 +212,7 @@ static void send_request(struct upstream_call *call) {
         return;
     }
     if (!built) {
-        fail(call, UPSTREAM_INTERNAL, CAUSE_REQUEST, message);
+        fail_call(call, UPSTREAM_INTERNAL, CAUSE_REQUEST, message);
         return;
     }
     call->is_last = run.is_last;
@@ -226,10 +226,10 @@ static void send_request(struct upstream_call *call) {
 
 /* ---- the guards -------------------------------------------------------------------------------------- */
 
-static void go_on(struct upstream_call *call, enum guard_result result) {
+static void call_go_on(struct upstream_call *call, enum guard_result result) {
     switch (result) {
     case GUARD_PASSED:
-        send_request(call);
+        call_send_request(call);
         break;
     case GUARD_WAITS:
         break;
@@ -243,7 +243,7 @@ static void go_on(struct upstream_call *call, enum guard_result result) {
 }
 
 void attempt_on_settled(struct guard *guard, enum guard_result result) {
-    go_on(call_of_guard(guard), result);
+    call_go_on(call_of_guard(guard), result);
 }
 
 void attempt_on_unused(struct guard *guard) {
@@ -267,5 +267,5 @@ void attempt_begin(struct upstream_call *call) {
     }
     call->attempt.was_used = false;
     call_set_phase(call, call->index, UPSTREAM_PHASE_LIMITER);
-    go_on(call, guard_enter(&call->attempt.guard, call->index, wait_until_mono_ms(call)));
+    call_go_on(call, guard_enter(&call->attempt.guard, call->index, wait_until_mono_ms(call)));
 }

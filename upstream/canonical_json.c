@@ -33,31 +33,31 @@ struct members {
 
 static int scan_value(struct scan *scan);
 
-static bool is_blank(char byte) {
+static bool is_scan_blank(char byte) {
     return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n';
 }
 
-static void skip_blanks(struct scan *scan) {
-    while (scan->at < scan->end && is_blank(*scan->at))
+static void skip_scan_blanks(struct scan *scan) {
+    while (scan->at < scan->end && is_scan_blank(*scan->at))
         scan->at++;
 }
 
 /** Steps over `byte`, and the blanks before it. */
-static bool take(struct scan *scan, char byte) {
-    skip_blanks(scan);
+static bool take_byte(struct scan *scan, char byte) {
+    skip_scan_blanks(scan);
     bool there = scan->at < scan->end && *scan->at == byte;
     scan->at += there;
     return there;
 }
 
-static int put(struct scan *scan, const char *text, size_t length) {
+static int put_text(struct scan *scan, const char *text, size_t length) {
     return buffer_append(scan->out, text, length) ? 0 : -ENOMEM;
 }
 
 /* ---- strings, numbers and words ------------------------------------------------------------------ */
 
 static int scan_string(struct scan *scan) {
-    if (!take(scan, '"'))
+    if (!take_byte(scan, '"'))
         return -EINVAL;
     const char *start = scan->at - 1;
     while (scan->at < scan->end && *scan->at != '"') {
@@ -68,7 +68,7 @@ static int scan_string(struct scan *scan) {
     if (scan->at == scan->end)
         return -EINVAL;
     scan->at++;
-    return put(scan, start, (size_t)(scan->at - start));
+    return put_text(scan, start, (size_t)(scan->at - start));
 }
 
 /** A number, true, false or null: whatever it is, it is compared by its text. */
@@ -76,7 +76,7 @@ static int scan_word(struct scan *scan) {
     const char *start = scan->at;
     while (scan->at < scan->end && *scan->at != '\0' && strchr(",:[]{}\" \t\r\n", *scan->at) == NULL)
         scan->at++;
-    return scan->at > start ? put(scan, start, (size_t)(scan->at - start)) : -EINVAL;
+    return scan->at > start ? put_text(scan, start, (size_t)(scan->at - start)) : -EINVAL;
 }
 
 /* ---- objects ------------------------------------------------------------------------------------- */
@@ -133,9 +133,9 @@ static int scan_member(struct scan *scan, struct members *members) {
         return result;
     struct member member = {.name_length = scan->out->length - from - 2, .from = from};
     member.name = scan->at - 1 - member.name_length;
-    if (!take(scan, ':'))
+    if (!take_byte(scan, ':'))
         return -EINVAL;
-    result = put(scan, ":", 1);
+    result = put_text(scan, ":", 1);
     result = result == 0 ? scan_value(scan) : result;
     if (result < 0)
         return result;
@@ -163,9 +163,9 @@ static int put_in_order(struct scan *scan, size_t start, struct members *members
     for (size_t i = 0; i < members->count && result == 0; i++) {
         const struct member *member = &members->items[i];
         if (i > 0)
-            result = put(scan, ",", 1);
+            result = put_text(scan, ",", 1);
         if (result == 0)
-            result = put(scan, before + (member->from - start), member->to - member->from);
+            result = put_text(scan, before + (member->from - start), member->to - member->from);
     }
     free(before);
     return result;
@@ -176,40 +176,40 @@ static int scan_object(struct scan *scan) {
     struct members members = {0};
     size_t start = scan->out->length;
     int result = 0;
-    if (!take(scan, '}')) {
+    if (!take_byte(scan, '}')) {
         do {
             result = scan_member(scan, &members);
-        } while (result == 0 && take(scan, ','));
-        if (result == 0 && !take(scan, '}'))
+        } while (result == 0 && take_byte(scan, ','));
+        if (result == 0 && !take_byte(scan, '}'))
             result = -EINVAL;
     }
     if (result == 0)
         result = put_in_order(scan, start, &members);
     free(members.items);
-    return result == 0 ? put(scan, "}", 1) : result;
+    return result == 0 ? put_text(scan, "}", 1) : result;
 }
 
 /* ---- the rest ------------------------------------------------------------------------------------ */
 
 /* At most DEPTH_MAX deep. NOLINTNEXTLINE(misc-no-recursion) */
 static int scan_array(struct scan *scan) {
-    if (take(scan, ']'))
-        return put(scan, "]", 1);
+    if (take_byte(scan, ']'))
+        return put_text(scan, "]", 1);
     int result;
-    while ((result = scan_value(scan)) == 0 && take(scan, ',')) {
-        result = put(scan, ",", 1);
+    while ((result = scan_value(scan)) == 0 && take_byte(scan, ',')) {
+        result = put_text(scan, ",", 1);
         if (result < 0)
             return result;
     }
-    if (result == 0 && !take(scan, ']'))
+    if (result == 0 && !take_byte(scan, ']'))
         result = -EINVAL;
-    return result == 0 ? put(scan, "]", 1) : result;
+    return result == 0 ? put_text(scan, "]", 1) : result;
 }
 
 /* At most DEPTH_MAX deep. NOLINTNEXTLINE(misc-no-recursion) */
 static int scan_value(struct scan *scan) {
     int result;
-    skip_blanks(scan);
+    skip_scan_blanks(scan);
     if (scan->at == scan->end || scan->depth == DEPTH_MAX)
         return -EINVAL;
     scan->depth++;
@@ -219,7 +219,7 @@ static int scan_value(struct scan *scan) {
         result = scan_word(scan);
     } else {
         char bracket = *scan->at++;
-        result = put(scan, &bracket, 1);
+        result = put_text(scan, &bracket, 1);
         if (result == 0)
             result = bracket == '{' ? scan_object(scan) : scan_array(scan);
     }
@@ -231,6 +231,6 @@ int canonical_json_append(struct buffer *out, const char *text, size_t length,
                           const struct canonical_json_ignored *ignored) {
     struct scan scan = {.at = text, .end = text + length, .out = out, .ignored = ignored};
     int result = scan_value(&scan);
-    skip_blanks(&scan);
+    skip_scan_blanks(&scan);
     return result == 0 && scan.at < scan.end ? -EINVAL : result;
 }

@@ -51,7 +51,7 @@ static void on_socket_ready(uv_poll_t *poll, int status, int events) {
     client_drive(socket->client, socket->socket, flags);
 }
 
-static void on_socket_closed(uv_handle_t *handle) {
+static void client_on_socket_closed(uv_handle_t *handle) {
     struct client_socket *socket = CONTAINER_OF(handle, struct client_socket, poll);
     struct upstream_client *client = socket->client;
     free(socket);
@@ -82,7 +82,7 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *contex
     tunnel_note_wait(transfer, fd, what);
     if (what == CURL_POLL_REMOVE) {
         if (socket != NULL)
-            uv_close((uv_handle_t *)&socket->poll, on_socket_closed);
+            uv_close((uv_handle_t *)&socket->poll, client_on_socket_closed);
         return 0;
     }
     transfer->is_awaited = transfer->is_sent;
@@ -100,7 +100,7 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *contex
 /* ---- timer and queue ------------------------------------------------------------------------------ */
 
 /** Tells of the requests that curl has done with. */
-static void reap(struct upstream_client *client) {
+static void reap_transfers(struct upstream_client *client) {
     int left;
     CURLMsg *message;
     if (client->multi == NULL)
@@ -123,7 +123,7 @@ static void reap(struct upstream_client *client) {
     }
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void client_on_timer_closed(uv_handle_t *handle) {
     client_forget_handle(CONTAINER_OF(handle, struct upstream_client, timer));
 }
 
@@ -136,7 +136,7 @@ static void client_shut(struct upstream_client *client) {
     client->multi = NULL;
     connections_finish(&client->connections);
     client->is_shut = true;
-    uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&client->timer, client_on_timer_closed);
     uv_close((uv_handle_t *)&client->idle, on_idle_closed);
 }
 
@@ -159,7 +159,7 @@ static void settle_queue(struct upstream_client *client) {
 static void client_settle(struct upstream_client *client) {
     if (client->is_shut)
         return;
-    reap(client);
+    reap_transfers(client);
     settle_queue(client);
     if (client->closing)
         client_shut(client);
@@ -168,9 +168,9 @@ static void client_settle(struct upstream_client *client) {
 /* Memory ran out while curl noted which sockets to watch, and it does not say for which transfer. That one
  * may never be looked at again, and in curl 7.88 what was noted makes the next one on a socket of that number
  * divide by zero. So all that are under way end, and the handle with its notes goes. */
-static void give_up(struct upstream_client *client) {
+static void client_give_up(struct upstream_client *client) {
     struct transfer *transfer;
-    reap(client);
+    reap_transfers(client);
     TAILQ_FOREACH(transfer, &client->queue, queue_link) {
         if (transfer->is_released)
             transfer_detach(transfer);
@@ -188,13 +188,13 @@ static void give_up(struct upstream_client *client) {
 static void client_drive(struct upstream_client *client, curl_socket_t socket, int flags) {
     int running;
     if (curl_multi_socket_action(client->multi, socket, flags, &running) != CURLM_OK)
-        give_up(client);
+        client_give_up(client);
     client_settle(client);
     if (client->on_turn != NULL)
         client->on_turn(client->turn_context);
 }
 
-static void on_timer(uv_timer_t *timer) {
+static void client_on_timer(uv_timer_t *timer) {
     struct upstream_client *client = CONTAINER_OF(timer, struct upstream_client, timer);
     client->in_timer = true;
     client_settle(client);
@@ -217,15 +217,15 @@ static int on_timer_wanted(CURLM *multi, long timeout_ms, void *context) {
     if (timeout_ms < 0)
         uv_timer_stop(&client->timer);
     else
-        uv_timer_start(&client->timer, on_timer, soonest_ms(client, (uint64_t)timeout_ms), 0);
+        uv_timer_start(&client->timer, client_on_timer, soonest_ms(client, (uint64_t)timeout_ms), 0);
     return 0;
 }
 
 void client_wake(struct upstream_client *client) {
-    uv_timer_start(&client->timer, on_timer, 0, 0);
+    uv_timer_start(&client->timer, client_on_timer, 0, 0);
 }
 
-static void on_idle(uv_idle_t *idle) {
+static void client_on_idle(uv_idle_t *idle) {
     struct upstream_client *client = CONTAINER_OF(idle, struct upstream_client, idle);
     uv_idle_stop(idle);
     client->queue_rests = false;
@@ -237,7 +237,7 @@ static void on_idle(uv_idle_t *idle) {
 
 void client_wake_resting(struct upstream_client *client) {
     if (!client->is_shut)
-        uv_idle_start(&client->idle, on_idle);
+        uv_idle_start(&client->idle, client_on_idle);
 }
 
 /* ---- the multi handle ----------------------------------------------------------------------------- */

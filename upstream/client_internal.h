@@ -46,7 +46,7 @@ struct upstream_client {
     size_t handles;        /* uv handles that are not closed yet */
     bool closing;
     bool is_shut;                   /* closed but for its uv handles */
-    bool in_timer;                  /* on_timer() is running */
+    bool in_timer;                  /* client_on_timer() is running */
     void (*on_turn)(void *context); /* NULL: nobody asked */
     void *turn_context;
     void (*on_closed)(void *context);

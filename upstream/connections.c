@@ -59,7 +59,7 @@ union address {
     struct sockaddr_in6 v6;
 };
 
-static in_port_t port_of(const union address *address) {
+static in_port_t port_of_address(const union address *address) {
     return ntohs(address->any.sa_family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port);
 }
 
@@ -69,8 +69,8 @@ static void learn_ports(struct connection *connection) {
     if (getsockname(connection->fd, &local.any, &local_size) != 0 ||
         getpeername(connection->fd, &remote.any, &remote_size) != 0)
         return; /* it is still being connected */
-    connection->local_port = port_of(&local);
-    connection->remote_port = port_of(&remote);
+    connection->local_port = port_of_address(&local);
+    connection->remote_port = port_of_address(&remote);
 }
 
 int connections_find(struct connections *connections, int local_port, int remote_port) {

@@ -16,7 +16,7 @@ struct said {
 };
 
 /** A text that is not empty, or NULL. */
-static const char *text_of(const cJSON *object, const char *name) {
+static const char *text_of_member(const cJSON *object, const char *name) {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
     return text != NULL && text[0] != '\0' ? text : NULL;
 }
@@ -24,9 +24,9 @@ static const char *text_of(const cJSON *object, const char *name) {
 /** {"error":"ValueError","message":"x"}: "error" names the kind alone, and the words are next to it. */
 static struct said find_named(const cJSON *object) {
     static const char *const names[] = {"message", "error_description", "detail"};
-    struct said said = {text_of(object, "error"), NULL};
+    struct said said = {text_of_member(object, "error"), NULL};
     for (size_t i = 0; i < sizeof names / sizeof *names && said.more == NULL && said.text != NULL; i++)
-        said.more = text_of(object, names[i]);
+        said.more = text_of_member(object, names[i]);
     if (said.more != NULL && strcmp(said.text, said.more) == 0)
         said.more = NULL;
     return said;
@@ -59,7 +59,7 @@ static bool append_line(struct buffer *out, const char *text, size_t length) {
     return utf8_append_replaced(out, line, used);
 }
 
-static size_t skip_blanks(const char *text, size_t length) {
+static size_t skip_text_blanks(const char *text, size_t length) {
     size_t blank = 0;
     while (blank < length && strchr(" \t\r\n", text[blank]) != NULL)
         blank++;
@@ -67,7 +67,7 @@ static size_t skip_blanks(const char *text, size_t length) {
 }
 
 bool error_text_append(struct buffer *out, const char *body, size_t length) {
-    size_t blank = skip_blanks(body, length);
+    size_t blank = skip_text_blanks(body, length);
     body += blank;
     length -= blank;
     cJSON *json = adapter_parse(body, length);
@@ -89,7 +89,7 @@ static void skip_error_member(const char **text, size_t *length) {
     const char *at = *text;
     size_t left = *length;
     for (size_t i = 0; member[i] != '\0'; i++) {
-        size_t blank = skip_blanks(at, left);
+        size_t blank = skip_text_blanks(at, left);
         at += blank;
         left -= blank;
         bool in_name = i > 2 && i < strlen("{\"error\"");
@@ -98,7 +98,7 @@ static void skip_error_member(const char **text, size_t *length) {
         at++;
         left--;
     }
-    size_t blank = skip_blanks(at, left);
+    size_t blank = skip_text_blanks(at, left);
     at += blank;
     left -= blank;
     bool is_quoted = left >= 3 && at[0] == '"' && memcmp(at + left - 2, "\"}", 2) == 0;
@@ -112,7 +112,7 @@ bool error_text_append_any(struct buffer *out, const char *text, size_t length) 
         return false;
     if (out->length > before)
         return true;
-    size_t blank = skip_blanks(text, length);
+    size_t blank = skip_text_blanks(text, length);
     text += blank;
     length -= blank;
     skip_error_member(&text, &length);
@@ -122,7 +122,7 @@ bool error_text_append_any(struct buffer *out, const char *text, size_t length) 
 /* ---- the first bytes --------------------------------------------------------------------------------- */
 
 /** The length of the character at `text`, or 0 if it is to be escaped. */
-static size_t printable(const char *text, size_t left) {
+static size_t printable_length(const char *text, size_t left) {
     unsigned char byte = (unsigned char)*text;
     if (byte < 0x80)
         return byte >= 0x20 && byte != 0x7F && byte != '%';
@@ -134,16 +134,16 @@ static size_t printable(const char *text, size_t left) {
 }
 
 static bool append_printable(struct buffer *out, const char *text, size_t left, size_t *ret_taken) {
-    size_t length = printable(text, left);
+    size_t length = printable_length(text, left);
     *ret_taken = length > 0 ? length : 1;
     return length > 0 ? buffer_append(out, text, length) : buffer_printf(out, "%%%02X", (unsigned char)*text);
 }
 
 bool error_text_append_bytes(struct buffer *out, const char *text, size_t length) {
-    size_t at = skip_blanks(text, length), end = at + BEGINNING_BYTES_MAX, taken = 0;
+    size_t at = skip_text_blanks(text, length), end = at + BEGINNING_BYTES_MAX, taken = 0;
     bool done = true;
     while (done && at < length && at < end) {
-        size_t blank = skip_blanks(text + at, length - at);
+        size_t blank = skip_text_blanks(text + at, length - at);
         at += blank;
         if (at == length)
             break;

@@ -27,7 +27,7 @@ static struct upstream_exchange *exchange_of(struct transfer *transfer) {
     return CONTAINER_OF(transfer, struct upstream_exchange, transfer);
 }
 
-static bool is_among(const char *name, const char *const *names) {
+static bool header_is_among(const char *name, const char *const *names) {
     for (; *names != NULL; names++) {
         if (strcasecmp(name, *names) == 0)
             return true;
@@ -37,18 +37,18 @@ static bool is_among(const char *name, const char *const *names) {
 
 /* ---- the transfer's role ---------------------------------------------------------------------------- */
 
-static void on_sent(struct transfer *transfer) {
+static void exchange_on_sent(struct transfer *transfer) {
     struct upstream_exchange *exchange = exchange_of(transfer);
     transfer_set_deadline(transfer, transfer->first_byte_timeout_ms);
     if (exchange->callbacks.on_sent != NULL)
         exchange->callbacks.on_sent(exchange->context);
 }
 
-static bool on_header_line(struct transfer *transfer, const char *line, size_t length) {
+static bool exchange_on_header_line(struct transfer *transfer, const char *line, size_t length) {
     return answer_headers_add(&exchange_of(transfer)->headers, line, length);
 }
 
-static bool on_head(struct transfer *transfer) {
+static bool exchange_on_head(struct transfer *transfer) {
     struct upstream_exchange *exchange = exchange_of(transfer);
     struct transfer_fault fault;
     if (answer_find_fault(&transfer->length, &fault))
@@ -68,7 +68,7 @@ static bool on_head(struct transfer *transfer) {
     return true;
 }
 
-static enum transfer_taken on_body(struct transfer *transfer, const char *bytes, size_t length) {
+static enum transfer_taken exchange_on_body(struct transfer *transfer, const char *bytes, size_t length) {
     struct upstream_exchange *exchange = exchange_of(transfer);
     transfer_set_deadline(transfer, transfer->idle_timeout_ms);
     if (exchange->callbacks.on_body(exchange->context, bytes, length))
@@ -77,12 +77,12 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
     return TRANSFER_PAUSE;
 }
 
-static ssize_t on_upload(struct transfer *transfer, char *bytes, size_t size) {
+static ssize_t exchange_on_upload(struct transfer *transfer, char *bytes, size_t size) {
     struct upstream_exchange *exchange = exchange_of(transfer);
     return exchange->callbacks.on_upload(exchange->context, bytes, size);
 }
 
-static void on_done(struct transfer *transfer, CURLcode code) {
+static void exchange_on_done(struct transfer *transfer, CURLcode code) {
     struct upstream_exchange *exchange = exchange_of(transfer);
     struct upstream_result result = {.http_status = transfer->status};
     struct transfer_fault fault;
@@ -111,12 +111,12 @@ static void destroy(struct transfer *transfer) {
 }
 
 static const struct transfer_role exchange_role = {
-    .on_sent = on_sent,
-    .on_header_line = on_header_line,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_upload = on_upload,
-    .on_done = on_done,
+    .on_sent = exchange_on_sent,
+    .on_header_line = exchange_on_header_line,
+    .on_head = exchange_on_head,
+    .on_body = exchange_on_body,
+    .on_upload = exchange_on_upload,
+    .on_done = exchange_on_done,
     .destroy = destroy,
 };
 
@@ -125,11 +125,11 @@ static const struct transfer_role exchange_role = {
 /** Ours to say, not the client's. */
 static bool is_ours(const char *name) {
     static const char *const names[] = {"Host", "Expect", "Content-Type", NULL};
-    return header_is_of_the_hop(name) || is_among(name, names);
+    return header_is_of_the_hop(name) || header_is_among(name, names);
 }
 
-static bool add_headers(struct upstream_exchange *exchange, const struct upstream_settings *settings,
-                        const struct upstream_header *headers, size_t count) {
+static bool add_exchange_headers(struct upstream_exchange *exchange, const struct upstream_settings *settings,
+                                 const struct upstream_header *headers, size_t count) {
     struct transfer *transfer = &exchange->transfer;
     const char *authorization = settings->authorization;
     for (size_t i = 0; i < count; i++) {
@@ -181,7 +181,7 @@ upstream_exchange_create(struct upstream_client *client, const struct upstream_s
     exchange->callbacks = *callbacks;
     exchange->context = context;
     if (!copy_request(exchange, settings->base_url, method, path, body, body_length) ||
-        !add_headers(exchange, settings, headers, header_count)) {
+        !add_exchange_headers(exchange, settings, headers, header_count)) {
         transfer_release(&exchange->transfer);
         return NULL;
     }
@@ -208,7 +208,7 @@ void upstream_exchange_resume_upload(struct upstream_exchange *exchange) {
 /** RFC 9110, section 9.2.2: to send it twice has the effect of sending it once. */
 static bool is_idempotent(const char *method) {
     static const char *const names[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", NULL};
-    return is_among(method, names);
+    return header_is_among(method, names);
 }
 
 bool upstream_exchange_send(struct upstream_exchange *exchange) {

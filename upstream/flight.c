@@ -52,7 +52,7 @@ static void unlist_locked(struct flight *flight) {
     flight->is_listed = false;
 }
 
-static void let_go(struct flight *flight) {
+static void let_flight_go(struct flight *flight) {
     flight->worker->active--;
     flight_unref(flight);
 }
@@ -69,10 +69,10 @@ static void be_over(struct flight *flight) {
     flight->request->destroy(flight->request);
     flight->request = NULL;
     if (!is_posted)
-        let_go(flight);
+        let_flight_go(flight);
 }
 
-static void end(struct flight *flight, const struct upstream_result *result) {
+static void end_flight(struct flight *flight, const struct upstream_result *result) {
     flight->call = NULL;
     recording_end(flight->recording, result);
     be_over(flight);
@@ -86,10 +86,10 @@ static void end_out_of_memory(struct flight *flight) {
                                            .cause = is_limit ? CAUSE_MEMORY_LIMIT : CAUSE_MEMORY,
                                            .message =
                                                is_limit ? memory_full_message(message) : "Memory ran out."};
-    end(flight, &result);
+    end_flight(flight, &result);
 }
 
-static void share(struct flight *flight) {
+static void share_flight(struct flight *flight) {
     struct redis_cache *redis = flight->worker->redis;
     if (redis == NULL || !recording_is_whole(flight->recording))
         return;
@@ -114,20 +114,20 @@ static void stop_out_of_memory(struct flight *flight) {
     end_out_of_memory(flight);
 }
 
-static void on_sent(void *context) {
+static void flight_on_sent(void *context) {
     struct flight *flight = context;
     if (!recording_append_sent(flight->recording))
         stop_out_of_memory(flight);
 }
 
-static void on_retry(void *context, const struct upstream_retry *retry) {
+static void flight_on_retry(void *context, const struct upstream_retry *retry) {
     struct flight *flight = context;
     if (!recording_append_retry(flight->recording, retry))
         stop_out_of_memory(flight);
 }
 
 /** One that is not whole any more cannot be joined. */
-static void check_whole(struct flight *flight) {
+static void check_flight_whole(struct flight *flight) {
     struct cache *cache = flight->cache;
     if (!flight->is_whole || recording_is_whole(flight->recording))
         return;
@@ -137,23 +137,23 @@ static void check_whole(struct flight *flight) {
     lock_release(&cache->lock);
 }
 
-static bool on_event(void *context, const struct sse_event *event) {
+static bool flight_on_event(void *context, const struct sse_event *event) {
     struct flight *flight = context;
     if (!recording_append_event(flight->recording, event, recording_now_ms(flight->recording))) {
         end_out_of_memory(flight);
         return false;
     }
-    check_whole(flight);
+    check_flight_whole(flight);
     return true;
 }
 
-static bool may_read(void *context) {
+static bool flight_may_read(void *context) {
     struct flight *flight = context;
     flight->is_held = !recording_may_append(flight->recording);
     return !flight->is_held;
 }
 
-static void on_end(void *context, const struct upstream_result *result) {
+static void flight_on_end(void *context, const struct upstream_result *result) {
     struct flight *flight = context;
     /* What another upstream says, or a canned answer, is not what this one would say the next time. An answer
      * with a warning is not worth keeping. */
@@ -164,18 +164,18 @@ static void on_end(void *context, const struct upstream_result *result) {
         result->end == UPSTREAM_COMPLETED && (result->outcome == NULL || result->outcome->warning[0] == '\0');
     if (is_sound && is_own) {
         cache_store(flight->cache, flight->key, flight->recording, flight->ttl_ms);
-        share(flight);
+        share_flight(flight);
     }
     be_over(flight);
 }
 
-static void call_upstream(struct flight *flight) {
+static void flight_call_upstream(struct flight *flight) {
     static const struct upstream_call_callbacks callbacks = {.build = on_build,
-                                                             .on_sent = on_sent,
-                                                             .on_retry = on_retry,
-                                                             .on_event = on_event,
-                                                             .may_read = may_read,
-                                                             .on_end = on_end};
+                                                             .on_sent = flight_on_sent,
+                                                             .on_retry = flight_on_retry,
+                                                             .on_event = flight_on_event,
+                                                             .may_read = flight_may_read,
+                                                             .on_end = flight_on_end};
     flight->call = upstream_call_start(flight->worker->caller, flight->upstream, &callbacks, flight);
     if (flight->call == NULL)
         end_out_of_memory(flight);
@@ -202,7 +202,7 @@ static void take_replay(struct flight *flight, struct recording *replay,
     be_over(flight);
 }
 
-static void on_value(struct redis_lookup *lookup, const char *bytes, size_t length) {
+static void flight_on_value(struct redis_lookup *lookup, const char *bytes, size_t length) {
     struct flight *flight = CONTAINER_OF(lookup, struct flight, lookup);
     struct cache *cache = flight->cache;
     struct recording *replay = NULL;
@@ -219,14 +219,14 @@ static void on_value(struct redis_lookup *lookup, const char *bytes, size_t leng
         if (result < 0)
             atomic_fetch_add_explicit(&cache->redis->errors, 1, memory_order_relaxed);
         if (is_followed(flight)) /* else its item is on its way */
-            call_upstream(flight);
+            flight_call_upstream(flight);
     }
     recording_unref(replay);
 }
 
 /* ---- followers come and go ----------------------------------------------------------------------- */
 
-static void on_item(struct inbox_item *item) {
+static void flight_on_item(struct inbox_item *item) {
     struct flight *flight = CONTAINER_OF(item, struct flight, item);
     struct cache *cache = flight->cache;
     lock_acquire(&cache->lock);
@@ -234,7 +234,7 @@ static void on_item(struct inbox_item *item) {
     bool is_over = flight->is_over, is_left = flight->followers == 0;
     lock_release(&cache->lock);
     if (is_over) {
-        let_go(flight);
+        let_flight_go(flight);
     } else if (is_left) {
         redis_cache_cancel(&flight->lookup);
         if (flight->call != NULL)
@@ -291,8 +291,8 @@ static struct flight *create_locked(struct cache_worker *worker, const struct fo
     flight->upstream = start->upstream;
     flight->ttl_ms = start->policy->ttl_ms;
     flight->request = start->request;
-    flight->lookup.on_value = on_value;
-    flight->item.handle = on_item;
+    flight->lookup.on_value = flight_on_value;
+    flight->item.handle = flight_on_item;
     flight->is_whole = true;
     HASH_ADD_STR(cache->flights, key, flight);
     if (out_of_memory)
@@ -336,5 +336,5 @@ struct flight *flight_board_locked(struct cache_worker *worker, const struct fol
 void flight_begin(struct flight *flight) {
     struct redis_cache *redis = flight->worker->redis;
     if (redis == NULL || !redis_cache_get(redis, &flight->lookup, flight->key))
-        call_upstream(flight);
+        flight_call_upstream(flight);
 }

@@ -46,27 +46,27 @@ static void free_if_done(struct follower *follower) {
     free(follower);
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void follower_on_timer_closed(uv_handle_t *handle) {
     struct follower *follower = handle->data;
     follower->has_timer = false;
     free_if_done(follower);
 }
 
 /** Follows no more. Not in a callback, which may still look at an entry. */
-static void leave(struct follower *follower) {
+static void leave_flight(struct follower *follower) {
     bool has_room;
     follower->is_due = recording_leave(&follower->reader, &has_room);
     if (follower->flight != NULL)
         flight_leave(follower->flight, has_room);
     follower->flight = NULL;
     if (follower->has_timer)
-        uv_close((uv_handle_t *)&follower->timer, on_timer_closed);
+        uv_close((uv_handle_t *)&follower->timer, follower_on_timer_closed);
     free_if_done(follower);
 }
 
 /* ---- what is told -------------------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *timer) {
+static void follower_on_timer(uv_timer_t *timer) {
     struct follower *follower = timer->data;
     recording_nudge(&follower->reader);
 }
@@ -84,7 +84,7 @@ static bool is_time_for(struct follower *follower, const struct recording_entry 
         follower->timer.data = follower;
         follower->has_timer = true;
     }
-    uv_timer_start(&follower->timer, on_timer, (uint64_t)left_ms, 0);
+    uv_timer_start(&follower->timer, follower_on_timer, (uint64_t)left_ms, 0);
     return false;
 }
 
@@ -105,7 +105,7 @@ static void tell_entry(struct follower *follower, const struct recording_entry *
 }
 
 /** Makes sure that there is an entry at hand. False: there is none now, or it was the end, which is told. */
-static bool fetch(struct follower *follower) {
+static bool fetch_entry(struct follower *follower) {
     struct recording_batch *batch = &follower->batch;
     if (follower->at < batch->count)
         return true;
@@ -124,7 +124,7 @@ static bool fetch(struct follower *follower) {
 
 /** Tells the next entry. False: not now, or nothing more. */
 static bool tell_next(struct follower *follower) {
-    if (!fetch(follower))
+    if (!fetch_entry(follower))
         return false;
     const struct recording_entry *entry = follower->batch.entries[follower->at];
     bool is_replay = follower_source_is_cached(follower->source);
@@ -151,7 +151,7 @@ static void tell_some(struct follower *follower) {
     recording_nudge(&follower->reader);
 }
 
-static void on_item(struct inbox_item *item) {
+static void follower_on_item(struct inbox_item *item) {
     struct follower *follower = CONTAINER_OF(item, struct follower, item);
     if (follower->is_due) {
         follower->is_due = false;
@@ -164,7 +164,7 @@ static void on_item(struct inbox_item *item) {
         tell_some(follower);
     follower->is_busy = false;
     if (follower->is_over)
-        leave(follower);
+        leave_flight(follower);
 }
 
 static void on_more(struct recording_reader *reader) {
@@ -188,7 +188,7 @@ void follower_cancel(struct follower *follower) {
     }
     follower->is_over = true;
     if (!follower->is_busy)
-        leave(follower);
+        leave_flight(follower);
 }
 
 enum follower_source follower_source(const struct follower *follower) {
@@ -196,7 +196,7 @@ enum follower_source follower_source(const struct follower *follower) {
 }
 
 /** Has the reader join what there is, or a new flight. False: out of memory. */
-static bool join(struct follower *follower, const struct follower_start *start, bool *ret_is_new) {
+static bool join_flight(struct follower *follower, const struct follower_start *start, bool *ret_is_new) {
     struct cache *cache = follower->worker->cache;
     struct recording *found = start->found;
     *ret_is_new = false;
@@ -229,8 +229,8 @@ struct follower *follower_start(struct cache_worker *worker, const struct follow
     follower->context = start->context;
     follower->is_paced = start->policy->paced;
     follower->reader.on_more = on_more;
-    follower->item.handle = on_item;
-    if (!join(follower, start, &is_new)) {
+    follower->item.handle = follower_on_item;
+    if (!join_flight(follower, start, &is_new)) {
         free(follower);
         goto failed;
     }

@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static struct upstream *upstream_of(const struct guard *guard) {
+static struct upstream *guard_upstream(const struct guard *guard) {
     return &guard->caller->upstreams->items[guard->index];
 }
 
@@ -31,7 +31,7 @@ bool guard_is_unused(const struct guard *guard) {
 /* ---- the pass ---------------------------------------------------------------------------------------- */
 
 static bool take_pass(struct guard *guard) {
-    struct breaker *breaker = upstream_of(guard)->breaker;
+    struct breaker *breaker = guard_upstream(guard)->breaker;
     if (breaker == NULL)
         return true;
     guard->has_pass = breaker_enter(breaker, &guard->pass, &guard->retry_after_ms);
@@ -42,7 +42,7 @@ static void tell_change(const struct guard *guard, enum breaker_change change) {
     struct breaker_info info;
     if (change == BREAKER_UNCHANGED || guard->caller->notify == NULL)
         return;
-    breaker_get_info(upstream_of(guard)->breaker, &info);
+    breaker_get_info(guard_upstream(guard)->breaker, &info);
     const struct upstream_notice notice = {
         .kind = change == BREAKER_HAS_OPENED ? NOTICE_BREAKER_OPENED : NOTICE_BREAKER_CLOSED,
         .upstream = guard->caller->settings.items[guard->index].name,
@@ -57,7 +57,7 @@ static void give_pass(struct guard *guard, enum breaker_outcome outcome) {
     if (!guard->has_pass)
         return;
     guard->has_pass = false;
-    tell_change(guard, breaker_leave(upstream_of(guard)->breaker, &guard->pass, outcome));
+    tell_change(guard, breaker_leave(guard_upstream(guard)->breaker, &guard->pass, outcome));
 }
 
 void guard_succeed_early(struct guard *guard) {
@@ -70,7 +70,7 @@ void guard_succeed_early(struct guard *guard) {
 static void on_granted(struct inbox_item *item);
 
 static enum limiter_result take_ticket(struct guard *guard) {
-    struct limiter *limiter = upstream_of(guard)->limiter;
+    struct limiter *limiter = guard_upstream(guard)->limiter;
     if (limiter == NULL)
         return LIMITER_GRANTED;
     guard->ticket.inbox = guard->caller->inbox;
@@ -85,7 +85,7 @@ static void give_ticket(struct guard *guard, const struct limiter_report *report
     if (!guard->has_ticket)
         return;
     guard->has_ticket = false;
-    guard->ticket_is_due = !limiter_leave(upstream_of(guard)->limiter, &guard->ticket, report);
+    guard->ticket_is_due = !limiter_leave(guard_upstream(guard)->limiter, &guard->ticket, report);
 }
 
 static void give_ticket_unused(struct guard *guard) {
@@ -95,51 +95,51 @@ static void give_ticket_unused(struct guard *guard) {
 
 /* ---- waiting in the line ----------------------------------------------------------------------------- */
 
-static void on_poll(uv_timer_t *timer);
+static void guard_on_poll(uv_timer_t *timer);
 
 static bool is_late(const struct guard *guard) {
     return clock_mono_ms() > guard->wait_until_mono_ms;
 }
 
-static void wait_in_line(struct guard *guard) {
-    int64_t in_ms = limiter_poll_in_ms(upstream_of(guard)->limiter);
+static void guard_wait_in_line(struct guard *guard) {
+    int64_t in_ms = limiter_poll_in_ms(guard_upstream(guard)->limiter);
     int64_t left_ms = guard->wait_until_mono_ms - clock_mono_ms();
     if (in_ms < 0)
         in_ms = LIMITER_POLL_MAX_MS; /* granted or refused in this moment: the item is on its way */
     if (left_ms < in_ms)
         in_ms = left_ms < 0 ? 0 : left_ms + 1;
     guard->timer->data = guard;
-    uv_timer_start(guard->timer, on_poll, (uint64_t)in_ms, 0);
+    uv_timer_start(guard->timer, guard_on_poll, (uint64_t)in_ms, 0);
 }
 
 /** The call has waited for as long as it may. Should its ticket have been granted in this moment, it is told
  * once that was received: before, the ticket could not enter again. */
 static void leave_late(struct guard *guard) {
-    guard->retry_after_ms = limiter_retry_after_ms(upstream_of(guard)->limiter);
+    guard->retry_after_ms = limiter_retry_after_ms(guard_upstream(guard)->limiter);
     give_ticket_unused(guard);
     guard->is_late = guard->ticket_is_due;
     if (!guard->is_late)
         guard->on_settled(guard, GUARD_LATE);
 }
 
-static void on_poll(uv_timer_t *timer) {
+static void guard_on_poll(uv_timer_t *timer) {
     struct guard *guard = timer->data;
     if (is_late(guard)) {
         leave_late(guard);
         return;
     }
-    limiter_poll(upstream_of(guard)->limiter);
-    wait_in_line(guard);
+    limiter_poll(guard_upstream(guard)->limiter);
+    guard_wait_in_line(guard);
 }
 
 /** The ticket has come back: whether the call may be made now. */
-static enum guard_result settle(struct guard *guard, bool is_granted) {
+static enum guard_result settle_ticket(struct guard *guard, bool is_granted) {
     bool late = is_late(guard);
     if (is_granted && !late && take_pass(guard))
         return GUARD_PASSED;
     int64_t open_ms = guard->retry_after_ms;
     give_ticket_unused(guard);
-    guard->retry_after_ms = limiter_retry_after_ms(upstream_of(guard)->limiter);
+    guard->retry_after_ms = limiter_retry_after_ms(guard_upstream(guard)->limiter);
     if (!is_granted)
         return GUARD_PAUSED;
     if (late)
@@ -152,10 +152,10 @@ static void on_granted(struct inbox_item *item) {
     struct limiter_ticket *ticket = CONTAINER_OF(item, struct limiter_ticket, item);
     struct guard *guard = CONTAINER_OF(ticket, struct guard, ticket);
     guard->ticket_is_due = false;
-    bool is_granted = limiter_receive(upstream_of(guard)->limiter, ticket);
+    bool is_granted = limiter_receive(guard_upstream(guard)->limiter, ticket);
     if (guard->has_ticket) {
         uv_timer_stop(guard->timer);
-        guard->on_settled(guard, settle(guard, is_granted));
+        guard->on_settled(guard, settle_ticket(guard, is_granted));
     } else if (guard->is_late) {
         guard->is_late = false;
         guard->on_settled(guard, GUARD_LATE);
@@ -177,13 +177,13 @@ enum guard_result guard_enter(struct guard *guard, size_t index, int64_t wait_un
         return GUARD_PASSED;
     case LIMITER_WAITS:
         give_pass(guard, BREAKER_NEITHER);
-        wait_in_line(guard);
+        guard_wait_in_line(guard);
         return GUARD_WAITS;
     case LIMITER_FULL:
         break;
     }
     give_pass(guard, BREAKER_NEITHER);
-    guard->retry_after_ms = limiter_retry_after_ms(upstream_of(guard)->limiter);
+    guard->retry_after_ms = limiter_retry_after_ms(guard_upstream(guard)->limiter);
     return GUARD_FULL;
 }
 
@@ -204,8 +204,8 @@ void guard_leave(struct guard *guard, const struct guard_report *report) {
 
 /* ---- what a refusal means ---------------------------------------------------------------------------- */
 
-static enum upstream_cause explain(const struct upstream_settings *settings, enum guard_result refusal,
-                                   char message[GUARD_MESSAGE_SIZE]) {
+static enum upstream_cause explain_refusal(const struct upstream_settings *settings,
+                                           enum guard_result refusal, char message[GUARD_MESSAGE_SIZE]) {
     switch (refusal) {
     case GUARD_OPEN:
         snprintf(message, GUARD_MESSAGE_SIZE,
@@ -236,7 +236,8 @@ static enum upstream_cause explain(const struct upstream_settings *settings, enu
 
 struct upstream_result guard_refusal(const struct guard *guard, enum guard_result refusal,
                                      char message[GUARD_MESSAGE_SIZE]) {
-    enum upstream_cause cause = explain(&guard->caller->settings.items[guard->index], refusal, message);
+    enum upstream_cause cause =
+        explain_refusal(&guard->caller->settings.items[guard->index], refusal, message);
     return (struct upstream_result){.end = refusal == GUARD_OPEN ? UPSTREAM_REFUSED : UPSTREAM_CROWDED,
                                     .cause = cause,
                                     .message = message,

@@ -39,19 +39,19 @@ static void stop_exchange(struct health_check *check) {
 
 /* ---- one check --------------------------------------------------------------------------------------- */
 
-static void on_head(void *context, int status, const struct upstream_header *headers, size_t count,
-                    int64_t content_length) {
+static void health_on_head(void *context, int status, const struct upstream_header *headers, size_t count,
+                           int64_t content_length) {
     struct health_check *check = context;
     (void)headers, (void)count, (void)content_length;
     check->status = status;
 }
 
-static bool on_body(void *context, const char *bytes, size_t length) {
+static bool health_on_body(void *context, const char *bytes, size_t length) {
     (void)context, (void)bytes, (void)length;
     return true;
 }
 
-static void on_end(void *context, const struct upstream_result *result) {
+static void health_on_end(void *context, const struct upstream_result *result) {
     struct health_check *check = context;
     bool is_healthy = result->end == UPSTREAM_COMPLETED && check->status >= 200 && check->status < 300;
     bool is_ours = result->end == UPSTREAM_NO_DESCRIPTOR || result->end == UPSTREAM_INTERNAL;
@@ -68,9 +68,9 @@ static char *copy_origin(const char *url) {
 }
 
 /** Without the memory or the descriptor for it nothing is asked, and nothing is found. */
-static void ask(struct health_check *check, const struct upstream_settings *settings) {
+static void ask_health(struct health_check *check, const struct upstream_settings *settings) {
     static const struct upstream_exchange_callbacks callbacks = {
-        .on_head = on_head, .on_body = on_body, .on_end = on_end};
+        .on_head = health_on_head, .on_body = health_on_body, .on_end = health_on_end};
     struct upstream_settings at_origin = *settings;
     at_origin.base_url = copy_origin(settings->base_url);
     check->status = 0;
@@ -80,7 +80,7 @@ static void ask(struct health_check *check, const struct upstream_settings *sett
     free(at_origin.base_url);
 }
 
-static uint64_t jittered(int64_t interval_ms) {
+static uint64_t jittered_ms(int64_t interval_ms) {
     return (uint64_t)(interval_ms * (900 + random() % 201) / 1000);
 }
 
@@ -91,8 +91,8 @@ static void on_due(uv_timer_t *timer) {
     if (check->exchange != NULL)
         set_unhealthy(check, true, "The check was still under way when the next one was due.");
     stop_exchange(check);
-    ask(check, settings);
-    uv_timer_start(timer, on_due, jittered(settings->health_interval_ms), 0);
+    ask_health(check, settings);
+    uv_timer_start(timer, on_due, jittered_ms(settings->health_interval_ms), 0);
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------- */
@@ -126,7 +126,7 @@ struct health_checks *health_checks_create(struct upstream_caller *caller) {
     return checks;
 }
 
-static void on_closed(uv_handle_t *handle) {
+static void health_on_closed(uv_handle_t *handle) {
     struct health_check *check = CONTAINER_OF(handle, struct health_check, timer);
     struct health_checks *checks = check->checks;
     if (--checks->open == 0)
@@ -139,6 +139,6 @@ void health_checks_close(struct health_checks *checks) {
     size_t count = checks->count;
     for (size_t i = 0; i < count; i++) {
         stop_exchange(&checks->items[i]);
-        uv_close((uv_handle_t *)&checks->items[i].timer, on_closed);
+        uv_close((uv_handle_t *)&checks->items[i].timer, health_on_closed);
     }
 }

@@ -13,21 +13,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *charged(void *block) {
+static void *charge_block(void *block) {
     if (block != NULL)
         memory_charge(MEMORY_UPSTREAM_CONNECTIONS, malloc_usable_size(block));
     return block;
 }
 
-static void *take(size_t size) {
-    return charged(malloc(size));
+static void *take_block(size_t size) {
+    return charge_block(malloc(size));
 }
 
 static void *take_zeroed(size_t count, size_t size) {
-    return charged(calloc(count, size));
+    return charge_block(calloc(count, size));
 }
 
-static void give(void *block) {
+static void give_block(void *block) {
     if (block != NULL)
         memory_release(MEMORY_UPSTREAM_CONNECTIONS, malloc_usable_size(block));
     free(block);
@@ -38,35 +38,35 @@ static void *take_anew(void *block, size_t size) {
     void *moved = realloc(block, size);
     if (moved != NULL && block != NULL)
         memory_release(MEMORY_UPSTREAM_CONNECTIONS, before);
-    return charged(moved);
+    return charge_block(moved);
 }
 
 static char *take_copy(const char *text) {
-    return charged(strdup(text));
+    return charge_block(strdup(text));
 }
 
 /* ---- as OpenSSL wants them: a size of 0 is nothing -------------------------------------------------- */
 
 static void *tls_take(size_t size, const char *file, int line) {
     (void)file, (void)line;
-    return size > 0 ? take(size) : NULL;
+    return size > 0 ? take_block(size) : NULL;
 }
 
 static void tls_give(void *block, const char *file, int line) {
     (void)file, (void)line;
-    give(block);
+    give_block(block);
 }
 
 static void *tls_take_anew(void *block, size_t size, const char *file, int line) {
     (void)file, (void)line;
     if (size > 0)
         return take_anew(block, size);
-    give(block);
+    give_block(block);
     return NULL;
 }
 
 bool library_memory_begin(void) {
     return CRYPTO_set_mem_functions(tls_take, tls_take_anew, tls_give) == 1 &&
-           curl_global_init_mem(CURL_GLOBAL_DEFAULT, take, give, take_anew, take_copy, take_zeroed) ==
-               CURLE_OK;
+           curl_global_init_mem(CURL_GLOBAL_DEFAULT, take_block, give_block, take_anew, take_copy,
+                                take_zeroed) == CURLE_OK;
 }

@@ -46,7 +46,7 @@ static bool has_bucket(const struct limiter *limiter) {
     return limiter->settings.rate_calls > 0;
 }
 
-static int64_t level_max(const struct limiter *limiter) {
+static int64_t limiter_level_max(const struct limiter *limiter) {
     return (int64_t)limiter->settings.rate_calls * limiter->settings.rate_per_ms;
 }
 
@@ -56,7 +56,7 @@ static void fill_locked(struct limiter *limiter, int64_t now_ms) {
     if (!has_bucket(limiter))
         return;
     int64_t rate = (int64_t)limiter->settings.rate_calls;
-    int64_t missing = level_max(limiter) - limiter->level;
+    int64_t missing = limiter_level_max(limiter) - limiter->level;
     int64_t passed_ms = now_ms - limiter->level_mono_ms;
     limiter->level += passed_ms > missing / rate ? missing : passed_ms * rate;
     limiter->level_mono_ms = now_ms;
@@ -373,7 +373,7 @@ struct limiter *limiter_create(const struct limiter_settings *settings) {
     uint64_t slots_min = settings->concurrency_min > 0 ? settings->concurrency_min : 1;
     limiter->settings.concurrency_min = slots_min < slots ? slots_min : slots;
     limiter->slots = slots;
-    limiter->level = level_max(limiter);
+    limiter->level = limiter_level_max(limiter);
     limiter->level_mono_ms = clock_mono_ms();
     return limiter;
 }

@@ -25,7 +25,7 @@ static void list_values(const struct adapter_input *input, struct value out[VALU
 }
 
 /* The value that a placeholder at `at` stands for; NULL: there is none. */
-static const struct value *find(const struct value *values, size_t count, const char *at) {
+static const struct value *find_value(const struct value *values, size_t count, const char *at) {
     for (size_t i = 0; i < count; i++) {
         if (strncmp(at, values[i].name, strlen(values[i].name)) == 0)
             return &values[i];
@@ -43,7 +43,7 @@ char *placeholders_fill_url(const char *url, const struct adapter_input *input) 
     buffer_init(&out, TEXT_BYTES_MAX);
     bool done = buffer_append(&out, url, (size_t)(at - url));
     while (done && *at != '\0') {
-        const struct value *value = find(values, VALUES_OF_URL, at);
+        const struct value *value = find_value(values, VALUES_OF_URL, at);
         done = value != NULL ? percent_append_encoded(&out, value->text, strlen(value->text))
                              : buffer_append(&out, at, 1);
         at += value != NULL ? strlen(value->name) : 1;
@@ -60,7 +60,7 @@ static bool fill_text(cJSON *item, const struct value *values, bool *has_message
         return true;
     buffer_init(&out, TEXT_BYTES_MAX);
     for (const char *at = item->valuestring; done && *at != '\0';) {
-        const struct value *value = find(values, VALUES, at);
+        const struct value *value = find_value(values, VALUES, at);
         *has_message = *has_message || value == &values[VALUES - 1];
         done = value != NULL ? buffer_append_text(&out, value->text) : buffer_append(&out, at, 1);
         at += value != NULL ? strlen(value->name) : 1;

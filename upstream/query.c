@@ -40,11 +40,11 @@ static struct upstream_query *query_of(uv_timer_t *timer) {
     return CONTAINER_OF(timer, struct upstream_query, timer);
 }
 
-static struct upstream *upstream_of(const struct upstream_query *query) {
+static struct upstream *query_upstream(const struct upstream_query *query) {
     return &query->caller->upstreams->items[query->index];
 }
 
-static void count(_Atomic uint64_t *counter) {
+static void count_query(_Atomic uint64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
@@ -70,15 +70,15 @@ static void on_unused(struct guard *guard) {
     free_if_unused(CONTAINER_OF(guard, struct upstream_query, guard));
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void query_on_timer_closed(uv_handle_t *handle) {
     struct upstream_query *query = CONTAINER_OF(handle, struct upstream_query, timer);
     query->is_closed = true;
     free_if_unused(query);
 }
 
 /** What the end means for breaker and limiter: an answer that is a refusal says so by its status alone. */
-static struct upstream_result judge(const struct upstream_query *query,
-                                    const struct upstream_result *result) {
+static struct upstream_result judge_end(const struct upstream_query *query,
+                                        const struct upstream_result *result) {
     struct upstream_result judged = *result;
     if (query->status >= 400)
         judged = (struct upstream_result){.end = UPSTREAM_STATUS,
@@ -95,11 +95,11 @@ static void leave_guards(struct upstream_query *query, const struct upstream_res
     struct guard_report report = {.was_sent = query->is_sent, .latency_ms = -1};
     struct upstream_result judged;
     if (result != NULL) {
-        judged = judge(query, result);
+        judged = judge_end(query, result);
         report.result = &judged;
         if (query->is_active &&
             (call_breaker_outcome(&judged) == BREAKER_FAILURE || call_is_overloaded(&judged)))
-            count(&upstream_of(query)->query_failures);
+            count_query(&query_upstream(query)->query_failures);
     }
     guard_leave(&query->guard, &report);
 }
@@ -112,10 +112,10 @@ static void close_query(struct upstream_query *query, const struct upstream_resu
         upstream_exchange_cancel(query->exchange);
     query->exchange = NULL;
     leave_guards(query, result);
-    set_counted(&query->is_waiting, &upstream_of(query)->queries_waiting, false);
-    set_counted(&query->is_active, &upstream_of(query)->queries_active, false);
+    set_counted(&query->is_waiting, &query_upstream(query)->queries_waiting, false);
+    set_counted(&query->is_active, &query_upstream(query)->queries_active, false);
     LIST_REMOVE(query, link);
-    uv_close((uv_handle_t *)&query->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&query->timer, query_on_timer_closed);
 }
 
 static void end_query(struct upstream_query *query, const struct upstream_result *result) {
@@ -125,7 +125,7 @@ static void end_query(struct upstream_query *query, const struct upstream_result
 
 /* ---- the exchange ------------------------------------------------------------------------------------ */
 
-static void on_sent(void *context) {
+static void query_on_sent(void *context) {
     struct upstream_query *query = context;
     query->is_sent = true;
     if (query->callbacks.on_sent != NULL)
@@ -140,8 +140,8 @@ static void note_retry_after(struct upstream_query *query, const struct upstream
     }
 }
 
-static void on_head(void *context, int status, const struct upstream_header *headers, size_t header_count,
-                    int64_t content_length) {
+static void query_on_head(void *context, int status, const struct upstream_header *headers,
+                          size_t header_count, int64_t content_length) {
     struct upstream_query *query = context;
     query->status = status;
     note_retry_after(query, headers, header_count);
@@ -150,17 +150,17 @@ static void on_head(void *context, int status, const struct upstream_header *hea
     query->callbacks.on_head(query->context, status, headers, header_count, content_length);
 }
 
-static bool on_body(void *context, const char *bytes, size_t length) {
+static bool query_on_body(void *context, const char *bytes, size_t length) {
     struct upstream_query *query = context;
     return query->callbacks.on_body(query->context, bytes, length);
 }
 
-static ssize_t on_upload(void *context, char *bytes, size_t size) {
+static ssize_t query_on_upload(void *context, char *bytes, size_t size) {
     struct upstream_query *query = context;
     return query->callbacks.on_upload(query->context, bytes, size);
 }
 
-static void on_end(void *context, const struct upstream_result *result) {
+static void query_on_end(void *context, const struct upstream_result *result) {
     struct upstream_query *query = context;
     query->exchange = NULL;
     end_query(query, result);
@@ -182,11 +182,11 @@ static void refuse_later(struct upstream_query *query, const struct upstream_res
 }
 
 static void refuse_now(struct upstream_query *query, const struct upstream_result *refusal) {
-    count(&upstream_of(query)->queries_refused);
+    count_query(&query_upstream(query)->queries_refused);
     refuse_later(query, refusal);
 }
 
-static void refuse(struct upstream_query *query, enum guard_result refusal) {
+static void refuse_query(struct upstream_query *query, enum guard_result refusal) {
     char message[GUARD_MESSAGE_SIZE];
     struct upstream_result result = guard_refusal(&query->guard, refusal, message);
     if (refusal == GUARD_LATE) {
@@ -209,22 +209,22 @@ static void on_timeout(uv_timer_t *timer) {
     end_query(query, &too_long);
 }
 
-static void send_request(struct upstream_query *query) {
+static void query_send_request(struct upstream_query *query) {
     if (!upstream_exchange_send(query->exchange)) {
         static const struct upstream_result no_memory = {
             .end = UPSTREAM_INTERNAL, .cause = CAUSE_MEMORY, .message = "Memory ran out."};
         refuse_later(query, &no_memory);
         return;
     }
-    count(&upstream_of(query)->queries);
-    set_counted(&query->is_active, &upstream_of(query)->queries_active, true);
+    count_query(&query_upstream(query)->queries);
+    set_counted(&query->is_active, &query_upstream(query)->queries_active, true);
     uv_timer_start(&query->timer, on_timeout, (uint64_t)query->timeout_ms, 0);
 }
 
-static void go_on(struct upstream_query *query, enum guard_result result) {
+static void query_go_on(struct upstream_query *query, enum guard_result result) {
     switch (result) {
     case GUARD_PASSED:
-        send_request(query);
+        query_send_request(query);
         break;
     case GUARD_WAITS:
         break;
@@ -232,21 +232,21 @@ static void go_on(struct upstream_query *query, enum guard_result result) {
     case GUARD_FULL:
     case GUARD_PAUSED:
     case GUARD_LATE:
-        refuse(query, result);
+        refuse_query(query, result);
         break;
     }
 }
 
 static void on_settled(struct guard *guard, enum guard_result result) {
     struct upstream_query *query = CONTAINER_OF(guard, struct upstream_query, guard);
-    set_counted(&query->is_waiting, &upstream_of(query)->queries_waiting, false);
-    go_on(query, result);
+    set_counted(&query->is_waiting, &query_upstream(query)->queries_waiting, false);
+    query_go_on(query, result);
 }
 
 /** It is in the line, and stays there if no more queries wait than may. */
-static void wait_in_line(struct upstream_query *query, uint64_t waiting_max) {
+static void query_wait_in_line(struct upstream_query *query, uint64_t waiting_max) {
     static const struct guard_report unused = {.latency_ms = -1};
-    struct upstream *upstream = upstream_of(query);
+    struct upstream *upstream = query_upstream(query);
     set_counted(&query->is_waiting, &upstream->queries_waiting, true);
     if (atomic_load_explicit(&upstream->queries_waiting, memory_order_relaxed) <= waiting_max)
         return;
@@ -264,13 +264,13 @@ static void wait_in_line(struct upstream_query *query, uint64_t waiting_max) {
     refuse_now(query, &result);
 }
 
-static void enter(struct upstream_query *query, const struct upstream_settings *settings) {
+static void enter_query(struct upstream_query *query, const struct upstream_settings *settings) {
     int64_t wait_until_mono_ms = clock_mono_ms() + settings->queries_wait_ms;
     enum guard_result result = guard_enter(&query->guard, query->index, wait_until_mono_ms);
     if (result == GUARD_WAITS)
-        wait_in_line(query, settings->queries_waiting_max);
+        query_wait_in_line(query, settings->queries_waiting_max);
     else
-        go_on(query, result);
+        query_go_on(query, result);
 }
 
 /* ---- the public half --------------------------------------------------------------------------------- */
@@ -279,8 +279,11 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
                                             const struct upstream_query_request *request,
                                             const struct upstream_exchange_callbacks *callbacks,
                                             void *context) {
-    static const struct upstream_exchange_callbacks own = {
-        .on_sent = on_sent, .on_head = on_head, .on_body = on_body, .on_upload = on_upload, .on_end = on_end};
+    static const struct upstream_exchange_callbacks own = {.on_sent = query_on_sent,
+                                                           .on_head = query_on_head,
+                                                           .on_body = query_on_body,
+                                                           .on_upload = query_on_upload,
+                                                           .on_end = query_on_end};
     const struct upstream_settings *settings = &caller->settings.items[request->index];
     struct upstream_query *query = calloc(1, sizeof(*query));
     if (query == NULL)
@@ -310,7 +313,7 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
     LIST_INSERT_HEAD(&caller->queries, query, link);
     uv_timer_init(caller->loop, &query->timer);
     guard_init(&query->guard, caller, &query->timer, on_settled, on_unused);
-    enter(query, settings);
+    enter_query(query, settings);
     return query;
 }
 

@@ -82,7 +82,7 @@ void recording_unref(struct recording *recording) {
 /* ---- forgetting ---------------------------------------------------------------------------------- */
 
 /** Forgets what all readers have had. True: the writer waits, and may go on. */
-static bool forget_locked(struct recording *recording) {
+static bool forget_read_locked(struct recording *recording) {
     lock_assert_held(&recording->lock);
     if (recording->is_whole)
         return false;
@@ -108,7 +108,7 @@ static bool forget_locked(struct recording *recording) {
 
 bool recording_may_append(struct recording *recording) {
     lock_acquire(&recording->lock);
-    forget_locked(recording);
+    forget_read_locked(recording);
     recording->writer_waits = recording->bytes > recording->bytes_max;
     bool may_append = !recording->writer_waits;
     lock_release(&recording->lock);
@@ -125,7 +125,7 @@ static void tell_locked(struct recording_reader *reader) {
     reader->on_more(reader);
 }
 
-static void append(struct recording *recording, struct recording_entry *entry) {
+static void append_entry(struct recording *recording, struct recording_entry *entry) {
     struct recording_reader *reader;
     lock_acquire(&recording->lock);
     if (recording->has_ended) {
@@ -145,7 +145,7 @@ static void append(struct recording *recording, struct recording_entry *entry) {
     }
     if (recording->bytes > recording->bytes_max || memory_level() >= MEMORY_FULL)
         recording->is_whole = false;
-    forget_locked(recording);
+    forget_read_locked(recording);
     lock_release(&recording->lock);
 }
 
@@ -176,7 +176,7 @@ bool recording_append_event(struct recording *recording, const struct sse_event 
                                       .data = data,
                                       .data_length = event->data_length,
                                       .last_event_id = ""};
-    append(recording, entry);
+    append_entry(recording, entry);
     return true;
 }
 
@@ -185,7 +185,7 @@ bool recording_append_sent(struct recording *recording) {
     if (entry == NULL)
         return false;
     recording->began_mono_ms = clock_mono_ms();
-    append(recording, entry);
+    append_entry(recording, entry);
     return true;
 }
 
@@ -206,7 +206,7 @@ bool recording_append_retry(struct recording *recording, const struct upstream_r
     if (retry->upstream != NULL)
         kept->upstream = memcpy(upstream, retry->upstream, upstream_size);
     entry->retry = kept;
-    append(recording, entry);
+    append_entry(recording, entry);
     return true;
 }
 
@@ -323,7 +323,7 @@ void recording_read(struct recording_reader *reader, struct recording_batch *ret
     ret_batch->count = count;
     ret_batch->is_replay = recording->is_replay;
     ret_batch->is_end = count == 0 && recording->has_ended;
-    ret_batch->has_room = forget_locked(recording);
+    ret_batch->has_room = forget_read_locked(recording);
     lock_release(&recording->lock);
 }
 
@@ -332,7 +332,7 @@ bool recording_leave(struct recording_reader *reader, bool *ret_has_room) {
     lock_acquire(&recording->lock);
     TAILQ_REMOVE(&recording->readers, reader, link);
     bool is_told = reader->is_told;
-    *ret_has_room = forget_locked(recording);
+    *ret_has_room = forget_read_locked(recording);
     lock_release(&recording->lock);
     recording_unref(recording);
     reader->recording = NULL;

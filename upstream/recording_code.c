@@ -107,7 +107,7 @@ struct source {
     size_t left;
 };
 
-static const char *take(struct source *source, size_t length) {
+static const char *take_bytes(struct source *source, size_t length) {
     const char *at = source->at;
     if (length > source->left)
         return NULL;
@@ -117,7 +117,7 @@ static const char *take(struct source *source, size_t length) {
 }
 
 static bool take_32(struct source *source, uint32_t *ret_number) {
-    const char *at = take(source, sizeof(*ret_number));
+    const char *at = take_bytes(source, sizeof(*ret_number));
     if (at == NULL)
         return false;
     memcpy(ret_number, at, sizeof(*ret_number));
@@ -127,7 +127,7 @@ static bool take_32(struct source *source, uint32_t *ret_number) {
 
 static bool take_64(struct source *source, int64_t *ret_number) {
     uint64_t bits;
-    const char *at = take(source, sizeof(bits));
+    const char *at = take_bytes(source, sizeof(bits));
     if (at == NULL)
         return false;
     memcpy(&bits, at, sizeof(bits));
@@ -135,7 +135,7 @@ static bool take_64(struct source *source, int64_t *ret_number) {
     return true;
 }
 
-static size_t count_lines(const char *data, size_t length) {
+static size_t count_data_lines(const char *data, size_t length) {
     size_t lines = 1;
     const char *end = data + length, *at = data;
     while (at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
@@ -152,7 +152,7 @@ static bool is_event(const struct sse_event *event) {
            memchr(event->type, '\r', event->type_length) == NULL &&
            memchr(event->data, '\r', event->data_length) == NULL &&
            utf8_is_valid(event->type, event->type_length) && utf8_is_valid(event->data, event->data_length) &&
-           sse_lines_are_in_proportion(count_lines(event->data, event->data_length), event->data_length);
+           sse_lines_are_in_proportion(count_data_lines(event->data, event->data_length), event->data_length);
 }
 
 static int take_event(struct source *source, int64_t *last_ms, struct recording *recording) {
@@ -165,8 +165,8 @@ static int take_event(struct source *source, int64_t *last_ms, struct recording 
     *last_ms = at_ms;
     event.type_length = type_length;
     event.data_length = data_length;
-    event.type = take(source, type_length);
-    event.data = event.type != NULL ? take(source, data_length) : NULL;
+    event.type = take_bytes(source, type_length);
+    event.data = event.type != NULL ? take_bytes(source, data_length) : NULL;
     if (event.data == NULL || !is_event(&event))
         return -EBADMSG;
     if (!recording_append_event(recording, &event, at_ms))
@@ -175,7 +175,7 @@ static int take_event(struct source *source, int64_t *last_ms, struct recording 
 }
 
 /** Text that is filled up with NUL, and has one at its end. */
-static bool is_word(const char *text, size_t size) {
+static bool is_padded_word(const char *text, size_t size) {
     size_t length = strnlen(text, size);
     for (size_t i = length; i < size; i++) {
         if (text[i] != '\0')
@@ -185,11 +185,11 @@ static bool is_word(const char *text, size_t size) {
 }
 
 static bool take_outcome(struct source *source, struct upstream_outcome *ret_outcome) {
-    const char *reason = take(source, ADAPTER_WORD_SIZE);
+    const char *reason = take_bytes(source, ADAPTER_WORD_SIZE);
     uint32_t is_known;
     int64_t input, output, total;
     *ret_outcome = (struct upstream_outcome){0};
-    if (reason == NULL || !is_word(reason, ADAPTER_WORD_SIZE) || !take_32(source, &is_known) ||
+    if (reason == NULL || !is_padded_word(reason, ADAPTER_WORD_SIZE) || !take_32(source, &is_known) ||
         is_known > 1 || !take_64(source, &input) || !take_64(source, &output) || !take_64(source, &total))
         return false;
     memcpy(ret_outcome->finish_reason, reason, ADAPTER_WORD_SIZE);
@@ -203,7 +203,7 @@ static bool take_outcome(struct source *source, struct upstream_outcome *ret_out
 int recording_decode(const void *bytes, size_t length, size_t bytes_max, struct recording **ret_recording,
                      struct upstream_outcome *ret_outcome, int64_t *ret_expires_unix_ms) {
     struct source source = {.at = bytes, .left = length};
-    const char *magic = take(&source, MAGIC_LENGTH), *version = take(&source, 1);
+    const char *magic = take_bytes(&source, MAGIC_LENGTH), *version = take_bytes(&source, 1);
     uint32_t count;
     int64_t expires_unix_ms, last_ms = 0;
     if (magic == NULL || version == NULL || memcmp(magic, MAGIC, MAGIC_LENGTH) != 0)

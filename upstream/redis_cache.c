@@ -66,40 +66,40 @@ static bool refuses_to_store(const redisReply *reply) {
 
 /* ---- the connection ------------------------------------------------------------------------------ */
 
-static void on_timer(uv_timer_t *timer);
+static void redis_on_timer(uv_timer_t *timer);
 
 /* Once, whichever worker finds it first, and once when it is back. */
-static void tell(const struct redis_cache *redis, bool is_away, const char *message) {
+static void tell_state(const struct redis_cache *redis, bool is_away, const char *message) {
     const struct upstream_notice notice = {.kind = is_away ? NOTICE_REDIS_AWAY : NOTICE_REDIS_BACK,
                                            .message = message};
     if (atomic_exchange(&redis->shared->is_away, is_away) != is_away && redis->notify != NULL)
         redis->notify(&notice);
 }
 
-static void lose(struct redis_cache *redis, const char *message) {
+static void lose_server(struct redis_cache *redis, const char *message) {
     redis->connection = NULL;
     if (redis->is_ready)
         atomic_fetch_sub(&redis->shared->connections, 1);
     redis->attempt += redis->attempt < ATTEMPT_MAX;
     bool is_certain = redis->is_ready || redis->attempt > ATTEMPTS_UNTOLD;
     if (is_certain && atomic_load(&redis->shared->connections) == 0)
-        tell(redis, true, message);
+        tell_state(redis, true, message);
     redis->is_ready = false;
     int64_t delay_ms = retry_delay_ms(&backoff, redis->attempt, 0, 0);
-    uv_timer_start(&redis->timer, on_timer, delay_ms > 0 ? (uint64_t)delay_ms : 0, 0);
+    uv_timer_start(&redis->timer, redis_on_timer, delay_ms > 0 ? (uint64_t)delay_ms : 0, 0);
 }
 
 static void on_lost(void *context) {
     struct redis_cache *redis = context;
-    lose(redis, redis->is_ready ? "The connection was lost, or no answer came in time."
-                                : "There is nobody to connect to.");
+    lose_server(redis, redis->is_ready ? "The connection was lost, or no answer came in time."
+                                       : "There is nobody to connect to.");
 }
 
 /** The server is of no use: it does not let us in, or says what it should not. */
 static void give_up(struct redis_cache *redis, const char *message) {
     count_error(redis);
     redis_connection_close(redis->connection);
-    lose(redis, message);
+    lose_server(redis, message);
 }
 
 static void on_greeted(struct redis_command *command, const redisReply *reply) {
@@ -116,11 +116,12 @@ static void on_greeted(struct redis_command *command, const redisReply *reply) {
         redis->is_ready = true;
         redis->attempt = 0;
         atomic_fetch_add(&redis->shared->connections, 1);
-        tell(redis, false, NULL);
+        tell_state(redis, false, NULL);
     }
 }
 
-static bool greet(struct redis_cache *redis, enum greeting which, const char *word, const char *argument) {
+static bool send_greeting(struct redis_cache *redis, enum greeting which, const char *word,
+                          const char *argument) {
     struct redis_greeting *greeting = &redis->greetings[which];
     const char *arguments[] = {word, argument};
     const size_t lengths[] = {strlen(word), argument != NULL ? strlen(argument) : 0};
@@ -130,28 +131,28 @@ static bool greet(struct redis_cache *redis, enum greeting which, const char *wo
                                  lengths);
 }
 
-static void on_open(void *context) {
+static void redis_on_open(void *context) {
     struct redis_cache *redis = context;
     const struct redis_shared *shared = redis->shared;
     char database[16];
     snprintf(database, sizeof(database), "%" PRIu32, shared->database);
-    if ((shared->password != NULL && !greet(redis, GREETING_AUTH, "AUTH", shared->password)) ||
-        (shared->database > 0 && !greet(redis, GREETING_SELECT, "SELECT", database)) ||
-        !greet(redis, GREETING_PING, "PING", NULL))
+    if ((shared->password != NULL && !send_greeting(redis, GREETING_AUTH, "AUTH", shared->password)) ||
+        (shared->database > 0 && !send_greeting(redis, GREETING_SELECT, "SELECT", database)) ||
+        !send_greeting(redis, GREETING_PING, "PING", NULL))
         give_up(redis, "There is no memory for a command.");
 }
 
-static void on_timer(uv_timer_t *timer) {
+static void redis_on_timer(uv_timer_t *timer) {
     struct redis_cache *redis = timer->data;
     struct redis_connection_settings settings = {.timeout_ms = redis->shared->timeout_ms,
                                                  .reply_bytes_max = redis->shared->value_bytes_max + 64,
-                                                 .on_open = on_open,
+                                                 .on_open = redis_on_open,
                                                  .on_lost = on_lost,
                                                  .context = redis};
     if (redis_resolver_get(redis->shared->resolver, &settings.place))
         redis->connection = redis_connection_open(redis->loop, &settings);
     if (redis->connection == NULL)
-        lose(redis, "Its address is not known, or there is no memory for a connection.");
+        lose_server(redis, "Its address is not known, or there is no memory for a connection.");
 }
 
 struct redis_cache *redis_cache_create(uv_loop_t *loop, struct redis_shared *shared,
@@ -164,11 +165,11 @@ struct redis_cache *redis_cache_create(uv_loop_t *loop, struct redis_shared *sha
     redis->notify = notify;
     uv_timer_init(loop, &redis->timer);
     redis->timer.data = redis;
-    uv_timer_start(&redis->timer, on_timer, 0, 0);
+    uv_timer_start(&redis->timer, redis_on_timer, 0, 0);
     return redis;
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void redis_on_timer_closed(uv_handle_t *handle) {
     free(handle->data);
 }
 
@@ -180,7 +181,7 @@ void redis_cache_close(struct redis_cache *redis) {
         redis_connection_close(redis->connection);
     if (redis->is_ready)
         atomic_fetch_sub(&redis->shared->connections, 1);
-    uv_close((uv_handle_t *)&redis->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&redis->timer, redis_on_timer_closed);
 }
 
 /* ---- commands ------------------------------------------------------------------------------------ */
@@ -209,7 +210,7 @@ static void job_end(struct redis_job *job, const redisReply *reply, int wanted) 
     free(job);
 }
 
-static void on_value(struct redis_command *command, const redisReply *reply) {
+static void redis_on_value(struct redis_command *command, const redisReply *reply) {
     struct redis_job *job = CONTAINER_OF(command, struct redis_job, command);
     struct redis_cache *redis = job->redis;
     struct redis_lookup *lookup = redis->is_closing ? NULL : job->lookup;
@@ -254,7 +255,7 @@ static bool job_send(struct redis_job *job, int count, const char **arguments, c
 }
 
 bool redis_cache_get(struct redis_cache *redis, struct redis_lookup *lookup, const char *key) {
-    struct redis_job *job = job_create(redis, on_value);
+    struct redis_job *job = job_create(redis, redis_on_value);
     if (job == NULL)
         return false;
     /* A part of the value, and one byte more than it may have: nobody can make us read any more. */

@@ -48,7 +48,7 @@ static void forget_call(struct redis_connection *connection) {
     free(connection);
 }
 
-static void on_socket_closed(uv_handle_t *handle) {
+static void redis_on_socket_closed(uv_handle_t *handle) {
     forget_call(handle->data);
 }
 
@@ -59,15 +59,15 @@ void redis_connection_close(struct redis_connection *connection) {
         return;
     }
     connection->is_closing = true;
-    uv_close(&connection->socket.handle, on_socket_closed);
-    uv_close((uv_handle_t *)&connection->timer, on_socket_closed);
+    uv_close(&connection->socket.handle, redis_on_socket_closed);
+    uv_close((uv_handle_t *)&connection->timer, redis_on_socket_closed);
     while ((command = STAILQ_FIRST(&connection->commands)) != NULL) {
         STAILQ_REMOVE_HEAD(&connection->commands, link);
         command->on_reply(command, NULL);
     }
 }
 
-static void lose(struct redis_connection *connection) {
+static void lose_connection(struct redis_connection *connection) {
     if (connection->is_closing)
         return;
     struct redis_connection_settings settings = connection->settings;
@@ -77,14 +77,14 @@ static void lose(struct redis_connection *connection) {
 
 /* ---- time ---------------------------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *timer) {
+static void connection_on_timer(uv_timer_t *timer) {
     struct redis_connection *connection = timer->data;
     const struct redis_command *oldest = STAILQ_FIRST(&connection->commands);
     int64_t left_ms = oldest != NULL ? oldest->deadline_mono_ms - clock_mono_ms() : 0;
     if (left_ms > 0)
-        uv_timer_start(timer, on_timer, (uint64_t)left_ms, 0);
+        uv_timer_start(timer, connection_on_timer, (uint64_t)left_ms, 0);
     else
-        lose(connection);
+        lose_connection(connection);
 }
 
 /** The timer runs while something is waited for. */
@@ -92,7 +92,7 @@ static void wait_for_oldest(struct redis_connection *connection) {
     if (STAILQ_EMPTY(&connection->commands))
         uv_timer_stop(&connection->timer);
     else if (!uv_is_active((uv_handle_t *)&connection->timer))
-        uv_timer_start(&connection->timer, on_timer, (uint64_t)connection->settings.timeout_ms, 0);
+        uv_timer_start(&connection->timer, connection_on_timer, (uint64_t)connection->settings.timeout_ms, 0);
 }
 
 /* ---- replies ------------------------------------------------------------------------------------- */
@@ -137,7 +137,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *room) {
         return;
     if (count < 0 || redisReaderFeed(connection->reader, room->base, (size_t)count) != REDIS_OK ||
         !hand_out(connection))
-        lose(connection);
+        lose_connection(connection);
 }
 
 /* ---- commands ------------------------------------------------------------------------------------ */
@@ -149,7 +149,7 @@ static void on_written(uv_write_t *request, int status) {
     redisFreeCommand(write->bytes);
     free(write);
     if (status < 0)
-        lose(connection);
+        lose_connection(connection);
     forget_call(connection);
 }
 
@@ -186,7 +186,7 @@ static void on_connected(uv_connect_t *request, int status) {
     if (!connection->is_closing) {
         uv_timer_stop(&connection->timer);
         if (status < 0 || uv_read_start(&connection->socket.stream, on_room_wanted, on_read) < 0)
-            lose(connection);
+            lose_connection(connection);
         else
             connection->settings.on_open(connection->settings.context);
     }
@@ -194,7 +194,7 @@ static void on_connected(uv_connect_t *request, int status) {
 }
 
 /** Begins to connect. False: it cannot. */
-static bool begin(struct redis_connection *connection) {
+static bool begin_to_connect(struct redis_connection *connection) {
     const struct sockaddr_storage *place = &connection->settings.place;
     uv_tcp_t *tcp = &connection->socket.tcp;
     if (place->ss_family == AF_UNIX) {
@@ -232,7 +232,7 @@ struct redis_connection *redis_connection_open(uv_loop_t *loop,
     connection->pending = 2;
     connection->socket.handle.data = connection->timer.data = connection;
     connection->connect.data = connection;
-    uint64_t timeout_ms = begin(connection) ? (uint64_t)settings->timeout_ms : 0;
-    uv_timer_start(&connection->timer, on_timer, timeout_ms, 0);
+    uint64_t timeout_ms = begin_to_connect(connection) ? (uint64_t)settings->timeout_ms : 0;
+    uv_timer_start(&connection->timer, connection_on_timer, timeout_ms, 0);
     return connection;
 }

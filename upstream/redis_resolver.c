@@ -56,7 +56,7 @@ void redis_resolver_destroy(struct redis_resolver *resolver) {
 }
 
 /** IPv4 first, as hiredis has it: a server that listens on one of two is more likely to be there. */
-static const struct addrinfo *pick(const struct addrinfo *found) {
+static const struct addrinfo *pick_address(const struct addrinfo *found) {
     const struct addrinfo *picked = found;
     while (picked->ai_family != AF_INET && picked->ai_next != NULL)
         picked = picked->ai_next;
@@ -82,7 +82,7 @@ static void *look_up(void *context) {
     char port[8];
     snprintf(port, sizeof(port), "%u", (unsigned)resolver->address.port);
     if (getaddrinfo(resolver->address.host, port, &wanted, &found) == 0) {
-        take_found(resolver, pick(found));
+        take_found(resolver, pick_address(found));
         freeaddrinfo(found);
     } else {
         take_found(resolver, NULL);

@@ -144,8 +144,8 @@ void resume_point_note_id(struct resume_point *point, const char *id, size_t len
 /* ---- an answer that was asked for by the id ----------------------------------------------------------- */
 
 /* What an event is in one way; RESUME_LOST: it cannot come there. */
-static enum resume_verdict follow(const struct resume_point *point, struct resume_way *way, size_t greeting,
-                                  const struct sse_event *event, uint64_t hash) {
+static enum resume_verdict follow_way(const struct resume_point *point, struct resume_way *way,
+                                      size_t greeting, const struct sse_event *event, uint64_t hash) {
     bool is_ours = has_id(event, &point->id);
     if (way->greeted < greeting)
         return event->last_event_id_length == 0 && is_at(&point->preface, way->greeted++, hash)
@@ -166,7 +166,7 @@ static enum resume_verdict follow(const struct resume_point *point, struct resum
 
 static enum resume_verdict follow_if_open(const struct resume_point *point, struct resume_way *way,
                                           size_t greeting, const struct sse_event *event, uint64_t hash) {
-    enum resume_verdict verdict = way->is_open ? follow(point, way, greeting, event, hash) : RESUME_LOST;
+    enum resume_verdict verdict = way->is_open ? follow_way(point, way, greeting, event, hash) : RESUME_LOST;
     way->is_open = verdict != RESUME_LOST;
     return verdict;
 }

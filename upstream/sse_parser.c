@@ -104,7 +104,7 @@ static int append_error(const struct buffer *buffer, size_t length) {
 }
 
 /** Appends a field's value, decoded. */
-static int append_value(struct buffer *buffer, const char *value, size_t length) {
+static int append_field_value(struct buffer *buffer, const char *value, size_t length) {
     if (utf8_is_valid(value, length))
         return buffer_append(buffer, value, length) ? 0 : append_error(buffer, length);
     struct buffer clean;
@@ -151,7 +151,7 @@ static void settle_id(struct sse_parser *parser) {
 }
 
 /** A blank line: "dispatch the event". */
-static int dispatch(struct sse_parser *parser) {
+static int dispatch_event(struct sse_parser *parser) {
     int result = 0;
     bool has_own_id = parser->id_is_new;
     if (has_own_id)
@@ -172,7 +172,7 @@ static int dispatch(struct sse_parser *parser) {
 
 static int replace_value(struct buffer *buffer, const char *value, size_t length) {
     buffer_clear(buffer);
-    return append_value(buffer, value, length);
+    return append_field_value(buffer, value, length);
 }
 
 /** Ends a line of the data. */
@@ -182,7 +182,7 @@ static int end_data_line(struct sse_parser *parser) {
 }
 
 static int append_data(struct sse_parser *parser, const char *value, size_t length) {
-    int result = append_value(&parser->data, value, length);
+    int result = append_field_value(&parser->data, value, length);
     return result == 0 ? end_data_line(parser) : result;
 }
 
@@ -204,7 +204,7 @@ static void set_retry(struct sse_parser *parser, const char *value, size_t lengt
         parser->retry_ms = retry_ms;
 }
 
-static bool name_is(const char *name, size_t length, const char *expected) {
+static bool field_is(const char *name, size_t length, const char *expected) {
     return length == strlen(expected) && memcmp(name, expected, length) == 0;
 }
 
@@ -235,17 +235,17 @@ static __attribute__((noinline)) void note_stray(struct sse_parser *parser, cons
 static int process_field(struct sse_parser *parser, const char *line, size_t line_length, size_t name_length,
                          const char *value, size_t length) {
     const char *name = line;
-    if (name_is(name, name_length, "data"))
+    if (field_is(name, name_length, "data"))
         return append_data(parser, value, length);
-    if (name_is(name, name_length, "event")) {
+    if (field_is(name, name_length, "event")) {
         parser->in_block = true;
         return set_type(parser, value, length);
     }
-    if (name_is(name, name_length, "id")) {
+    if (field_is(name, name_length, "id")) {
         parser->in_block = parser->id_is_new = true;
         return memchr(value, '\0', length) == NULL ? replace_value(&parser->last_event_id, value, length) : 0;
     }
-    if (name_is(name, name_length, "retry"))
+    if (field_is(name, name_length, "retry"))
         set_retry(parser, value, length);
     else
         note_stray(parser, line, line_length, name_length);
@@ -255,7 +255,7 @@ static int process_field(struct sse_parser *parser, const char *line, size_t lin
 /** "Interpreting an event stream": one line without its end. */
 static int process_line(struct sse_parser *parser, const char *line, size_t length) {
     if (length == 0)
-        return dispatch(parser);
+        return dispatch_event(parser);
     if (length > parser->line.bytes_max)
         return -EMSGSIZE;
     const char *colon = memchr(line, ':', length);
@@ -343,7 +343,7 @@ static int skip_bom(struct sse_parser *parser, struct feed *feed) {
     return 0;
 }
 
-static const char *find(const char *from, const char *end, char byte) {
+static const char *find_byte(const char *from, const char *end, char byte) {
     const char *found = memchr(from, byte, (size_t)(end - from));
     return found != NULL ? found : end;
 }
@@ -351,9 +351,9 @@ static const char *find(const char *from, const char *end, char byte) {
 /** The end of the line at feed->at, or feed->end. */
 static const char *find_line_end(struct feed *feed) {
     if (feed->lf < feed->at)
-        feed->lf = find(feed->at, feed->end, '\n');
+        feed->lf = find_byte(feed->at, feed->end, '\n');
     if (feed->cr < feed->at)
-        feed->cr = find(feed->at, feed->end, '\r');
+        feed->cr = find_byte(feed->at, feed->end, '\r');
     return feed->lf < feed->cr ? feed->lf : feed->cr;
 }
 
@@ -362,8 +362,8 @@ int sse_parser_feed(struct sse_parser *parser, const char *bytes, size_t length)
         return 0;
     struct feed feed = {.at = bytes, .end = bytes + length};
     int result = parser->bom_over ? 0 : skip_bom(parser, &feed);
-    feed.lf = find(feed.at, feed.end, '\n');
-    feed.cr = find(feed.at, feed.end, '\r');
+    feed.lf = find_byte(feed.at, feed.end, '\n');
+    feed.cr = find_byte(feed.at, feed.end, '\r');
     while (result == 0 && feed.at < feed.end) {
         bool is_rest_of_crlf = parser->after_cr && *feed.at == '\n';
         parser->after_cr = false;

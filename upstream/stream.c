@@ -16,7 +16,7 @@
 
 #define MESSAGE_BYTES_MAX 2048
 #define ANSWER_TIMEOUT_MS 1000 /* for the body of a refusal */
-#define STOP 1                 /* what on_event() returns to the parser */
+#define STOP 1                 /* what stream_on_event() returns to the parser */
 
 static struct upstream_stream *stream_of(struct transfer *transfer) {
     return CONTAINER_OF(transfer, struct upstream_stream, transfer);
@@ -44,7 +44,7 @@ static void expect_more(struct upstream_stream *stream) {
 
 /* ---- events ----------------------------------------------------------------------------------------- */
 
-static int on_event(void *context, const struct sse_event *event) {
+static int stream_on_event(void *context, const struct sse_event *event) {
     struct upstream_stream *stream = context;
     expect_event(stream);
     enum adapter_verdict verdict = stream->run.adapter->judge(&stream->reading, event);
@@ -103,7 +103,7 @@ static void set_fault_of_memory(struct upstream_stream *stream) {
         set_fault(stream, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
 }
 
-static enum transfer_taken parse(struct upstream_stream *stream, const char *bytes, size_t length) {
+static enum transfer_taken parse_bytes(struct upstream_stream *stream, const char *bytes, size_t length) {
     int result = sse_parser_feed(stream->parser, bytes, length);
     if (result == -EMSGSIZE)
         set_fault_of_limit(stream, CAUSE_EVENT_BYTES, "An event of the upstream is larger than the limit",
@@ -124,7 +124,7 @@ static enum transfer_taken parse(struct upstream_stream *stream, const char *byt
 
 /* ---- the transfer's role ---------------------------------------------------------------------------- */
 
-static bool send_request(struct upstream_stream *stream, enum stream_phase phase) {
+static bool stream_send_request(struct upstream_stream *stream, enum stream_phase phase) {
     static const char empty[] = "{}";
     const struct upstream_run *run = &stream->run;
     stream->phase = phase;
@@ -137,7 +137,7 @@ static bool send_request(struct upstream_stream *stream, enum stream_phase phase
     return transfer_send(&stream->transfer, request);
 }
 
-static void on_sent(struct transfer *transfer) {
+static void stream_on_sent(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
     transfer_set_deadline(transfer, transfer->first_byte_timeout_ms);
     if (!stream->told_request && stream->callbacks.on_request != NULL)
@@ -149,7 +149,7 @@ static void on_sent(struct transfer *transfer) {
     stream->callbacks.on_sent(stream->context);
 }
 
-static bool on_head(struct transfer *transfer) {
+static bool stream_on_head(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
     struct transfer_fault fault;
     bool has_fault = answer_find_fault(&transfer->length, &fault);
@@ -174,7 +174,7 @@ static bool on_head(struct transfer *transfer) {
     return true;
 }
 
-static enum transfer_taken on_body(struct transfer *transfer, const char *bytes, size_t length) {
+static enum transfer_taken stream_on_body(struct transfer *transfer, const char *bytes, size_t length) {
     struct upstream_stream *stream = stream_of(transfer);
     bool is_creation = stream->phase == STREAM_CREATE && !stream_is_creation_refused(stream);
     if (stream->has_ended || (is_creation && transfer->status / 100 == 2))
@@ -187,11 +187,11 @@ static enum transfer_taken on_body(struct transfer *transfer, const char *bytes,
         transfer_clear_deadline(transfer); /* it is we who hold it */
         return TRANSFER_PAUSE;
     }
-    return parse(stream, bytes, length);
+    return parse_bytes(stream, bytes, length);
 }
 
 /** The session's creation has ended. Whatever else was answered, the run's own answer will tell. */
-static void on_created(struct upstream_stream *stream, CURLcode code) {
+static void stream_on_created(struct upstream_stream *stream, CURLcode code) {
     struct transfer_fault fault;
     enum upstream_end end = transfer_judge(&stream->transfer, code, &fault);
     bool is_silent = end == UPSTREAM_IDLE && stream->transfer.status != 0;
@@ -210,7 +210,7 @@ static void on_created(struct upstream_stream *stream, CURLcode code) {
         return;
     }
     stream_note_creation(stream, end, fault.message);
-    if (!send_request(stream, STREAM_RUN))
+    if (!stream_send_request(stream, STREAM_RUN))
         stream_finish(stream, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
 }
 
@@ -227,17 +227,17 @@ static void post_again(struct upstream_stream *stream) {
         return;
     buffer_clear(&stream->answer);
     buffer_clear(&stream->message);
-    if (!send_request(stream, STREAM_CREATE))
+    if (!stream_send_request(stream, STREAM_CREATE))
         stream_finish(stream, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
 }
 
-static void on_done(struct transfer *transfer, CURLcode code) {
+static void stream_on_done(struct transfer *transfer, CURLcode code) {
     struct upstream_stream *stream = stream_of(transfer);
     bool can_create = stream->run.session_url != NULL && stream->run.session_exists && !stream->has_retried;
     if (stream->has_ended) {
         transfer_release(transfer);
     } else if (stream->phase == STREAM_CREATE) {
-        on_created(stream, code);
+        stream_on_created(stream, code);
     } else if (transfer->status == 404 && can_create) {
         post_again(stream);
     } else {
@@ -259,10 +259,10 @@ static void destroy(struct transfer *transfer) {
 }
 
 static const struct transfer_role stream_role = {
-    .on_sent = on_sent,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_done = on_done,
+    .on_sent = stream_on_sent,
+    .on_head = stream_on_head,
+    .on_body = stream_on_body,
+    .on_done = stream_on_done,
     .destroy = destroy,
     .takes_rest = true,
 };
@@ -295,7 +295,7 @@ static bool add_header_if(struct transfer *transfer, const char *name, const cha
     return value == NULL || transfer_add_header(transfer, name, value);
 }
 
-static bool add_headers(struct upstream_stream *stream, const struct upstream_settings *settings) {
+static bool add_stream_headers(struct upstream_stream *stream, const struct upstream_settings *settings) {
     struct transfer *transfer = &stream->transfer;
     const struct upstream_run *run = &stream->run;
     return transfer_add_header(transfer, "Accept", "text/event-stream") &&
@@ -308,7 +308,7 @@ static bool add_headers(struct upstream_stream *stream, const struct upstream_se
            add_header_if(transfer, "tracestate", run->tracestate);
 }
 
-static bool copy_text(const char *text, char **ret_copy) {
+static bool copy_stream_text(const char *text, char **ret_copy) {
     *ret_copy = text != NULL ? strdup(text) : NULL;
     return text == NULL || *ret_copy != NULL;
 }
@@ -316,16 +316,17 @@ static bool copy_text(const char *text, char **ret_copy) {
 static bool copy_rules(struct upstream_stream *stream, const struct adapter_rules *rules) {
     stream->rules.doubt_fails = rules->doubt_fails;
     stream->reading.rules = &stream->rules;
-    return copy_text(rules->error_events, &stream->rules.error_events) &&
-           copy_text(rules->end_events, &stream->rules.end_events);
+    return copy_stream_text(rules->error_events, &stream->rules.error_events) &&
+           copy_stream_text(rules->end_events, &stream->rules.end_events);
 }
 
 static bool stream_begin(struct upstream_stream *stream, const struct upstream_settings *settings) {
     bool create = stream->run.session_url != NULL && !stream->run.session_exists;
     stream->parser = sse_parser_create((size_t)settings->event_bytes_max,
-                                       (size_t)settings->event_type_bytes_max, on_event, stream);
-    return stream->parser != NULL && copy_rules(stream, &settings->rules) && add_headers(stream, settings) &&
-           send_request(stream, create ? STREAM_CREATE : STREAM_RUN);
+                                       (size_t)settings->event_type_bytes_max, stream_on_event, stream);
+    return stream->parser != NULL && copy_rules(stream, &settings->rules) &&
+           add_stream_headers(stream, settings) &&
+           stream_send_request(stream, create ? STREAM_CREATE : STREAM_RUN);
 }
 
 struct upstream_stream *upstream_stream_start(struct upstream_client *client,

@@ -29,7 +29,7 @@ bool transfer_init(struct transfer *transfer, struct upstream_client *client,
     return true;
 }
 
-static void touch(struct transfer *transfer) {
+static void touch_transfer(struct transfer *transfer) {
     struct upstream_client *client = transfer->client;
     if (!transfer->is_queued)
         TAILQ_INSERT_TAIL(&client->queue, transfer, queue_link);
@@ -57,7 +57,7 @@ bool transfer_send(struct transfer *transfer, const struct transfer_request *req
     if (!transfer_set_options(transfer, request))
         return false;
     transfer->is_wanted = true;
-    touch(transfer);
+    touch_transfer(transfer);
     return true;
 }
 
@@ -65,7 +65,7 @@ void transfer_send_on_new_connection(struct transfer *transfer) {
     transfer->is_stale = false;
     curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
     transfer->is_wanted = true;
-    touch(transfer);
+    touch_transfer(transfer);
 }
 
 static void end_rest(struct transfer *transfer) {
@@ -113,7 +113,7 @@ enum transfer_taken transfer_take(struct transfer *transfer, const char *bytes, 
     return TRANSFER_PAUSE;
 }
 
-static void unpause(struct transfer *transfer);
+static void unpause_transfer(struct transfer *transfer);
 
 /* One that waits to be settled goes on then. The others do not stand in that line, so that no request that
  * begins or ends has to wait for all that rest. */
@@ -122,7 +122,7 @@ static void go_on(struct transfer *transfer) {
     transfer->turn_bytes = 0;
     transfer->is_resumed = true;
     if (!transfer->is_queued)
-        unpause(transfer);
+        unpause_transfer(transfer);
 }
 
 void transfers_go_on(struct upstream_client *client) {
@@ -138,12 +138,12 @@ void transfers_go_on(struct upstream_client *client) {
 
 void transfer_resume(struct transfer *transfer) {
     transfer->is_resumed = true;
-    touch(transfer);
+    touch_transfer(transfer);
 }
 
 void transfer_fail(struct transfer *transfer, CURLcode code) {
     transfer->failure = code;
-    touch(transfer);
+    touch_transfer(transfer);
 }
 
 void transfer_release(struct transfer *transfer) {
@@ -153,19 +153,19 @@ void transfer_release(struct transfer *transfer) {
     end_rest(transfer);
     TAILQ_REMOVE(&transfer->client->transfers, transfer, link);
     uv_timer_stop(&transfer->timer);
-    touch(transfer);
+    touch_transfer(transfer);
 }
 
 /* ---- deadline: the timer is left where it stands when the deadline moves away ------------------------ */
 
-static void on_timer(uv_timer_t *timer);
+static void transfer_on_timer(uv_timer_t *timer);
 
 static void arm_timer(struct transfer *transfer, uint64_t now_ms) {
     transfer->timer_due_ms = transfer->deadline_ms;
-    uv_timer_start(&transfer->timer, on_timer, transfer->deadline_ms - now_ms, 0);
+    uv_timer_start(&transfer->timer, transfer_on_timer, transfer->deadline_ms - now_ms, 0);
 }
 
-static void on_timer(uv_timer_t *timer) {
+static void transfer_on_timer(uv_timer_t *timer) {
     struct transfer *transfer = CONTAINER_OF(timer, struct transfer, timer);
     uint64_t now_ms = uv_now(transfer->client->loop);
     if (transfer->deadline_ms == UINT64_MAX)
@@ -205,7 +205,7 @@ void transfer_detach(struct transfer *transfer) {
     transfer->is_added = false;
 }
 
-static void attach(struct transfer *transfer) {
+static void attach_transfer(struct transfer *transfer) {
     transfer->is_wanted = false;
     struct upstream_client *client = transfer->client;
     if (!client_open(client) || curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK) {
@@ -215,7 +215,7 @@ static void attach(struct transfer *transfer) {
     transfer->is_added = true;
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void transfer_on_timer_closed(uv_handle_t *handle) {
     struct transfer *transfer = CONTAINER_OF(handle, struct transfer, timer);
     struct upstream_client *client = transfer->client;
     transfer->role->destroy(transfer);
@@ -224,7 +224,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 
 /* To go on may take memory: what curl kept is told now, and its socket is watched again. For the latter
  * it blames our callback, which never refuses. */
-static void unpause(struct transfer *transfer) {
+static void unpause_transfer(struct transfer *transfer) {
     transfer->is_resumed = false;
     if (!transfer->is_added)
         return;
@@ -241,7 +241,7 @@ void transfer_settle(struct transfer *transfer) {
         buffer_finish(&transfer->rest);
         curl_slist_free_all(transfer->headers);
         ca_bundle_unref(transfer->ca);
-        uv_close((uv_handle_t *)&transfer->timer, on_timer_closed);
+        uv_close((uv_handle_t *)&transfer->timer, transfer_on_timer_closed);
     } else if (transfer->failure != CURLE_OK) {
         CURLcode failure = transfer->failure;
         transfer_detach(transfer);
@@ -251,8 +251,8 @@ void transfer_settle(struct transfer *transfer) {
         transfer_detach(transfer);
         transfer->role->on_done(transfer, CURLE_OK);
     } else if (transfer->is_wanted) {
-        attach(transfer);
+        attach_transfer(transfer);
     } else if (transfer->is_resumed) {
-        unpause(transfer);
+        unpause_transfer(transfer);
     }
 }

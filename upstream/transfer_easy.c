@@ -93,7 +93,7 @@ static bool is_reused(const struct transfer *transfer) {
     return connects == 0;
 }
 
-static int on_request(void *context, char *remote, char *local, int remote_port, int local_port) {
+static int easy_on_request(void *context, char *remote, char *local, int remote_port, int local_port) {
     struct transfer *transfer = context;
     (void)remote, (void)local;
     if (transfer->is_released || !may_be_sent(transfer))
@@ -124,7 +124,7 @@ static bool take_header_line(struct transfer *transfer, const char *line, size_t
 }
 
 /* cppcheck-suppress constParameter ; libcurl says what the parameters are */
-static size_t on_header_line(char *bytes, size_t size, size_t count, void *context) {
+static size_t easy_on_header_line(char *bytes, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     size_t length = size * count;
     transfer->header_bytes += length;
@@ -216,13 +216,13 @@ static bool set_callbacks(struct transfer *transfer) {
     CURL *easy = transfer->easy;
     return curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, easy_on_request) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket_needed) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_socket_unused) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer->client) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header_line) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, easy_on_header_line) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body_bytes) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer) == CURLE_OK;

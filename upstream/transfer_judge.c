@@ -43,8 +43,8 @@ static int os_error(const struct transfer *transfer) {
 }
 
 /** Sets the sentence: `what` in our words, and libcurl's after it. */
-static void PRINTF_LIKE(4, 5)
-    explain(struct transfer *transfer, CURLcode code, struct transfer_fault *fault, const char *what, ...) {
+static void PRINTF_LIKE(4, 5) explain_code(struct transfer *transfer, CURLcode code,
+                                           struct transfer_fault *fault, const char *what, ...) {
     char said[CURL_ERROR_SIZE], message[TRANSFER_ERROR_SIZE], why[64] = "";
     va_list values;
     copy_said(transfer, code, said);
@@ -62,8 +62,8 @@ static void PRINTF_LIKE(4, 5)
     fault->message = transfer->error;
 }
 
-static enum upstream_end say(struct transfer_fault *fault, enum upstream_end end, enum upstream_cause cause,
-                             const char *message) {
+static enum upstream_end say_fault(struct transfer_fault *fault, enum upstream_end end,
+                                   enum upstream_cause cause, const char *message) {
     *fault = (struct transfer_fault){cause, message};
     return end;
 }
@@ -87,8 +87,8 @@ static enum upstream_end judge_late(struct transfer *transfer, struct transfer_f
         fault->cause = CAUSE_DNS;
         what = "The upstream's name could not be resolved in time";
     }
-    explain(transfer, CURLE_OPERATION_TIMEDOUT, fault, "%s: upstream_connect_timeout_ms (%" PRId64 " ms)",
-            what, transfer->connect_timeout_ms);
+    explain_code(transfer, CURLE_OPERATION_TIMEDOUT, fault,
+                 "%s: upstream_connect_timeout_ms (%" PRId64 " ms)", what, transfer->connect_timeout_ms);
     return UPSTREAM_CONNECT;
 }
 
@@ -108,19 +108,19 @@ static enum upstream_cause cause_of_refusal(const struct transfer *transfer) {
 static enum upstream_end judge_unsent(struct transfer *transfer, CURLcode code,
                                       struct transfer_fault *fault) {
     if (has_no_descriptor(transfer, code))
-        return say(fault, UPSTREAM_NO_DESCRIPTOR, CAUSE_NO_DESCRIPTORS,
-                   "The gateway has no descriptor left for a connection to the upstream.");
+        return say_fault(fault, UPSTREAM_NO_DESCRIPTOR, CAUSE_NO_DESCRIPTORS,
+                         "The gateway has no descriptor left for a connection to the upstream.");
     switch (code) {
     case CURLE_OUT_OF_MEMORY:
     case CURLE_FAILED_INIT:
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
         fault->cause = code == CURLE_OUT_OF_MEMORY ? CAUSE_MEMORY : CAUSE_REQUEST;
-        explain(transfer, code, fault, "The request to the upstream could not be made");
+        explain_code(transfer, code, fault, "The request to the upstream could not be made");
         return UPSTREAM_INTERNAL;
     case CURLE_COULDNT_RESOLVE_HOST:
         fault->cause = CAUSE_DNS;
-        explain(transfer, code, fault, "The upstream's name could not be resolved");
+        explain_code(transfer, code, fault, "The upstream's name could not be resolved");
         return UPSTREAM_CONNECT;
     case CURLE_OPERATION_TIMEDOUT:
         return judge_late(transfer, fault);
@@ -128,11 +128,11 @@ static enum upstream_end judge_unsent(struct transfer *transfer, CURLcode code,
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_CERTPROBLEM:
         fault->cause = CAUSE_TLS;
-        explain(transfer, code, fault, "The TLS handshake with the upstream failed");
+        explain_code(transfer, code, fault, "The TLS handshake with the upstream failed");
         return UPSTREAM_CONNECT;
     default:
         fault->cause = cause_of_refusal(transfer);
-        explain(transfer, code, fault, "The upstream could not be reached");
+        explain_code(transfer, code, fault, "The upstream could not be reached");
         return UPSTREAM_CONNECT;
     }
 }
@@ -161,7 +161,7 @@ static enum upstream_end judge_break(struct transfer *transfer, CURLcode code, s
     bool is_reset =
         error == ECONNRESET || error == EPIPE || strcasestr(transfer->error, "reset by peer") != NULL;
     fault->cause = is_reset ? CAUSE_RESET : CAUSE_CLOSED;
-    explain(transfer, code, fault, "%s", message_of_break(transfer));
+    explain_code(transfer, code, fault, "%s", message_of_break(transfer));
     return UPSTREAM_TRUNCATED;
 }
 
@@ -169,9 +169,9 @@ static enum upstream_end judge_silence(struct transfer *transfer, struct transfe
     bool has_status = transfer->status != 0;
     const char *key = has_status ? "upstream_idle_timeout_ms" : "upstream_first_byte_timeout_ms";
     fault->cause = has_status ? CAUSE_IDLE_TIMEOUT : CAUSE_FIRST_BYTE_TIMEOUT;
-    explain(transfer, CURLE_OPERATION_TIMEDOUT, fault, "%s: %s (%" PRId64 " ms)",
-            has_status ? "The upstream fell silent" : "The upstream did not answer in time", key,
-            has_status ? transfer->idle_timeout_ms : transfer->first_byte_timeout_ms);
+    explain_code(transfer, CURLE_OPERATION_TIMEDOUT, fault, "%s: %s (%" PRId64 " ms)",
+                 has_status ? "The upstream fell silent" : "The upstream did not answer in time", key,
+                 has_status ? transfer->idle_timeout_ms : transfer->first_byte_timeout_ms);
     return UPSTREAM_IDLE;
 }
 
@@ -180,15 +180,16 @@ static enum upstream_end judge_sent(struct transfer *transfer, CURLcode code, st
     bool has_status = transfer->status != 0;
     switch (code) {
     case CURLE_OK:
-        return has_status ? say(fault, UPSTREAM_COMPLETED, CAUSE_NONE, "")
+        return has_status ? say_fault(fault, UPSTREAM_COMPLETED, CAUSE_NONE, "")
                           : judge_break(transfer, CURLE_GOT_NOTHING, fault);
     case CURLE_OPERATION_TIMEDOUT:
         return judge_silence(transfer, fault);
     case CURLE_OUT_OF_MEMORY:
         /* curl has one code for both, and a line that does not end is shown to nobody. */
-        return say(fault, UPSTREAM_INTERNAL, CAUSE_MEMORY,
-                   has_status ? "Memory ran out."
-                              : "Memory ran out, or the upstream's answer has a header line without end.");
+        return say_fault(fault, UPSTREAM_INTERNAL, CAUSE_MEMORY,
+                         has_status
+                             ? "Memory ran out."
+                             : "Memory ran out, or the upstream's answer has a header line without end.");
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
     case CURLE_PARTIAL_FILE:
@@ -202,7 +203,7 @@ static enum upstream_end judge_sent(struct transfer *transfer, CURLcode code, st
         break;
     }
     fault->cause = CAUSE_HTTP;
-    explain(transfer, code, fault, "The upstream's answer is not proper HTTP");
+    explain_code(transfer, code, fault, "The upstream's answer is not proper HTTP");
     return UPSTREAM_PROTOCOL;
 }
 
@@ -211,7 +212,7 @@ enum upstream_end transfer_judge(struct transfer *transfer, CURLcode code, struc
     *ret_fault = (struct transfer_fault){.message = ""};
     if (is_about_certificate(code)) {
         ret_fault->cause = CAUSE_CERTIFICATE;
-        explain(transfer, code, ret_fault, "The upstream's certificate was not accepted");
+        explain_code(transfer, code, ret_fault, "The upstream's certificate was not accepted");
         return UPSTREAM_CONNECT;
     }
     if (!transfer->is_sent)

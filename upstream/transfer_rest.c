@@ -39,7 +39,7 @@ void rest_end(struct transfer *transfer) {
     transfer->spare_fd = -1;
 }
 
-static void read_all(struct transfer *transfer) {
+static void read_rest(struct transfer *transfer) {
     char bytes[4096];
     ssize_t count;
     while ((count = recv(transfer->spare_fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0) {
@@ -84,7 +84,7 @@ void rest_tell(struct transfer *transfer) {
     char *headers = NULL, *body = NULL;
     if (transfer->spare_fd < 0 || transfer->status != 0 || transfer->is_released)
         return;
-    read_all(transfer);
+    read_rest(transfer);
     transfer->header_bytes += transfer->rest.length; /* whatever it is, it is an answer */
     int status = find_head(&transfer->rest, &headers, &body);
     if (status == 0)

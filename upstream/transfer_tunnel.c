@@ -21,7 +21,7 @@ static void end_sending(struct transfer *transfer) {
 }
 
 /* cppcheck-suppress constParameter ; libcurl says what the parameters are */
-static size_t on_upload(char *bytes, size_t size, size_t count, void *context) {
+static size_t transfer_on_upload(char *bytes, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     if (transfer->is_released)
         return CURL_READFUNC_ABORT;
@@ -43,7 +43,7 @@ bool tunnel_set_options(struct transfer *transfer) {
            curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "GET") == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_upload) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_READFUNCTION, transfer_on_upload) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_READDATA, transfer) == CURLE_OK;
 }
 

@@ -149,7 +149,7 @@ static enum prospect judge_chain(const struct upstreams *upstreams, const struct
 }
 
 /* Spreads the bits of what is nearly the same (the finalizer of splitmix64). */
-static uint64_t mix(uint64_t bits) {
+static uint64_t mix_bits(uint64_t bits) {
     bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
     bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
     return bits ^ (bits >> 31);
@@ -159,9 +159,9 @@ static uint64_t mix(uint64_t bits) {
  * it gets does not hang on the others, so that one which drops out or comes back moves nobody between them.
  */
 static double score_of(const struct upstream_settings *settings, uint64_t affinity) {
-    uint64_t bits = mix(affinity);
+    uint64_t bits = mix_bits(affinity);
     for (const char *c = settings->name; *c != '\0'; c++)
-        bits = mix(bits + (unsigned char)*c);
+        bits = mix_bits(bits + (unsigned char)*c);
     double even = ((double)(bits >> 12) + 0.5) * 0x1p-52; /* above 0, below 1 */
     return (double)settings->weight / -log(even);
 }
