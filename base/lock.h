@@ -13,7 +13,8 @@ struct lock {
 };
 
 /** For a lock that lives as long as the process. */
-#define LOCK_INITIALIZER {.mutex = PTHREAD_MUTEX_INITIALIZER}
+#define LOCK_INITIALIZER                                                                                     \
+    { .mutex = PTHREAD_MUTEX_INITIALIZER }
 
 void lock_init(struct lock *lock);
 

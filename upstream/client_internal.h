@@ -229,6 +229,11 @@ bool transfer_omit_header(struct transfer *transfer, const char *name) MUST_CHEC
 /** Sets all options of the easy handle for one request. False: out of memory. */
 bool transfer_set_options(struct transfer *transfer, const struct transfer_request *request) MUST_CHECK;
 
+/* ---- transfer_tls.c: its TLS ------------------------------------------------------------------------- */
+
+/** libcurl's CURLOPT_SSL_CTX_FUNCTION; `context` is the ca_bundle. */
+CURLcode transfer_on_tls(CURL *easy, void *tls, void *context);
+
 /* ---- answer_form.c: the form of an answer's body
  * -------------------------------------------------- */
 

@@ -4,7 +4,6 @@
 #include "base/buffer.h"
 
 #include <errno.h>
-#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,27 +187,16 @@ static bool set_limits(struct transfer *transfer) {
     return curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms) == CURLE_OK;
 }
 
-/* A connection is about to begin TLS. Its certificates are checked against our store, which all workers
- * share. The other store of the connection stays libcurl's own: 7.88 adds the directory to that one after
- * this. OpenSSL is told to return after each message of TLS itself: by default it reads on until there is
- * data, and an upstream that sends key updates as fast as they are read had the worker to itself. */
-static CURLcode on_tls(CURL *easy, void *tls, void *context) {
-    const struct ca_bundle *ca = context;
-    (void)easy;
-    SSL_CTX_clear_mode(tls, SSL_MODE_AUTO_RETRY);
-    return SSL_CTX_set1_verify_cert_store(tls, ca->store) == 1 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
-}
-
 /* libcurl uses a kept connection again only if the directory of authorities is the same by name. The label
  * stands there for the bundle: a connection that one bundle let pass is not used for another. Nothing is
- * looked up in that directory, since on_tls() sets the store that is asked. */
+ * looked up in that directory, since transfer_on_tls() sets the store that is asked. */
 static bool set_authorities(const struct transfer *transfer) {
     CURL *easy = transfer->easy;
     if (transfer->ca == NULL)
         return true;
     return curl_easy_setopt(easy, CURLOPT_CAINFO, NULL) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_CAPATH, transfer->ca->label) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, transfer_on_tls) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer->ca) == CURLE_OK;
 }
 
