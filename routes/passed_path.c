@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #define NAMES_MAX 3
 #define ARTIFACT_BYTES_MAX 1024
@@ -36,6 +37,29 @@ static size_t name_bytes_max(const struct path *path, size_t at) {
             return names[i].bytes_max;
     }
     return 0;
+}
+
+/* Whether a segment is one of the words that lead to what is somebody's own, in another case: servers that
+ * compare words without case, as Express does, would find it there, and a proxy's rule about the word would
+ * not. Words and names take turns. */
+static bool is_word_in_other_case(const struct path *path, size_t at) {
+    static const char *const words[] = {"apps",   "users", "sessions", "artifacts", "versions",
+                                        "memory", "debug", "session",  "trace"};
+    const struct path_segment *segment = &path->segments[at];
+    size_t first = is_word(path, 0, "dev") ? 1 : 0;
+    bool is_of_debug = at > 0 && is_word(path, at - 1, "debug");
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (segment->length == strlen(words[i]) && strncasecmp(segment->text, words[i], segment->length) == 0)
+            return (is_of_debug || at % 2 == first) && !is_word(path, at, words[i]);
+    }
+    return false;
+}
+
+bool passed_path_has_other_case(const struct path *path) {
+    bool found = false;
+    for (size_t at = 0; at < path->count && !found; at++)
+        found = is_word_in_other_case(path, at);
+    return found;
 }
 
 bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_owner) {

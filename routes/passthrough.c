@@ -341,7 +341,7 @@ static bool is_spelled_plainly(const struct path *path) {
         if (!path_segment_is_plain(&path->segments[i]))
             return false;
     }
-    return true;
+    return !passed_path_has_other_case(path);
 }
 
 void handle_passthrough(struct request *request) {

@@ -46,9 +46,12 @@ for (const path of ['/stats', '/metrics', '/tasks', '/task-status', '/list-apps'
 test('a path that is passed on has one spelling, and does not leave its place', async () => {
   assert.equal(await get('/apps/x/eval-sets'), 200);
   assert.equal(await get('/apps/x/photo%20of%20me'), 200);
+  for (const target of ['/apps/Users/users/Sessions/sessions/Debug/artifacts/Versions', '/apps/x/eval-sets/Memory', '/apps/x/EvalSets']) assert.equal(await get(target), 200, target);
   upstream.runs.length = 0;
   for (const target of ['/apps/..;/admin/x', '/apps/x/..;/..;/admin', '/apps/%2e%2e;/admin', '/apps/..%3b/admin', '/apps/x/%2e%2e%3Ba=b/admin', '/apps/.;/x', '/apps/..%3fx/y',
     '/debug/trace/..;/x', '/apps/x/eval%2dsets', '/apps/x/%65val-sets', '/apps/x/eval%2Esets', '/apps/x/%7Eme', '/apps/%78/eval-sets', '/debug/trace/%78',
+    '/apps/x/USERS/u/sessions/s', '/apps/x/users/u/Sessions/s', '/apps/x/users/u/sessions/s/ARTIFACTS/a', '/apps/x/users/u/sessions/s/artifacts/a/Versions',
+    '/apps/x/Users', '/dev/apps/x/USERS/u', '/debug/trace/SESSION/s', '/dev/apps/x/debug/TRACE/session/s', '/apps/x/Debug/trace/session/s',
     '/apps/x;a=b/eval-sets', '/apps/x/eval-sets;', '/apps/x/users;a=b/u/sessions/s', '/debug/trace/x;'])
     assert.equal(await get(target), 400, target);
   assert.equal(upstream.runs.length, 0, `the upstream was asked for ${upstream.runs[0]?.path}`);
