@@ -1,71 +1,18 @@
 /* The names that say whose a request is: see identity.h. */
 #include "routes/identity.h"
 
+#include "base/lenient_name.h"
 #include "base/percent.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LETTERS_MAX 9 /* of "sessionid" */
-
-/* All characters that fold to letters of ASCII, by any of these: simple and full case folding
- * (CaseFolding.txt, statuses C, S and F), its Turkic variant (T), and mapping to upper case and back, as Java
- * compares. The ligatures with f and st are left out, since no name has these letters. */
-static const struct {
-    const char *bytes; /* UTF-8 */
-    const char *folded;
-} others[] = {
-    {"\xC5\xBF", "s"},      /* U+017F, long s */
-    {"\xC3\x9F", "ss"},     /* U+00DF, sharp s */
-    {"\xE1\xBA\x9E", "ss"}, /* U+1E9E, capital sharp s */
-    {"\xC4\xB0", "i"},      /* U+0130, I with a dot */
-    {"\xC4\xB1", "i"},      /* U+0131, i without one */
-    {"i\xCC\x87", "i"},     /* what U+0130 is in full case folding: the i, and U+0307 */
-    {"I\xCC\x87", "i"},
-};
-
-/* Folds one character; returns its end, NULL if it is no letter of the names'. */
-static const char *fold_next(const char *at, char folded[3]) {
-    bool may_be_other = (unsigned char)*at >= 0x80 || *at == 'i' || *at == 'I';
-    for (size_t i = 0; may_be_other && i < sizeof(others) / sizeof(others[0]); i++) {
-        size_t length = strlen(others[i].bytes);
-        if (strncmp(at, others[i].bytes, length) == 0) {
-            memcpy(folded, others[i].folded, strlen(others[i].folded) + 1);
-            return at + length;
-        }
-    }
-    bool is_upper = *at >= 'A' && *at <= 'Z';
-    folded[0] = is_upper ? (char)(*at - 'A' + 'a') : *at;
-    folded[1] = '\0';
-    return folded[0] >= 'a' && folded[0] <= 'z' ? at + 1 : NULL;
-}
-
-/* False: the name has another character, or too many. */
-static bool fold(const char *name, char out[LETTERS_MAX + 1]) {
-    size_t length = 0;
-    while (*name != '\0') {
-        char folded[3];
-        if (*name == '_') {
-            name++;
-            continue;
-        }
-        name = fold_next(name, folded);
-        if (name == NULL || length + strlen(folded) > LETTERS_MAX)
-            return false;
-        memcpy(out + length, folded, strlen(folded));
-        length += strlen(folded);
-    }
-    out[length] = '\0';
-    return true;
-}
-
 enum identity identity_of_name(const char *name) {
     static const char *const names[] = {
         [IDENTITY_APP] = "appname", [IDENTITY_USER] = "userid", [IDENTITY_SESSION] = "sessionid"};
-    char folded[LETTERS_MAX + 1];
-    int identity = fold(name, folded) ? IDENTITY_APP : IDENTITY_NONE;
-    while (identity < IDENTITY_NONE && strcmp(names[identity], folded) != 0)
+    int identity = IDENTITY_APP;
+    while (identity < IDENTITY_NONE && !lenient_name_is(names[identity], name))
         identity++;
     return (enum identity)identity;
 }

@@ -3,6 +3,7 @@
 
 #include "base/json_keys.h"
 #include "base/json_parse.h"
+#include "base/lenient_name.h"
 #include "upstream/adapter_body.h"
 #include "upstream/placeholders.h"
 
@@ -25,16 +26,27 @@ static char *copy_raw(const struct adapter_input *input, size_t *ret_length) {
     return body;
 }
 
-/* The template's members come first, and the client's cannot take their place, in whatever case: some
- * decoders ignore it. */
+/* The template's members are the first ones of the body: up to `last`, NULL if it has none. */
+static bool is_of_template(const cJSON *body, const cJSON *last, const char *name) {
+    for (const cJSON *member = last != NULL ? body->child : NULL; member != NULL; member = member->next) {
+        if (lenient_name_is(member->string, name))
+            return true;
+        if (member == last)
+            break;
+    }
+    return false;
+}
+
+/* The client's members cannot take the place of the template's, however a decoder reads names. */
 static bool add_client_fields(cJSON *body, const struct adapter_input *input, bool has_message) {
+    const cJSON *last = body->child != NULL ? body->child->prev : NULL; /* cJSON's way to the last one */
     cJSON *field;
     cJSON_ArrayForEach(field, input->fields) {
-        if (cJSON_GetObjectItem(body, field->string) == NULL &&
+        if (!is_of_template(body, last, field->string) &&
             !cJSON_AddItemReferenceToObject(body, field->string, field))
             return false;
     }
-    return has_message || input->text == NULL || cJSON_GetObjectItemCaseSensitive(body, "message") != NULL ||
+    return has_message || input->text == NULL || is_of_template(body, last, "message") ||
            cJSON_AddStringToObject(body, "message", input->text) != NULL;
 }
 

@@ -70,6 +70,15 @@ test('sse: placeholders reach the threads of LangGraph', async (t) => {
   assertError(await gateway.post(`${namedPath}/run`, {config: {}}), 400, /^invalid_message$/);
 });
 
+test('sse: no spelling of a template\'s member gets past it', async (t) => {
+  const template = {user: '{user}', task: 'fixed', thread_id: '{session}', class: 1, gr\u00f6sse: 2};
+  const gateway = await startWith(t, `upstream: "${upstream.url}"\nupstream_kind: sse\nupstream_body_template: '${JSON.stringify(template)}'\n`);
+  const spellings = ['user', 'USER', 'u\u017fer', 'tas\u212a', '_task', 'threadId', 'THREADID', 'thread_\u0130d', 'cla\u00df', 'CLA\u1e9e', 'GR\u00d6SSE', 'gr\u00f6\u00dfe'];
+  const body = {message: 'x', users: 'own', 'thread-id': 'own', ...Object.fromEntries(spellings.map((name) => [name, 'victim']))};
+  const {request} = await runAndSee(gateway, sessionPath('mine'), body);
+  assert.deepEqual(request.json, {...template, user: 'u1', thread_id: 'mine', users: 'own', 'thread-id': 'own', message: 'x'});
+});
+
 test('sse: without {message} in a template the message is a member, and {task} is the same in a run\'s attempts', async (t) => {
   let refusals = 2;
   const shy = await startUpstream(t, (exchange) => (refusals-- > 0 ? exchange.answer(503, '{}') : exchange.stream(adkFrame('x'))));
