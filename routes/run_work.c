@@ -253,13 +253,22 @@ static void note_upstream(const struct run *run, const char *name) {
         atomic_store(&run->task->upstream, (uint32_t)upstream);
 }
 
-/* Without memory for it, another attempt is made without being told. */
-static void on_retry(void *context, const struct upstream_retry *retry) {
+/* No attempt is made that its session's log does not report: neither without memory for that, nor when the
+ * run has ended on another thread, of which this one has not heard yet. */
+static bool announce(const struct run *run, const struct upstream_retry *retry) {
+    struct frame *frame = make_retry_frame(run->task, retry);
+    if (frame == NULL)
+        task_end_for(run->task, TASK_FAILED, REASON_INTERNAL, &no_memory);
+    return frame != NULL && task_announce(run->task, frame);
+}
+
+static bool on_retry(void *context, const struct upstream_retry *retry) {
     struct run *run = context;
     struct task *task = run->task;
-    struct frame *frame = make_retry_frame(task, retry);
-    if (frame != NULL)
-        task_announce(task, frame);
+    if (!announce(run, retry)) {
+        run->source = NULL;
+        return false;
+    }
     atomic_fetch_add(&task->retries, 1);
     if (retry->upstream != NULL) {
         note_upstream(run, retry->upstream);
@@ -275,6 +284,7 @@ static void on_retry(void *context, const struct upstream_retry *retry) {
              LOG_STR("cause", word_of(retry->failure.cause)),
              LOG_INT("upstream_status", retry->failure.http_status),
              LOG_STR("message", retry->failure.message));
+    return true;
 }
 
 static void note_outcome(const struct run *run, const struct upstream_outcome *said) {

@@ -133,13 +133,19 @@ static void on_attempt_due(uv_timer_t *timer) {
     attempt_begin(call_of(timer));
 }
 
-/** Tells of the next attempt, and leaves it to the loop. The callback may cancel the call. */
-static void try_later(struct upstream_call *call, struct upstream_retry *retry, uv_timer_cb on_due) {
+/** Tells of the next attempt, counts it, if it is to be counted, and leaves it to the loop. The callback may
+ * cancel the call, or want no further attempt. */
+static void try_later(struct upstream_call *call, struct upstream_retry *retry, uv_timer_cb on_due,
+                      _Atomic uint64_t *counter) {
     call_drop_held(call);
     call->failure_outcome.is_told = false; /* an event that said so was held back, or comes no more */
     uv_timer_start(&call->timer, on_due, (uint64_t)retry->delay_ms, 0);
     retry->attempt = call->attempts + 1;
-    call->callbacks.on_retry(call->context, retry);
+    bool is_wanted = call->callbacks.on_retry(call->context, retry);
+    if (!is_wanted)
+        upstream_call_cancel(call);
+    else if (counter != NULL)
+        call_count(counter);
 }
 
 /* A stream broke off after a new event. One that lasted has got on, so that it is resumed soon. Otherwise
@@ -186,9 +192,8 @@ static bool ask_unsettled_again(struct upstream_call *call, const struct upstrea
     struct upstream_retry retry = {.delay_ms = settle_ms << call->unsettled++,
                                    .upstream = call_settings(call)->name,
                                    .failure = *result};
-    call_count(&call_upstream(call)->retries);
     call_set_phase(call, call->index, UPSTREAM_PHASE_RETRY);
-    try_later(call, &retry, on_attempt_due);
+    try_later(call, &retry, on_attempt_due, &call_upstream(call)->retries);
     return true;
 }
 
@@ -226,9 +231,9 @@ static bool ask_again(struct upstream_call *call, const struct upstream_result *
                                    .is_resumption = call->has_event};
     if (retry.delay_ms < 0)
         return false;
-    call_count(call->has_event ? &call_upstream(call)->resumptions : &call_upstream(call)->retries);
+    struct upstream *upstream = call_upstream(call);
     call_set_phase(call, call->index, UPSTREAM_PHASE_RETRY);
-    try_later(call, &retry, on_attempt_due);
+    try_later(call, &retry, on_attempt_due, call->has_event ? &upstream->resumptions : &upstream->retries);
     return true;
 }
 
@@ -241,13 +246,12 @@ static bool fall_back(struct upstream_call *call, const struct upstream_result *
         return false;
     struct upstream_retry retry = {
         .upstream = is_canned ? NULL : settings->items[next].name, .failure = *result, .is_fallback = true};
-    if (!is_canned)
-        call_count(&call_upstream(call)->fallbacks);
+    _Atomic uint64_t *counter = is_canned ? NULL : &call_upstream(call)->fallbacks;
     call->hops++;
     call->tries = 0;
     call->is_last = false;
     call_set_phase(call, next, is_canned ? UPSTREAM_PHASE_COUNT : UPSTREAM_PHASE_RETRY);
-    try_later(call, &retry, is_canned ? on_canned_due : on_attempt_due);
+    try_later(call, &retry, is_canned ? on_canned_due : on_attempt_due, counter);
     return true;
 }
 

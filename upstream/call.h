@@ -58,8 +58,9 @@ struct upstream_call_callbacks {
                   const char **ret_message);
     /** The first attempt's request goes out. At most once. */
     void (*on_sent)(void *context);
-    /** Another attempt will be made. */
-    void (*on_retry)(void *context, const struct upstream_retry *retry);
+    /** Another attempt will be made. False: it is not wanted any more, and the call ends without a callback.
+     */
+    bool (*on_retry)(void *context, const struct upstream_retry *retry);
     /** As those of a stream: see client.h. The events of a canned answer do not ask may_read(). */
     bool (*on_event)(void *context, const struct sse_event *event);
     bool (*may_read)(void *context);

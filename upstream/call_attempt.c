@@ -83,8 +83,10 @@ static void on_again(void *context, const struct upstream_result *refusal) {
     struct upstream_call *call = context;
     const struct upstream_retry retry = {
         .attempt = ++call->attempts, .upstream = call_settings(call)->name, .failure = *refusal};
-    call_count(&call_upstream(call)->retries);
-    call->callbacks.on_retry(call->context, &retry);
+    if (call->callbacks.on_retry(call->context, &retry))
+        call_count(&call_upstream(call)->retries);
+    else
+        upstream_call_cancel(call);
 }
 
 static void call_on_open(void *context) {

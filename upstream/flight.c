@@ -120,10 +120,12 @@ static void flight_on_sent(void *context) {
         stop_out_of_memory(flight);
 }
 
-static void flight_on_retry(void *context, const struct upstream_retry *retry) {
+static bool flight_on_retry(void *context, const struct upstream_retry *retry) {
     struct flight *flight = context;
-    if (!recording_append_retry(flight->recording, retry))
-        stop_out_of_memory(flight);
+    bool is_kept = recording_append_retry(flight->recording, retry);
+    if (!is_kept)
+        end_out_of_memory(flight);
+    return is_kept;
 }
 
 /** One that is not whole any more cannot be joined. */

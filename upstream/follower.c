@@ -99,7 +99,8 @@ static void tell_entry(struct follower *follower, const struct recording_entry *
         callbacks->on_sent(follower->context);
         break;
     case RECORDING_RETRY:
-        callbacks->on_retry(follower->context, entry->retry);
+        if (!callbacks->on_retry(follower->context, entry->retry))
+            follower->is_over = true;
         break;
     }
 }

@@ -141,6 +141,7 @@ struct fake_run {
     bool has_started, has_ended;
     bool refuses; /* may_read() says no */
     size_t asked; /* may_read() */
+    bool refuses_retry;
     bool (*in_event)(struct fake_run *run);
     enum follower_source source;
     struct upstream_result result;
@@ -182,11 +183,13 @@ static inline void run_on_sent(void *context) {
     run_note(context, "sent|", 5);
 }
 
-static inline void run_on_retry(void *context, const struct upstream_retry *retry) {
+static inline bool run_on_retry(void *context, const struct upstream_retry *retry) {
+    struct fake_run *run = context;
     char text[200];
     int length = snprintf(text, sizeof(text), "retry %u of %s after %s|", retry->attempt,
                           retry->upstream != NULL ? retry->upstream : "nobody", retry->failure.message);
-    run_note(context, text, (size_t)length);
+    run_note(run, text, (size_t)length);
+    return !run->refuses_retry;
 }
 
 static inline bool run_on_event(void *context, const struct sse_event *event) {

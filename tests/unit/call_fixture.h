@@ -38,6 +38,7 @@ struct call_recorder {
     bool has_session;
     bool session_exists;
     bool is_built_once;
+    bool refuses_retry;
     const char *not_built;                            /* name of an upstream for which nothing can be built */
     void (*in_build)(struct call_recorder *recorder); /* called in the callbacks, if not NULL */
     void (*in_sent)(struct call_recorder *recorder);
@@ -223,7 +224,7 @@ static inline void call_on_sent(void *context) {
         recorder->in_sent(recorder);
 }
 
-static inline void call_on_retry(void *context, const struct upstream_retry *retry) {
+static inline bool call_on_retry(void *context, const struct upstream_retry *retry) {
     struct call_recorder *recorder = context;
     char text[64];
     assert_int_equal(retry->attempt, recorder->retry.attempt == 0 ? 2 : recorder->retry.attempt + 1);
@@ -239,6 +240,7 @@ static inline void call_on_retry(void *context, const struct upstream_retry *ret
     recorder->retry.upstream = recorder->retry.failure.message = NULL;
     if (recorder->in_retry != NULL)
         recorder->in_retry(recorder);
+    return !recorder->refuses_retry;
 }
 
 static inline bool call_on_event(void *context, const struct sse_event *event) {

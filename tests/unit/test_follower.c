@@ -64,6 +64,21 @@ static void followers_are_all_told_of_retries_and_of_the_failure_which_is_not_ke
     run_cancel(&third);
 }
 
+static void flight_ends_if_no_run_wants_another_attempt(void **state) {
+    (void)state;
+    struct fake_run first = {.refuses_retry = true}, second = {.refuses_retry = true};
+    run_start(&first, &worker, "key");
+    run_start(&second, &worker, "key");
+    const struct upstream_retry retry = {.attempt = 2, .failure = {.message = "it was busy"}};
+    assert_true(calls[0].callbacks.on_retry(calls[0].context, &retry));
+    call_event(0, "a");
+    worker_settle(&worker);
+    assert_string_equal(first.told, "retry 2 of nobody after it was busy|");
+    assert_string_equal(second.told, first.told);
+    assert_true(calls[0].is_cancelled);
+    assert_int_equal(cache_worker_active(worker.part), 0);
+}
+
 static void follower_fails_if_no_call_can_be_made(void **state) {
     (void)state;
     struct fake_run run = {0};
@@ -243,6 +258,7 @@ int main(void) {
         TEST(follower_is_told_what_its_call_brings),
         TEST(followers_of_one_key_share_a_call_and_each_gets_all_of_it),
         TEST(followers_are_all_told_of_retries_and_of_the_failure_which_is_not_kept),
+        TEST(flight_ends_if_no_run_wants_another_attempt),
         TEST(follower_fails_if_no_call_can_be_made),
         TEST(flight_goes_on_without_the_run_that_began_it_until_the_last_one_leaves),
         TEST(follower_cancelled_with_something_on_its_way_is_told_nothing),

@@ -181,6 +181,7 @@ static void check_cancel_within(struct call_recorder recorder, const char *first
     call_start(&recorder, &fixture);
     assert_given_back(&fixture);
     assert_string_equal(recorder.told, told);
+    assert_true(strlen(asked(&fixture)) <= 1);
     call_fixture_end(&fixture);
 }
 
@@ -193,6 +194,8 @@ static void call_cancelled_in_its_callbacks_tells_nothing_more(void **state) {
     check_cancel_within((struct call_recorder){.in_end = cancel}, WHOLE_STREAM, "sent|a|end|");
     check_cancel_within((struct call_recorder){.in_retry = cancel}, REFUSAL(503), "sent|again:a|");
     check_cancel_within((struct call_recorder){.in_retry = cancel}, REFUSAL(500), "sent|canned|");
+    check_cancel_within((struct call_recorder){.refuses_retry = true}, REFUSAL(503), "sent|again:a|");
+    check_cancel_within((struct call_recorder){.refuses_retry = true}, REFUSAL(500), "sent|canned|");
     check_cancel_within((struct call_recorder){.in_event = refuse_event}, REFUSAL(500), "sent|canned|sorry|");
 }
 

@@ -155,17 +155,24 @@ static void cancel_call(struct call_recorder *recorder) {
     recorder->has_ended = true;
 }
 
-static void call_may_be_cancelled_when_its_session_is_lost(void **state) {
-    (void)state;
+static void check_lost_session(struct call_recorder recorder) {
     struct call_fixture fixture;
-    struct call_recorder recorder = {.has_session = true, .session_exists = true, .in_retry = cancel_call};
+    recorder.has_session = recorder.session_exists = true;
     answers = lost_and_created;
     call_fixture_begin(&fixture, serve_answers);
     call_fixture_open(&fixture);
-    call_do(&recorder, &fixture);
+    call_start(&recorder, &fixture);
+    assert_given_back(&fixture);
     assert_string_equal(recorder.told, "sent|again:a|");
     assert_string_equal(asked(&fixture), "a");
+    assert_int_equal(raw_server_requests(&fixture.fixture.server), 1); /* no session is created either */
     call_fixture_end(&fixture);
+}
+
+static void call_may_be_cancelled_when_its_session_is_lost(void **state) {
+    (void)state;
+    check_lost_session((struct call_recorder){.in_retry = cancel_call});
+    check_lost_session((struct call_recorder){.refuses_retry = true});
 }
 
 int main(void) {
