@@ -13,7 +13,8 @@ struct canonical_json_ignored {
 
 /** Appends the canonical form of `text` to `out`. Strings and numbers stay as they are written: 1 and 1.0 are
  *  two things, and no number is rounded. Members of the same name stay in the order in which they came. 0;
- *  -EINVAL: it is no JSON, or nested more than 64 deep; -ENOMEM. After an error `out` holds anything. */
+ *  -EINVAL: it is no JSON, nested more than 64 deep, or so deep and large that to put its members in order
+ *  would take long; -ENOMEM. After an error `out` holds anything. */
 int canonical_json_append(struct buffer *out, const char *text, size_t length,
                           const struct canonical_json_ignored *ignored) MUST_CHECK;
 

@@ -128,6 +128,43 @@ static void many_members_are_put_in_order(void **state) {
     buffer_finish(&out);
 }
 
+/* `depth` objects, each the first member of the one around it, and a text of `size` bytes in the innermost.
+ */
+static char *nest(size_t depth, size_t size, const char *begin, const char *end) {
+    size_t length = depth * (strlen(begin) + strlen(end)) + size + 2;
+    char *text = malloc(length + 1), *at = text;
+    assert_non_null(text);
+    for (size_t i = 0; i < depth; i++)
+        at = stpcpy(at, begin);
+    *at++ = '"';
+    memset(at, 'x', size);
+    at += size;
+    *at++ = '"';
+    for (size_t i = 0; i < depth; i++)
+        at = stpcpy(at, end);
+    return text;
+}
+
+static void what_is_moved_is_bounded(void **state) {
+    (void)state;
+    char *text = nest(60, 1 << 20, "{\"b\":", ",\"a\":0}");
+    check_none(text, strlen(text));
+    free(text);
+    text = nest(60, 1 << 20, "{\"a\":", ",\"b\":0}"); /* nothing is moved */
+    check(text, text);
+    free(text);
+    text = nest(60, 1 << 16, "{\"b\":", ",\"a\":0}");
+    char *expected = nest(60, 1 << 16, "{\"a\":0,\"b\":", "}");
+    check(text, expected);
+    free(text);
+    free(expected);
+    text = nest(4, 1 << 23, "{\"b\":", ",\"a\":0}"); /* a bound that grows with the text */
+    expected = nest(4, 1 << 23, "{\"a\":0,\"b\":", "}");
+    check(text, expected);
+    free(text);
+    free(expected);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(members_are_put_in_order_at_every_depth),
@@ -138,6 +175,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_json_is_refused),
         cmocka_unit_test(every_part_of_a_text_is_read_safely),
         cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(what_is_moved_is_bounded),
         cmocka_unit_test(many_members_are_put_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
