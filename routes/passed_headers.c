@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "upstream/retry.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -13,8 +14,7 @@
 struct answer {
     struct request *request;
     int status;
-    enum passed_trust trust;
-    const char *base_url;
+    const struct passed_rules *rules;
     const struct upstream_header *headers;
     size_t count;
     size_t room; /* for what is passed on */
@@ -162,7 +162,7 @@ static void add_type(struct answer *answer) {
     if (value == NULL && !has_content)
         return;
     bool is_clear = value != NULL && find(answer, "Content-Type", 1) == NULL;
-    enum treatment treatment = is_clear ? judge_type(value, answer->trust) : SERVE_AS_DOWNLOAD;
+    enum treatment treatment = is_clear ? judge_type(value, answer->rules->trust) : SERVE_AS_DOWNLOAD;
     if (treatment == SERVE_AS_IS && !add(answer, "Content-Type", value))
         treatment = SERVE_AS_DOWNLOAD;
     if (treatment == SERVE_AS_TEXT)
@@ -221,11 +221,19 @@ static void add_list(struct answer *answer, const char *name, const char *everyt
         add(answer, name, find(answer, name, i));
 }
 
+/* Without memory for the path it leads nowhere. */
+static bool leads_on(const struct answer *answer, const char *target) {
+    char *path = strndup(target, strcspn(target, "?#"));
+    bool leads = path != NULL && answer->rules->leads_on(answer->rules->context, answer->status, path);
+    free(path);
+    return leads;
+}
+
 static void add_location(struct answer *answer) {
     const char *location = find(answer, "Location", 0);
-    const char *path = location != NULL ? gateway_path(location, answer->base_url) : NULL;
-    if (path != NULL)
-        add(answer, "Location", path);
+    const char *target = location != NULL ? gateway_path(location, answer->rules->base_url) : NULL;
+    if (target != NULL && leads_on(answer, target))
+        add(answer, "Location", target);
 }
 
 /* A reply of 429 or 503 has a Retry-After by itself. */
@@ -243,7 +251,7 @@ static void add_retry_after(struct answer *answer) {
  * it says so. */
 static void add_policy(struct answer *answer) {
     static const char name[] = "Content-Security-Policy";
-    if (answer->trust == PASSED_AS_DATA)
+    if (answer->rules->trust == PASSED_AS_DATA)
         reply_header(answer->request, name, "default-src 'none'; frame-ancestors 'none'; sandbox");
     else if (find(answer, name, 0) != NULL)
         add_list(answer, name, "default-src 'none'");
@@ -251,8 +259,8 @@ static void add_policy(struct answer *answer) {
         reply_header(answer->request, name, "frame-ancestors 'self'");
 }
 
-void passed_headers_reply(struct request *request, int status, enum passed_trust trust, const char *base_url,
-                          size_t bytes_max, const struct upstream_header *headers, size_t count) {
+void passed_headers_reply(struct request *request, int status, const struct passed_rules *rules,
+                          const struct upstream_header *headers, size_t count) {
     static const char *const once[] = {"Content-Encoding",
                                        "Content-Language",
                                        "Content-Range",
@@ -261,7 +269,7 @@ void passed_headers_reply(struct request *request, int status, enum passed_trust
                                        "Last-Modified",
                                        "Age",
                                        "Allow"};
-    struct answer answer = {request, status, trust, base_url, headers, count, bytes_max};
+    struct answer answer = {request, status, rules, headers, count, rules->bytes_max};
     add_type(&answer);
     reply_header(request, "X-Content-Type-Options", "nosniff");
     add_policy(&answer);

@@ -9,6 +9,7 @@
  *   - `X-Content-Type-Options: nosniff` and a Content-Security-Policy that allows nothing are always sent;
  *   - `Cache-Control` is `no-store`, unless the upstream says otherwise;
  *   - a Location is passed on if it leads to this upstream, as the path that leads there through the gateway.
+ * A path of the gateway's own would have the client cancel or delete there what the upstream likes.
  *
  * The upstream's own pages (`passthrough_ui`) are trusted to run: they keep their media type and their
  * policy.
@@ -20,9 +21,19 @@
 
 enum passed_trust { PASSED_AS_DATA, PASSED_AS_UI };
 
-/** Adds the headers of the reply. `base_url` is the upstream's. What is passed on has at most `bytes_max`
- * bytes: an answer whose head has no room in libmicrohttpd's memory for its connection is not sent at all. */
-void passed_headers_reply(struct request *request, int status, enum passed_trust trust, const char *base_url,
-                          size_t bytes_max, const struct upstream_header *headers, size_t count);
+struct passed_rules {
+    enum passed_trust trust;
+    const char *base_url; /* the upstream's */
+    /** What is passed on has at most so many bytes: an answer whose head has no room in libmicrohttpd's
+     * memory for its connection is not sent at all. */
+    size_t bytes_max;
+    /** Whether an answer of this status may send its client to a path of the gateway's, without a query. */
+    bool (*leads_on)(const void *context, int status, const char *path);
+    const void *context;
+};
+
+/** Adds the headers of the reply. */
+void passed_headers_reply(struct request *request, int status, const struct passed_rules *rules,
+                          const struct upstream_header *headers, size_t count);
 
 #endif

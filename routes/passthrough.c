@@ -106,9 +106,13 @@ static void on_head(void *context, int status, const struct upstream_header *hea
         passthrough_open_tunnel(passthrough, headers, count);
         return;
     }
-    size_t bytes_max = request->context->request_header_bytes_max / 2; /* the gateway's own need room, too */
-    passed_headers_reply(request, status, passthrough->trust,
-                         upstream_at(request, passthrough->upstream)->base_url, bytes_max, headers, count);
+    const struct passed_rules rules = {.trust = passthrough->trust,
+                                       .base_url = upstream_at(request, passthrough->upstream)->base_url,
+                                       .bytes_max = request->context->request_header_bytes_max /
+                                                    2, /* the gateway's own need room, too */
+                                       .leads_on = passthrough_leads_on,
+                                       .context = passthrough};
+    passed_headers_reply(request, status, &rules, headers, count);
     passthrough->answered = true;
     if (status != 204 && status != 304) {
         reply_from_source(request, status, &source);

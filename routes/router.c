@@ -289,6 +289,15 @@ bool router_is_ui_root(const struct request *request) {
            (strcmp(request->path, "/") == 0 || strcmp(request->path, UI "/") == 0);
 }
 
+bool router_passes_on(const struct request *request, enum request_method method, const char *path) {
+    const struct request other = {.context = request->context, .method = method, .path = path};
+    struct path split;
+    if (!path_split(router_is_ui_root(&other) ? UI : path, &split))
+        return false;
+    struct match match = find_route(&other, &split);
+    return match.route != NULL && !match.misspelled && match.route->query == NULL;
+}
+
 /* "*" stands for the server as a whole (RFC 9110, section 9.3.7): what its paths take, all in all. */
 static void answer_options_of_server(struct request *request) {
     unsigned methods = 0;

@@ -18,6 +18,9 @@ void router_handle(struct request *request);
  * leads there, or "/dev-ui/". */
 bool router_is_ui_root(const struct request *request);
 
+/** Whether the gateway passes requests of this method for a path, without a query, on to some upstream. */
+bool router_passes_on(const struct request *request, enum request_method method, const char *path);
+
 /** Whether the route of a POST may answer with bytes as they come (reply_from_source()). After
  * router_begin(), which has found a route. */
 bool router_streams_answer(const struct request *request);

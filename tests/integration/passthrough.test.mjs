@@ -7,7 +7,7 @@ import {answerMarked, assertError} from '../support/expect.mjs';
 import {rawRequest} from '../support/http.mjs';
 import {pause, until} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
-import {sessionPath, startSluice} from '../support/sluice.mjs';
+import {sessionPath, startSluice, temporaryFile} from '../support/sluice.mjs';
 import {SseClient} from '../support/sse_client.mjs';
 
 const passthrough = new Map(); // path -> script
@@ -148,6 +148,44 @@ test('a redirect leads through the gateway, or nowhere', async () => {
   assert.equal(await location(`${upstream.url}/list-apps?x`), '/list-apps?x');
   assert.equal(await location('/list-apps'), '/list-apps');
   for (const elsewhere of ['http://elsewhere.example/', '//elsewhere.example/', 'javascript:alert(1)']) assert.equal(await location(elsewhere), undefined);
+});
+
+test('a redirect leads to what is passed on to the same upstream, and not to the gateway itself', async (t) => {
+  const S = '/apps/a1/users/u1/sessions/s1';
+  const file = (url) => temporaryFile(t, 'sluice.yaml', `upstreams:
+  - name: first
+    upstream: ${url}
+    upstream_apps: "a1, b*"
+  - name: second
+    upstream: ${upstream.url}
+    upstream_apps: other
+`);
+  let wanted = {};
+  const sender = await startUpstream(t, async (exchange) => {
+    await exchange.head({status: wanted.status, headers: {Location: wanted.location}, framing: 'length', length: 0});
+  });
+  const gateway = await startSluice(t, {}, {args: ['--config', file(sender.url)]});
+  const location = async (method, path, status, to) => {
+    wanted = {status, location: to};
+    const answer = await gateway.request(method, path, method === 'GET' || method === 'DELETE' ? {} : {body: {x: 1}});
+    assert.equal(answer.status, status, `${method} ${path} ${to}`);
+    return answer.headers.location;
+  };
+  const others = ['/tasks?all=true', '/tasks', '/stats', '/tunnels/x', '/demo', `${S}/run`, `${S}/history`, '/task%73', '/nowhere', `${S}/artifacts/`, '/apps/other/eval-sets', '/apps/%2e%2e/eval-sets', '/run_sse'];
+  for (const to of others) {
+    for (const status of [201, 301, 302, 303, 307, 308]) {
+      assert.equal(await location('GET', '/list-apps', status, to), undefined, to);
+      assert.equal(await location('DELETE', `${S}/artifacts/a`, status, to), undefined, to);
+      assert.equal(await location('POST', `${S}/artifacts`, status, to), undefined, to);
+    }
+  }
+  for (const status of [301, 302, 307, 308]) {
+    assert.equal(await location('DELETE', `${S}/artifacts/a`, status, '/apps/b1/users/victim/sessions/s'), undefined, 'it would be deleted');
+    assert.equal(await location('POST', '/config/x', status, S), undefined, 'it would be created');
+  }
+  for (const [method, path, status, to] of [['GET', '/list-apps', 307, `${S}?x`], ['GET', '/list-apps', 302, '/apps/b1/eval-sets'], ['DELETE', `${S}/artifacts/a`, 303, S],
+    ['DELETE', `${S}/artifacts/a`, 307, `${S}/artifacts/b`], ['POST', `${S}/artifacts`, 201, `${S}/artifacts/b`], ['GET', '/version', 308, '/list-apps']])
+    assert.equal(await location(method, path, status, to), to, `${method} ${path} ${to}`);
 });
 
 test('the demo page keeps the policy of its own', async () => {

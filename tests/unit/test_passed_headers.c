@@ -15,6 +15,15 @@
 
 static struct request request;
 static enum passed_trust trust = PASSED_AS_DATA;
+static int asked_status;
+
+/* "/own/..." is the gateway's. */
+static bool leads_on(const void *context, int status, const char *path) {
+    (void)context;
+    assert_int_equal(status, asked_status);
+    assert_null(strpbrk(path, "?#"));
+    return strncmp(path, "/own/", 5) != 0;
+}
 
 static void pass(int status, const struct upstream_header *headers) {
     size_t count = 0;
@@ -22,7 +31,10 @@ static void pass(int status, const struct upstream_header *headers) {
         count++;
     reply_finish(&request.reply);
     request = (struct request){0};
-    passed_headers_reply(&request, status, trust, BASE_URL, BYTES_MAX, headers, count);
+    asked_status = status;
+    const struct passed_rules rules = {
+        .trust = trust, .base_url = BASE_URL, .bytes_max = BYTES_MAX, .leads_on = leads_on};
+    passed_headers_reply(&request, status, &rules, headers, count);
 }
 
 static const char *header(const char *name) {
@@ -299,6 +311,8 @@ static void a_location_leads_to_the_upstream_or_nowhere(void **state) {
     check_location(BASE_URL "/list-apps?a=b#c", "/list-apps?a=b#c");
     check_location("/adk/list-apps", "/list-apps");
     check_location("/adkx/list-apps", NULL);
+    check_location("/adk/own/tasks?all=true", NULL);
+    check_location(BASE_URL "/own/", NULL);
     check_location("/list-apps", NULL); /* outside of what the gateway shows */
     check_location(BASE_URL, NULL);
     check_location(BASE_URL "evil", NULL);
