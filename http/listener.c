@@ -216,9 +216,8 @@ static void run_library(struct http_listener *listener) {
 bool http_listener_turn(struct http_listener *listener) {
     if (listener->closing)
         return false;
-    if (tunnels_turn(&listener->tunnels))
-        listener->ready = true;
-    if (listener->ready)
+    bool more = tunnels_turn(&listener->tunnels);
+    if (listener->ready || more)
         run_library(listener);
     int64_t wait_ms = http_connection_expire(listener);
     int64_t timeout_ms = library_timeout_ms(listener);
@@ -232,7 +231,7 @@ bool http_listener_turn(struct http_listener *listener) {
         uv_timer_start(&listener->timer, on_timer, (uint64_t)wait_ms, 0);
     else
         uv_timer_stop(&listener->timer);
-    return listener->ready;
+    return listener->ready || more;
 }
 
 static struct MHD_Daemon *start_daemon(struct http_listener *listener) {

@@ -34,6 +34,7 @@ struct tunnel {
     bool out_ended;  /* the source's */
     bool is_blocked; /* the client takes no more just now */
     bool is_held;    /* the source takes no more just now */
+    bool hung_up;    /* the client has ended its side, and bytes of it wait to be read */
     bool is_closed;
 };
 
@@ -91,6 +92,8 @@ static void close_socket(const struct tunnel *tunnel, enum state state) {
         lingering_close(&listener->lingering, fd);
     else if (state == IS_BROKEN)
         setsockopt(tunnel->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    else
+        socket_discard_input(tunnel->fd); /* no descriptor is left for it */
 }
 
 /* The library completes the request the next time it runs. */
@@ -150,7 +153,7 @@ static bool take_in(struct tunnel *tunnel) {
     return true;
 }
 
-/* To the client. False: it broke off. */
+/* To the client. False: the connection broke off. */
 static bool send_piece(struct tunnel *tunnel) {
     struct piece *out = &tunnel->out;
     ssize_t count;
@@ -162,13 +165,16 @@ static bool send_piece(struct tunnel *tunnel) {
     return count >= 0 || tunnel->is_blocked;
 }
 
+/* A client that takes nothing must not keep a tunnel whose other side is gone, or that was cancelled. */
+static bool has_broken_off(const struct tunnel *tunnel) {
+    const struct reply_source *source = &tunnel->exchange->request.reply.source;
+    return !tunnel->out_ended && source->read(source->context, tunnel->out.bytes, 0) < -1;
+}
+
 static enum state bring_out(struct tunnel *tunnel) {
     const struct reply_source *source = &tunnel->exchange->request.reply.source;
     struct piece *out = &tunnel->out;
     tunnel->is_blocked = false;
-    /* A client that takes nothing must not keep a tunnel that was cancelled. */
-    if (!is_empty(out) && !tunnel->out_ended && source->read(source->context, out->bytes, 0) < -1)
-        return IS_BROKEN;
     for (int i = 0; i < PIECES_PER_TURN; i++) {
         if (is_empty(out) && !tunnel->out_ended) {
             ssize_t count = source->read(source->context, out->bytes, out->size);
@@ -183,7 +189,7 @@ static enum state bring_out(struct tunnel *tunnel) {
         if (!send_piece(tunnel))
             return IS_BROKEN;
         if (tunnel->is_blocked)
-            return GOES_ON;
+            return has_broken_off(tunnel) ? IS_BROKEN : GOES_ON;
     }
     make_due(tunnel); /* there may be more */
     return GOES_ON;
@@ -191,18 +197,22 @@ static enum state bring_out(struct tunnel *tunnel) {
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
     struct tunnel *tunnel = CONTAINER_OF(poll, struct tunnel, poll);
-    (void)events;
     if (tunnel->is_closed)
         return;
+    tunnel->hung_up = tunnel->hung_up || (events & UV_DISCONNECT) != 0;
     if (status < 0)
         close_tunnel(tunnel, IS_BROKEN);
     else
         make_due(tunnel);
 }
 
+/* A client that is not read may have gone all the same; that it has ended its side is seen once. */
 static void watch(struct tunnel *tunnel) {
     int events = tunnel->is_blocked ? UV_WRITABLE : 0;
-    events |= !tunnel->in_ended && !tunnel->is_held ? UV_READABLE : 0;
+    if (!tunnel->in_ended && !tunnel->is_held)
+        events |= UV_READABLE;
+    else if (!tunnel->in_ended && !tunnel->hung_up)
+        events |= UV_DISCONNECT;
     if (events != 0)
         uv_poll_start(&tunnel->poll, events, on_poll);
     else
