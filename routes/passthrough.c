@@ -46,7 +46,7 @@ void passthrough_destroy(void *context) {
 /* ---- to the client ------------------------------------------------------------------------------- */
 
 void passthrough_wake(struct passthrough *passthrough) {
-    if (!passthrough->starved)
+    if (!passthrough->starved && passthrough->end != END_BROKEN)
         return;
     passthrough->starved = false;
     passthrough->request->operations->source_ready(passthrough->request);
@@ -59,13 +59,14 @@ void passthrough_break_off(struct passthrough *passthrough) {
     leave_slot(passthrough);
     passthrough->end = END_BROKEN;
     buffer_clear(&passthrough->held);
-    passthrough->starved = true;
     passthrough_wake(passthrough);
 }
 
 ssize_t passthrough_read(void *context, char *bytes, size_t size) {
     struct passthrough *passthrough = context;
     struct buffer *held = &passthrough->held;
+    if (size == 0)
+        return passthrough->end == END_BROKEN ? -2 : 0;
     if (held->length == 0 && passthrough->end != END_OPEN)
         return passthrough->end == END_CLEAN ? -1 : -2;
     size_t count = held->length < size ? held->length : size;

@@ -32,7 +32,8 @@ enum reply_kind {
 /** A body that comes piece by piece. */
 struct reply_source {
     /** Copies at most `size` bytes. 0: nothing now, request's operations->source_ready() will be called;
-     *  -1: the end; -2: it broke off, and the connection is closed so that the client can tell. */
+     *  -1: the end; -2: it broke off, and the connection is closed so that the client can tell. With a `size`
+     *  of 0, of a tunnel, it only says whether it broke off: -2 then, whatever it still holds, else 0. */
     ssize_t (*read)(void *context, char *bytes, size_t size);
     /** The answer is sent, or the client has gone: nothing is read any more. Once. */
     void (*finished)(void *context);

@@ -301,23 +301,41 @@ test('an answer that opens no tunnel holds no place, though the upstream goes on
   }
 });
 
-test('a tunnel whose client takes nothing can be cancelled', async (t) => {
-  const {sluice} = await startBoth(t, (socket) => {
+/** A tunnel that is full: its upstream sends on and on, its client takes nothing. */
+async function openFull(context, flags) {
+  const {sluice} = await startBoth(context, (socket) => {
     const flood = () => { while (!socket.destroyed && socket.write(Buffer.alloc(65536))); };
     socket.on('drain', flood);
     flood();
-  }, {stall_timeout_ms: 600000});
+  }, {stall_timeout_ms: 600000, ...flags});
   const client = await open(sluice);
   client.socket.pause();
+  return sluice;
+}
+
+const untilFull = (sluice) => {
   let before;
-  await until(async () => {
+  return until(async () => {
     const {passed_answers: held} = (await sluice.get('/stats')).json.memory.kinds;
     const same = held === before && held > 100000;
     before = held;
     return same;
   }, 'a tunnel that is full');
+};
+
+test('a tunnel whose client takes nothing can be cancelled', async (t) => {
+  const sluice = await openFull(t);
+  await untilFull(sluice);
   assert.equal((await sluice.delete(`/tunnels/${(await tunnelsOf(sluice))[0].id}`)).status, 202);
   await untilNone(sluice);
+});
+
+test('a tunnel whose client takes nothing ends at its time, and at the end of the drain', async (t) => {
+  await untilNone(await openFull(t, {tunnel_timeout_ms: 1500}));
+  const sluice = await openFull(t, {drain_ms: 300});
+  await untilFull(sluice);
+  sluice.program.signal('SIGTERM');
+  await within(sluice.program.ended, 10000, 'the end of the gateway');
 });
 
 test('a tunnel lasts at most tunnel_timeout_ms, and no longer than its upstream is silent', async (t) => {
