@@ -75,6 +75,7 @@ bool lifecycle_owns_type(const char *type, size_t length) {
         type += blank;
         length -= blank;
     }
+    length = strnlen(type, length); /* as a client written in C reads it */
     while ((blank = blank_length_before(type + length, length)) > 0)
         length -= blank;
     return owns_type(type, length);

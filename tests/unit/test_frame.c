@@ -164,6 +164,25 @@ static void frame_of_the_agent_cannot_bear_a_name_of_the_gateway(void **state) {
     }
 }
 
+/* A client written in C ends a name at its first NUL. */
+static void frame_of_the_agent_hides_no_name_behind_nul(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t length;
+        bool is_renamed;
+    } names[] = {{TEXT_AND_LENGTH("run.end\0"), true},    {TEXT_AND_LENGTH("run.end\0x"), true},
+                 {TEXT_AND_LENGTH("gap\0\0 x"), true},    {TEXT_AND_LENGTH("\0gap\0x"), true},
+                 {TEXT_AND_LENGTH(" run.end \0x"), true}, {TEXT_AND_LENGTH("auth.\0x"), true},
+                 {TEXT_AND_LENGTH("x\0run.end"), false},  {TEXT_AND_LENGTH("run.\0end"), false},
+                 {TEXT_AND_LENGTH("\0"), false},          {TEXT_AND_LENGTH("\0\0x"), false}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct frame *frame = frame_create(FRAME_EVENT, 1, names[i].bytes, names[i].length, "x", 1);
+        assert_int_equal(frame->is_renamed, names[i].is_renamed);
+        frame_unref(frame);
+    }
+}
+
 static void frame_of_the_agent_keeps_any_other_name(void **state) {
     (void)state;
     static const char *const names[] = {"run",         "run.",
@@ -244,6 +263,7 @@ int main(void) {
         cmocka_unit_test(frame_chunk_says_the_length_of_every_size),
         cmocka_unit_test(frame_of_a_million_lines_is_made_in_no_time),
         cmocka_unit_test(frame_of_the_agent_cannot_bear_a_name_of_the_gateway),
+        cmocka_unit_test(frame_of_the_agent_hides_no_name_behind_nul),
         cmocka_unit_test(frame_of_the_agent_keeps_any_other_name),
         cmocka_unit_test(frame_of_the_agent_cannot_hide_a_name_by_NUL),
         cmocka_unit_test(frame_of_the_gateway_keeps_its_name),
