@@ -4,8 +4,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -304,6 +306,48 @@ static void openai_joins_the_increments(void **state) {
     check_text(&adapter_openai, events, "|Hel...|lo...|||");
 }
 
+/** An object of so many members with a long common beginning. */
+static cJSON *many_members(int count) {
+    cJSON *object = cJSON_CreateObject();
+    for (int i = 0; i < count; i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "a_common_beginning_of_all_of_them_%d", i);
+        assert_non_null(cJSON_AddNumberToObject(object, name, i));
+    }
+    return object;
+}
+
+static double seconds_of_body(const cJSON *fields, const char *template) {
+    const struct adapter_input input = {.app = "app",
+                                        .user = "u:1",
+                                        .session = "s+1",
+                                        .base_url = "http://127.0.0.1:1",
+                                        .task = "t",
+                                        .text = "x",
+                                        .fields = fields,
+                                        .body_template = template};
+    struct timespec begin, end;
+    size_t length;
+    const char *error;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+    char *body = adapter_sse.run_body(&input, &length, &error);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+    assert_non_null(body);
+    free(body);
+    return (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+}
+
+/* By a look at all members for each of them it took 200 times as long. */
+static void sse_template_costs_no_more_for_many_members(void **state) {
+    (void)state;
+    cJSON *fields = many_members(9900);
+    double without = seconds_of_body(fields, NULL);
+    double with = seconds_of_body(fields, "{\"user\":\"{user}\",\"a\":1}");
+    if (with > 20 * without)
+        fail_msg("%.3f s with a template, %.3f s without one", with, without);
+    cJSON_Delete(fields);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adapters_are_found_by_name),
@@ -325,6 +369,7 @@ int main(void) {
         cmocka_unit_test(openai_adds_the_usual_path_to_a_base_url),
         cmocka_unit_test(openai_knows_the_end_marker_and_errors),
         cmocka_unit_test(openai_joins_the_increments),
+        cmocka_unit_test(sse_template_costs_no_more_for_many_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
