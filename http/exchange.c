@@ -53,10 +53,7 @@ static void each_header(const struct request *request, const char *name,
 }
 
 static void answer(struct request *request) {
-    struct http_exchange *exchange = of(request);
-    if (exchange->has_own_body && exchange->suspended)
-        http_own_body_answer(exchange);
-    http_exchange_resume(exchange);
+    http_exchange_resume(of(request));
 }
 
 static void go_on(struct request *request) {
@@ -372,11 +369,12 @@ enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char 
         return MHD_NO;
     if (!exchange->begun)
         return begin(exchange, method, version);
+    if (*upload_length > 0 && exchange->has_own_body)
+        return http_own_body_take(exchange, upload, upload_length);
     if (*upload_length > 0) {
         size_t length = *upload_length;
         *upload_length = 0;
-        return exchange->has_own_body ? http_own_body_take(exchange, upload, length)
-                                      : http_exchange_take_upload(exchange, upload, length);
+        return http_exchange_take_upload(exchange, upload, length);
     }
     http_exchange_route(exchange);
     if (request->reply.kind != REPLY_NONE)

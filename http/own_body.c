@@ -1,8 +1,6 @@
 /* A body that the library does not see the end of: see http/own_body.h. */
 #include "http/own_body.h"
 
-#include <sys/socket.h>
-
 static void write_answer(struct http_exchange *exchange) {
     enum reply_kind kind = exchange->request.reply.kind;
     exchange->cut_off = kind != REPLY_SUBSCRIBER; /* whose connection lives on */
@@ -12,36 +10,33 @@ static void write_answer(struct http_exchange *exchange) {
         http_exchange_write_reply(exchange);
 }
 
-static enum MHD_Result complete(struct http_exchange *exchange) {
+/* The library asks again when the request is resumed, for it has a byte that nobody took. */
+static enum MHD_Result complete(struct http_exchange *exchange, size_t *length) {
     http_exchange_route(exchange);
     if (exchange->request.reply.kind != REPLY_NONE) {
         write_answer(exchange);
         return MHD_NO;
     }
+    *length = 1;
     http_exchange_suspend(exchange);
     return MHD_YES;
 }
 
-enum MHD_Result http_own_body_take(struct http_exchange *exchange, const char *bytes, size_t length) {
+enum MHD_Result http_own_body_take(struct http_exchange *exchange, const char *bytes, size_t *length) {
     enum chunks_found found;
     const char *piece;
-    size_t piece_length;
-    while ((found = chunks_next(&exchange->chunks, &bytes, &length, &piece, &piece_length)) == CHUNKS_PIECE) {
+    size_t left = *length, piece_length;
+    *length = 0;
+    while ((found = chunks_next(&exchange->chunks, &bytes, &left, &piece, &piece_length)) == CHUNKS_PIECE) {
         if (http_exchange_take_upload(exchange, piece, piece_length) == MHD_NO)
             return MHD_NO;
     }
     if (found == CHUNKS_MORE)
         return MHD_YES;
     if (found == CHUNKS_END)
-        return complete(exchange);
+        return complete(exchange, length);
     reply_error(&exchange->request, 400, "invalid_chunk", "The chunks of the body are not in order.");
     http_exchange_offend(exchange, "invalid_chunk");
     write_answer(exchange);
     return MHD_NO;
-}
-
-/* The library still waits for more of the body: see http_exchange_end_stuck(). */
-void http_own_body_answer(struct http_exchange *exchange) {
-    write_answer(exchange);
-    shutdown(exchange->connection->fd, SHUT_RD);
 }

@@ -9,11 +9,11 @@
 
 #include "http/exchange.h"
 
-/** More of the body has come. As libmicrohttpd's access handler. */
+/** More of the body has come, or the answer has, which was deferred. As libmicrohttpd's access handler: sets
+ * *length to how many bytes were left. To shut the reading side down instead would have the library leave, too.
+ * But then the kernel resets the connection for what still comes, and an event stream takes its client for
+ * gone. */
 enum MHD_Result http_own_body_take(struct http_exchange *exchange, const char *bytes,
-                                   size_t length) MUST_CHECK;
-
-/** The reply of a deferred request has been decided; the library is about to go on. */
-void http_own_body_answer(struct http_exchange *exchange);
+                                   size_t *length) MUST_CHECK;
 
 #endif

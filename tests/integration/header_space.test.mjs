@@ -1,8 +1,10 @@
 // White space around the value of a header is not part of it (RFC 9110, 5.5), whatever header that is.
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import {after, test} from 'node:test';
 import {answerMarked} from '../support/expect.mjs';
 import {rawRequest} from '../support/http.mjs';
+import {within} from '../support/limits.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
 import {sessionPath, startSluice} from '../support/sluice.mjs';
 
@@ -100,6 +102,25 @@ test('what is after the end of a request with a padded Transfer-Encoding is not 
   const answer = await rawRequest(sluice.port, `${head}10\r\n${message}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n`);
   assert.deepEqual([...answer.matchAll(/HTTP\/1\.1 (\d{3})/g)].map((match) => match[1]), ['200']);
 });
+
+// A long request is answered in a later turn, and a client may send more meanwhile, which nobody reads.
+for (const [what, accept, end] of [['an event stream', 'text/event-stream', '\r\n0\r\n\r\n'], ['a body', '*/*', '}']]) {
+  test(`a long request with a padded Transfer-Encoding is answered by ${what}, and whole`, async () => {
+    const long = JSON.stringify({message: 'a'.repeat(8192)});
+    const chunks = `${long.length.toString(16)}\r\n${long}\r\n0\r\n\r\n`;
+    for (const rest of ['', 'more', 'a'.repeat(40000)]) {
+      const socket = net.connect({port: sluice.port, host: '127.0.0.1'});
+      let text = '', error;
+      socket.on('error', (failure) => { error = failure; });
+      socket.on('data', (part) => { text += part; });
+      socket.write(`POST ${sessionPath()}/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: ${accept}\r\n` +
+        `Transfer-Encoding: chunked \r\n\r\n${chunks}${rest}`);
+      await within(new Promise((resolve) => { socket.once('close', resolve); }), 10000, 'the end of the answer');
+      assert.equal(error, undefined, `${rest.length} bytes more: ${text}`);
+      assert.ok(text.startsWith('HTTP/1.1 200 ') && text.endsWith(end), text);
+    }
+  });
+}
 
 test('a path whose POST is passed on takes no padded Transfer-Encoding, and says so', async () => {
   const body = '{"appName":"a","userId":"b","sessionId":"c"}';
