@@ -6,6 +6,7 @@
  * An upstream that reads slowly fills `up`; then the client is not read until half is sent.
  */
 #include "routes/passthrough_internal.h"
+#include "routes/upstream_choice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -94,11 +95,47 @@ void passthrough_cancel(void *context) {
     }
 }
 
-/* The upstream's own answer to the handshake. */
+/* ---- the upstream's own answer to the handshake -------------------------------------------------- */
+
+static const char *const of_answer[] = {"Sec-WebSocket-Accept", "Sec-WebSocket-Protocol",
+                                        "Sec-WebSocket-Extensions"};
+
+/* The name as we write it; NULL: the header is not passed on. */
+static const char *find_of_answer(const char *name) {
+    for (size_t i = 0; i < sizeof(of_answer) / sizeof(of_answer[0]); i++) {
+        if (strcasecmp(name, of_answer[i]) == 0)
+            return of_answer[i];
+    }
+    return NULL;
+}
+
+/* Whether the headers fit into what the library has for an answer, and are few enough. A handshake without
+ * one of them is no handshake, so none is left out. */
+static bool answer_fits(const struct request *request, const struct upstream_header *headers, size_t count) {
+    size_t length = 0, passed = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (find_of_answer(headers[i].name) == NULL)
+            continue;
+        length += strlen(headers[i].name) + strlen(headers[i].value) + strlen(": \r\n");
+        passed++;
+    }
+    return passed < REPLY_HEADERS_MAX / 2 && length <= request->context->request_header_bytes_max / 2;
+}
+
+static void refuse_answer(struct passthrough *passthrough) {
+    static const struct upstream_result too_long = {
+        .end = UPSTREAM_PROTOCOL,
+        .cause = CAUSE_HTTP,
+        .http_status = 101,
+        .message = "The upstream's answer to the handshake has headers that are too long or too many."};
+    struct request *request = passthrough->request;
+    upstream_refuse_query(request, &too_long);
+    passthrough_destroy(passthrough);
+    request_answer(request);
+}
+
 void passthrough_open_tunnel(struct passthrough *passthrough, const struct upstream_header *headers,
                              size_t count) {
-    static const char *const passed[] = {"Sec-WebSocket-Accept", "Sec-WebSocket-Protocol",
-                                         "Sec-WebSocket-Extensions"};
     struct request *request = passthrough->request;
     const struct reply_source source = {.read = passthrough_read,
                                         .finished = passthrough_destroy,
@@ -106,12 +143,15 @@ void passthrough_open_tunnel(struct passthrough *passthrough, const struct upstr
                                         .content_length = -1,
                                         .write = tunnel_write,
                                         .write_end = tunnel_write_end};
+    if (!answer_fits(request, headers, count)) {
+        refuse_answer(passthrough);
+        return;
+    }
     reply_header(request, "Upgrade", "websocket");
     for (size_t i = 0; i < count; i++) {
-        for (size_t k = 0; k < sizeof(passed) / sizeof(passed[0]); k++) {
-            if (strcasecmp(headers[i].name, passed[k]) == 0)
-                reply_header(request, passed[k], headers[i].value);
-        }
+        const char *name = find_of_answer(headers[i].name);
+        if (name != NULL)
+            reply_header(request, name, headers[i].value);
     }
     passthrough->answered = true;
     reply_tunnel(request, &source);

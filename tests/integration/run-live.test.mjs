@@ -287,6 +287,15 @@ test('a refusal of the upstream is passed on as it is', async (t) => {
   await untilNone(odd);
 });
 
+test('a 101 with a header that is too long is answered 503', async (t) => {
+  const {sluice} = await startBoth(t, undefined, {}, `HTTP/1.1 101 X\r\nSec-WebSocket-Accept: ${ACCEPT}\r\nSec-WebSocket-Protocol: ${'a'.repeat(60000)}\r\n\r\n`);
+  const client = await open(sluice);
+  assert.equal(client.status, 503, client.head);
+  await until(() => client.text().includes('"code":"upstream_unavailable"'), 'the reason');
+  await sluice.logged({event: 'upstream_unavailable', upstream_status: 101});
+  await untilNone(sluice);
+});
+
 test('an answer that opens no tunnel holds no place, though the upstream goes on', async (t) => {
   for (const line of ['600 Odd\r\nContent-Length: 100', '204 No Content', '304 Not Modified']) {
     const {sluice, upstream} = await startBoth(t, undefined, {tunnels_max: 1, runs_per_user_max: 1}, `HTTP/1.1 ${line}\r\n\r\n`);

@@ -1,5 +1,7 @@
 /* routes/run_live, live and passthrough_tunnel: what opens a tunnel, what ends it, and that nothing of it is
  * left. The listener's half is played by the test, which takes from the tunnel as it likes. */
+#include "base/helgrind.h"
+#include "base/metrics.h"
 #include "routes/live.h"
 #include "tests/support/unit_routes.h"
 #include "upstream/query.h"
@@ -18,12 +20,15 @@
 static struct routes_fixture fixture;
 static const char *answer; /* set before a request is asked */
 static bool resets;        /* the upstream does, after its answer, once it was let */
+static bool waits;         /* with its answer, for the same */
 static atomic_bool is_let, was_answered;
 
 static void serve(struct raw_server *server, int fd, size_t connection) {
     (void)connection;
     if (!raw_server_read(server, fd))
         return;
+    while (waits && !atomic_load(&is_let))
+        sched_yield();
     raw_server_write(fd, answer);
     atomic_store(&was_answered, true);
     if (!resets) {
@@ -37,7 +42,7 @@ static void serve(struct raw_server *server, int fd, size_t connection) {
 
 static int set_up(void **state) {
     (void)state;
-    resets = false;
+    resets = waits = false;
     atomic_store(&is_let, false);
     atomic_store(&was_answered, false);
     routes_begin(&fixture, serve);
@@ -134,6 +139,101 @@ static void tunnel_that_is_cancelled_waits_for_no_client(void **state) {
     }
 }
 
+/* ---- answers that open none ---------------------------------------------------------------------- */
+
+/* 101 with `count` headers of `length` bytes, asked and answered. */
+static void expect_refused(size_t count, size_t length) {
+    static char text[128 * 1024];
+    struct asked asked = {.headers = HANDSHAKE};
+    size_t used = (size_t)snprintf(text, sizeof(text), SWITCHING);
+    for (size_t i = 0; i < count; i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "Sec-WebSocket-Protocol: %0*d\r\n",
+                                 (int)length, 0);
+    snprintf(text + used, sizeof(text) - used, "\r\n");
+    ANNOTATE_HAPPENS_BEFORE(&answer);
+    answer = text;
+    uint64_t errors = metrics_get(METRIC_HTTP_ERRORS);
+    ask(&fixture, &asked, METHOD_GET, TARGET, NULL);
+    await_answer(&fixture, &asked);
+    assert_int_equal(asked.request.reply.kind, REPLY_BODY);
+    assert_int_equal(asked.request.reply.status, 503);
+    assert_string_equal(asked.request.reply.code, "upstream_unavailable");
+    assert_int_equal(metrics_get(METRIC_HTTP_ERRORS), errors + 1);
+    assert_int_equal(live_count(), 0);
+    let_go(&asked);
+}
+
+static void tunnel_whose_handshake_has_too_long_headers_is_refused(void **state) {
+    (void)state;
+    expect_refused(1, 60000);
+    expect_refused(1, 9000); /* more than half of what a request may have */
+    expect_refused(40, 10);
+}
+
+/* ---- an end and an answer in one turn ------------------------------------------------------------ */
+
+static struct asked *raced;
+static size_t cancelled;
+
+static void cancel_at_answer(struct request *request) {
+    cancelled = live_cancel_session("a", "b", "c");
+    assert_ptr_equal(request, &raced->request);
+    raced->answers++;
+}
+
+/* The client has its answer, and the request may go at once: nothing of it may be cancelled any more. */
+static void tunnel_that_was_answered_otherwise_cannot_be_cancelled(void **state) {
+    (void)state;
+    static const char *const answers[] = {"HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 304 Same\r\n\r\n",
+                                          "HTTP/1.1 600 Odd\r\nContent-Length: 9\r\n\r\n"};
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        struct asked asked = {.headers = HANDSHAKE};
+        struct request_operations racing = asked_operations;
+        racing.answer = cancel_at_answer;
+        raced = &asked;
+        cancelled = 1;
+        answer = answers[i];
+        ask(&fixture, &asked, METHOD_GET, TARGET, NULL);
+        asked.request.operations = &racing;
+        await_answer(&fixture, &asked);
+        assert_int_equal(cancelled, 0);
+        assert_int_equal(live_count(), 0);
+        inbox_drain(&fixture.inbox);
+        let_go(&asked);
+        memset(&asked, 0xa5, sizeof(asked)); /* whatever looks at it now is found */
+        while (upstream_client_active(fixture.caller.client) > 0)
+            routes_turn(&fixture);
+    }
+}
+
+static void on_tick(uv_timer_t *timer) {
+    (void)timer;
+}
+
+/* The end of it is asked for while the answer waits in the socket: the loop looks at that first, as it came
+ * first. */
+static void tunnel_that_is_cancelled_in_the_turn_of_its_answer_is_answered_once(void **state) {
+    (void)state;
+    struct asked asked = {.headers = HANDSHAKE};
+    waits = true;
+    answer = "HTTP/1.1 204 No Content\r\n\r\n";
+    ask(&fixture, &asked, METHOD_GET, TARGET, NULL);
+    uv_timer_t tick; /* so that a turn ends though nothing comes */
+    uv_timer_init(&fixture.upstream.loop, &tick);
+    uv_timer_start(&tick, on_tick, 1, 1);
+    while (raw_server_requests(&fixture.upstream.server) == 0)
+        routes_turn(&fixture);
+    uv_close((uv_handle_t *)&tick, NULL);
+    atomic_store(&is_let, true);
+    while (!atomic_load(&was_answered))
+        sched_yield();
+    cancel_session();
+    await_answer(&fixture, &asked);
+    assert_int_equal(asked.answers, 1);
+    inbox_drain(&fixture.inbox);
+    let_go(&asked);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(tunnel_that_lasts_too_long_waits_for_no_client, set_up, tear_down),
@@ -142,6 +242,12 @@ int main(void) {
         cmocka_unit_test_setup_teardown(tunnel_whose_upstream_breaks_off_waits_for_no_client, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(tunnel_that_is_cancelled_waits_for_no_client, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tunnel_whose_handshake_has_too_long_headers_is_refused, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(tunnel_that_was_answered_otherwise_cannot_be_cancelled, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(tunnel_that_is_cancelled_in_the_turn_of_its_answer_is_answered_once,
+                                        set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
