@@ -23,19 +23,21 @@ static enum chunks_state read_over(char byte, enum chunks_state here, enum chunk
     return is_control ? CHUNKS_BROKEN : here;
 }
 
+/* After the digits of a size, or blanks after them. */
+static enum chunks_state end_size(char byte) {
+    if (byte == ' ' || byte == '\t')
+        return CHUNKS_SIZE_BLANK;
+    return byte == ';' ? CHUNKS_EXTENSION : expect(byte, '\r', CHUNKS_SIZE_LF);
+}
+
 static enum chunks_state read_size(struct chunks *chunks, char byte) {
     int value = hex_value(byte);
-    if (value >= 0) {
-        if (chunks->left > UINT64_MAX >> 4)
-            return CHUNKS_BROKEN;
-        chunks->left = chunks->left << 4 | (uint64_t)value;
-        return CHUNKS_SIZE;
-    }
-    if (chunks->state == CHUNKS_SIZE_BEGIN)
+    if (value < 0)
+        return chunks->state == CHUNKS_SIZE_BEGIN ? CHUNKS_BROKEN : end_size(byte);
+    if (chunks->left > UINT64_MAX >> 4)
         return CHUNKS_BROKEN;
-    if (byte == ';' || byte == ' ' || byte == '\t')
-        return CHUNKS_EXTENSION;
-    return expect(byte, '\r', CHUNKS_SIZE_LF);
+    chunks->left = chunks->left << 4 | (uint64_t)value;
+    return CHUNKS_SIZE;
 }
 
 /* One byte that is not content. */
@@ -44,6 +46,8 @@ static enum chunks_state read_framing(struct chunks *chunks, char byte) {
     case CHUNKS_SIZE_BEGIN:
     case CHUNKS_SIZE:
         return read_size(chunks, byte);
+    case CHUNKS_SIZE_BLANK:
+        return end_size(byte);
     case CHUNKS_EXTENSION:
         return read_over(byte, CHUNKS_EXTENSION, CHUNKS_SIZE_LF);
     case CHUNKS_SIZE_LF:

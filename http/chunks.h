@@ -20,6 +20,7 @@
 enum chunks_state {
     CHUNKS_SIZE_BEGIN,
     CHUNKS_SIZE,
+    CHUNKS_SIZE_BLANK,
     CHUNKS_EXTENSION,
     CHUNKS_SIZE_LF,
     CHUNKS_DATA,

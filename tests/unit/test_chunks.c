@@ -72,6 +72,10 @@ static void what_is_not_in_order_is_malformed(void **state) {
         "\r\n",
         ";a\r\n",
         " 1\r\n",
+        "1 0\r\n", /* after a blank there is an extension or the end: others read 16 here */
+        "1 x\r\n",
+        "1\t 0;a\r\n",
+        "0 1\r\n",
         "-1\r\n",
         "+1\r\n",
         "0x1\r\n",
