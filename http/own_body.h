@@ -10,9 +10,9 @@
 #include "http/exchange.h"
 
 /** More of the body has come, or the answer has, which was deferred. As libmicrohttpd's access handler: sets
- * *length to how many bytes were left. To shut the reading side down instead would have the library leave, too.
- * But then the kernel resets the connection for what still comes, and an event stream takes its client for
- * gone. */
+ * *length to how many bytes were left. To shut the reading side down instead would have the library leave,
+ * too. But then the kernel resets the connection for what still comes, and an event stream takes its client
+ * for gone. */
 enum MHD_Result http_own_body_take(struct http_exchange *exchange, const char *bytes,
                                    size_t *length) MUST_CHECK;
 
