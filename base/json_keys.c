@@ -1,9 +1,11 @@
 /* Finds members of JSON text by name: see json_keys.h.
  *
  * Nearly all of the text is passed in blocks: a block is looked at more closely only if it holds a quote with
- * one of the initials right after it.
+ * one of the initials right after it, or with the backslash of an escape.
  */
 #include "base/json_keys.h"
+
+#include "base/json_members.h"
 
 #include <assert.h>
 #include <string.h>
@@ -13,8 +15,9 @@
 #define BLOCK 16
 #endif
 
+/* As cJSON takes them. */
 static bool is_blank(char byte) {
-    return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
+    return (unsigned char)byte <= ' ';
 }
 
 static size_t skip_blanks(const char *data, size_t length, size_t at) {
@@ -23,15 +26,35 @@ static size_t skip_blanks(const char *data, size_t length, size_t at) {
     return at;
 }
 
+/* The same for a name in which an escape comes first where it is not as the key is. */
+static __attribute__((noinline)) size_t escaped_length(const struct json_key *key, const char *name,
+                                                       size_t left) {
+    size_t most = strlen("\\uXXXX") * key->length;
+    const char *quote = memchr(name, '"', left <= most ? left : most + 1);
+    size_t size = quote != NULL ? (size_t)(quote - name) : 0;
+    return json_string_is(name, size, key->text) ? size : 0;
+}
+
+/* The bytes that the key takes as it is written here, up to its quote; 0: it is another name. */
+static size_t written_length(const struct json_key *key, const char *name, size_t left) {
+    size_t size = key->length, same = 0;
+    while (same < size && same < left && name[same] == key->text[same])
+        same++;
+    if (same < left && name[same] == '\\')
+        return escaped_length(key, name, left);
+    return same == size && left > size && name[size] == '"' ? size : 0;
+}
+
 /* The index of the name that stands after the quote at data[at], if it is a member's; then *at is its value.
  */
 static size_t match_key(const struct json_keys *keys, const char *data, size_t length, size_t *at) {
     const char *name = data + *at + 1;
     size_t left = length - *at - 1;
     for (size_t i = 0; i < JSON_KEYS_MAX && keys->names[i].text != NULL; i++) {
-        size_t size = keys->names[i].length;
-        if (name[0] != keys->names[i].text[0] || left <= size || name[size] != '"' ||
-            memcmp(name, keys->names[i].text, size) != 0)
+        if (name[0] != keys->names[i].text[0] && name[0] != '\\')
+            continue;
+        size_t size = written_length(&keys->names[i], name, left);
+        if (size == 0)
             continue;
         size_t colon = skip_blanks(data, length, *at + 1 + size + 1);
         if (colon >= length || data[colon] != ':')
@@ -44,7 +67,7 @@ static size_t match_key(const struct json_keys *keys, const char *data, size_t l
 
 #ifdef __SSE2__
 
-/* One bit for each place in a block where a quote stands before one of the initials. */
+/* One bit for each place in a block where a quote stands before one of the initials, or before an escape. */
 static inline unsigned places_of(const struct json_keys *keys, const char *block) {
     __m128i here = _mm_loadu_si128((const __m128i *)(const void *)block);
     __m128i after = _mm_loadu_si128((const __m128i *)(const void *)(block + 1));
@@ -55,6 +78,7 @@ static inline unsigned places_of(const struct json_keys *keys, const char *block
     hit = _mm_or_si128(hit, _mm_cmpeq_epi8(after, _mm_loadu_si128(&initials[2])));
     hit = _mm_or_si128(hit, _mm_cmpeq_epi8(after, _mm_loadu_si128(&initials[3])));
     hit = _mm_or_si128(hit, _mm_cmpeq_epi8(after, _mm_loadu_si128(&initials[4])));
+    hit = _mm_or_si128(hit, _mm_cmpeq_epi8(after, _mm_set1_epi8('\\')));
     return (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(here, _mm_set1_epi8('"')), hit));
 }
 
@@ -84,7 +108,7 @@ static bool is_initial(const struct json_keys *keys, char byte) {
         if (keys->initials[i][0] == byte)
             return true;
     }
-    return false;
+    return byte == '\\';
 }
 
 static size_t next_by_bytes(const struct json_keys *keys, const char *data, size_t length, size_t *at) {

@@ -7,7 +7,7 @@
  *     for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;)
  *         ... data + at is the value of that member ...
  *
- * It reports a member at any depth. It does not report a name that is written with escapes. Text inside a
+ * It reports a member at any depth, and a name that is written with escapes like any other. Text inside a
  * string is never taken for a member, because a quote has a backslash there.
  */
 #ifndef SLUICE_BASE_JSON_KEYS_H
@@ -43,14 +43,19 @@ struct json_keys {
 size_t json_keys_next(const struct json_keys *keys, const char *data, size_t length, size_t *at);
 
 /** Whether the JSON value at data[at] is the literal `null` or `true`, a number, or a text with its quotes,
- * as given. */
+ * written as given. */
 static inline bool json_keys_value_is(const char *data, size_t length, size_t at, const char *literal) {
     size_t size = strlen(literal);
     if (at > length || length - at < size || memcmp(data + at, literal, size) != 0)
         return false;
     char after = length - at > size ? data[at + size] : ',';
-    return after == ',' || after == '}' || after == ']' || after == ' ' || after == '\n' || after == '\t' ||
-           after == '\r';
+    return after == ',' || after == '}' || after == ']' || (unsigned char)after <= ' ';
+}
+
+/** Whether a text begins at data[at] that may be this one, by its first letter or an escape in its place. */
+static inline bool json_keys_may_be(const char *data, size_t length, size_t at, const char *text) {
+    return at < length && length - at > 1 && data[at] == '"' &&
+           (data[at + 1] == text[0] || data[at + 1] == '\\');
 }
 
 #endif
