@@ -15,17 +15,6 @@
 #define BLOCK 16
 #endif
 
-/* As cJSON takes them. */
-static bool is_blank(char byte) {
-    return (unsigned char)byte <= ' ';
-}
-
-static size_t skip_blanks(const char *data, size_t length, size_t at) {
-    while (at < length && is_blank(data[at]))
-        at++;
-    return at;
-}
-
 /* The same for a name in which an escape comes first where it is not as the key is. */
 static __attribute__((noinline)) size_t escaped_length(const struct json_key *key, const char *name,
                                                        size_t left) {
@@ -56,10 +45,10 @@ static size_t match_key(const struct json_keys *keys, const char *data, size_t l
         size_t size = written_length(&keys->names[i], name, left);
         if (size == 0)
             continue;
-        size_t colon = skip_blanks(data, length, *at + 1 + size + 1);
+        size_t colon = json_skip_blanks(data, length, *at + 1 + size + 1);
         if (colon >= length || data[colon] != ':')
             return JSON_KEYS_NONE;
-        *at = skip_blanks(data, length, colon + 1);
+        *at = json_skip_blanks(data, length, colon + 1);
         return i;
     }
     return JSON_KEYS_NONE;

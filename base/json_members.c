@@ -3,25 +3,14 @@
 
 #include <string.h>
 
-/* As cJSON takes them. */
-static bool is_blank(char byte) {
-    return (unsigned char)byte <= ' ';
-}
-
-static size_t skip_blanks(const char *data, size_t length, size_t at) {
-    while (at < length && is_blank(data[at]))
-        at++;
-    return at;
-}
-
 /* Whether a string may end before data[at]. Each run of blanks is looked over once more at most. */
 static bool may_end_before(const char *data, size_t length, size_t at) {
-    at = skip_blanks(data, length, at);
+    at = json_skip_blanks(data, length, at);
     return at == length || data[at] == ',' || data[at] == ':' || data[at] == '}' || data[at] == ']';
 }
 
 /* Whether an odd number of backslashes stands before data[at]; none of them is before `begin`. */
-static bool is_escaped(const char *data, size_t begin, size_t at) {
+static bool is_escaped_quote(const char *data, size_t begin, size_t at) {
     size_t escape = at;
     while (escape > begin && data[escape - 1] == '\\')
         escape--;
@@ -29,11 +18,11 @@ static bool is_escaped(const char *data, size_t begin, size_t at) {
 }
 
 /* The offset of the quote that ends the string whose inside begins at data[begin]; `length`: none does. */
-static size_t find_end(const char *data, size_t length, size_t begin, enum json_quotes quotes) {
+static size_t find_string_end(const char *data, size_t length, size_t begin, enum json_quotes quotes) {
     const char *quote = data + begin;
     while ((quote = memchr(quote, '"', length - (size_t)(quote - data))) != NULL) {
         size_t at = (size_t)(quote - data);
-        if (!is_escaped(data, begin, at) &&
+        if (!is_escaped_quote(data, begin, at) &&
             (quotes == JSON_QUOTES_STRICT || may_end_before(data, length, at + 1)))
             return at;
         quote++;
@@ -52,7 +41,7 @@ static bool is_outermost(const struct json_members *members) {
            (depth == 2 && !members->is_object[0] && members->is_object[1]);
 }
 
-static void open_group(struct json_members *members, bool is_object) {
+static void open_json_group(struct json_members *members, bool is_object) {
     if (members->depth < sizeof(members->is_object))
         members->is_object[members->depth] = is_object;
     members->depth++;
@@ -64,19 +53,20 @@ bool json_members_next(struct json_members *members, struct json_member *ret_mem
     while (members->at < length) {
         char byte = data[members->at++];
         if (byte == '{' || byte == '[') {
-            open_group(members, byte == '{');
+            open_json_group(members, byte == '{');
         } else if (byte == '}' || byte == ']') {
             members->depth -= members->depth > 0;
         } else if (byte == '"') {
             size_t name = members->at;
-            size_t end = find_end(data, length, name, members->quotes);
+            size_t end = find_string_end(data, length, name, members->quotes);
             members->at = end < length ? end + 1 : length;
             if (!is_outermost(members))
                 continue;
-            size_t colon = skip_blanks(data, length, members->at);
+            size_t colon = json_skip_blanks(data, length, members->at);
             if (colon == length || data[colon] != ':')
                 continue;
-            *ret_member = (struct json_member){data + name, end - name, skip_blanks(data, length, colon + 1)};
+            *ret_member =
+                (struct json_member){data + name, end - name, json_skip_blanks(data, length, colon + 1)};
             return true;
         }
     }
@@ -131,6 +121,6 @@ bool json_string_at(const char *data, size_t length, size_t at, enum json_quotes
     if (at >= length || data[at] != '"')
         return false;
     *ret_written = data + at + 1;
-    *ret_length = find_end(data, length, at + 1, quotes) - at - 1;
+    *ret_length = find_string_end(data, length, at + 1, quotes) - at - 1;
     return true;
 }

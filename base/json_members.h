@@ -47,4 +47,11 @@ bool json_string_is(const char *written, size_t length, const char *text);
 bool json_string_at(const char *data, size_t length, size_t at, enum json_quotes quotes,
                     const char **ret_written, size_t *ret_length);
 
+/** The offset of the first byte from data[at] on that is no blank, as cJSON takes blanks. */
+static inline size_t json_skip_blanks(const char *data, size_t length, size_t at) {
+    while (at < length && (unsigned char)data[at] <= ' ')
+        at++;
+    return at;
+}
+
 #endif

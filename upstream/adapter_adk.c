@@ -2,9 +2,11 @@
 #include "upstream/adapter.h"
 
 #include "base/json_keys.h"
+#include "base/json_members.h"
 #include "base/percent.h"
 #include "upstream/adapter_body.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* What ADK for Python refuses a run by that has read its session before something else was written to it. */
@@ -93,19 +95,32 @@ static bool adk_read_input(const cJSON *fields, struct buffer *out, bool *ret_fo
 
 /* ---- what an event means ------------------------------------------------------------------------------ */
 
-enum { KEY_ERROR, KEY_ERROR_CODE, KEY_FINISH_REASON, KEY_USAGE, KEY_PARTIAL, KEY_COUNT };
+enum {
+    KEY_ERROR,
+    KEY_ERROR_CODE,
+    KEY_FINISH_REASON,
+    KEY_USAGE,
+    KEY_PARTIAL,
+    KEY_FUNCTION_CALL,
+    KEY_FUNCTION_RESPONSE,
+    KEY_OBJECT,
+    KEY_COUNT
+};
 
 static const struct json_keys keys = {.names = {[KEY_ERROR] = JSON_KEY("error"),
                                                 [KEY_ERROR_CODE] = JSON_KEY("errorCode"),
                                                 [KEY_FINISH_REASON] = JSON_KEY("finishReason"),
                                                 [KEY_USAGE] = JSON_KEY("usageMetadata"),
-                                                [KEY_PARTIAL] = JSON_KEY("partial")},
+                                                [KEY_PARTIAL] = JSON_KEY("partial"),
+                                                [KEY_FUNCTION_CALL] = JSON_KEY("functionCall"),
+                                                [KEY_FUNCTION_RESPONSE] = JSON_KEY("functionResponse"),
+                                                [KEY_OBJECT] = JSON_KEY("object")},
                                       .initials = {JSON_INITIAL('e'), JSON_INITIAL('f'), JSON_INITIAL('u'),
-                                                   JSON_INITIAL('p'), JSON_INITIAL('p')}};
+                                                   JSON_INITIAL('p'), JSON_INITIAL('o')}};
 
 /** Adds what one call of a model has used; it says so in an event that is not partial. */
 static void add_usage(struct adapter_usage *usage, const cJSON *event) {
-    const cJSON *said = cJSON_GetObjectItemCaseSensitive(event, "usageMetadata");
+    const cJSON *said = adapter_member(event, "usageMetadata");
     uint64_t input = 0, output = 0, thoughts = 0, total;
     if (!cJSON_IsObject(said))
         return;
@@ -121,43 +136,92 @@ static void add_usage(struct adapter_usage *usage, const cJSON *event) {
     usage->total_tokens += total;
 }
 
+/** Whether the outermost member "partial" is true; of several the last one counts. */
+static bool is_marked_partial(const char *data, size_t length) {
+    bool is_partial = false;
+    struct json_members members = json_members_begin(data, length, JSON_QUOTES_STRICT);
+    for (struct json_member member; json_members_next(&members, &member);) {
+        if (json_string_is(member.name, member.name_length, "partial"))
+            is_partial = json_keys_value_is(data, length, member.value, "true");
+    }
+    return is_partial;
+}
+
+/** Copies the code that stands at data[at]: a text, a number, or something else that is no code of ADK's but
+ * reports an error all the same. */
+static void copy_code(const char *data, size_t length, size_t at, char out[ADAPTER_WORD_SIZE]) {
+    const char *written = data + at;
+    size_t written_length = length - at, most = strlen("\\uXXXX") * (ADAPTER_WORD_SIZE - 1);
+    bool is_text = json_string_at(data, length, at, JSON_QUOTES_LENIENT, &written, &written_length);
+    char quoted[6 * ADAPTER_WORD_SIZE + 2] = "\"";
+    size_t kept = written_length < most ? written_length : most;
+    memcpy(quoted + is_text, written, kept);
+    quoted[is_text + kept] = '"';
+    cJSON *value = adapter_parse(quoted, kept + (is_text ? 2 : 0));
+    const char *text = cJSON_GetStringValue(value);
+    if (cJSON_IsNumber(value))
+        snprintf(out, ADAPTER_WORD_SIZE, "%g", value->valuedouble);
+    else
+        snprintf(out, ADAPTER_WORD_SIZE, "%s", text != NULL ? text : "errorCode");
+    cJSON_Delete(value);
+}
+
+/** Copies the event's error code, the last one of several that is neither null nor empty. */
+static void read_code(const char *data, size_t length, char out[ADAPTER_WORD_SIZE]) {
+    size_t found = length + 1;
+    struct json_members members = json_members_begin(data, length, JSON_QUOTES_LENIENT);
+    for (struct json_member member; json_members_next(&members, &member);) {
+        if (json_string_is(member.name, member.name_length, "errorCode") &&
+            !json_keys_value_is(data, length, member.value, "null") &&
+            !json_keys_value_is(data, length, member.value, "\"\""))
+            found = member.value;
+    }
+    if (found <= length)
+        copy_code(data, length, found, out);
+}
+
 /** Reads an event that has one of our keys, but is no error. Its content makes an earlier error code or
  * partial event no longer the last word. */
-static void read_adk_closely(struct adapter_reading *reading, const cJSON *event, bool is_partial) {
-    const cJSON *content = cJSON_GetObjectItemCaseSensitive(event, "content");
-    if (cJSON_IsObject(content)) {
+static void read_adk_closely(struct adapter_reading *reading, const char *data, size_t length,
+                             bool is_partial) {
+    cJSON *event = adapter_parse(data, length);
+    if (cJSON_IsObject(adapter_member(event, "content"))) {
         reading->is_partial = is_partial;
         reading->error_code[0] = '\0';
     }
-    adapter_copy_word(event, "errorCode", reading->error_code);
+    read_code(data, length, reading->error_code);
     adapter_copy_word(event, "finishReason", reading->finish_reason);
     if (!is_partial)
         add_usage(&reading->usage, event);
+    cJSON_Delete(event);
 }
 
 static enum adapter_verdict adk_judge(struct adapter_reading *reading, const struct sse_event *event) {
     const char *data = event->data;
     size_t length = event->data_length, at = 0;
-    bool found[KEY_COUNT] = {false}, is_partial = false;
+    bool found[KEY_COUNT] = {false}, is_partial = false, has_two = false;
     reading->has_events = true;
     for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;) {
+        has_two = has_two || (key == KEY_PARTIAL && found[key]);
         found[key] = true;
         if (key == KEY_PARTIAL)
             is_partial = json_keys_value_is(data, length, at, "true");
     }
-    if (found[KEY_ERROR] && adapter_data_is_error(data, length)) {
+    bool may_be_error = found[KEY_ERROR] || found[KEY_OBJECT];
+    if (adapter_is_named_error(event) || (may_be_error && adapter_data_is_error(data, length))) {
         reading->is_unsettled = memmem(data, length, STALE, strlen(STALE)) != NULL;
         return ADAPTER_FAILED;
     }
+    bool may_be_nested = has_two || found[KEY_FUNCTION_CALL] || found[KEY_FUNCTION_RESPONSE];
+    if (found[KEY_PARTIAL] && may_be_nested) /* what a tool takes and answers has members of its own */
+        is_partial = is_marked_partial(data, length);
     bool says_something = found[KEY_ERROR_CODE] || found[KEY_FINISH_REASON] || found[KEY_USAGE];
     bool ends_something = reading->is_partial || reading->error_code[0] != '\0';
     if (is_partial && !found[KEY_ERROR_CODE]) { /* a piece of an answer: nearly all events are that */
         reading->is_partial = true;
         reading->error_code[0] = '\0';
     } else if (says_something || ends_something) {
-        cJSON *json = adapter_parse(data, length);
-        read_adk_closely(reading, json, is_partial);
-        cJSON_Delete(json);
+        read_adk_closely(reading, data, length, is_partial);
     }
     return ADAPTER_CONTINUE;
 }
@@ -176,14 +240,14 @@ static enum adapter_ending adk_judge_end(const struct adapter_reading *reading, 
 
 /** The texts of the event's parts, one after the other. Thoughts are not the answer. */
 static bool append_parts(const cJSON *event, struct buffer *out) {
-    const cJSON *content = cJSON_GetObjectItemCaseSensitive(event, "content");
-    const char *role = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(content, "role"));
+    const cJSON *content = adapter_member(event, "content");
+    const char *role = cJSON_GetStringValue(adapter_member(content, "role"));
     if (role != NULL && strcmp(role, "model") != 0)
         return true;
     const cJSON *part;
-    cJSON_ArrayForEach(part, cJSON_GetObjectItemCaseSensitive(content, "parts")) {
-        const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, "text"));
-        bool thought = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(part, "thought"));
+    cJSON_ArrayForEach(part, adapter_member(content, "parts")) {
+        const char *text = cJSON_GetStringValue(adapter_member(part, "text"));
+        bool thought = cJSON_IsTrue(adapter_member(part, "thought"));
         if (!thought && !adapter_append_text(out, text))
             return false;
     }
@@ -197,7 +261,7 @@ static bool adk_read_text(const char *data, size_t length, struct buffer *out,
     cJSON *event = adapter_parse(data, length); /* NULL, too, of an old server's error frame */
     bool done = append_parts(event, out);
     *ret_text = (struct adapter_text){
-        .is_partial = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "partial")),
+        .is_partial = cJSON_IsTrue(adapter_member(event, "partial")),
         .is_unread = adapter_is_unread(event, data, length),
     };
     cJSON_Delete(event);
@@ -209,8 +273,8 @@ static bool adk_read_text(const char *data, size_t length, struct buffer *out,
  *  splits the end of one call into two events counts it twice: a budget errs on the early side. */
 static bool adk_count_tokens(const char *data, size_t length, uint64_t *tokens) {
     cJSON *event = adapter_parse_if_has(data, length, "\"usageMetadata\"");
-    const cJSON *usage = cJSON_GetObjectItemCaseSensitive(event, "usageMetadata");
-    bool partial = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "partial"));
+    const cJSON *usage = adapter_member(event, "usageMetadata");
+    bool partial = cJSON_IsTrue(adapter_member(event, "partial"));
     uint64_t total;
     bool counts = !partial && adapter_get_count(usage, "totalTokenCount", &total);
     if (counts)

@@ -1,6 +1,9 @@
 /* What the adapters share: see adapter_body.h. */
 #include "upstream/adapter_body.h"
 
+#include "base/json_keys.h"
+#include "base/json_members.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,59 +75,88 @@ char *adapter_body_print(cJSON *body, size_t *ret_length) {
     return text;
 }
 
-static const char *skip_space(const char *at, const char *end) {
-    while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r'))
-        at++;
-    return at;
-}
-
-/** Steps over `token` and the white space before it. NULL: something else is there. */
-static const char *skip_token(const char *at, const char *end, const char *token) {
-    if (at == NULL)
+const cJSON *adapter_member(const cJSON *object, const char *name) {
+    const cJSON *member, *last = NULL;
+    if (!cJSON_IsObject(object))
         return NULL;
-    at = skip_space(at, end);
-    size_t length = strlen(token);
-    return (size_t)(end - at) >= length && memcmp(at, token, length) == 0 ? at + length : NULL;
+    cJSON_ArrayForEach(member, object) {
+        if (strcmp(member->string, name) == 0)
+            last = member;
+    }
+    return last;
 }
 
-static bool is_error_object(const cJSON *object) {
-    const cJSON *error = cJSON_GetObjectItemCaseSensitive(object, "error");
-    const char *what = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "object"));
-    return (error != NULL && !cJSON_IsNull(error)) || (what != NULL && strcmp(what, "error") == 0);
-}
-
-static bool begins_like_an_error(const char *data, size_t length) {
-    const char *end = data + length;
-    const char *at = skip_token(data, end, "{");
-    at = skip_token(at, end, "\"error\"");
-    at = skip_token(at, end, ":");
-    return at != NULL && skip_token(at, end, "null") == NULL;
+static bool reports_json_error(const char *data, size_t length, enum json_quotes quotes) {
+    struct json_members members = json_members_begin(data, length, quotes);
+    for (struct json_member member; json_members_next(&members, &member);) {
+        const char *what;
+        size_t what_length;
+        if (json_string_is(member.name, member.name_length, "error") &&
+            !json_keys_value_is(data, length, member.value, "null"))
+            return true;
+        if (json_string_is(member.name, member.name_length, "object") &&
+            json_string_at(data, length, member.value, quotes, &what, &what_length) &&
+            json_string_is(what, what_length, "error"))
+            return true;
+    }
+    return false;
 }
 
 bool adapter_data_is_error(const char *data, size_t length) {
-    cJSON *event = adapter_parse(data, length);
-    bool is_error = event == NULL && begins_like_an_error(data, length);
-    const cJSON *item;
-    if (cJSON_IsObject(event))
-        is_error = is_error_object(event);
-    else if (cJSON_IsArray(event))
-        cJSON_ArrayForEach(item, event) is_error = is_error || is_error_object(item);
-    cJSON_Delete(event);
-    return is_error;
-}
-
-bool adapter_is_unread(const cJSON *event, const char *data, size_t length) {
-    return event == NULL && skip_token(data, data + length, "{") != NULL &&
-           !begins_like_an_error(data, length);
+    return reports_json_error(data, length, JSON_QUOTES_STRICT) ||
+           reports_json_error(data, length, JSON_QUOTES_LENIENT);
 }
 
 void adapter_copy_word(const cJSON *object, const char *name, char out[ADAPTER_WORD_SIZE]) {
-    const char *word = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    const char *word = cJSON_GetStringValue(adapter_member(object, name));
     if (word != NULL && word[0] != '\0')
         snprintf(out, ADAPTER_WORD_SIZE, "%s", word);
 }
 
+#define BOM "\xEF\xBB\xBF"
+
+static bool begins_with_bom(const char *text, size_t length) {
+    return length >= strlen(BOM) && memcmp(text, BOM, strlen(BOM)) == 0;
+}
+
+/** Takes blanks, other control characters and BOMs off both ends. */
+static void trim_name(const char **text, size_t *length) {
+    const char *at = *text, *end = at + *length;
+    for (bool is_bom = false; at < end; at += is_bom ? strlen(BOM) : 1) {
+        is_bom = begins_with_bom(at, (size_t)(end - at));
+        if (!is_bom && (unsigned char)*at > ' ')
+            break;
+    }
+    for (bool is_bom = false; end > at; end -= is_bom ? strlen(BOM) : 1) {
+        is_bom = (size_t)(end - at) >= strlen(BOM) && begins_with_bom(end - strlen(BOM), strlen(BOM));
+        if (!is_bom && (unsigned char)end[-1] > ' ')
+            break;
+    }
+    *text = at;
+    *length = (size_t)(end - at);
+}
+
+bool adapter_is_named_error(const struct sse_event *event) {
+    const char *type = event->type;
+    size_t length = event->type_length;
+    trim_name(&type, &length);
+    return length == strlen("error") && memcmp(type, "error", length) == 0;
+}
+
+size_t adapter_skip_blanks(const char *data, size_t length) {
+    const char *at = data;
+    size_t left = length;
+    trim_name(&at, &left);
+    return (size_t)(at - data);
+}
+
+bool adapter_is_unread(const cJSON *event, const char *data, size_t length) {
+    size_t at = adapter_skip_blanks(data, length);
+    return event == NULL && at < length && data[at] == '{' && !adapter_data_is_error(data, length);
+}
+
 bool adapter_list_has(const char *list, const char *word, size_t length) {
+    trim_name(&word, &length);
     for (const char *at = list; at != NULL && *at != '\0';) {
         size_t item_length = strcspn(at, ",");
         if (item_length == length && memcmp(at, word, length) == 0)
@@ -141,7 +173,7 @@ cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_
 
 bool adapter_get_count(const cJSON *object, const char *name, uint64_t *ret_count) {
     static const double count_max = 1e15; /* what a double still counts by ones */
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    const cJSON *item = adapter_member(object, name);
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= count_max))
         return false;
     *ret_count = (uint64_t)item->valuedouble;

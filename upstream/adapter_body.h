@@ -40,23 +40,34 @@ cJSON *adapter_parse(const char *data, size_t length) MUST_CHECK;
  * which is empty. False: out of memory or the buffer is full. */
 bool adapter_append_text(struct buffer *out, const char *text) MUST_CHECK;
 
+/** The offset of what comes after blanks and BOMs at the beginning of an event's data. */
+size_t adapter_skip_blanks(const char *data, size_t length);
+
 /** Whether an event whose data adapter_parse() could not read may have had a text: it begins like an object,
  * and reports no error. */
 bool adapter_is_unread(const cJSON *event, const char *data, size_t length);
 
-/** Whether an event's data reports an error: its outermost object, or one in its outermost list, has a member
- * "error" that is not null, or is of the "object" called "error". Text that is not valid JSON is judged by
- * how it begins, `{"error":`, because old agents do not escape what they put into the message. */
+/** The member of that name; of several the last one, as most readers of JSON take it. NULL: there is none, or
+ * `object` is no object (it may be NULL). */
+const cJSON *adapter_member(const cJSON *object, const char *name);
+
+/** Whether an event's data reports an error: an outermost object, or one in an outermost list, has a member
+ * "error" that is not null, or is of the "object" called "error". One of several members of that name is
+ * enough. Text that is not valid JSON is judged all the same: see base/json_members.h. */
 bool adapter_data_is_error(const char *data, size_t length);
 
 /** Copies a member that is a text into `out`, cut to its size; leaves `out` alone if there is none. */
 void adapter_copy_word(const cJSON *object, const char *name, char out[ADAPTER_WORD_SIZE]);
 
-/** Whether `list`, words with commas between them, has that word. NULL has none. */
+/** Whether `list`, words with commas between them, has that word. NULL has none. Blanks and a BOM around the
+ * word are passed over: what reports an error must not be missed for them. */
 bool adapter_list_has(const char *list, const char *word, size_t length);
 
-/** The same, if the text `quoted_name` ("\"name\"") is in it at all; else NULL, without the
- * cost of parsing. */
+/** Whether the event is called "error"; blanks are passed over likewise. */
+bool adapter_is_named_error(const struct sse_event *event);
+
+/** The event's data as adapter_parse() reads it, if the text `quoted_name` ("\"name\"") is in it at all; else
+ * NULL, without the cost of parsing. */
 cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_name) MUST_CHECK;
 
 /** The member `name` of `object` as a count. False: it is not there, or is no count. */

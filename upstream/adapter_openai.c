@@ -104,33 +104,45 @@ static bool is_done(const struct sse_event *event) {
 
 /** Servers that send one choice alone need not number it. */
 static double choice_number(const cJSON *choice, int position) {
-    const cJSON *index = cJSON_GetObjectItemCaseSensitive(choice, "index");
+    const cJSON *index = adapter_member(choice, "index");
     return cJSON_IsNumber(index) ? index->valuedouble : position;
 }
 
-/** False: it ended by an error. */
-static bool read_choice(struct adapter_reading *reading, const cJSON *choice, int position) {
+/** Whether the choice reports an error: by an error of its own, or by one of its finish reasons. */
+static bool is_failed_choice(const cJSON *choice) {
+    const cJSON *member;
+    if (!cJSON_IsObject(choice))
+        return false;
+    cJSON_ArrayForEach(member, choice) {
+        const char *text = cJSON_GetStringValue(member);
+        bool is_reason = strcmp(member->string, "finish_reason") == 0;
+        if ((is_reason && text != NULL && strcmp(text, "error") == 0) ||
+            (strcmp(member->string, "error") == 0 && !cJSON_IsNull(member)))
+            return true;
+    }
+    return false;
+}
+
+static void read_choice(struct adapter_reading *reading, const cJSON *choice, int position) {
     double number = choice_number(choice, position);
     char reason[ADAPTER_WORD_SIZE] = "";
     adapter_copy_word(choice, "finish_reason", reason);
-    bool is_error = strcmp(reason, "error") == 0;
     if (!(number >= 0 && number < 64)) {
         reading->has_odd_choice = true;
-        return !is_error;
+        return;
     }
     uint64_t bit = UINT64_C(1) << (unsigned)number;
     reading->choices_seen |= bit;
     if (reason[0] == '\0')
-        return true;
+        return;
     reading->choices_finished |= bit;
     if (bit == 1 || reading->finish_reason[0] == '\0')
         memcpy(reading->finish_reason, reason, sizeof(reason));
-    return !is_error;
 }
 
 /** Some servers report it in each event, as far as it got: the last one counts. */
 static void read_usage(struct adapter_usage *usage, const cJSON *event) {
-    const cJSON *said = cJSON_GetObjectItemCaseSensitive(event, "usage");
+    const cJSON *said = adapter_member(event, "usage");
     struct adapter_usage now = {.is_known = true};
     if (!cJSON_IsObject(said))
         return;
@@ -141,13 +153,15 @@ static void read_usage(struct adapter_usage *usage, const cJSON *event) {
     *usage = now;
 }
 
-/** False: a choice ended by an error. */
+/** False: a choice reports an error. */
 static bool read_openai_closely(struct adapter_reading *reading, const cJSON *event) {
     const cJSON *choice;
     int position = 0;
     bool is_well = true;
-    cJSON_ArrayForEach(choice, cJSON_GetObjectItemCaseSensitive(event, "choices")) is_well =
-        read_choice(reading, choice, position++) && is_well;
+    cJSON_ArrayForEach(choice, adapter_member(event, "choices")) {
+        read_choice(reading, choice, position++);
+        is_well = is_well && !is_failed_choice(choice);
+    }
     read_usage(&reading->usage, event);
     return is_well;
 }
@@ -155,6 +169,7 @@ static bool read_openai_closely(struct adapter_reading *reading, const cJSON *ev
 /** What the first look at an event has found. */
 struct glance {
     bool may_be_error;
+    bool ended_by_error; /* something has a finish reason of that name */
     bool has_choice;
     bool says_more; /* than a piece of choice 0 */
 };
@@ -167,9 +182,10 @@ static struct glance glance_at(const char *data, size_t length) {
         switch (key) {
         case KEY_ERROR:
             glance.may_be_error |= !is_null;
+            glance.says_more |= !is_null; /* a choice may have one */
             break;
         case KEY_OBJECT:
-            glance.may_be_error |= json_keys_value_is(data, length, at, "\"error\"");
+            glance.may_be_error |= json_keys_may_be(data, length, at, "error");
             break;
         case KEY_INDEX:
             glance.has_choice = true;
@@ -178,6 +194,7 @@ static struct glance glance_at(const char *data, size_t length) {
         case KEY_FINISH_REASON:
             glance.has_choice = true;
             glance.says_more |= !is_null;
+            glance.ended_by_error |= json_keys_value_is(data, length, at, "\"error\"");
             break;
         case KEY_USAGE:
             glance.says_more |= !is_null;
@@ -187,25 +204,21 @@ static struct glance glance_at(const char *data, size_t length) {
     return glance;
 }
 
-static bool is_named_error(const struct sse_event *event) {
-    return event->type_length == strlen("error") && memcmp(event->type, "error", strlen("error")) == 0;
-}
-
 /** Nearly all events are a piece of choice 0: they are not parsed. */
 static enum adapter_verdict openai_judge(struct adapter_reading *reading, const struct sse_event *event) {
-    if (is_done(event))
+    bool is_named_error = adapter_is_named_error(event);
+    if (is_done(event) && !is_named_error)
         return ADAPTER_DONE;
     reading->has_events = true;
     struct glance glance = glance_at(event->data, event->data_length);
-    if (is_named_error(event) ||
-        (glance.may_be_error && adapter_data_is_error(event->data, event->data_length)))
+    if (is_named_error || (glance.may_be_error && adapter_data_is_error(event->data, event->data_length)))
         return ADAPTER_FAILED;
     if (!glance.says_more) {
         reading->choices_seen |= glance.has_choice;
         return ADAPTER_CONTINUE;
     }
     cJSON *json = adapter_parse(event->data, event->data_length);
-    bool is_well = read_openai_closely(reading, json);
+    bool is_well = json != NULL ? read_openai_closely(reading, json) : !glance.ended_by_error;
     cJSON_Delete(json);
     return is_well ? ADAPTER_CONTINUE : ADAPTER_FAILED;
 }
@@ -232,10 +245,10 @@ static bool openai_is_visible(const struct sse_event *event) {
     if (is_done(event))
         return true;
     cJSON *json = adapter_parse(event->data, event->data_length);
-    const cJSON *choices = cJSON_GetObjectItemCaseSensitive(json, "choices"), *choice;
+    const cJSON *choices = adapter_member(json, "choices"), *choice;
     bool visible = !cJSON_IsArray(choices);
     cJSON_ArrayForEach(choice, choices) {
-        const cJSON *delta = cJSON_GetObjectItemCaseSensitive(choice, "delta");
+        const cJSON *delta = adapter_member(choice, "delta");
         char reason[ADAPTER_WORD_SIZE] = "";
         adapter_copy_word(choice, "finish_reason", reason);
         visible = visible || !cJSON_IsObject(delta) || delta_is_visible(delta) || reason[0] != '\0';
@@ -249,8 +262,8 @@ static bool openai_is_visible(const struct sse_event *event) {
 /** A block of a content that is a list. Those of other types are no part of the answer: the model's thinking,
  * references. */
 static bool append_block(const cJSON *block, struct buffer *out) {
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(block, "text"));
-    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(block, "type"));
+    const char *text = cJSON_GetStringValue(adapter_member(block, "text"));
+    const char *type = cJSON_GetStringValue(adapter_member(block, "type"));
     bool is_text = type == NULL || strcmp(type, "text") == 0 || strcmp(type, "output_text") == 0;
     return !is_text || adapter_append_text(out, text);
 }
@@ -272,15 +285,15 @@ static bool append_content(const cJSON *content, struct buffer *out) {
 /** A choice has a piece of its text in "delta", or in "text" if it is one of legacy completions. A "message"
  * is all of it: some servers answer by that alone, others send it next to each delta. */
 static bool append_choice(const cJSON *choice, struct buffer *out, bool *ret_partial) {
-    const cJSON *delta = cJSON_GetObjectItemCaseSensitive(choice, "delta");
-    const cJSON *message = cJSON_GetObjectItemCaseSensitive(choice, "message");
+    const cJSON *delta = adapter_member(choice, "delta");
+    const cJSON *message = adapter_member(choice, "message");
     size_t before = out->length;
-    bool done = append_content(cJSON_GetObjectItemCaseSensitive(delta, "content"), out);
+    bool done = append_content(adapter_member(delta, "content"), out);
     if (done && out->length == before)
-        done = append_content(cJSON_GetObjectItemCaseSensitive(choice, "text"), out);
+        done = append_content(adapter_member(choice, "text"), out);
     *ret_partial = out->length > before;
     if (done && out->length == before)
-        done = append_content(cJSON_GetObjectItemCaseSensitive(message, "content"), out);
+        done = append_content(adapter_member(message, "content"), out);
     return done;
 }
 
@@ -292,7 +305,7 @@ static bool openai_read_text(const char *data, size_t length, struct buffer *out
     int position = 0;
     bool done = true;
     *ret_text = (struct adapter_text){.is_unread = adapter_is_unread(event, data, length)};
-    cJSON_ArrayForEach(choice, cJSON_GetObjectItemCaseSensitive(event, "choices")) {
+    cJSON_ArrayForEach(choice, adapter_member(event, "choices")) {
         if (choice_number(choice, position++) == 0)
             done = done && append_choice(choice, out, &ret_text->is_partial);
     }
@@ -305,7 +318,7 @@ static bool openai_read_text(const char *data, size_t length, struct buffer *out
 static bool openai_count_tokens(const char *data, size_t length, uint64_t *tokens) {
     cJSON *event = adapter_parse_if_has(data, length, "\"total_tokens\"");
     uint64_t total;
-    bool counts = adapter_get_count(cJSON_GetObjectItemCaseSensitive(event, "usage"), "total_tokens", &total);
+    bool counts = adapter_get_count(adapter_member(event, "usage"), "total_tokens", &total);
     if (counts && total > *tokens)
         *tokens = total;
     cJSON_Delete(event);

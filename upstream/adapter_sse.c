@@ -2,6 +2,7 @@
 #include "upstream/adapter.h"
 
 #include "base/json_keys.h"
+#include "base/json_members.h"
 #include "base/json_parse.h"
 #include "base/lenient_name.h"
 #include "upstream/adapter_body.h"
@@ -84,85 +85,91 @@ static char *sse_run_body(const struct adapter_input *input, size_t *ret_length,
 
 /* ---- what an event means ------------------------------------------------------------------------------ */
 
-enum { KEY_ERROR, KEY_TYPE };
+enum { KEY_ERROR, KEY_OBJECT, KEY_TYPE };
 
 static const struct json_keys keys = {
-    .names = {[KEY_ERROR] = JSON_KEY("error"), [KEY_TYPE] = JSON_KEY("type")},
-    .initials = {JSON_INITIAL('e'), JSON_INITIAL('t'), JSON_INITIAL('t'), JSON_INITIAL('t'),
+    .names =
+        {[KEY_ERROR] = JSON_KEY("error"), [KEY_OBJECT] = JSON_KEY("object"), [KEY_TYPE] = JSON_KEY("type")},
+    .initials = {JSON_INITIAL('e'), JSON_INITIAL('t'), JSON_INITIAL('o'), JSON_INITIAL('t'),
                  JSON_INITIAL('t')}};
 
-/** What events of such a stream are called by: the field `event`, the member "type" of their data, or all of
- * their data. */
-struct names {
-    const char *items[3];
-    size_t lengths[3];
-    size_t count;
-};
-
-static void add_name(struct names *names, const char *item, size_t length) {
-    names->items[names->count] = item;
-    names->lengths[names->count++] = length;
+/** Whether a value of a member "type" may be a word of either list: only then the data is read closely. */
+static bool may_be_listed(const struct adapter_rules *rules, const char *data, size_t length, size_t at) {
+    const char *word;
+    size_t word_length;
+    if (!json_string_at(data, length, at, JSON_QUOTES_STRICT, &word, &word_length))
+        return false;
+    return memchr(word, '\\', word_length) != NULL ||
+           adapter_list_has(rules->error_events, word, word_length) ||
+           adapter_list_has(rules->end_events, word, word_length);
 }
 
-static bool are_among(const struct names *names, const char *list) {
-    for (size_t i = 0; i < names->count; i++) {
-        if (adapter_list_has(list, names->items[i], names->lengths[i]))
+/** Whether the string, as written, is a word of the list. */
+static bool string_is_listed(const char *list, const char *written, size_t length) {
+    if (memchr(written, '\\', length) == NULL)
+        return adapter_list_has(list, written, length);
+    cJSON *string = adapter_parse(written - 1, length + 2); /* with its quotes */
+    const char *word = cJSON_GetStringValue(string);
+    bool is_listed = word != NULL && adapter_list_has(list, word, strlen(word));
+    cJSON_Delete(string);
+    return is_listed;
+}
+
+/** Whether an outermost member "type" is a word of the list; one of several is enough. */
+static bool has_listed_type(const char *list, const char *data, size_t length, enum json_quotes quotes) {
+    struct json_members members = json_members_begin(data, length, quotes);
+    for (struct json_member member; json_members_next(&members, &member);) {
+        const char *word;
+        size_t word_length;
+        if (json_string_is(member.name, member.name_length, "type") &&
+            json_string_at(data, length, member.value, quotes, &word, &word_length) &&
+            word + word_length < data + length && string_is_listed(list, word, word_length))
             return true;
     }
     return false;
 }
 
-/** Whether a value of a member "type" is a word of either list: only then the data is parsed. */
-static bool may_be_listed(const struct adapter_rules *rules, const char *data, size_t length, size_t at) {
-    const char *word = at < length && data[at] == '"' ? data + at + 1 : NULL;
-    const char *end = word != NULL ? memchr(word, '"', length - at - 1) : NULL;
-    size_t word_length = end != NULL ? (size_t)(end - word) : 0;
-    return end != NULL && (adapter_list_has(rules->error_events, word, word_length) ||
-                           adapter_list_has(rules->end_events, word, word_length));
+static bool is_listed_type(const char *list, const char *data, size_t length) {
+    return list != NULL && (has_listed_type(list, data, length, JSON_QUOTES_STRICT) ||
+                            has_listed_type(list, data, length, JSON_QUOTES_LENIENT));
 }
 
-static enum adapter_verdict verdict_of(const struct adapter_rules *rules, const struct names *names) {
-    if (are_among(names, rules->error_events))
-        return ADAPTER_FAILED;
-    return are_among(names, rules->end_events) ? ADAPTER_LAST : ADAPTER_CONTINUE;
+/** Whether the event is called by a word of the list: by its field `event`, or by all of its data. */
+static bool is_listed_name(const char *list, const struct sse_event *event) {
+    return adapter_list_has(list, event->type, event->type_length) ||
+           adapter_list_has(list, event->data, event->data_length);
 }
 
-/* An object or an array, white space (RFC 8259, section 2) before it. */
-static bool may_be_json(const char *data, size_t length) {
-    size_t at = 0;
-    while (at < length && (data[at] == ' ' || data[at] == '\t' || data[at] == '\n'))
-        at++; /* a carriage return ends a line of the stream */
-    return at < length && (data[at] == '{' || data[at] == '[');
-}
-
-static enum adapter_verdict sse_judge(struct adapter_reading *reading, const struct sse_event *event) {
-    const struct adapter_rules *rules = reading->rules;
-    const char *data = event->data;
-    size_t length = event->data_length, at = 0;
+/** Judges data that is JSON, or was meant to be. */
+static enum adapter_verdict judge_sse_json(const struct adapter_rules *rules, const char *data,
+                                           size_t length) {
     bool may_be_error = false, may_have_type = false;
-    struct names names = {.count = 0};
-    reading->has_events = true;
-    add_name(&names, event->type, event->type_length);
-    add_name(&names, data, length);
-    enum adapter_verdict verdict = verdict_of(rules, &names);
-    if (verdict != ADAPTER_CONTINUE || !may_be_json(data, length))
-        return verdict;
+    size_t at = 0;
     for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;) {
-        may_be_error = may_be_error || (key == KEY_ERROR && !json_keys_value_is(data, length, at, "null"));
+        may_be_error = may_be_error || (key == KEY_ERROR && !json_keys_value_is(data, length, at, "null")) ||
+                       (key == KEY_OBJECT && json_keys_may_be(data, length, at, "error"));
         may_have_type = may_have_type || (key == KEY_TYPE && may_be_listed(rules, data, length, at));
     }
     if (may_be_error && adapter_list_has(rules->error_events, "error", strlen("error")) &&
         adapter_data_is_error(data, length))
         return ADAPTER_FAILED;
-    if (!may_have_type)
-        return ADAPTER_CONTINUE;
-    cJSON *json = adapter_parse(data, length);
-    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "type"));
-    if (type != NULL)
-        add_name(&names, type, strlen(type));
-    verdict = verdict_of(rules, &names);
-    cJSON_Delete(json);
-    return verdict;
+    if (may_have_type && is_listed_type(rules->error_events, data, length))
+        return ADAPTER_FAILED;
+    return may_have_type && is_listed_type(rules->end_events, data, length) ? ADAPTER_LAST : ADAPTER_CONTINUE;
+}
+
+/** An error comes before an end: an event that is both fails the run. */
+static enum adapter_verdict sse_judge(struct adapter_reading *reading, const struct sse_event *event) {
+    const struct adapter_rules *rules = reading->rules;
+    size_t blank = adapter_skip_blanks(event->data, event->data_length);
+    const char *data = event->data + blank;
+    size_t length = event->data_length - blank;
+    reading->has_events = true;
+    if (is_listed_name(rules->error_events, event))
+        return ADAPTER_FAILED;
+    bool may_be_json = length > 0 && (data[0] == '{' || data[0] == '[');
+    enum adapter_verdict verdict = may_be_json ? judge_sse_json(rules, data, length) : ADAPTER_CONTINUE;
+    return verdict == ADAPTER_CONTINUE && is_listed_name(rules->end_events, event) ? ADAPTER_LAST : verdict;
 }
 
 static enum adapter_ending sse_judge_end(const struct adapter_reading *reading, const char **ret_warning) {

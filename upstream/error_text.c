@@ -1,6 +1,8 @@
 /* What an upstream's error answer says: see error_text.h. */
 #include "upstream/error_text.h"
 
+#include "base/json_keys.h"
+#include "base/json_members.h"
 #include "base/utf8.h"
 #include "upstream/adapter_body.h"
 
@@ -83,27 +85,41 @@ bool error_text_append(struct buffer *out, const char *body, size_t length) {
     return done;
 }
 
-/* What stands after `{"error":` in text that is no valid JSON, since the message in it was not escaped. */
-static void skip_error_member(const char **text, size_t *length) {
-    static const char member[] = "{\"error\":";
+/** The offset of the outermost error's value; 0: there is none that is not null. */
+static size_t find_broken_error(const char *text, size_t length) {
+    struct json_members members = json_members_begin(text, length, JSON_QUOTES_LENIENT);
+    for (struct json_member member; json_members_next(&members, &member);) {
+        if (json_string_is(member.name, member.name_length, "error") &&
+            !json_keys_value_is(text, length, member.value, "null"))
+            return member.value;
+    }
+    return 0;
+}
+
+/** Takes the quotes off a text that all of `text` is, up to the end of its object. */
+static void unquote_error(const char **text, size_t *length) {
     const char *at = *text;
     size_t left = *length;
-    for (size_t i = 0; member[i] != '\0'; i++) {
-        size_t blank = skip_text_blanks(at, left);
-        at += blank;
-        left -= blank;
-        bool in_name = i > 2 && i < strlen("{\"error\"");
-        if (left == 0 || *at != member[i] || (in_name && blank > 0))
-            return;
-        at++;
-        left--;
-    }
-    size_t blank = skip_text_blanks(at, left);
-    at += blank;
-    left -= blank;
-    bool is_quoted = left >= 3 && at[0] == '"' && memcmp(at + left - 2, "\"}", 2) == 0;
-    *text = at + is_quoted;
-    *length = left - (is_quoted ? strlen("\"\"}") : 0);
+    if (left == 0 || at[0] != '"')
+        return;
+    left -= left >= 3 && memcmp(at + left - 2, "\"}", 2) == 0 ? 2 : left >= 2 && at[left - 1] == '"';
+    *text = at + 1;
+    *length = left - 1;
+}
+
+/** Appends the words of an error in text that is no valid JSON, for the message in it was not escaped, or its
+ * end is missing. Without such an error it appends the first line. */
+static bool append_broken_error(struct buffer *out, const char *text, size_t length) {
+    size_t before = out->length, value = find_broken_error(text, length);
+    text += value;
+    length -= value;
+    if (value > 0 && length > 0 && *text == '{' && !error_text_append(out, text, length))
+        return false;
+    if (out->length > before)
+        return true;
+    if (value > 0)
+        unquote_error(&text, &length);
+    return append_line(out, text, length);
 }
 
 bool error_text_append_any(struct buffer *out, const char *text, size_t length) {
@@ -112,11 +128,8 @@ bool error_text_append_any(struct buffer *out, const char *text, size_t length) 
         return false;
     if (out->length > before)
         return true;
-    size_t blank = skip_text_blanks(text, length);
-    text += blank;
-    length -= blank;
-    skip_error_member(&text, &length);
-    return append_line(out, text, length);
+    size_t blank = adapter_skip_blanks(text, length);
+    return append_broken_error(out, text + blank, length - blank);
 }
 
 /* ---- the first bytes --------------------------------------------------------------------------------- */

@@ -43,80 +43,74 @@ static cJSON *read_json(const struct sse_event *event) {
     return adapter_parse(event->data, event->data_length);
 }
 
-static size_t skip_blanks(const struct sse_event *event, size_t at) {
-    while (at < event->data_length && memchr(" \t\r\n", event->data[at], 4) != NULL)
-        at++;
-    return at;
+/* The last member of that name. */
+static const cJSON *member(const cJSON *object, const char *name) {
+    const cJSON *item, *last = NULL;
+    if (cJSON_IsObject(object))
+        cJSON_ArrayForEach(item, object) last = strcmp(item->string, name) == 0 ? item : last;
+    return last;
 }
 
-/* Whether such a member is in the text at any depth, with a value that begins as given (not NULL), or with
- * another one than null. The program does not find a name that is written with escapes, and knows JSON's
- * blanks alone. */
-static bool has_member(const struct sse_event *event, const char *quoted, const char *value) {
-    size_t length = strlen(quoted);
-    for (size_t i = 0; i + length <= event->data_length; i++) {
-        if (memcmp(event->data + i, quoted, length) != 0)
-            continue;
-        size_t colon = skip_blanks(event, i + length);
-        if (colon == event->data_length || event->data[colon] != ':')
-            continue;
-        size_t at = skip_blanks(event, colon + 1), left = event->data_length - at;
-        const char *expected = value != NULL ? value : "null";
-        size_t size = strlen(expected);
-        bool is_it = left >= size && memcmp(event->data + at, expected, size) == 0 &&
-                     (left == size || memchr(",}] \n\t\r", event->data[at + size], 7) != NULL);
-        if (is_it == (value != NULL))
-            return true;
-    }
-    return false;
+/* Whether the data is JSON and nothing else, which all readers read alike. Of text that is broken or goes on
+ * only what must not happen is known: see base/json_members.h. */
+static bool is_whole_json(const struct sse_event *event) {
+    const char *end = NULL, *limit = event->data + event->data_length;
+    cJSON *json = cJSON_ParseWithLengthOpts(event->data, event->data_length, &end, false);
+    bool is_whole = json != NULL && memchr(event->data, '\0', event->data_length) == NULL;
+    while (is_whole && end < limit && (unsigned char)*end <= ' ')
+        end++;
+    cJSON_Delete(json);
+    return is_whole && end == limit;
 }
 
+static bool is_text(const cJSON *item, const char *expected) {
+    return cJSON_IsString(item) && strcmp(item->valuestring, expected) == 0;
+}
+
+/* Whether a member of the object, one of several of its name as well, makes it an error. */
 static bool has_error(const cJSON *object) {
-    const cJSON *error = cJSON_GetObjectItemCaseSensitive(object, "error");
-    const cJSON *what = cJSON_GetObjectItemCaseSensitive(object, "object");
-    return (error != NULL && !cJSON_IsNull(error)) ||
-           (cJSON_IsString(what) && strcmp(what->valuestring, "error") == 0);
-}
-
-/* `{"error":` with whatever blanks JSON allows, and not null after it. */
-static bool begins_like_an_error(const char *data, size_t length) {
-    static const char *const tokens[] = {"{", "\"error\"", ":"};
-    struct sse_text rest = {(char *)(uintptr_t)data, length};
-    for (size_t i = 0; i <= 3; i++) {
-        while (rest.length > 0 && memchr(" \t\r\n", *rest.bytes, 4) != NULL) {
-            rest.bytes++;
-            rest.length--;
-        }
-        const char *token = i < 3 ? tokens[i] : "null";
-        bool there = rest.length >= strlen(token) && strncmp(rest.bytes, token, strlen(token)) == 0;
-        if (i == 3 || !there)
-            return i == 3 && !there;
-        rest.bytes += strlen(token);
-        rest.length -= strlen(token);
-    }
-    return false;
-}
-
-/* What holds of errors in all kinds, if the kind looks for them. */
-static bool reference_is_error(const struct adapter *adapter, const struct sse_event *event,
-                               const cJSON *json) {
-    bool is_looked_at = has_member(event, "\"error\"", NULL) ||
-                        (adapter == &adapter_openai && has_member(event, "\"object\"", "\"error\"")) ||
-                        (adapter == &adapter_adk && has_member(event, "\"error\"", "null"));
-    if (!is_looked_at)
-        return false;
-    if (json == NULL)
-        return begins_like_an_error(event->data, event->data_length);
+    bool found = false;
     const cJSON *item;
-    bool is_error = cJSON_IsObject(json) && has_error(json);
+    if (cJSON_IsObject(object))
+        cJSON_ArrayForEach(item, object) found =
+            found || (strcmp(item->string, "error") == 0 && !cJSON_IsNull(item)) ||
+            (strcmp(item->string, "object") == 0 && is_text(item, "error"));
+    return found;
+}
+
+/* What holds of errors in all kinds. */
+static bool reference_is_error(const cJSON *json) {
+    const cJSON *item;
+    bool is_error = has_error(json);
     if (cJSON_IsArray(json))
         cJSON_ArrayForEach(item, json) is_error = is_error || has_error(item);
     return is_error;
 }
 
+/* Takes off what may stand around a name. */
+static void trim(const char **word, size_t *length) {
+    static const char bom[] = "\xEF\xBB\xBF";
+    for (;;) {
+        if (*length > 0 && (unsigned char)**word <= ' ') {
+            ++*word;
+            --*length;
+        } else if (*length > 0 && (unsigned char)(*word)[*length - 1] <= ' ') {
+            --*length;
+        } else if (*length >= 3 && memcmp(*word, bom, 3) == 0) {
+            *word += 3;
+            *length -= 3;
+        } else if (*length >= 3 && memcmp(*word + *length - 3, bom, 3) == 0) {
+            *length -= 3;
+        } else {
+            return;
+        }
+    }
+}
+
 static bool is_listed(const char *list, const char *word, size_t length) {
     char all[128], *rest = all, *item;
     snprintf(all, sizeof(all), "%s", list);
+    trim(&word, &length);
     while ((item = strsep(&rest, ",")) != NULL) {
         if (text_is(word, length, item))
             return true;
@@ -124,19 +118,38 @@ static bool is_listed(const char *list, const char *word, size_t length) {
     return false;
 }
 
-static bool sse_is_listed(const char *list, const struct sse_event *event, const cJSON *json) {
-    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "type"));
+static bool object_is_typed(const char *list, const cJSON *object) {
+    bool found = false;
+    const cJSON *item;
+    if (cJSON_IsObject(object))
+        cJSON_ArrayForEach(item, object) found =
+            found || (strcmp(item->string, "type") == 0 && cJSON_IsString(item) &&
+                      is_listed(list, item->valuestring, strlen(item->valuestring)));
+    return found;
+}
+
+static bool sse_is_typed(const char *list, const cJSON *json) {
+    bool found = object_is_typed(list, json);
+    const cJSON *item;
+    if (cJSON_IsArray(json))
+        cJSON_ArrayForEach(item, json) found = found || object_is_typed(list, item);
+    return found;
+}
+
+static bool sse_is_named(const char *list, const struct sse_event *event) {
     return is_listed(list, event->type, event->type_length) ||
-           is_listed(list, event->data, event->data_length) ||
-           (type != NULL && is_listed(list, type, strlen(type)));
+           is_listed(list, event->data, event->data_length);
 }
 
 static bool ended_by_error(const cJSON *json) {
-    const cJSON *choice;
+    const cJSON *choice, *item;
     bool by_error = false;
-    cJSON_ArrayForEach(choice, cJSON_GetObjectItemCaseSensitive(json, "choices")) {
-        const cJSON *reason = cJSON_GetObjectItemCaseSensitive(choice, "finish_reason");
-        by_error = by_error || (cJSON_IsString(reason) && strcmp(reason->valuestring, "error") == 0);
+    cJSON_ArrayForEach(choice, member(json, "choices")) {
+        if (!cJSON_IsObject(choice))
+            continue;
+        cJSON_ArrayForEach(item, choice) by_error =
+            by_error || (strcmp(item->string, "finish_reason") == 0 && is_text(item, "error")) ||
+            (strcmp(item->string, "error") == 0 && !cJSON_IsNull(item));
     }
     return by_error;
 }
@@ -151,33 +164,34 @@ static bool is_done(const struct sse_event *event) {
     return text_is(data, length, "[DONE]");
 }
 
-static enum adapter_verdict reference_verdict(const struct adapter *adapter, const struct sse_event *event) {
-    cJSON *json = read_json(event);
-    enum adapter_verdict verdict = ADAPTER_CONTINUE;
-    if (adapter == &adapter_sse) {
-        bool is_json = event->data_length > 0 && memchr("{[ ", event->data[0], 3) != NULL;
-        const cJSON *read = is_json ? json : NULL;
-        if (sse_is_listed(rules.error_events, event, read) ||
-            (is_json && reference_is_error(adapter, event, read)))
-            verdict = ADAPTER_FAILED;
-        else if (sse_is_listed(rules.end_events, event, read))
-            verdict = ADAPTER_LAST;
-    } else if (adapter == &adapter_openai && is_done(event)) {
-        verdict = ADAPTER_DONE;
-    } else if (reference_is_error(adapter, event, json) ||
-               (adapter == &adapter_openai &&
-                (text_is(event->type, event->type_length, "error") || ended_by_error(json)))) {
+/* The verdict for an event that is a name, or whole JSON; `verdict` for others, of which it is not known. */
+static enum adapter_verdict reference_verdict(const struct adapter *adapter, const struct sse_event *event,
+                                              enum adapter_verdict verdict) {
+    const char *data = event->data;
+    size_t length = event->data_length;
+    bool is_sse = adapter == &adapter_sse;
+    trim(&data, &length);
+    if (is_listed("error", event->type, event->type_length) ||
+        (is_sse && sse_is_named(rules.error_events, event)))
+        return ADAPTER_FAILED;
+    if (adapter == &adapter_openai && is_done(event))
+        return ADAPTER_DONE;
+    bool is_json = length > 0 && (*data == '{' || *data == '[');
+    if (is_json && !is_whole_json(event))
+        return verdict;
+    cJSON *json = is_json ? read_json(event) : NULL;
+    if (reference_is_error(json) || (is_sse && sse_is_typed(rules.error_events, json)) ||
+        (adapter == &adapter_openai && ended_by_error(json)))
         verdict = ADAPTER_FAILED;
-    }
+    else if (is_sse && (sse_is_typed(rules.end_events, json) || sse_is_named(rules.end_events, event)))
+        verdict = ADAPTER_LAST;
+    else if (is_json || is_sse)
+        verdict = ADAPTER_CONTINUE;
     cJSON_Delete(json);
     return verdict;
 }
 
 /* ---- what a person reads -------------------------------------------------------------------------- */
-
-static const cJSON *member(const cJSON *object, const char *name) {
-    return cJSON_GetObjectItemCaseSensitive(object, name);
-}
 
 /* U+0000 stands as C0 80 in what was parsed. */
 static void expect_string(const cJSON *item, struct expected *expected) {
@@ -284,7 +298,7 @@ static int on_event(void *context, const struct sse_event *event) {
     struct sse_event copy = *event;
     copy.data = data;
     enum adapter_verdict verdict = run->adapter->judge(&run->reading, &copy);
-    REQUIRE(verdict == reference_verdict(run->adapter, event));
+    REQUIRE(verdict == reference_verdict(run->adapter, event, verdict));
     REQUIRE((run->reading.choices_finished & ~run->reading.choices_seen) == 0);
     REQUIRE(memchr(run->reading.finish_reason, '\0', ADAPTER_WORD_SIZE) != NULL);
     REQUIRE(memchr(run->reading.error_code, '\0', ADAPTER_WORD_SIZE) != NULL);

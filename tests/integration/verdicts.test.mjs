@@ -66,6 +66,8 @@ const table = {
     ['an error within the answer of a tool', [data({content: {parts: [{functionResponse: {response: {error: 'no such city'}}}]}}), adk('a')], completed],
     ['a code as the last word', [adk('a'), data({errorCode: 'SAFETY', errorMessage: 'blocked'})], {...completed, warning: 'SAFETY'}],
     ['a code next to NaN', ['data: {"errorCode":"MAX_TOKENS","avgLogprobs":-Infinity}\n\n'], {...completed, warning: 'MAX_TOKENS'}],
+    ['a code and a code of null', [adk('a'), 'data: {"errorCode":"SAFETY","errorCode":null}\n\n'], {...completed, warning: 'SAFETY'}],
+    ['a code in broken JSON', [adk('a'), 'data: {"errorMessage":"it said "no"","errorCode":"SAFETY"}\n\n'], {...completed, warning: 'SAFETY'}],
     ['a code, and an answer after it', [data({errorCode: 'MALFORMED_FUNCTION_CALL'}), adk('a')], completed],
     ['a code, and state after it', [data({errorCode: 'SAFETY'}), data({actions: {stateDelta: {a: 1}}})], {...completed, warning: 'SAFETY'}],
     ['a partial event without its whole one', [adk('a'), adk('b', {partial: true})], {...completed, warning: 'partial'}],
@@ -103,6 +105,9 @@ const table = {
     ['a list with an error', [data([{error: {code: 429, message: 'quota'}}])], said('quota')],
     ['an event called error', ['event: error\ndata: {"message":"gone"}\n\n'], said('gone')],
     ['an event called error, in plain text', ['event: error\ndata: gone for good\n\n'], said('gone for good')],
+    ['an event called error with the data of the end', [delta('a'), 'event: error\ndata: [DONE]\n\n', done], {status: 'failed', reason: 'upstream_error'}],
+    ['two finish reasons, one of them error', ['data: {"choices":[{"index":0,"delta":{},"finish_reason":"error","finish_reason":"stop"}]}\n\n', done], {status: 'failed', reason: 'upstream_error'}],
+    ['an error in a choice', [data({choices: [{index: 0, delta: {}, finish_reason: null, error: {message: 'provider died'}}]}), done], {status: 'failed', reason: 'upstream_error', message: 'provider died'}],
     ['an error of null', [delta('a', {error: null}), done], completed],
     ['the word error in a text', [delta('say "error": now'), done], completed],
     ['an error in an argument of a tool', [data({choices: [{index: 0, delta: {tool_calls: [{index: 0, function: {arguments: '{"error":1}'}}]}}]}), done], completed],
@@ -145,8 +150,31 @@ const table = {
     ['no end', [data('a'), data('b')], cut],
     ['no event at all', [], cut],
     ['an error instead', [data({error: 'x'})], said('x')],
+    ['an end that reports an error', [data('a'), 'event: bye\ndata: {"error":"x"}\n\n'], said('x')],
+    ['an end and an error in one', [data('a'), data('{"type":"message_stop","type":"error","message":"x"}')], said('x')],
   ],
 };
+
+// However an error is written: each kind has the same.
+const written = (ok, end) => [
+  ...Object.entries({
+    'cut off behind another member': '{"x":1,"error":"quota used up"',
+    'behind a message that was not escaped': '{"x":"it said "no"","error":"quota used up"}',
+    'behind text that lacks a quote': '{"x":"it said "no","error":"quota used up"}',
+    'with an escape in its name': '{"\\u0065rror":"quota used up"}',
+    'after an error of null': '{"error":null,"error":"quota used up"}',
+    'before an error of null': '{"error":"quota used up","error":null}',
+    'after a BOM': '\uFEFF{"error":"quota used up"}',
+    'in an object called error': '{"object":"error","message":"quota used up"}',
+    'after another object': '{"x":1}{"error":"quota used up"}',
+  }).map(([name, text]) => [`an error ${name}`, [...ok, data(text), ...end], said('quota used up')]),
+  ['an event called error with blanks', [...ok, 'event:  error \ndata: quota used up\n\n', ...end], said('quota used up')],
+  ['an error that a BOM stands before, without a field', [...ok, '\uFEFF{"error":"quota used up"}\n\n', ...end], said('quota used up')],
+  ['an error below other members', [...ok, data('{"x":{"error":"no such city"},"error":null}'), ...end], completed],
+];
+table.adk.push(...written([adk('a')], []));
+table.sse.push(...written([data('a')], []));
+table.openai.push(...written([delta('a')], [done]));
 
 // What is no event: each kind has the same.
 const odd = (kind, ok, end) => [
