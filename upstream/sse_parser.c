@@ -209,8 +209,10 @@ static bool field_is(const char *name, size_t length, const char *expected) {
 }
 
 /** Whether a line that is no field of ours can hardly be one of a future standard. A name of a field has no
- * blank within and is no markup. */
+ * blank within, is no markup and has no BOM before it: readers miss the field then. */
 static bool looks_wrong(const char *line, size_t name_length) {
+    if (name_length >= BOM_LENGTH && memcmp(line, BOM, BOM_LENGTH) == 0)
+        return true;
     while (name_length > 0 && (*line == ' ' || *line == '\t')) {
         line++;
         name_length--;

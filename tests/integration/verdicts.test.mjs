@@ -185,6 +185,8 @@ const odd = (kind, ok, end) => [
   ['plain text after events', [...ok, 'Internal Server Error\n', ...end], {status: 'failed', reason: 'upstream_protocol', message: 'Internal Server Error'}],
   ['plain text instead of events', ['timeout'], {status: 'failed', reason: 'upstream_protocol', message: 'timeout'}],
   ['a page', ['<html><body>502 Bad Gateway</body></html>\n'], {status: 'failed', reason: 'upstream_protocol', message: '502 Bad Gateway'}],
+  ['an event after a BOM, which readers miss', [...ok, '\uFEFFdata: {"error":"quota used up"}\n\n', ...end], said('quota used up')],
+  ['an event after a BOM at the beginning', ['\uFEFF', ...ok, ...end], completed],
   ['a field of the future', [...ok, 'priority: 5\nx_other\n\n', ...end], completed],
   ['comments and retry at the end', [...ok, ...end, ': bye\nretry: 100'], completed],
 ];
