@@ -26,16 +26,23 @@ function checkRun(world, run, log, tasks) {
   const problems = [];
   if (course?.end && task) problems.push(...compareEnds(name, course.end.json, task));
   const end = course?.end?.json ?? task;
-  if (!end && !isWatched(world, run.session)) return []; // nobody could see it, and the gateway has ended
+  if (!end && !isWatched(world, log, course)) return []; // nobody could see it, and the gateway has ended
   if (!end || ['pending', 'running'].includes(end.status)) return [`${name} has no end`];
   const posts = world.ledger.postsOf(run.tag);
-  const wrong = judge({world, run, course, end, task, posts, endedAt: course?.endedAt ?? Date.parse(task.ended_at)});
+  const wrong = judge({world, run, log, course, end, task, posts, endedAt: course?.endedAt ?? Date.parse(task.ended_at)});
   if (wrong) problems.push(`${name}: ${wrong}`);
   return [...problems, ...checkCancels(world, run, name, end)];
 }
 
-/** Whether somebody saw the session to its end. A witness that came back when the gateway was about to end is refused. */
-const isWatched = ({ledger}, session) => ledger.viewers.findLast((viewer) => viewer.isWitness && viewer.session === session)?.client.status === 200;
+/** Whether somebody must have seen the end of the run. A witness that comes back when the gateway is about to end is refused, or too
+ *  late. A session that is opened and deleted before its witness is back has none; but the witness of a run's start sees its end. */
+function isWatched({ledger}, log, course) {
+  const witnesses = ledger.viewers.filter((viewer) => viewer.isWitness && viewer.session === log.session);
+  const last = witnesses.at(-1)?.client;
+  if (last?.status !== 200) return false;
+  const hasSeenStart = course?.start && witnesses.some(({client}) => client.events.some(({id}) => id === course.start.id));
+  return hasSeenStart || (last.types.at(-1) !== 'session.end' && !log.mayEndUnseen);
+}
 
 function compareEnds(name, end, task) {
   return ['status', 'reason', 'events', 'bytes', 'duration_ms'].filter((member) => (end[member] ?? null) !== (task[member] ?? null))

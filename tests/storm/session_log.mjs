@@ -10,6 +10,7 @@ function keyOf(id) {
   if (!keys.has(id)) keys.set(id, id.split('-').map((part) => part.padStart(16, '0')).join('-'));
   return keys.get(id);
 }
+const isBy = (event, id) => Boolean(event) && keyOf(event.id) <= keyOf(id);
 export const timeOf = (id) => Number(id.split('-')[0]);
 
 const isLifecycle = (type) => /^(run\.(start|end|retry)|session\.end|server\.drain)$/.test(type); // of these, server.drain alone is not in the log
@@ -29,11 +30,17 @@ export class SessionLog {
     this.viewers = ledger.viewers.filter((viewer) => viewer.session === session && viewer.client?.status === 200);
     this.mayExpire = !this.viewers.some(({isWitness}) => isWitness); // between two of its runs, without a word
     for (const viewer of this.viewers) this.gather(viewer);
+    this.mayEndUnseen = this.mayExpire || this.deletions() > [...this.byId.values()].filter(({type}) => type === 'session.end').length;
     this.order = [...this.byId.keys()].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
     this.places = new Map(this.order.map((id, place) => [id, place]));
     this.firstHole = this.order.findIndex((id, place) => place > 0 && this.next.get(this.order[place - 1]) !== id);
     this.walk();
     for (const viewer of this.viewers) this.checkViewer(viewer);
+  }
+
+  /** How often it was deleted, or may have been. After each time it is another session, which may be deleted before its witness is back. */
+  deletions() {
+    return this.ledger.actions.filter(({what, target, answer}) => what === 'delete' && target === this.session && (answer?.status ?? 200) === 200).length;
   }
 
   problem(text) { this.problems.push(`${this.session}: ${text}`); }
@@ -79,7 +86,7 @@ export class SessionLog {
 
   /** A hole: the run of before may have ended in it. */
   loseTrack(current, before) {
-    if (before.type === 'session.end' && !this.mayExpire) return null;
+    if (before.type === 'session.end' && !this.mayEndUnseen) return null;
     if (current) this.course(current).isWhole = false;
     return undefined;
   }
@@ -134,6 +141,10 @@ export class SessionLog {
     if (current === undefined) return course.start ? null : undefined; // one that waited may end in another
     return current === taskId ? null : current;
   }
+
+  /** Whether one run has started by the event `id`, or has ended by it. */
+  hasStartedBy(taskId, id) { return isBy(this.courses.get(taskId)?.start, id); }
+  hasEndedBy(taskId, id) { return isBy(this.courses.get(taskId)?.end, id); }
 
   /** Whether the start of a run that ends here may be among what nobody saw. */
   isAfterHole(event) {
@@ -193,7 +204,7 @@ export class SessionLog {
     const [first] = inLog(client);
     if (!first || first.type === 'gap' || from === 'now') return;
     const before = this.order[this.places.get(first.id) - 1];
-    const isFirst = before === undefined || this.byId.get(before).type === 'session.end' || (this.mayExpire && this.next.get(before) !== first.id);
+    const isFirst = before === undefined || this.byId.get(before).type === 'session.end' || (this.mayEndUnseen && this.next.get(before) !== first.id);
     const begins = from === 'start' ? isFirst : /^(run\.(start|end)|session\.end)$/.test(first.type);
     if (!begins) this.problem(`${client.what} begins with ${first.type} ${first.id}, which ${before} stands before`);
   }

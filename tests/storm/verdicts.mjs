@@ -70,9 +70,13 @@ function failed(facts) {
     if (!post.isWhole && post.attempt.how !== 'status') return `the upstream had not ended: ${shown(post)}`;
     if (end.reason === 'upstream_status' && end.upstream_status !== post.attempt.status) return `the status ${end.upstream_status}`;
     if (end.reason === 'upstream_error' && !/StaleSession|refused/.test(end.message)) return `the message ${end.message}`;
-    return differs(facts, post, post.attempt.how === 'parts' ? post.sent : undefined);
+    return differs(facts, post, isTakenBack(facts) ? 0 : post.attempt.how === 'parts' ? post.sent : undefined);
   });
 }
+
+/** Another attempt was reported and a guard refused it: the run ends as the attempt before, whose error event was dropped for the next one. */
+const isTakenBack = ({world, course, posts, end}) => world.variant.isGuarded && end.events === 0 && end.reason === 'upstream_error' &&
+  (!course?.isWhole || course.retries.length >= posts.length);
 
 const begunAt = ({course}) => timeOf((course?.retries.at(-1) ?? course?.start)?.id ?? `${Infinity}`);
 
@@ -114,6 +118,12 @@ function prefix(facts) {
   return wrong === false || wrong < 0 || world.variant.hasCanned ? undefined : `event ${wrong + 1} is ${course.events[wrong].data.slice(0, 120)}`;
 }
 
+/** Whether another run of the session waits for its slot when this one ends: it has the session's place, and no start yet. */
+function isBehindOneThatWaits({world, run, log, course, endedAt}) {
+  return world.variant.isCrowded && world.ledger.runs.some((other) => other !== run && other.isAccepted && other.session === run.session &&
+    other.sentAt + other.delay - leeway <= endedAt && !log.hasStartedBy(other.taskId, course.end.id) && !log.hasEndedBy(other.taskId, course.end.id));
+}
+
 function cancelled(facts) {
   const {world, run, end, course, endedAt} = facts;
   const {ledger} = world;
@@ -122,7 +132,7 @@ function cancelled(facts) {
     (action.answer?.json?.task_id === run.taskId || action.error));
   const reasons = {
     requested: () => acted('cancel', run.taskId) || current || acted('cancel_several', run.session),
-    conflict: () => run.delay > 0 && run.onConflict === 'reject' && course?.otherAtEnd !== null,
+    conflict: () => run.delay > 0 && run.onConflict === 'reject' && (course?.otherAtEnd !== null || isBehindOneThatWaits(facts)),
     disconnected: () => run.options.on_disconnect === 'cancel',
     subscribers_idle: () => run.options.cancel_after_idle_ms !== undefined,
     session_deleted: () => acted('delete', run.session),
@@ -135,7 +145,8 @@ function replaced(facts) {
   const {world, run, course, endedAt} = facts;
   const {runs, byTask} = world.ledger;
   const follower = byTask.get(course?.next);
-  if (course?.isWhole && course.start && course.next === undefined) return 'no run starts next';
+  // The next one starts at once, unless the slot went to another session.
+  if (course?.isWhole && course.start && course.next === undefined && !world.variant.isCrowded) return 'no run starts next';
   if (follower && follower.onConflict !== 'replace') return `the next run is to ${follower.onConflict}`;
   const replaces = (other) => other !== run && other.session === run.session && other.onConflict === 'replace' && (other.isAccepted || other.isLost) &&
     other.sentAt - leeway <= endedAt && (other.delay > 0 || endedAt <= other.answeredAt + leeway);
