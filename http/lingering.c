@@ -62,6 +62,7 @@ void lingering_close(struct lingering *lingering, int fd) {
     shutdown(fd, SHUT_WR);
     if (lingerer == NULL || uv_poll_init(lingering->loop, &lingerer->poll, fd) < 0) {
         free(lingerer);
+        socket_discard_input(fd);
         close(fd);
         return;
     }
