@@ -22,7 +22,7 @@ WERROR ?= -Werror
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-ROOMS := server config http routes broadcaster upstream base
+ROOMS := server config http routes relay broadcaster upstream base
 LIBRARIES := libmicrohttpd libcurl libuv libcjson libcyaml yaml-0.1 libssl libcrypto hiredis
 
 SOURCES := $(wildcard $(addsuffix /*.c,$(ROOMS)))

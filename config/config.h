@@ -80,6 +80,7 @@ struct config {
     struct fanout_settings fanout;
     struct config_http http;
     struct routes_settings routes;
+    struct relay_settings relay;
     struct config_list cors_origins;  /* what routes.cors_origins points to */
     struct config_list allowed_hosts; /* the same of routes.allowed_hosts */
     struct config_list cors_headers;  /* the same of routes.cors_headers */

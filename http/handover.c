@@ -22,11 +22,11 @@ struct parcel {
 };
 
 static void connect_subscriber(struct routes_context *context, const struct handover *handover) {
-    struct sink *sink =
-        socket_sink_create(context->loop, handover->fd, handover->send_buffer_bytes,
-                           fanout_peer_timeout_ms(context->fanout), handover->limits, handover->address);
+    struct sink *sink = socket_sink_create(context->relay.loop, handover->fd, handover->send_buffer_bytes,
+                                           fanout_peer_timeout_ms(context->relay.fanout), handover->limits,
+                                           handover->address);
     if (sink != NULL) {
-        subscriber_connect(handover->subscriber, context->fanout, sink, handover->chunked);
+        subscriber_connect(handover->subscriber, context->relay.fanout, sink, handover->chunked);
         return;
     }
     close(handover->fd);
@@ -38,7 +38,7 @@ static void on_parcel(struct inbox_item *item) {
     struct parcel *parcel = CONTAINER_OF(item, struct parcel, item);
     connect_subscriber(parcel->to, &parcel->handover);
     atomic_fetch_sub(&on_their_way, 1);
-    fanout_received(parcel->to->fanout);
+    fanout_received(parcel->to->relay.fanout);
     memory_release(MEMORY_SUBSCRIBERS, sizeof(*parcel));
     free(parcel);
 }
@@ -46,7 +46,7 @@ static void on_parcel(struct inbox_item *item) {
 /* False: it must be connected here. */
 static bool send_to(struct routes_context *to, const struct handover *handover) {
     struct parcel *parcel = malloc(sizeof(*parcel));
-    if (parcel == NULL || !fanout_expect(to->fanout)) {
+    if (parcel == NULL || !fanout_expect(to->relay.fanout)) {
         free(parcel);
         return false;
     }
@@ -54,7 +54,7 @@ static bool send_to(struct routes_context *to, const struct handover *handover) 
     memory_charge(MEMORY_SUBSCRIBERS, sizeof(*parcel));
     metrics_add(METRIC_SUBSCRIBERS_GATHERED, 1);
     atomic_fetch_add(&on_their_way, 1);
-    inbox_post(to->inbox, &parcel->item);
+    inbox_post(to->relay.inbox, &parcel->item);
     return true;
 }
 

@@ -287,13 +287,13 @@ struct http_listener *http_listener_create(struct routes_context *context, int s
     LIST_INIT(&listener->exchanges);
     TAILQ_INIT(&listener->awaited);
     tunnels_init(&listener->tunnels);
-    lingering_init(&listener->lingering, context->loop);
+    lingering_init(&listener->lingering, context->relay.loop);
     listener->daemon = start_daemon(listener);
     if (listener->daemon == NULL)
         goto no_daemon;
-    if (!watch_daemon(listener, context->loop))
+    if (!watch_daemon(listener, context->relay.loop))
         goto no_watch;
-    listener->acceptor = acceptor_create(context->loop, socket, take_connection, listener);
+    listener->acceptor = acceptor_create(context->relay.loop, socket, take_connection, listener);
     if (listener->acceptor == NULL)
         goto no_acceptor;
     return listener;

@@ -98,7 +98,7 @@ static void make_greeting(struct http_exchange *exchange) {
     if (exchange->request.reply.greeting)
         exchange->greeting_length =
             (size_t)snprintf(exchange->greeting, GREETING_SIZE, ": sluice\nretry: %lld\n",
-                             (long long)fanout_retry_ms(exchange->listener->context->fanout));
+                             (long long)fanout_retry_ms(exchange->listener->context->relay.fanout));
 }
 
 static struct MHD_Response *stream_response(struct http_exchange *exchange) {

@@ -254,7 +254,7 @@ static bool piece_init(struct piece *piece, size_t size) {
 
 static void set_options(struct tunnel *tunnel) {
     int off = 0, on = 1;
-    int timeout_ms = (int)fanout_peer_timeout_ms(tunnel->exchange->listener->context->fanout);
+    int timeout_ms = (int)fanout_peer_timeout_ms(tunnel->exchange->listener->context->relay.fanout);
     setsockopt(tunnel->fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
     setsockopt(tunnel->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     setsockopt(tunnel->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
@@ -270,7 +270,7 @@ static struct tunnel *tunnel_create(struct http_exchange *exchange, const char *
     tunnel->exchange = exchange;
     tunnel->fd = fd;
     if (!piece_init(&tunnel->in, in_size) || !piece_init(&tunnel->out, TUNNEL_BYTES) ||
-        uv_poll_init(exchange->listener->context->loop, &tunnel->poll, fd) < 0) {
+        uv_poll_init(exchange->listener->context->relay.loop, &tunnel->poll, fd) < 0) {
         tunnel_free(tunnel);
         return NULL;
     }

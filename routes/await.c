@@ -70,9 +70,9 @@ void await_end(struct request *request, struct task *task, int64_t wait_ms,
     await->context->awaits++;
     await->task = task_ref(task);
     await->answer = answer;
-    await->waiter.inbox = request->context->inbox;
+    await->waiter.inbox = request->context->relay.inbox;
     await->waiter.item.handle = on_end;
-    uv_timer_init(request->context->loop, &await->timer);
+    uv_timer_init(request->context->relay.loop, &await->timer);
     await->timer.data = await;
     if (!task_wait(task, &await->waiter)) {
         settle(await);

@@ -1,9 +1,9 @@
 /* Cancelling a run, and answering when it has ended: see cancel.h. */
 #include "routes/cancel.h"
 
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "routes/await.h"
-#include "routes/json_writer.h"
 
 /* How long a client waits for the end of what it cancelled. */
 #define WAIT_MS 5000

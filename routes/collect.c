@@ -102,8 +102,9 @@ void collect_start(struct request *request, size_t upstream, const char *method,
                                                  .header_count = 1,
                                                  .body = body,
                                                  .body_length = length,
-                                                 .timeout_ms = request->context->settings->run_timeout_ms};
-    collect->query = upstream_query_start(request->context->caller, &query, &callbacks, collect);
+                                                 .timeout_ms =
+                                                     request->context->relay.settings->run_timeout_ms};
+    collect->query = upstream_query_start(request->context->relay.caller, &query, &callbacks, collect);
     if (collect->query == NULL) {
         collect_destroy(collect);
         reply_no_memory(request);

@@ -4,10 +4,11 @@
 #define SLUICE_ROUTES_CONTEXT_H
 
 #include "base/log_limit.h"
+#include "base/traceparent.h"
 #include "base/turns.h"
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/fanout.h"
-#include "routes/traceparent.h"
+#include "relay/runner.h"
 #include "upstream/follower.h"
 
 #include <uv.h>
@@ -43,10 +44,6 @@ struct routes_settings {
     uint64_t request_json_values_max;         /* in a JSON body */
     enum on_disconnect run_sse_on_disconnect; /* of POST /run_sse, if it says nothing */
     int64_t disconnect_grace_ms; /* `cancel` waits so long for a client that comes back; 0: no wait */
-    int64_t run_timeout_ms;      /* of a run that asks for no other, and the most that one may ask for */
-    uint64_t run_events_max;     /* budgets of a run, 0: none; it ends as failed/limit */
-    uint64_t run_bytes_max;
-    uint64_t run_tokens_max;
     enum run_input run_input;
     uint64_t run_input_bytes_max;
     uint64_t health_queue_percent; /* fuller is degraded */
@@ -56,18 +53,14 @@ struct routes_settings {
 
 struct routes_context {
     struct broadcaster *broadcaster;
-    struct fanout *fanout;
-    struct upstream_caller *caller;    /* the upstreams, and the client that speaks to them */
-    struct cache *cache;               /* NULL: no upstream caches */
-    struct cache_worker *cache_worker; /* its part of it */
-    const struct routes_settings *settings;
+    struct relay_context relay;
     struct runner *runner;
-    struct log_limit refusals; /* of lines about them */
-    struct inbox *inbox;
+    struct cache *cache; /* NULL: no upstream caches */
+    const struct routes_settings *settings;
+    struct log_limit refusals;         /* of lines about them */
     uint64_t request_header_bytes_max; /* the head of an answer has at least as much room */
     struct turns turns;                /* of the answers that are made piece by piece: see json_answer.h */
     struct turns long_requests;        /* of the requests that take long to handle: see router_handle() */
-    uv_loop_t *loop;
     const char *version;
     struct routes_context *const *peers; /* of all workers, this one's among them */
     size_t workers;
@@ -77,8 +70,8 @@ struct routes_context {
 };
 
 /** The worker where the session's runs and its subscribers are gathered, so that an event need not go from
- * one thread to another. Each worker finds the same one. Of another worker's context only the pointers
- * `runner`, `caller`, `fanout`, `inbox` and `loop` may be looked at. */
+ * one thread to another. Each worker finds the same one. Of another worker's context only `runner`
+ * and the pointers in `relay` may be looked at. */
 static inline struct routes_context *context_home(const struct routes_context *context,
                                                   const struct session *session) {
     return context->peers[session_hash(session) % context->workers];

@@ -1,6 +1,6 @@
 /* Whether it is alive and may take work: GET /healthz and /readyz. */
+#include "base/json_writer.h"
 #include "routes/handlers.h"
-#include "routes/json_writer.h"
 
 #define ANSWER_BYTES_MAX 4096
 

@@ -100,7 +100,7 @@ void health_report_make(const struct routes_context *context, struct health_repo
         add(ret_report, HEALTH_DEGRADED,
             (struct health_reason){"draining", "The gateway is about to stop and takes no new runs.", NULL, 0,
                                    0});
-    judge_upstreams(ret_report, context->caller);
+    judge_upstreams(ret_report, context->relay.caller);
     judge_share(ret_report, "queue_high", "Nearly as many runs wait as may.", stats.runs_queued,
                 limits->runs_queued_max, settings->health_queue_percent);
     judge_share(ret_report, "sessions_high", "Nearly as many sessions are open as may be.", stats.sessions,

@@ -13,8 +13,8 @@
 #ifndef SLUICE_ROUTES_JSON_ANSWER_H
 #define SLUICE_ROUTES_JSON_ANSWER_H
 
+#include "base/json_writer.h"
 #include "base/turns.h"
-#include "routes/json_writer.h"
 #include "routes/request.h"
 
 struct json_answer;

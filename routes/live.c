@@ -3,11 +3,11 @@
 
 #include "base/clock.h"
 #include "base/inbox.h"
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/handlers.h"
-#include "routes/json_writer.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -85,7 +85,7 @@ struct live *live_open(struct request *request, const struct passed_owner *owner
     memory_charge(MEMORY_CONNECTIONS, sizeof(*live));
     live->view.owner = *owner;
     live->view.started_unix_ms = clock_unix_ms();
-    live->inbox = request->context->inbox;
+    live->inbox = request->context->relay.inbox;
     live->item.handle = on_cancel;
     live->cancel = cancel;
     live->context = context;

@@ -240,7 +240,7 @@ void handle_metrics(struct request *request) {
     add_memory_level(&exposition);
     add_limits(&exposition, context);
     add_ends(&exposition, context->broadcaster);
-    upstream_metrics_add(&exposition, context->caller);
+    upstream_metrics_add(&exposition, context->relay.caller);
     add_cache(&exposition, context->cache);
     add_process(&exposition, context);
     size_t length = exposition.text.length;

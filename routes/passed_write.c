@@ -53,7 +53,7 @@ static void pass_run_on(struct request *request, const cJSON *body, const struct
     struct passing passing = {.upstream = passthrough_choose(request, owner),
                               .body = request->body,
                               .body_length = request->body_length,
-                              .first_byte_timeout_ms = request->context->settings->run_timeout_ms,
+                              .first_byte_timeout_ms = request->context->relay.settings->run_timeout_ms,
                               .run_of = owner};
     char *own = NULL;
     if (passing.upstream == UPSTREAM_NONE)

@@ -261,12 +261,14 @@ static void start(struct request *request, const struct passing *passing, const 
         .header_count = count,
         .body = passing->body,
         .body_length = passing->body_length,
-        .timeout_ms = passing->is_tunnel ? settings->tunnel_timeout_ms : settings->run_timeout_ms,
+        .timeout_ms = passing->is_tunnel ? settings->tunnel_timeout_ms
+                                         : request->context->relay.settings->run_timeout_ms,
         .timeout_key = passing->is_tunnel ? "tunnel_timeout_ms" : NULL,
         .first_byte_timeout_ms = passing->first_byte_timeout_ms,
         .upgrade = passing->is_tunnel ? "websocket" : NULL};
     if (is_complete)
-        passthrough->query = upstream_query_start(request->context->caller, &query, &callbacks, passthrough);
+        passthrough->query =
+            upstream_query_start(request->context->relay.caller, &query, &callbacks, passthrough);
     if (passing->is_tunnel)
         handshake_free(headers, count);
     if (passthrough->query == NULL) {

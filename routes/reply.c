@@ -1,10 +1,10 @@
 /* The answer to a request: see reply.h. */
 #include "base/json_text.h"
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "broadcaster/subscriber.h"
-#include "routes/json_writer.h"
 #include "routes/refusal.h"
 #include "routes/request.h"
 

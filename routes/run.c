@@ -1,8 +1,8 @@
 /* Starting and cancelling runs: POST and DELETE S/run, and POST /run_sse. */
+#include "base/json_writer.h"
 #include "base/percent.h"
 #include "routes/cancel.h"
 #include "routes/handlers.h"
-#include "routes/json_writer.h"
 #include "routes/live.h"
 #include "routes/run_start.h"
 #include "routes/session_access.h"

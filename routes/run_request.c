@@ -37,6 +37,15 @@ static bool read_repetition(struct request *request, struct run_request *run) {
     return true;
 }
 
+/* Several headers of one name count as one with commas between them. */
+static void read_trace(const struct request *request, struct trace *ret_trace) {
+    char *traceparent = request_header_joined(request, "traceparent");
+    char *tracestate = request_header_joined(request, "tracestate");
+    trace_read(ret_trace, &request->context->settings->trace, traceparent, tracestate);
+    free(traceparent);
+    free(tracestate);
+}
+
 /* Whose run it is, and which upstream it is for. False: the reply is decided. */
 static bool set_input(struct request *request, struct run_request *run) {
     snprintf(run->session_key, sizeof(run->session_key), "%s/%s/%s", run->app, run->user, run->session);
@@ -46,7 +55,7 @@ static bool set_input(struct request *request, struct run_request *run) {
     run->input.task = run->task_id;
     run->input.fields = run->body;
     run->upstream = upstream_choose_for_run(request, run->app, run->session_key, &run->retry_after_ms);
-    trace_read_request(&run->trace, request);
+    read_trace(request, &run->trace);
     if (run->upstream != UPSTREAM_NONE && !task_make_id(run->task_id))
         reply_no_memory(request);
     return request->reply.kind == REPLY_NONE;
@@ -101,7 +110,7 @@ static bool read_options(struct request *request, struct run_request *run, enum 
     struct run_options_error error;
     const cJSON *gateway = take_out(run, 2, "gateway");
     int differ = json_input_names_differ(gateway);
-    run->options = run_options_default(settings->run_timeout_ms);
+    run->options = run_options_default(request->context->relay.settings->run_timeout_ms);
     run->options.on_disconnect = on_disconnect;
     run->options.body_hash = run->body_hash;
     run->options.disconnect_grace_ms = settings->disconnect_grace_ms;
@@ -283,8 +292,8 @@ struct routes_context *run_request_home(const struct request *request, const str
 
 struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
                                   struct session *session, bool starts_at_once) {
-    const struct upstream_caller *caller = run_request_home(request, run, session)->caller;
-    const struct upstreams_settings *settings = &request->context->caller->settings;
+    const struct upstream_caller *caller = run_request_home(request, run, session)->relay.caller;
+    const struct upstreams_settings *settings = &request->context->relay.caller->settings;
     struct run_plan *plan =
         run_plan_create(caller, session, &run->trace, chain_length(settings, run->upstream));
     if (plan == NULL) {

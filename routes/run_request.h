@@ -2,10 +2,10 @@
 #ifndef SLUICE_ROUTES_RUN_REQUEST_H
 #define SLUICE_ROUTES_RUN_REQUEST_H
 
+#include "base/traceparent.h"
+#include "relay/runner.h"
 #include "routes/request.h"
-#include "routes/runner.h"
 #include "routes/stream.h"
-#include "routes/traceparent.h"
 
 struct run_request {
     cJSON *body;                /* what is left of it for the upstream; owned */

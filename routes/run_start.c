@@ -3,8 +3,8 @@
 
 #include "base/log.h"
 #include "base/memory_budget.h"
+#include "relay/runner.h"
 #include "routes/refusal.h"
-#include "routes/runner.h"
 #include "routes/session_access.h"
 #include "routes/stream.h"
 #include "routes/upstream_choice.h"

@@ -4,12 +4,12 @@
  * what Sluice adds (log, runs, subscribers). With other kinds they are Sluice's alone.
  */
 #include "base/json_parse.h"
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "base/percent.h"
 #include "routes/collect.h"
 #include "routes/handlers.h"
 #include "routes/json_body.h"
-#include "routes/json_writer.h"
 #include "routes/live.h"
 #include "routes/passthrough.h"
 #include "routes/query_names.h"

@@ -1,11 +1,11 @@
 /* How it does: GET /health; with how much of it may be and what has been counted: GET /stats. */
 #include "base/clock.h"
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/handlers.h"
 #include "routes/health_report.h"
-#include "routes/json_writer.h"
 #include "routes/live.h"
 #include "routes/process_info.h"
 #include "routes/upstream_view.h"
@@ -58,7 +58,7 @@ void handle_health(struct request *request) {
     json_end_array(&json);
     json_add_time(&json, "started_at", context->started_unix_ms);
     write_summary(&json, context, &stats);
-    upstream_view_write_states(&json, context->caller);
+    upstream_view_write_states(&json, context->relay.caller);
     json_end_object(&json);
     reply_json(request, report.status == HEALTH_CRITICAL ? 503 : 200, &json);
 }
@@ -166,14 +166,15 @@ static void write_limits(struct json_writer *json, const struct routes_context *
     json_add_count(json, "memory_max_bytes", memory_limit());
     json_add_count(json, "request_body_bytes_max", settings->request_body_bytes_max);
     json_add_count(json, "request_json_values_max", settings->request_json_values_max);
-    json_add_count(json, "event_bytes_max", context->caller->settings.items[0].event_bytes_max);
-    json_add_count(json, "event_type_bytes_max", context->caller->settings.items[0].event_type_bytes_max);
+    json_add_count(json, "event_bytes_max", context->relay.caller->settings.items[0].event_bytes_max);
+    json_add_count(json, "event_type_bytes_max",
+                   context->relay.caller->settings.items[0].event_type_bytes_max);
     json_add_count(json, "tunnels_max", settings->tunnels_max);
     json_add_number(json, "tunnel_timeout_ms", settings->tunnel_timeout_ms);
-    json_add_number(json, "run_timeout_ms", settings->run_timeout_ms);
-    json_add_count(json, "run_events_max", settings->run_events_max);
-    json_add_count(json, "run_bytes_max", settings->run_bytes_max);
-    json_add_count(json, "run_tokens_max", settings->run_tokens_max);
+    json_add_number(json, "run_timeout_ms", context->relay.settings->run_timeout_ms);
+    json_add_count(json, "run_events_max", context->relay.settings->run_events_max);
+    json_add_count(json, "run_bytes_max", context->relay.settings->run_bytes_max);
+    json_add_count(json, "run_tokens_max", context->relay.settings->run_tokens_max);
     json_add_count(json, "run_start_input_bytes_max", settings->run_input_bytes_max);
     json_end_object(json);
 }
@@ -206,7 +207,7 @@ void handle_stats(struct request *request) {
     write_memory(&json, context, &stats);
     write_queue(&json, context->broadcaster);
     write_ended(&json, context->broadcaster);
-    upstream_view_write_all(&json, context->caller);
+    upstream_view_write_all(&json, context->relay.caller);
     write_cache(&json, context->cache);
     write_limits(&json, context);
     write_counters(&json);

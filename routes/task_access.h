@@ -2,7 +2,7 @@
 #ifndef SLUICE_ROUTES_TASK_ACCESS_H
 #define SLUICE_ROUTES_TASK_ACCESS_H
 
-#include "routes/json_writer.h"
+#include "base/json_writer.h"
 #include "routes/request.h"
 
 /** Bytes that one task's JSON never exceeds, its input aside. */

@@ -1,6 +1,6 @@
 /* Which runs the sessions have: GET S/task-status and GET /task-status. */
+#include "base/json_writer.h"
 #include "routes/handlers.h"
-#include "routes/json_writer.h"
 #include "routes/session_access.h"
 
 #define LISTED_MAX 1000

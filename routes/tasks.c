@@ -1,9 +1,9 @@
 /* Runs as a resource: GET and DELETE /tasks, GET and DELETE /tasks/{id}. */
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "routes/await.h"
 #include "routes/cancel.h"
 #include "routes/handlers.h"
-#include "routes/json_writer.h"
 #include "routes/path.h"
 #include "routes/task_access.h"
 
@@ -146,7 +146,7 @@ static bool scan_batch(struct request *request, const struct filter *filter, str
             page->more = true;
         } else if (!page->more) {
             if (wanted)
-                task_write(&page->json, NULL, &request->context->caller->settings, batch[i]);
+                task_write(&page->json, NULL, &request->context->relay.caller->settings, batch[i]);
             page->written += wanted;
             page->last = batch[i]->serial;
         }

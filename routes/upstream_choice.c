@@ -8,7 +8,7 @@
 #include <string.h>
 
 const struct upstream_settings *upstream_at(const struct request *request, size_t index) {
-    return &request->context->caller->settings.items[index];
+    return &request->context->relay.caller->settings.items[index];
 }
 
 static uint64_t affinity_of(const char *session_key) {
@@ -17,7 +17,7 @@ static uint64_t affinity_of(const char *session_key) {
 
 size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key,
                                int64_t *ret_retry_after_ms) {
-    const struct upstream_caller *caller = request->context->caller;
+    const struct upstream_caller *caller = request->context->relay.caller;
     bool can_take;
     size_t index = upstreams_choose(caller->upstreams, &caller->settings, app, affinity_of(session_key),
                                     &can_take, ret_retry_after_ms);
@@ -27,7 +27,7 @@ size_t upstream_choose_for_run(struct request *request, const char *app, const c
 }
 
 void upstream_refuse_run(struct request *request, size_t index, int64_t retry_after_ms) {
-    struct breaker *breaker = request->context->caller->upstreams->items[index].breaker;
+    struct breaker *breaker = request->context->relay.caller->upstreams->items[index].breaker;
     bool is_open = breaker != NULL && !breaker_would_pass(breaker, NULL);
     metrics_add(METRIC_RUNS_REFUSED, 1);
     reply_retry_after(request, retry_after_ms);
@@ -65,7 +65,7 @@ void upstream_refuse_query(struct request *request, const struct upstream_result
 }
 
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {
-    const struct upstream_caller *caller = request->context->caller;
+    const struct upstream_caller *caller = request->context->relay.caller;
     bool can_take;
     int64_t retry_after_ms;
     if (app[0] != '\0')
@@ -85,7 +85,7 @@ static bool takes_calls(const struct upstream *upstream) {
 }
 
 bool upstream_is_canned_now(const struct request *request, size_t index) {
-    const struct upstream_caller *caller = request->context->caller;
+    const struct upstream_caller *caller = request->context->relay.caller;
     bool has_canned = false;
     for (size_t i = index; i != UPSTREAM_NONE; i = upstreams_fallback(&caller->settings, i)) {
         if (takes_calls(&caller->upstreams->items[i]))
@@ -96,7 +96,7 @@ bool upstream_is_canned_now(const struct request *request, size_t index) {
 }
 
 bool upstream_has_kind(const struct request *request, const struct adapter *adapter) {
-    const struct upstreams_settings *settings = &request->context->caller->settings;
+    const struct upstreams_settings *settings = &request->context->relay.caller->settings;
     for (size_t i = 0; i < settings->count; i++) {
         if (settings->items[i].adapter == adapter)
             return true;

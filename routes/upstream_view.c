@@ -1,7 +1,7 @@
 /* What one upstream stands at: see upstream_view.h. */
 #include "routes/upstream_view.h"
 
-#include "routes/json_writer.h"
+#include "base/json_writer.h"
 
 static void read_counts(const struct upstream *upstream, struct upstream_view *view) {
     for (size_t i = 0; i < UPSTREAM_PHASE_COUNT; i++)

@@ -13,7 +13,7 @@ page=docs/internals/assertions.md
 
 # "FILE: assert(EXPRESSION)" or "FILE: broken TEXT" for each one in the sources below the current directory.
 list_sources() {
-    find base upstream broadcaster routes http config server -name "*.[ch]" ! -path base/broken_state.h 2>/dev/null | sort | xargs -r awk '
+    find base upstream broadcaster relay routes http config server -name "*.[ch]" ! -path base/broken_state.h 2>/dev/null | sort | xargs -r awk '
         BEGIN { RS = ";" }
         { gsub(/[ \t\n]+/, " ") }
         /(^|[^_A-Za-z0-9])assert\(/ {

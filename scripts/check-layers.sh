@@ -1,6 +1,6 @@
 #!/bin/bash
-# Holds the rooms to their layers: includes go one way, base <- upstream, broadcaster <- routes <- http <- config
-# <- server. JSON from outside is read in one place. Hash tables come from base/table.h alone.
+# Holds the rooms to their layers: includes go one way, base <- upstream, broadcaster <- relay <- routes <- http
+# <- config <- server. JSON from outside is read in one place. Hash tables come from base/table.h alone.
 #
 #   scripts/check-layers.sh [DIRECTORY]    prints each include that breaks a rule; the status is then 1
 #   scripts/check-layers.sh --self-test    proves that it finds what it should
@@ -8,12 +8,13 @@ set -euo pipefail
 
 # Prints the breaches in the files of the directory $1.
 find_breaches() {
-    (cd "$1" && find base upstream broadcaster routes http config server -name '*.[ch]' 2>/dev/null | sort | xargs -r awk '
+    (cd "$1" && find base upstream broadcaster relay routes http config server -name '*.[ch]' 2>/dev/null | sort | xargs -r awk '
         BEGIN {
             may["base"] = " base "
             may["upstream"] = " base upstream "
             may["broadcaster"] = " base broadcaster "
-            may["routes"] = " base upstream broadcaster routes "
+            may["relay"] = " base upstream broadcaster relay "
+            may["routes"] = may["relay"] " routes "
             may["http"] = may["routes"] " http "
             may["config"] = may["http"] " config "
             may["server"] = may["config"] " server "
@@ -27,9 +28,12 @@ find_breaches() {
                 breach("an include is written from the root, room/file.h")
             else if (index(may[room], " " other " ") == 0)
                 breach(room " may not include " other)
-            else if (header == "base/log.h" && room !~ /^(routes|http|config|server)$/ &&
+            else if (header == "base/log.h" && room !~ /^(relay|routes|http|config|server)$/ &&
                      FILENAME !~ /^base\/(log|broken_state)\.c$/)
                 breach("base, upstream and broadcaster do not log")
+        }
+        /^[ \t]*#[ \t]*include[ \t]*<microhttpd\.h/ && FILENAME ~ /^(base|upstream|relay)\// {
+            breach("only routes and http know microhttpd")
         }
         /^[ \t]*#[ \t]*include[ \t]*<uthash\.h>/ && FILENAME != "base/table.h" {
             breach("tables come from base/table.h, which seeds their hash")
@@ -70,6 +74,12 @@ self_test() {
     expect broadcaster/a.c '#include "base/lock.h"' no
     expect broadcaster/a.c '#include "task.h"' yes
     expect broadcaster/a.c '#include "../routes/b.h"' yes
+    expect relay/a.c '#include "upstream/b.h"' no
+    expect relay/a.c '#include "routes/b.h"' yes
+    expect relay/a.c '#include <microhttpd.h>' yes
+    expect upstream/a.c '#include "relay/b.h"' yes
+    expect broadcaster/a.c '#include "relay/b.h"' yes
+    expect routes/a.c '#include "relay/b.h"' no
     expect routes/a.c '#include "http/b.h"' yes
     expect routes/a.c '#include "server/b.h"' yes
     expect http/a.c '#include "routes/b.h"' no

@@ -79,7 +79,7 @@ expect_planted() {
 }
 
 files=("$@")
-[ $# -gt 0 ] || files=({server,config,http,routes,broadcaster,upstream,base}/*.c)
+[ $# -gt 0 ] || files=({server,config,http,routes,relay,broadcaster,upstream,base}/*.c)
 checks=0
 for analyzer in cppcheck gcc clang-tidy; do
     echo "  $analyzer"

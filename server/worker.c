@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "http/listener.h"
-#include "routes/runner.h"
+#include "relay/runner.h"
 #include "routes/upstream_log.h"
 #include "upstream/health_check.h"
 #include "upstream/query.h"
@@ -147,6 +147,7 @@ static void on_stop(struct inbox_item *item) {
 
 static void take_settings(struct worker *worker, const struct config *config) {
     worker->context.settings = &config->routes;
+    worker->context.relay.settings = &config->relay;
     worker->caller.settings = config->upstreams;
 }
 
@@ -206,10 +207,8 @@ static void init_context(struct worker *worker, const struct config *config) {
                                               .notify = upstream_log};
     worker->context = (struct routes_context){
         .broadcaster = worker->shared->broadcaster,
-        .caller = &worker->caller,
-        .inbox = &worker->inbox,
+        .relay = {.caller = &worker->caller, .inbox = &worker->inbox, .loop = &worker->loop},
         .request_header_bytes_max = config->http.request_header_bytes_max,
-        .loop = &worker->loop,
         .version = SLUICE_VERSION,
         .peers = worker->shared->contexts,
         .workers = config->workers,
@@ -237,15 +236,15 @@ static bool build(struct worker *worker, const struct config *config, int socket
     };
     struct routes_context *context = &worker->context;
     init_context(worker, config);
-    context->fanout = worker->fanout = fanout_create(&worker->inbox, worker->shared->fanout);
-    context->runner = worker->runner = runner_create(context);
+    context->relay.fanout = worker->fanout = fanout_create(&worker->inbox, worker->shared->fanout);
+    context->runner = worker->runner = runner_create(&context->relay);
     worker->caller.client = upstream_client_create(&worker->loop, config->upstream.connections_max);
     if (worker->fanout == NULL || worker->caller.client == NULL || worker->runner == NULL)
         return false;
     upstream_client_on_turn(worker->caller.client, on_upstream_turn, worker);
     if (worker->shared->cache != NULL) {
         context->cache = worker->shared->cache;
-        context->cache_worker = worker->cache = cache_worker_create(context->cache, &worker->caller);
+        context->relay.cache_worker = worker->cache = cache_worker_create(context->cache, &worker->caller);
         if (worker->cache == NULL)
             return false;
     }

@@ -14,6 +14,7 @@ struct request_stub {
     struct routes_context context;
     struct routes_context *peer;
     struct routes_settings settings;
+    struct relay_settings relay;
     struct upstream_settings upstream;
     struct upstream shared;
     struct upstreams upstreams;
@@ -51,22 +52,19 @@ static const struct request_operations stub_operations = {.header = stub_header,
 static inline void stub_init(struct request_stub *stub, const struct adapter *adapter) {
     static char base_url[] = STUB_BASE_URL, model[] = "a model", name[] = "default", apps[] = "*";
     log_set_level(LOG_LEVEL_ERROR);
-    *stub = (struct request_stub){.request = {.operations = &stub_operations,
-                                              .path = "/",
-                                              .query = "",
-                                              .body = "",
-                                              .content_length = -1},
-                                  .settings = {.request_body_bytes_max = 1 << 20,
-                                               .request_json_values_max = STUB_VALUES_MAX,
-                                               .run_timeout_ms = STUB_RUN_TIMEOUT_MS},
-                                  .upstream = {.name = name,
-                                               .adapter = adapter,
-                                               .base_url = base_url,
-                                               .model = model,
-                                               .apps = apps,
-                                               .weight = 1},
-                                  .upstreams = {.count = 1},
-                                  .caller = {.settings = {.count = 1}}};
+    *stub = (struct request_stub){
+        .request =
+            {.operations = &stub_operations, .path = "/", .query = "", .body = "", .content_length = -1},
+        .settings = {.request_body_bytes_max = 1 << 20, .request_json_values_max = STUB_VALUES_MAX},
+        .relay = {.run_timeout_ms = STUB_RUN_TIMEOUT_MS},
+        .upstream = {.name = name,
+                     .adapter = adapter,
+                     .base_url = base_url,
+                     .model = model,
+                     .apps = apps,
+                     .weight = 1},
+        .upstreams = {.count = 1},
+        .caller = {.settings = {.count = 1}}};
     stub->upstreams.items = &stub->shared;
     stub->caller.upstreams = &stub->upstreams;
     stub->caller.settings.items = &stub->upstream;
@@ -74,7 +72,8 @@ static inline void stub_init(struct request_stub *stub, const struct adapter *ad
     stub->context.peers = &stub->peer;
     stub->context.workers = 1;
     stub->context.settings = &stub->settings;
-    stub->context.caller = &stub->caller;
+    stub->context.relay.settings = &stub->relay;
+    stub->context.relay.caller = &stub->caller;
     stub->request.context = &stub->context;
 }
 

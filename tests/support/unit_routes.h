@@ -5,8 +5,8 @@
 
 #include "base/inbox.h"
 #include "base/log.h"
+#include "relay/runner.h"
 #include "routes/router.h"
-#include "routes/runner.h"
 #include "tests/support/unit_broadcaster.h"
 #include "tests/unit/upstream_fixture.h"
 
@@ -21,6 +21,7 @@ struct routes_fixture {
     struct upstream_caller caller;
     struct inbox inbox;
     struct routes_settings settings;
+    struct relay_settings relay;
     struct routes_context context;
     struct routes_context *peer;
 };
@@ -75,10 +76,9 @@ static inline void routes_begin(struct routes_fixture *fixture,
     fixture_begin(&fixture->upstream, serve);
     assert_int_equal(inbox_init(&fixture->inbox, &fixture->upstream.loop), 0);
     inbox_adopt(&fixture->inbox);
-    fixture->settings = (struct routes_settings){.demo = true,
-                                                 .request_body_bytes_max = 1 << 20,
-                                                 .request_json_values_max = 1000,
-                                                 .run_timeout_ms = 300000};
+    fixture->settings = (struct routes_settings){
+        .demo = true, .request_body_bytes_max = 1 << 20, .request_json_values_max = 1000};
+    fixture->relay = (struct relay_settings){.run_timeout_ms = 300000};
     static char all_apps[] = "*";
     fixture->upstream.settings.apps = all_apps;
     fixture->upstream.settings.weight = 1;
@@ -92,11 +92,12 @@ static inline void routes_begin(struct routes_fixture *fixture,
     assert_true(upstreams_init(&fixture->upstreams, &fixture->caller.settings));
     fixture->context = (struct routes_context){
         .broadcaster = unit_broadcaster(),
-        .caller = &fixture->caller,
+        .relay = {.caller = &fixture->caller,
+                  .inbox = &fixture->inbox,
+                  .loop = &fixture->upstream.loop,
+                  .settings = &fixture->relay},
         .settings = &fixture->settings,
-        .inbox = &fixture->inbox,
         .request_header_bytes_max = 16 << 10,
-        .loop = &fixture->upstream.loop,
         .version = "1.2.3",
         .peers = &fixture->peer,
         .workers = 1,
@@ -106,7 +107,7 @@ static inline void routes_begin(struct routes_fixture *fixture,
     turns_init(&fixture->context.turns, &fixture->inbox);
     turns_init(&fixture->context.long_requests, &fixture->inbox);
     fixture->peer = &fixture->context;
-    fixture->context.runner = runner_create(&fixture->context);
+    fixture->context.runner = runner_create(&fixture->context.relay);
     assert_non_null(fixture->context.runner);
 }
 

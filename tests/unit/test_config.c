@@ -82,7 +82,7 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_int_equal(config->upstream.idle_timeout_ms, 120000);
     assert_int_equal(config->routes.request_body_bytes_max, 1 << 20);
     assert_int_equal(config->routes.request_json_values_max, 10000);
-    assert_int_equal(config->routes.run_timeout_ms, 300000);
+    assert_int_equal(config->relay.run_timeout_ms, 300000);
     assert_int_equal(config->routes.cors_origins_count, 0);
     assert_true(config->routes.demo);
     assert_int_equal(config->http.request_header_bytes_max, 16 << 10);

@@ -59,9 +59,9 @@ static void what_guards_an_upstream_is_off_by_default(void **state) {
     assert_int_equal(config->cache.run_bytes_max, 1 << 20);
     assert_int_equal(config->limits.runs_per_app_max, 0);
     assert_int_equal(config->limits.runs_per_user_max, 0);
-    assert_int_equal(config->routes.run_events_max, 0);
-    assert_int_equal(config->routes.run_bytes_max, 0);
-    assert_int_equal(config->routes.run_tokens_max, 0);
+    assert_int_equal(config->relay.run_events_max, 0);
+    assert_int_equal(config->relay.run_bytes_max, 0);
+    assert_int_equal(config->relay.run_tokens_max, 0);
     config_destroy(loaded.config);
 }
 

@@ -14,6 +14,7 @@ static char names[UPSTREAMS_MAX][96];
 static struct upstreams upstreams;
 static struct upstream_caller caller;
 static struct routes_settings routes_settings;
+static const struct relay_settings relay_settings;
 static struct routes_context context;
 static struct fake_driver driver;
 static struct health_report report;
@@ -52,7 +53,7 @@ static void begin(size_t count) {
     routes_settings = (struct routes_settings){
         .health_queue_percent = 80, .health_sessions_percent = 90, .memory_warn_bytes = UINT64_MAX};
     context = (struct routes_context){.broadcaster = unit_broadcaster(),
-                                      .caller = &caller,
+                                      .relay = {.caller = &caller, .settings = &relay_settings},
                                       .settings = &routes_settings,
                                       .version = "1.2.3",
                                       .workers = 1,

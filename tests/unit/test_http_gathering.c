@@ -2,7 +2,7 @@
  * runs are there, wherever their requests came. */
 #include "base/metrics.h"
 #include "broadcaster/watch.h"
-#include "routes/runner.h"
+#include "relay/runner.h"
 #include "tests/support/unit_worker.h"
 
 #define SESSIONS 8 /* either worker is the home of some of them */
@@ -150,7 +150,7 @@ static void worker_that_stops_notices_that_nothing_comes_any_more(void **state) 
     static const struct trace no_trace;
     struct session *session;
     assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
-    struct run_plan *plan = run_plan_create(shared.contexts[1]->caller, session, &no_trace, 1);
+    struct run_plan *plan = run_plan_create(shared.contexts[1]->relay.caller, session, &no_trace, 1);
     assert_non_null(plan);
     plan->count = 1;
     struct task *task = runner_create_task(shared.contexts[1]->runner, session, &options, plan);

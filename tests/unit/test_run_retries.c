@@ -1,6 +1,6 @@
 /* A run that has ended on another thread, of which its own worker has not heard yet, is not tried again. */
 #include "base/log.h"
-#include "routes/runner.h"
+#include "relay/runner.h"
 #include "tests/unit/call_fixture.h"
 
 #include <semaphore.h>
@@ -42,11 +42,12 @@ static void serve_in_time(struct raw_server *server, int fd, size_t connection) 
     raw_server_hold(fd);
 }
 
-static struct task *make_run(struct routes_context *context) {
+static struct task *make_run(struct broadcaster *broadcaster, struct relay_context *context,
+                             struct runner *runner) {
     struct session *session;
     static const struct trace no_trace;
     const struct task_options options = {.on_conflict = ON_CONFLICT_REPLACE, .timeout_ms = HOUR_MS};
-    assert_int_equal(broadcaster_open_session(context->broadcaster, "a/u/s", &session), 0);
+    assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
     struct run_plan *plan = run_plan_create(context->caller, session, &no_trace, 1);
     assert_non_null(plan);
     const struct upstream_settings *settings = &context->caller->settings.items[UPSTREAM_A];
@@ -56,20 +57,21 @@ static struct task *make_run(struct routes_context *context) {
                                                    .url = call_url(settings, "/run"),
                                                    .body = strdup("{}"),
                                                    .body_length = 2}};
-    struct task *task = runner_create_task(context->runner, session, &options, plan);
+    struct task *task = runner_create_task(runner, session, &options, plan);
     assert_non_null(task);
     session_unref(session);
     return task;
 }
 
-static struct task *register_run(struct routes_context *context) {
+static struct task *register_run(struct broadcaster *broadcaster, struct relay_context *context,
+                                 struct runner *runner) {
     struct registration registered;
-    struct task *task = make_run(context);
+    struct task *task = make_run(broadcaster, context, runner);
     behind = task->driver;
     task->driver = &between;
-    assert_int_equal(broadcaster_register_task(context->broadcaster, task, NULL, &registered), REGISTER_OK);
+    assert_int_equal(broadcaster_register_task(broadcaster, task, NULL, &registered), REGISTER_OK);
     task_unref(registered.task);
-    runner_watch_task(context->runner, task);
+    runner_watch_task(runner, task);
     return task;
 }
 
@@ -81,7 +83,7 @@ static void check_retries(const char *first, bool ends, const char *posted, unsi
                                                      .log_bytes_max = 1 << 20,
                                                      .tasks_kept = 10,
                                                      .session_ttl_ms = HOUR_MS};
-    static const struct routes_settings settings = {.run_timeout_ms = HOUR_MS};
+    static const struct relay_settings settings = {.run_timeout_ms = HOUR_MS};
     const char *const texts[] = {first, WHOLE_STREAM, NULL};
     struct call_fixture fixture;
     answers = texts;
@@ -90,15 +92,14 @@ static void check_retries(const char *first, bool ends, const char *posted, unsi
     fixture.settings[UPSTREAM_A].retry.attempts_max = 2;
     call_fixture_open(&fixture);
     struct broadcaster *broadcaster = broadcaster_create(&limits);
-    struct routes_context context = {.broadcaster = broadcaster,
-                                     .inbox = &fixture.inbox,
-                                     .loop = &fixture.fixture.loop,
-                                     .caller = &fixture.caller,
-                                     .settings = &settings};
-    context.runner = runner_create(&context);
-    assert_non_null(context.runner);
+    struct relay_context context = {.inbox = &fixture.inbox,
+                                    .loop = &fixture.fixture.loop,
+                                    .caller = &fixture.caller,
+                                    .settings = &settings};
+    struct runner *runner = runner_create(&context);
+    assert_non_null(runner);
 
-    struct task *task = register_run(&context);
+    struct task *task = register_run(broadcaster, &context, runner);
     tell(behind->start, &to_start, &fixture);
     while (raw_server_requests(&fixture.fixture.server) == 0)
         fixture_turn(&fixture.fixture);
@@ -112,10 +113,10 @@ static void check_retries(const char *first, bool ends, const char *posted, unsi
     assert_int_equal(atomic_load(&task->retries), retries);
 
     tell(behind->ended, &to_end, &fixture);
-    while (runner_active(context.runner) > 0)
+    while (runner_active(runner) > 0)
         fixture_turn(&fixture.fixture);
     task_unref(task);
-    runner_destroy(context.runner);
+    runner_destroy(runner);
     call_fixture_end(&fixture);
     broadcaster_destroy(broadcaster);
     sem_destroy(&may_answer);

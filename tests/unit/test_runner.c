@@ -1,7 +1,7 @@
 /* A run whose end overtakes its start, or what its times are watched by: several threads post these, in any
  * order. */
 #include "base/log.h"
-#include "routes/runner.h"
+#include "relay/runner.h"
 #include "tests/support/unit.h"
 
 #include <pthread.h>
@@ -26,7 +26,8 @@ static struct task_driver between = {.start = hold_start, .ended = hold_end};
 static uv_loop_t loop;
 static struct inbox inbox;
 static struct broadcaster *broadcaster;
-static struct routes_context context;
+static struct relay_context context;
+static struct runner *runner;
 static char upstream_name[] = "only";
 static const struct upstream_settings upstream = {.name = upstream_name};
 static struct upstream_caller caller = {.settings = {.count = 1, .items = &upstream}};
@@ -45,10 +46,9 @@ static int set_up(void **state) {
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(inbox_init(&inbox, &loop), 0);
     broadcaster = broadcaster_create(&limits);
-    context = (struct routes_context){
-        .broadcaster = broadcaster, .inbox = &inbox, .loop = &loop, .caller = &caller};
-    context.runner = runner_create(&context);
-    assert_non_null(context.runner);
+    context = (struct relay_context){.inbox = &inbox, .loop = &loop, .caller = &caller};
+    runner = runner_create(&context);
+    assert_non_null(runner);
     to_start = to_end = NULL;
     return 0;
 }
@@ -59,7 +59,7 @@ static int tear_down(void **state) {
     inbox_drain(&inbox);
     inbox_close(&inbox);
     uv_run(&loop, UV_RUN_DEFAULT);
-    runner_destroy(context.runner);
+    runner_destroy(runner);
     inbox_finish(&inbox);
     broadcaster_destroy(broadcaster);
     uv_loop_close(&loop);
@@ -76,7 +76,7 @@ static struct task *register_run(enum on_conflict on_conflict) {
     struct run_plan *plan = run_plan_create(NULL, session, &no_trace, 1);
     assert_non_null(plan);
     plan->count = 1;
-    struct task *task = runner_create_task(context.runner, session, &options, plan);
+    struct task *task = runner_create_task(runner, session, &options, plan);
     assert_non_null(task);
     behind = task->driver;
     task->driver = &between;
@@ -97,12 +97,12 @@ static void tell(void (*what)(struct task_driver *driver, struct task *task), st
 static void runner_keeps_an_ended_run_until_its_start_came(void **state) {
     (void)state;
     struct task *task = register_run(ON_CONFLICT_REPLACE);
-    runner_watch_task(context.runner, task);
+    runner_watch_task(runner, task);
     assert_true(task_cancel(task, REASON_REQUESTED));
     tell(behind->ended, &to_end);
-    assert_int_equal(runner_active(context.runner), 1); /* or the inbox would be closed before it comes */
+    assert_int_equal(runner_active(runner), 1); /* or the inbox would be closed before it comes */
     tell(behind->start, &to_start);
-    assert_int_equal(runner_active(context.runner), 0);
+    assert_int_equal(runner_active(runner), 0);
     task_unref(task);
 }
 
@@ -112,16 +112,16 @@ static void runner_expects_no_start_of_a_run_that_only_waited(void **state) {
     struct task *first_start = to_start;
     to_start = NULL;
     struct task *second = register_run(ON_CONFLICT_ENQUEUE);
-    runner_watch_task(context.runner, first);
-    runner_watch_task(context.runner, second);
+    runner_watch_task(runner, first);
+    runner_watch_task(runner, second);
     assert_true(task_cancel(second, REASON_REQUESTED));
     assert_null(to_start);
     tell(behind->ended, &to_end);
-    assert_int_equal(runner_active(context.runner), 1);
+    assert_int_equal(runner_active(runner), 1);
     assert_true(task_cancel(first, REASON_REQUESTED));
     tell(behind->ended, &to_end);
     tell(behind->start, &first_start);
-    assert_int_equal(runner_active(context.runner), 0);
+    assert_int_equal(runner_active(runner), 0);
     task_unref(first);
     task_unref(second);
 }
@@ -153,17 +153,17 @@ static void runner_watches_the_times_of_a_run_of_another_thread(void **state) {
     atomic_store(&broadcaster_limits(broadcaster)->queue_timeout_ms, 1);
     struct task *second = register_run(ON_CONFLICT_ENQUEUE);
     send_to_be_watched(second);
-    assert_int_equal(runner_active(context.runner), 2);
+    assert_int_equal(runner_active(runner), 2);
     /* It has waited for too long, and nothing but its timer says so. No turn waits: that timer may fire as
      * one begins. */
     while (to_end == NULL)
         uv_run(&loop, UV_RUN_NOWAIT);
     assert_ptr_equal(to_end, second);
     tell(behind->ended, &to_end);
-    assert_int_equal(runner_active(context.runner), 1);
+    assert_int_equal(runner_active(runner), 1);
     end_of(first);
     tell(behind->start, &first_start);
-    assert_int_equal(runner_active(context.runner), 0);
+    assert_int_equal(runner_active(runner), 0);
     task_unref(first);
     task_unref(second);
 }
@@ -174,14 +174,14 @@ static void runner_keeps_an_ended_run_until_it_was_told_to_watch_it(void **state
     struct task *first_start = to_start;
     struct task *second = register_run(ON_CONFLICT_ENQUEUE);
     end_of(second);
-    assert_int_equal(runner_active(context.runner), 2); /* or its worker might have ended when it comes */
+    assert_int_equal(runner_active(runner), 2); /* or its worker might have ended when it comes */
     send_to_be_watched(second);
     inbox_drain(&inbox);
-    assert_int_equal(runner_active(context.runner), 1);
+    assert_int_equal(runner_active(runner), 1);
     send_to_be_watched(first);
     end_of(first);
     tell(behind->start, &first_start);
-    assert_int_equal(runner_active(context.runner), 0);
+    assert_int_equal(runner_active(runner), 0);
     task_unref(first);
     task_unref(second);
 }

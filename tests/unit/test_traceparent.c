@@ -1,6 +1,6 @@
-/* routes/traceparent: what the W3C recommendation says of good and bad headers, its own examples among them.
+/* base/traceparent: what the W3C recommendation says of good and bad headers, its own examples among them.
  */
-#include "routes/traceparent.h"
+#include "base/traceparent.h"
 #include "tests/support/unit.h"
 
 #include <stdio.h>

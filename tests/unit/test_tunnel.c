@@ -202,9 +202,9 @@ static int set_up(void **state) {
     memset(sides, 0, sizeof(sides));
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(inbox_init(&inbox, &loop), 0);
-    context = (struct routes_context){.loop = &loop, .inbox = &inbox};
-    context.fanout = fanout_create(&inbox, &fanout_settings);
-    assert_non_null(context.fanout);
+    context = (struct routes_context){.relay = {.loop = &loop, .inbox = &inbox}};
+    context.relay.fanout = fanout_create(&inbox, &fanout_settings);
+    assert_non_null(context.relay.fanout);
     memset(&listener, 0, sizeof(listener));
     listener.context = &context;
     TAILQ_INIT(&listener.awaited);
@@ -228,7 +228,7 @@ static int tear_down(void **state) {
             close(sides[i].client);
     }
     uv_close((uv_handle_t *)&listener.timer, NULL);
-    fanout_destroy(context.fanout);
+    fanout_destroy(context.relay.fanout);
     inbox_close(&inbox);
     uv_run(&loop, UV_RUN_DEFAULT);
     inbox_finish(&inbox);

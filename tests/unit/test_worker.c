@@ -28,7 +28,7 @@ static bool is_open(void) {
     static struct probe probe;
     int64_t until_ms = clock_mono_ms() + WAIT_MS / 6;
     probe = (struct probe){.there.handle = on_there, .back.handle = on_back};
-    inbox_post(shared.contexts[0]->inbox, &probe.there);
+    inbox_post(shared.contexts[0]->relay.inbox, &probe.there);
     while (!probe.is_back && stopped == 0 && clock_mono_ms() < until_ms) {
         uv_run(&main_loop, UV_RUN_NOWAIT);
         usleep(1000);

@@ -1,7 +1,5 @@
 /* W3C Trace Context: see traceparent.h. https://www.w3.org/TR/trace-context-1/ */
-#include "routes/traceparent.h"
-
-#include "routes/request.h"
+#include "base/traceparent.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -171,12 +169,4 @@ bool trace_make_parent(const char *trace_id, bool sampled, char out[TRACE_PARENT
         return false;
     snprintf(out, TRACE_PARENT_SIZE, "00-%s-%s-%s", trace_id, id, sampled ? "01" : "00");
     return true;
-}
-
-void trace_read_request(struct trace *ret_trace, const struct request *request) {
-    char *traceparent = request_header_joined(request, "traceparent");
-    char *tracestate = request_header_joined(request, "tracestate");
-    trace_read(ret_trace, &request->context->settings->trace, traceparent, tracestate);
-    free(traceparent);
-    free(tracestate);
 }

@@ -8,8 +8,8 @@
  *     json_end_object(&json);
  *     reply_json(request, 200, &json);
  */
-#ifndef SLUICE_ROUTES_JSON_WRITER_H
-#define SLUICE_ROUTES_JSON_WRITER_H
+#ifndef SLUICE_BASE_JSON_WRITER_H
+#define SLUICE_BASE_JSON_WRITER_H
 
 #include "base/buffer.h"
 

@@ -1,11 +1,11 @@
 /* What a run asks of the upstreams: of the one that was chosen for it, and of those that it falls back to. It
  * may outlive its run: what others wait for as well goes on (upstream/follower.h). Made on any worker; then
  * on the thread of the run's own. */
-#ifndef SLUICE_ROUTES_RUN_PLAN_H
-#define SLUICE_ROUTES_RUN_PLAN_H
+#ifndef SLUICE_RELAY_PLAN_H
+#define SLUICE_RELAY_PLAN_H
 
-#include "routes/context.h"
-#include "routes/traceparent.h"
+#include "base/traceparent.h"
+#include "broadcaster/broadcaster.h"
 #include "upstream/cache_key.h"
 #include "upstream/follower.h"
 

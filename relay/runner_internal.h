@@ -1,13 +1,13 @@
 /* What the files of the runner share: the runner, and a run, the payload of a task. On the worker's thread.
  */
-#ifndef SLUICE_ROUTES_RUNNER_INTERNAL_H
-#define SLUICE_ROUTES_RUNNER_INTERNAL_H
+#ifndef SLUICE_RELAY_RUNNER_INTERNAL_H
+#define SLUICE_RELAY_RUNNER_INTERNAL_H
 
-#include "routes/runner.h"
+#include "relay/runner.h"
 
 struct runner {
     struct task_driver driver;
-    struct routes_context *context;
+    struct relay_context *context;
     atomic_size_t active;
 };
 

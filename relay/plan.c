@@ -1,5 +1,5 @@
-/* What a run asks of the upstreams: see run_plan.h. */
-#include "routes/run_plan.h"
+/* What a run asks of the upstreams: see relay/plan.h. */
+#include "relay/plan.h"
 
 #include "base/clock.h"
 #include "base/memory_budget.h"

@@ -2,7 +2,7 @@
  * passed on to the upstream with a parent id of our own.
  *
  *     struct trace trace;
- *     trace_read_request(&trace, request);
+ *     trace_read(&trace, TRACE_TRUST_PARENT, traceparent, tracestate);
  *     if (!trace_make_parent(trace.id, trace.sampled, parent))  // for each request to the upstream
  *         ...;
  *
@@ -11,8 +11,8 @@
  * agent with the usual sampler records nothing under a parent without the flag, and everything under one with
  * it.
  */
-#ifndef SLUICE_ROUTES_TRACEPARENT_H
-#define SLUICE_ROUTES_TRACEPARENT_H
+#ifndef SLUICE_BASE_TRACEPARENT_H
+#define SLUICE_BASE_TRACEPARENT_H
 
 #include "base/attributes.h"
 
@@ -21,8 +21,6 @@
 #define TRACE_ID_SIZE 33     /* 32 hexadecimal digits and a NUL */
 #define TRACE_PARENT_SIZE 56 /* 00-<trace id>-<parent id>-<flags> */
 #define TRACE_STATE_MAX 512
-
-struct request;
 
 /** What is believed of the two headers. A client that could set the flag `sampled` could have every request
  * recorded, at the cost of those who trace; one that chooses the id can put its requests into another's
@@ -50,10 +48,6 @@ struct trace {
     bool sampled;
     char state[TRACE_STATE_MAX + 1]; /* what is to be sent as tracestate; "": nothing */
 };
-
-/** Reads the two headers of a request, as far as the settings trust them. Several of one name count as one
- * with commas between them. */
-void trace_read_request(struct trace *ret_trace, const struct request *request);
 
 /** Reads the two headers, NULL if absent. Without a valid traceparent tracestate is not looked at; an invalid
  * tracestate is left out, of one that is too long whole members are. */

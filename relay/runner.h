@@ -1,14 +1,35 @@
 /* The runner of one worker: it does the work of a run, joining a task to its call to the upstream. */
-#ifndef SLUICE_ROUTES_RUNNER_H
-#define SLUICE_ROUTES_RUNNER_H
+#ifndef SLUICE_RELAY_RUNNER_H
+#define SLUICE_RELAY_RUNNER_H
 
-#include "routes/context.h"
-#include "routes/run_plan.h"
+#include "broadcaster/broadcaster.h"
+#include "broadcaster/fanout.h"
+#include "relay/plan.h"
+
+#include <uv.h>
+
+/** Settings of this room; a reload hands in another one. */
+struct relay_settings {
+    int64_t run_timeout_ms;  /* of a run that asks for no other, and the most that one may ask for */
+    uint64_t run_events_max; /* budgets of a run, 0: none; it ends as failed/limit */
+    uint64_t run_bytes_max;
+    uint64_t run_tokens_max;
+};
+
+/** What the runs of one worker work with. */
+struct relay_context {
+    struct upstream_caller *caller;    /* the upstreams, and the client that speaks to them */
+    struct cache_worker *cache_worker; /* its part of the cache; NULL: no upstream caches */
+    struct fanout *fanout;
+    struct inbox *inbox;
+    uv_loop_t *loop;
+    const struct relay_settings *settings;
+};
 
 struct runner;
 
 /** `context` outlives it. NULL: out of memory. */
-struct runner *runner_create(struct routes_context *context) MUST_CHECK;
+struct runner *runner_create(struct relay_context *context) MUST_CHECK;
 
 /** All its runs have ended and were let go. */
 void runner_destroy(struct runner *runner);

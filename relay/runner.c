@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
-#include "routes/runner_internal.h"
+#include "relay/runner_internal.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -256,7 +256,7 @@ static void driver_ended(struct task_driver *driver, struct task *task) {
 
 /* ---- making and discarding ----------------------------------------------------------------------- */
 
-struct runner *runner_create(struct routes_context *context) {
+struct runner *runner_create(struct relay_context *context) {
     struct runner *runner = calloc(1, sizeof(*runner));
     if (runner == NULL)
         return NULL;

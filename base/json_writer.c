@@ -1,5 +1,5 @@
 /* JSON answers, written as they go along: see json_writer.h. */
-#include "routes/json_writer.h"
+#include "base/json_writer.h"
 
 #include "base/clock.h"
 #include "base/json_text.h"

@@ -1,10 +1,10 @@
 /* The work of a run: what it asks of the upstream, what comes of it, and the end. See runner_internal.h. */
 #include "base/clock.h"
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
-#include "routes/json_writer.h"
-#include "routes/runner_internal.h"
+#include "relay/runner_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ static uint64_t bytes_of(const struct sse_event *event) {
 
 /* Whether the event may be published. */
 static bool fits_budgets(struct run *run, const struct sse_event *event) {
-    const struct routes_settings *settings = run->runner->context->settings;
+    const struct relay_settings *settings = run->runner->context->settings;
     run->events++;
     run->bytes += bytes_of(event);
     if (is_over(run->events, settings->run_events_max))
@@ -73,7 +73,7 @@ static bool fits_budgets(struct run *run, const struct sse_event *event) {
 /* Tokens are told by an event after they were spent: it is published before the run ends for them. They are
  * looked for only if there is a budget: the search is 4 % of the instructions of a relayed event. */
 static bool fits_token_budget(struct run *run, const struct sse_event *event) {
-    const struct routes_settings *settings = run->runner->context->settings;
+    const struct relay_settings *settings = run->runner->context->settings;
     const struct adapter *adapter = settings_of(run)->adapter;
     if (settings->run_tokens_max == 0 || adapter->count_tokens == NULL ||
         !adapter->count_tokens(event->data, event->data_length, &run->tokens))
