@@ -142,8 +142,9 @@ async function playPart(exchange, post, events, last) {
   }
   const place = {'Content-Type': 'text/event-stream', Location: `/parts/${post.tag}/${post.number}`};
   if (how === 'reset') {
-    post.sent = Math.max(post.sent, to);
-    return sendAndReset(exchange, post, rest, {place: `Location: ${place.Location}\r\n`, within});
+    const sending = sendAndReset(exchange, post, rest, {place: `Location: ${place.Location}\r\n`, within});
+    post.sent = Math.max(post.sent, to); // the write has noted what was sent before it
+    return sending;
   }
   await exchange.head({headers: place});
   const sentBefore = post.sent;
