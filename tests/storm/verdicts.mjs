@@ -63,7 +63,7 @@ function failed(facts) {
   if (world.variant.isTight && end.reason === 'limit') return prefix(facts);
   if (world.variant.isGuarded && ofGuards.includes(end.reason)) return undefined;
   if (end.reason === 'upstream_truncated' && end.events === 0 && isLostOnClosing(facts)) return undefined;
-  if (end.reason === 'upstream_idle' && end.events === 0 && isUnseen(facts) && facts.endedAt - begunAt(facts) >= world.variant.idleMs - leeway) return undefined;
+  if (end.reason === 'upstream_idle' && end.events === 0 && isUnseen(facts) && mayHaveWaited(facts)) return undefined;
   return explainedBy(facts, deciding(facts), (post) => {
     if (end.reason === 'upstream_idle') return explainIdle(facts, post);
     if (!reasonsOf(post.attempt).includes(end.reason)) return `the upstream did otherwise after ${end.events} events (${end.message})`;
@@ -87,6 +87,14 @@ const isUnseen = (facts) => isShared(facts) || facts.posts.length <= (facts.cour
 function isLostOnClosing(facts) {
   const {world, posts} = facts;
   return posts.at(-1)?.isLate || (isUnseen(facts) && world.agents.some(({hasClosedKept}) => hasClosedKept));
+}
+
+/** Whether the upstream may have been asked so long ago; by another run, if the answer is shared. */
+function mayHaveWaited(facts) {
+  const {world, run, endedAt} = facts;
+  const since = endedAt - world.variant.idleMs + leeway;
+  const asksToo = (other) => other.tag === run.tag && other.isAccepted && other.sentAt <= since;
+  return begunAt(facts) <= since || (isShared(facts) && world.ledger.runs.some(asksToo));
 }
 
 /** When the upstream was asked: a run whose answer is shared may have joined later. */
