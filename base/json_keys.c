@@ -24,14 +24,16 @@ static __attribute__((noinline)) size_t escaped_length(const struct json_key *ke
     return json_string_is(name, size, key->text) ? size : 0;
 }
 
-/* The bytes that the key takes as it is written here, up to its quote; 0: it is another name. */
+/* The bytes that the key takes as it is written here, up to its quote; 0: it is another name. Nearly all
+ * names are told apart by two of their bytes. */
 static size_t written_length(const struct json_key *key, const char *name, size_t left) {
     size_t size = key->length, same = 0;
+    if (left > size && name[size] == '"' && name[size - 1] == key->text[size - 1] &&
+        memcmp(name, key->text, size) == 0)
+        return size;
     while (same < size && same < left && name[same] == key->text[same])
         same++;
-    if (same < left && name[same] == '\\')
-        return escaped_length(key, name, left);
-    return same == size && left > size && name[size] == '"' ? size : 0;
+    return same < left && name[same] == '\\' ? escaped_length(key, name, left) : 0;
 }
 
 /* The index of the name that stands after the quote at data[at], if it is a member's; then *at is its value.

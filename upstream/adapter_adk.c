@@ -96,11 +96,11 @@ static bool adk_read_input(const cJSON *fields, struct buffer *out, bool *ret_fo
 /* ---- what an event means ------------------------------------------------------------------------------ */
 
 enum {
+    KEY_PARTIAL, /* in nearly all events, so it is looked for first */
     KEY_ERROR,
     KEY_ERROR_CODE,
     KEY_FINISH_REASON,
     KEY_USAGE,
-    KEY_PARTIAL,
     KEY_FUNCTION_CALL,
     KEY_FUNCTION_RESPONSE,
     KEY_OBJECT,
@@ -202,10 +202,11 @@ static enum adapter_verdict adk_judge(struct adapter_reading *reading, const str
     bool found[KEY_COUNT] = {false}, is_partial = false, has_two = false;
     reading->has_events = true;
     for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;) {
-        has_two = has_two || (key == KEY_PARTIAL && found[key]);
-        found[key] = true;
-        if (key == KEY_PARTIAL)
+        if (key == KEY_PARTIAL) {
+            has_two = found[key];
             is_partial = json_keys_value_is(data, length, at, "true");
+        }
+        found[key] = true;
     }
     bool may_be_error = found[KEY_ERROR] || found[KEY_OBJECT];
     if (adapter_is_named_error(event) || (may_be_error && adapter_data_is_error(data, length))) {

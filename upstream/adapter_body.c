@@ -136,7 +136,7 @@ static void trim_name(const char **text, size_t *length) {
     *length = (size_t)(end - at);
 }
 
-bool adapter_is_named_error(const struct sse_event *event) {
+bool adapter_name_is_error(const struct sse_event *event) {
     const char *type = event->type;
     size_t length = event->type_length;
     trim_name(&type, &length);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /** Adds the members of `fields` to `body`, but for those named in `without` (NULL ends it), by reference:
  *  `fields` must outlive `body`. False: out of memory. */
@@ -63,8 +64,16 @@ void adapter_copy_word(const cJSON *object, const char *name, char out[ADAPTER_W
  * word are passed over: what reports an error must not be missed for them. */
 bool adapter_list_has(const char *list, const char *word, size_t length);
 
-/** Whether the event is called "error"; blanks are passed over likewise. */
-bool adapter_is_named_error(const struct sse_event *event);
+bool adapter_name_is_error(const struct sse_event *event);
+
+/** Whether the event is called "error"; blanks are passed over likewise. Nearly all events have the usual
+ * name.
+ */
+static inline bool adapter_is_named_error(const struct sse_event *event) {
+    static const char usual[] = "message";
+    bool is_usual = event->type_length == strlen(usual) && memcmp(event->type, usual, strlen(usual)) == 0;
+    return !is_usual && adapter_name_is_error(event);
+}
 
 /** The event's data as adapter_parse() reads it, if the text `quoted_name` ("\"name\"") is in it at all; else
  * NULL, without the cost of parsing. */
