@@ -45,7 +45,9 @@ void buffer_clear(struct buffer *buffer) {
 
 /* Answers of the gateway's own are made however little memory there is: they say so. */
 static bool may_grow(const struct buffer *buffer, size_t capacity) {
-    return buffer->kind == MEMORY_UNCOUNTED || buffer->kind == MEMORY_ANSWERS || memory_may_grow(capacity);
+    if (buffer->kind == MEMORY_UNCOUNTED || buffer->kind == MEMORY_ANSWERS)
+        return true;
+    return memory_may_grow(capacity) && memory_share_may_grow(buffer->kind, capacity);
 }
 
 static void note_growth(const struct buffer *buffer, size_t capacity) {

@@ -204,6 +204,17 @@ bool memory_may_grow(size_t bytes) {
     return memory_look() < MEMORY_OVER;
 }
 
+/* In sixteenths of the limit. */
+#define PASSED_SHARE 4
+
+bool memory_share_may_grow(enum memory_kind kind, size_t bytes) {
+    if (kind != MEMORY_PASSED || bytes <= MEMORY_SMALL_BYTES || memory_limit() == 0)
+        return true;
+    bool has_room = memory_used(kind) + memory_block(bytes) <= mark_bytes(PASSED_SHARE);
+    metrics_add(METRIC_MEMORY_SHARE_REFUSED, !has_room);
+    return has_room;
+}
+
 /* ---- what the kernel counts ---------------------------------------------------------------------- */
 
 /* The memory of a sanitizer or of valgrind is not what this is about. */

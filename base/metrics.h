@@ -34,6 +34,8 @@
       "Requests and connections refused because memory was full")                                            \
     X(MEMORY_RUNS_ENDED, "sluice_memory_runs_ended_total",                                                   \
       "Runs that failed as limit because memory was full")                                                   \
+    X(MEMORY_SHARE_REFUSED, "sluice_memory_share_refused_total",                                             \
+      "Answers broken off because all that were being sent held their share of memory")                      \
     X(MEMORY_SUBSCRIBERS_CLOSED, "sluice_memory_subscribers_closed_total",                                   \
       "Slow subscribers closed because they kept an event that had left its log, while memory was short")    \
     X(SUBSCRIBERS_OPENED, "sluice_subscribers_opened_total", "Subscribers that were connected")              \

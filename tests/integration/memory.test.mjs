@@ -225,6 +225,31 @@ test('the logs of runs under way share what is left, and the runs go on', async 
   assert.equal((await sluice.delete('/tasks?all=true')).json.cancelled, 10);
 });
 
+/** A client that reads the head of an answer and no more: its socket, once the answer has begun. */
+const slowReader = async (t, sluice, path) => {
+  const socket = net.connect({host: '127.0.0.1', port: sluice.port, highWaterMark: 1024});
+  t.after(() => socket.destroy());
+  socket.on('error', () => {});
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${sluice.port}\r\n\r\n`);
+  await new Promise((resolve) => socket.once('readable', resolve));
+  return socket;
+};
+
+test('clients that read answers slowly have no more than a share of the memory', async (t) => {
+  const {sluice} = await start(t);
+  const bystander = await filled(sluice), session = sessionPath();
+  const {task_id} = await sluice.run(session, `fill=1 size=${900 * KiB}`);
+  assert.equal((await sluice.taskEnded(task_id)).status, 'completed');
+  for (const path of [`${session}/history`, `/tasks/${task_id}/result`])
+    for (let i = 0; i < 20; i++) await slowReader(t, sluice, path);
+  const metrics = (await sluice.get('/metrics')).text;
+  const {memory} = await sluice.stats();
+  assert.ok(memory.kinds.passed_answers <= LIMIT / 4, JSON.stringify(memory));
+  assert.ok(Number(/^sluice_memory_share_refused_total (\d+)$/m.exec(metrics)?.[1]) > 10, metrics);
+  assert.ok(await isRetained(sluice, bystander), 'no log was trimmed for them');
+  await sluice.run(sessionPath(), 'fill');
+});
+
 test('all that is charged is released', async (t) => {
   const {sluice, upstream} = await start(t, {tasks_kept: 1, request_timeout_ms: 1000}); // a half request may take that long
   /** But for the question itself: how long its answer is, and whether the connection of the one before is closed. */

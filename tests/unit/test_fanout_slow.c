@@ -282,6 +282,7 @@ static void fanout_closes_none_for_memory_that_takes_its_event_or_whose_log_has_
     bench_pass(&bench, 1000);
     fake_sink_open(quick, 65536);
     struct fake_sink *late = subscribe();
+    bench_pass(&bench, 100);
     late->room = 600;
     publish_large();
     assert_true(late->waiting);

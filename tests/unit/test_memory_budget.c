@@ -1,5 +1,7 @@
 /* base/memory_budget: what is charged and released, and the levels that follow. */
+#include "base/buffer.h"
 #include "base/memory_budget.h"
+#include "base/metrics.h"
 #include "tests/support/unit.h"
 
 #include <malloc.h>
@@ -188,6 +190,27 @@ static void budget_lets_only_small_blocks_grow_while_it_is_over(void **state) {
 
 static int relieved;
 
+static void budget_keeps_what_is_passed_on_within_its_share(void **state) {
+    (void)state;
+    uint64_t refused = metrics_get(METRIC_MEMORY_SHARE_REFUSED);
+    memory_set_limit(16 << 20);
+    memory_charge(MEMORY_PASSED, 3 << 20);
+    assert_true(memory_share_may_grow(MEMORY_PASSED, 900 << 10));
+    assert_false(memory_share_may_grow(MEMORY_PASSED, 1 << 20));
+    assert_true(memory_share_may_grow(MEMORY_EVENTS, 1 << 20));
+    struct buffer buffer;
+    buffer_init_counted(&buffer, 2 << 20, MEMORY_PASSED);
+    assert_false(buffer_reserve(&buffer, 1 << 20));
+    memory_charge(MEMORY_PASSED, 3 << 20);
+    assert_true(buffer_reserve(&buffer, 8 << 10)); /* small ones go on */
+    buffer_finish(&buffer);
+    assert_int_equal(metrics_get(METRIC_MEMORY_SHARE_REFUSED) - refused, 2);
+    memory_set_limit(0);
+    assert_true(memory_share_may_grow(MEMORY_PASSED, 1 << 20));
+    memory_release(MEMORY_PASSED, 3 << 20);
+    memory_release(MEMORY_PASSED, 3 << 20);
+}
+
 static void relieve(void *context) {
     assert_ptr_equal(context, &relieved);
     relieved++;
@@ -287,6 +310,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(budget_has_room_up_to_the_limit_and_not_while_it_is_full, end),
         cmocka_unit_test_teardown(budget_lets_only_small_blocks_grow_while_it_is_over, end),
+        cmocka_unit_test_teardown(budget_keeps_what_is_passed_on_within_its_share, end),
         cmocka_unit_test_teardown(budget_is_relieved_before_it_refuses, end),
         cmocka_unit_test_teardown(budget_counts_each_kind_and_their_sum, end),
         cmocka_unit_test_teardown(budget_does_not_count_what_is_uncounted, end),
