@@ -60,7 +60,8 @@ struct routes_context {
     struct log_limit refusals;         /* of lines about them */
     uint64_t request_header_bytes_max; /* the head of an answer has at least as much room */
     struct turns turns;                /* of the answers that are made piece by piece: see json_answer.h */
-    struct turns long_requests;        /* of the requests that take long to handle: see router_handle() */
+    struct turns long_lists;           /* of the requests that take long to handle: see router_handle() */
+    struct turns long_bodies;          /* likewise */
     const char *version;
     struct routes_context *const *peers; /* of all workers, this one's among them */
     size_t workers;

@@ -338,16 +338,24 @@ void router_begin(struct request *request) {
 
 /* ---- those that take long ------------------------------------------------------------------------ */
 
-/* Whether it may take milliseconds, which add up over all that arrive together: it looks at many runs or
- * sessions, or its body is not small. */
-static bool is_long(const struct request *request) {
+static bool looks_at_many(const struct route *route) {
     static void (*const handlers[])(struct request * request) = {handle_task_list, handle_tasks_cancel,
                                                                  handle_status_all, handle_session_list};
-    const struct route *route = request->route;
-    bool is_long = route->body != BODY_IGNORED && request->body_length >= LONG_BODY_BYTES;
+    bool looks = false;
     for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
-        is_long = is_long || route->handle == handlers[i];
-    return is_long;
+        looks = looks || route->handle == handlers[i];
+    return looks;
+}
+
+/* The line of a request that may take milliseconds, which add up over all that arrive together: it looks at
+ * many runs or sessions, or its body is not small. A list costs its client nothing, so those with bodies do
+ * not stand in line with lists. NULL: it takes no time. */
+static struct turns *line_of(const struct request *request) {
+    const struct route *route = request->route;
+    if (looks_at_many(route))
+        return &request->context->long_lists;
+    bool is_long = route->body != BODY_IGNORED && request->body_length >= LONG_BODY_BYTES;
+    return is_long ? &request->context->long_bodies : NULL;
 }
 
 static void handle(struct request *request) {
@@ -366,7 +374,7 @@ static void handle_later(struct request *request) {
 }
 
 static void on_turn(struct turn *turn) {
-    struct turns *line = &CONTAINER_OF(turn, struct request, turn)->context->long_requests;
+    struct turns *line = line_of(CONTAINER_OF(turn, struct request, turn));
     int64_t until_mono_ms = clock_mono_ms() + LONG_TURN_MS;
     do {
         handle_later(CONTAINER_OF(turn, struct request, turn));
@@ -375,16 +383,17 @@ static void on_turn(struct turn *turn) {
 
 static void leave_line(void *context) {
     struct request *request = context;
-    turns_leave(&request->context->long_requests, &request->turn);
+    turns_leave(line_of(request), &request->turn);
 }
 
 void router_handle(struct request *request) {
-    if (!is_long(request)) {
+    struct turns *line = line_of(request);
+    if (line == NULL) {
         handle(request);
         return;
     }
     metrics_add(METRIC_REQUESTS_LONG, 1);
     request->turn.take = on_turn;
     request_defer(request, leave_line, request);
-    turns_wait(&request->context->long_requests, &request->turn);
+    turns_wait(line, &request->turn);
 }

@@ -216,7 +216,8 @@ static void init_context(struct worker *worker, const struct config *config) {
         .connections = http_listener_connections,
     };
     turns_init(&worker->context.turns, &worker->inbox);
-    turns_init(&worker->context.long_requests, &worker->inbox);
+    turns_init(&worker->context.long_lists, &worker->inbox);
+    turns_init(&worker->context.long_bodies, &worker->inbox);
     take_settings(worker, config);
 }
 

@@ -235,8 +235,11 @@ test('a run for later that is due when the queue is full waits in its place, and
 
 // ---- requests that take long ----
 
-/** Sends `text` on `count` connections, the last byte of all at once, then asks for /healthz. Gives how many had their answer before. */
-async function answeredBeforeHealth(sluice, text, count) {
+/**
+ * Sends `text` on `count` connections, the last byte of all at once, then `last`, by default a question for /healthz. Gives how many had their
+ * answer before that one.
+ */
+async function answeredBefore(sluice, text, count, last = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n') {
   const connections = await Promise.all(Array.from({length: count + 1}, () => connect(sluice.port)));
   const ours = connections.pop();
   const isAnswered = (connection) => /^HTTP\/1.1 200 OK\r\n/.test(connection.received);
@@ -244,8 +247,8 @@ async function answeredBeforeHealth(sluice, text, count) {
   await Promise.all(connections.map((connection) => connection.write(text.slice(0, -1))));
   await until(async () => (await sluice.stats()).memory.kinds.request_bodies >= count * (bodyBytes - 1), 'the bodies have come');
   for (const connection of connections) connection.write(text.slice(-1));
-  ours.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
-  await until(() => isAnswered(ours), 'the health is answered');
+  ours.write(last);
+  await until(() => isAnswered(ours), 'the last one is answered');
   const before = connections.filter(isAnswered).length;
   await until(() => connections.every(isAnswered), 'all are answered');
   for (const {socket} of [...connections, ours]) socket.destroy();
@@ -268,10 +271,14 @@ test('requests that take long, all at once, do not hold up those that do not', a
   const session = sessionPath();
   await flood(1500, () => sluice.run(session, 'hold', {on_conflict: 'enqueue'}));
   const head = (line, more = '') => `${line} HTTP/1.1\r\nHost: localhost\r\n${more}\r\n`;
-  assert.ok(await answeredBeforeHealth(sluice, head('GET /tasks?limit=1000'), 40) < 8, 'lists of runs');
-  const body = JSON.stringify({message: '\u0001'.repeat(160000), gateway: {on_conflict: 'enqueue'}});
-  const post = `${head(`POST ${session}/run`, `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`)}${body}`;
-  assert.ok(await answeredBeforeHealth(sluice, post, 40) < 8, 'large bodies');
-  assert.equal((await sluice.stats()).counters.sluice_requests_long_total, 80);
+  const post = (message) => {
+    const body = JSON.stringify({message, gateway: {on_conflict: 'enqueue'}});
+    return `${head(`POST ${session}/run`, `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`)}${body}`;
+  };
+  const lists = head('GET /tasks?limit=1000');
+  assert.ok(await answeredBefore(sluice, lists, 40) < 8, 'lists of runs');
+  assert.ok(await answeredBefore(sluice, post('\u0001'.repeat(160000)), 40) < 8, 'large bodies');
+  assert.ok(await answeredBefore(sluice, lists, 40, post('x'.repeat(8000))) < 12, 'a body after lists of runs');
+  assert.equal((await sluice.stats()).counters.sluice_requests_long_total, 121);
   await sluice.delete('/tasks?all=true');
 });

@@ -105,7 +105,8 @@ static inline void routes_begin(struct routes_fixture *fixture,
         .connections = no_connections,
     };
     turns_init(&fixture->context.turns, &fixture->inbox);
-    turns_init(&fixture->context.long_requests, &fixture->inbox);
+    turns_init(&fixture->context.long_lists, &fixture->inbox);
+    turns_init(&fixture->context.long_bodies, &fixture->inbox);
     fixture->peer = &fixture->context;
     fixture->context.runner = runner_create(&fixture->context.relay);
     assert_non_null(fixture->context.runner);
