@@ -43,11 +43,12 @@ void buffer_clear(struct buffer *buffer) {
         buffer->bytes[0] = '\0';
 }
 
-/* Answers of the gateway's own are made however little memory there is: they say so. */
+/* Answers of the gateway's own are made however little memory there is, within their share: they say so. */
 static bool may_grow(const struct buffer *buffer, size_t capacity) {
-    if (buffer->kind == MEMORY_UNCOUNTED || buffer->kind == MEMORY_ANSWERS)
+    if (buffer->kind == MEMORY_UNCOUNTED)
         return true;
-    return memory_may_grow(capacity) && memory_share_may_grow(buffer->kind, capacity);
+    bool is_own = buffer->kind == MEMORY_ANSWERS;
+    return (is_own || memory_may_grow(capacity)) && memory_share_may_grow(buffer->kind, capacity);
 }
 
 static void note_growth(const struct buffer *buffer, size_t capacity) {

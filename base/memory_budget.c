@@ -205,12 +205,13 @@ bool memory_may_grow(size_t bytes) {
 }
 
 /* In sixteenths of the limit. */
-#define PASSED_SHARE 4
+#define ANSWERS_SHARE 4
 
 bool memory_share_may_grow(enum memory_kind kind, size_t bytes) {
-    if (kind != MEMORY_PASSED || bytes <= MEMORY_SMALL_BYTES || memory_limit() == 0)
+    bool has_share = kind == MEMORY_PASSED || kind == MEMORY_ANSWERS;
+    if (!has_share || bytes <= MEMORY_SMALL_BYTES || memory_limit() == 0)
         return true;
-    bool has_room = memory_used(kind) + memory_block(bytes) <= mark_bytes(PASSED_SHARE);
+    bool has_room = memory_used(kind) + memory_block(bytes) <= mark_bytes(ANSWERS_SHARE);
     metrics_add(METRIC_MEMORY_SHARE_REFUSED, !has_room);
     return has_room;
 }

@@ -118,8 +118,8 @@ const char *memory_full_message(char out[MEMORY_MESSAGE_SIZE]);
 bool memory_may_grow(size_t bytes) MUST_CHECK;
 
 /** Whether a kind that has a share of the limit may take a block of `bytes` within it. What is read out for
- * answers has a quarter: a client that reads slowly keeps it for as long as it likes. Small blocks may always
- * be taken. Any thread. */
+ * answers has a quarter, and what is made for them another one: a client that reads slowly keeps it for as
+ * long as it likes. Small blocks may always be taken. Any thread. */
 bool memory_share_may_grow(enum memory_kind kind, size_t bytes) MUST_CHECK;
 
 /** Down to where logs are trimmed once that was begun. */

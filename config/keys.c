@@ -322,7 +322,7 @@ const struct config_key config_keys[] = {
     {SUBSCRIBERS, MS("stall_timeout_ms", fanout.stall_timeout_ms, "30000", 10, HOUR), .reloadable = true,
      .meaning = "A subscriber that takes no byte for this long is closed."},
     {SUBSCRIBERS, BYTES("send_buffer_bytes", http.send_buffer_bytes, "128KiB", 0, 64 * MIB),
-     .meaning = "Send buffer of a subscriber's socket (SO_SNDBUF), which bounds what the kernel holds for a slow one; 0 is "
+     .meaning = "Send buffer of a client's socket (SO_SNDBUF), which bounds what the kernel holds for a slow one; 0 is "
                 "the kernel's choice, up to some 4 MB."},
 
     {HTTP, COUNT("connections_max", http.connections_max, "120000", 2, 10000000),

@@ -275,6 +275,14 @@ static bool watch_daemon(struct http_listener *listener, uv_loop_t *loop) {
     return true;
 }
 
+/* Connections have the size from the socket that they come from. Without it the kernel keeps up to 4 MB of an
+ * answer whose client does not read, which counts nowhere. */
+static void set_send_buffer(int socket, uint64_t bytes) {
+    int size = (int)bytes;
+    if (bytes > 0)
+        setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)); /* it only makes it better */
+}
+
 struct http_listener *http_listener_create(struct routes_context *context, int socket,
                                            struct address_limits *limits,
                                            const struct http_listener_settings *settings) {
@@ -293,6 +301,7 @@ struct http_listener *http_listener_create(struct routes_context *context, int s
         goto no_daemon;
     if (!watch_daemon(listener, context->relay.loop))
         goto no_watch;
+    set_send_buffer(socket, settings->send_buffer_bytes);
     listener->acceptor = acceptor_create(context->relay.loop, socket, take_connection, listener);
     if (listener->acceptor == NULL)
         goto no_acceptor;

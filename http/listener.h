@@ -20,7 +20,7 @@ struct http_listener_settings {
     uint64_t request_header_bytes_max;
     uint64_t request_headers_max;
     int64_t request_timeout_ms;
-    uint64_t send_buffer_bytes; /* of a subscriber's socket; 0: what the kernel chooses */
+    uint64_t send_buffer_bytes; /* of a client's socket; 0: what the kernel chooses */
 };
 
 /** Accepts from `socket` (bound and listening, taken over on success). `limits` are those of all listeners.

@@ -201,6 +201,8 @@ void reply_json(struct request *request, int status, struct json_writer *json) {
     json_writer_finish(json);
     if (text != NULL)
         reply_body(request, status, json_type, text, length);
+    else if (length > MEMORY_SMALL_BYTES / 2) /* it would have grown beyond the share of all answers */
+        reply_memory_full(request);
     else
         reply_no_memory(request);
 }

@@ -219,6 +219,35 @@ static void requests_share_a_connection(void **state) {
     buffer_finish(&answer);
 }
 
+/* The server's side of a connection in this process. */
+static int find_accepted(void) {
+    for (int fd = 0; fd < 1024; fd++) {
+        struct sockaddr_in address;
+        socklen_t length = sizeof(address), size = sizeof(int);
+        int listens = 1;
+        bool is_ours = getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
+                       address.sin_family == AF_INET && ntohs(address.sin_port) == port &&
+                       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0;
+        if (is_ours && listens == 0)
+            return fd;
+    }
+    fail_msg("no connection was accepted");
+    return -1;
+}
+
+static void connections_have_a_bounded_send_buffer_from_the_first(void **state) {
+    (void)state;
+    struct buffer answer;
+    buffer_init(&answer, 1 << 16);
+    int size = 0, fd = client_request("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    socklen_t length = sizeof(size);
+    assert_true(client_read_until(fd, &answer, "\r\n\r\n"));
+    assert_int_equal(getsockopt(find_accepted(), SOL_SOCKET, SO_SNDBUF, &size, &length), 0);
+    assert_int_equal(size, 2 * 4096); /* the kernel doubles it */
+    close(fd);
+    buffer_finish(&answer);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(handover_keeps_the_chunks_of_one_body, set_up, worker_tear_down),
@@ -229,6 +258,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(handover_ignores_what_follows_the_request, set_up, worker_tear_down),
         cmocka_unit_test_setup_teardown(handover_breaks_off_without_the_last_chunk_when_the_client_stalls,
                                         set_up, worker_tear_down),
+        cmocka_unit_test_setup_teardown(connections_have_a_bounded_send_buffer_from_the_first, set_up,
+                                        worker_tear_down),
         cmocka_unit_test_setup_teardown(requests_share_a_connection, set_up, worker_tear_down),
     };
     return cmocka_run_group_tests_name("http_handover", tests, NULL, NULL);

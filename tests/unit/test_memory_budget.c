@@ -211,6 +211,18 @@ static void budget_keeps_what_is_passed_on_within_its_share(void **state) {
     memory_release(MEMORY_PASSED, 3 << 20);
 }
 
+static void budget_keeps_answers_within_their_share(void **state) {
+    (void)state;
+    struct buffer buffer;
+    memory_set_limit(16 * MIB);
+    look_at(18); /* they are made all the same when nothing else may grow */
+    buffer_init_counted(&buffer, 8 * MIB, MEMORY_ANSWERS);
+    assert_true(buffer_reserve(&buffer, 3 * MIB));
+    assert_false(buffer_reserve(&buffer, 5 * MIB));
+    buffer_finish(&buffer);
+    look_at(0);
+}
+
 static void relieve(void *context) {
     assert_ptr_equal(context, &relieved);
     relieved++;
@@ -311,6 +323,7 @@ int main(void) {
         cmocka_unit_test_teardown(budget_has_room_up_to_the_limit_and_not_while_it_is_full, end),
         cmocka_unit_test_teardown(budget_lets_only_small_blocks_grow_while_it_is_over, end),
         cmocka_unit_test_teardown(budget_keeps_what_is_passed_on_within_its_share, end),
+        cmocka_unit_test_teardown(budget_keeps_answers_within_their_share, end),
         cmocka_unit_test_teardown(budget_is_relieved_before_it_refuses, end),
         cmocka_unit_test_teardown(budget_counts_each_kind_and_their_sum, end),
         cmocka_unit_test_teardown(budget_does_not_count_what_is_uncounted, end),
