@@ -42,13 +42,26 @@ static bool is_more_locked(const struct session *session, const struct subscribe
     return false;
 }
 
-/* Whether there is nothing left to send to a client that has read up to `last_id`. One that sees the agent's
- * events alone has never seen the id of a good end. */
+/* Whether the run has ended well without an event of the agent's. A client that sees these alone would get an
+ * empty stream without an id, and EventSource would ask for it again for ever. A run that was just started
+ * (`stays`) is answered by a stream all the same. */
+static bool is_blank_locked(const struct session *session, const struct subscriber_spec *spec,
+                            const struct task *task) {
+    lock_assert_held(&session->lock);
+    uint64_t begin = subscriber_run_begin_locked(session, task);
+    return spec->agent_framing && !spec->stays && spec->from == SUBSCRIBE_FROM_RUN &&
+           begin >= session->log.first_sequence && !is_more_locked(session, spec, begin, task);
+}
+
+/* Whether there is nothing left to send: to a client that has read up to `last_id`, or at all. One that sees
+ * the agent's events alone has never seen the id of a good end. */
 static bool is_complete_locked(const struct session *session, const struct subscriber_spec *spec) {
     lock_assert_held(&session->lock);
     const struct task *task = spec->run != NULL ? spec->run : spec->until_run ? session->newest : NULL;
-    if (task == NULL || !spec->resume || !task_status_is_end(task->status))
+    if (task == NULL || !task_status_is_end(task->status))
         return false;
+    if (!spec->resume)
+        return is_blank_locked(session, spec, task);
     if (event_id_compare(spec->last_id, task->end_id) == 0)
         return true;
     struct event_log_position position = event_log_find(&session->log, spec->last_id);

@@ -61,7 +61,7 @@ struct subscriber_spec {
 
 enum subscriber_result {
     SUBSCRIBER_OK,
-    SUBSCRIBER_COMPLETE,     /* asked for again from its end: there is nothing left to say */
+    SUBSCRIBER_COMPLETE,     /* nothing is left to send: asked for from its end, or a blank run */
     SUBSCRIBER_GONE,         /* the run's events are no longer retained */
     SUBSCRIBER_CLOSED,       /* the session was closed meanwhile: open it again */
     SUBSCRIBER_SESSION_FULL, /* as many subscribers of this session as may be */

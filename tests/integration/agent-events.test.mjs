@@ -70,6 +70,26 @@ for (const kind of ['adk', 'openai', 'sse']) {
     }
   });
 
+  test(`${kind}: a whole run without an event of the agent's is 204 for those who ask for it by GET`, async () => {
+    const session = sessionPath();
+    scriptNow = whole(first[kind], ending[kind]);
+    assert.equal(await post(gateway, session).ended(), 'last-chunk');
+    scriptNow = whole(kind === 'openai' ? data('[DONE]') : ': nothing\n\n');
+    const client = post(gateway, session);
+    assert.equal(await client.ended(), 'last-chunk');
+    const id = (await gateway.get(`${session}/task-status`)).json.task_id;
+    const events = kind === 'openai' ? 1 : 0;
+    assert.deepEqual([client.status, client.events.length, (await gateway.taskEnded(id)).status], [200, events, 'completed']);
+    const asks = [[`/run?events=agent&until=run`, events], ['/run?until=run', 2 + events], ['/run?events=agent&until=run&from=start', kind === 'openai' ? 4 : 1]];
+    for (const [path, expected] of [...asks.map(([query, number]) => [session + query, number]), [`/tasks/${id}/events?events=agent`, events]]) {
+      const other = new SseClient(gateway.url, path);
+      await other.opened();
+      assert.equal(other.status, expected === 0 ? 204 : 200, path);
+      if (expected > 0) await other.ended();
+      assert.equal(other.events.length, expected, path);
+    }
+  });
+
   test(`${kind}: a run that is cut off ends with an error in its form, and never looks whole`, async () => {
     scriptNow = cutAfter(first[kind]);
     const session = sessionPath();
