@@ -1,5 +1,5 @@
 // Upstream agents as programs: the real ADK api server, and the project's demo agent.
-import {cpSync, existsSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import net from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -67,6 +67,20 @@ export async function startPythonAdk(context, command = 'api_server') {
   const database = `sqlite+aiosqlite:///${temporaryDirectory(context)}/sessions.db`;
   return startPythonServer(context, pythonProgram('adk'), [command, '--port', String(port), '--session_service_uri', database, '.'],
     {port, readyPath: '/list-apps', cwd: projectPath('tests/python/agents')});
+}
+
+/** The real web UI of ADK for Python, with the agent "workshop": see its file for what it does. `diary` gives the lines that it
+ *  wrote. What the server itself would keep in the home directory of its user goes elsewhere. */
+export async function startWorkshop(context) {
+  const port = await freePort();
+  const home = temporaryDirectory(context);
+  const diary = `${home}/diary`;
+  writeFileSync(diary, '');
+  const args = ['web', '--port', String(port), '--session_service_uri', `sqlite+aiosqlite:///${home}/sessions.db`, '--artifact_service_uri', 'memory://', '.'];
+  const agent = await startPythonServer(context, pythonProgram('adk'), args,
+    {port, readyPath: '/list-apps', cwd: projectPath('tests/python/agents'), env: {HOME: home, WORKSHOP_DIARY: diary}});
+  agent.diary = () => readFileSync(diary, 'utf8').split('\n').slice(0, -1);
+  return agent;
 }
 
 /** The real development server of LangGraph with the graph "counting". It reports nothing to anybody. */

@@ -21,11 +21,15 @@ export async function startBrowser(context, options = {}) {
   return browser;
 }
 
-/** A new page whose uncaught errors are collected in `page.errors`. */
+/** A new page whose uncaught errors are collected in `page.errors`, and in `page.refused` the answers of 400 and above. */
 export async function openPage(browser, url) {
   const page = await browser.newPage();
   page.errors = [];
+  page.refused = [];
   page.on('pageerror', (error) => page.errors.push(String(error)));
+  page.on('response', (response) => {
+    if (response.status() >= 400) page.refused.push(`${response.status()} ${new URL(response.url()).pathname}`);
+  });
   await page.goto(url);
   return page;
 }
