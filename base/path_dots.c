@@ -1,9 +1,9 @@
 /* Segments of dots: see path_dots.h. */
 #include "base/path_dots.h"
 
-#include <ctype.h>
+#include "base/percent.h"
+
 #include <stddef.h>
-#include <string.h>
 
 enum sort { SLASH, DOT, TWO_DOTS, THREE_DOTS, CUT, SPACE, OTHER };
 
@@ -51,12 +51,6 @@ static enum sort sort_of_byte(char byte) {
     default:
         return OTHER;
     }
-}
-
-static int hex_value(char digit) {
-    static const char digits[] = "0123456789abcdef";
-    const char *found = digit != '\0' ? strchr(digits, tolower((unsigned char)digit)) : NULL;
-    return found != NULL ? (int)(found - digits) : -1;
 }
 
 /* The byte at *at, which is stepped over; it may be encoded any number of times: "%2e", "%252e". */

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-static int hex_value(char digit) {
+int hex_value(char digit) {
     if (digit >= '0' && digit <= '9')
         return digit - '0';
     if (digit >= 'a' && digit <= 'f')

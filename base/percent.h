@@ -4,6 +4,9 @@
 
 #include "base/buffer.h"
 
+/** The value of a hexadecimal digit, or -1. */
+int hex_value(char digit);
+
 /** Whether it never needs to be encoded (RFC 3986, section 2.3): a letter, a digit, or one of -._~ */
 bool percent_is_unreserved(char character);
 

@@ -1,17 +1,11 @@
 /* The chunked transfer coding: see chunks.h. */
 #include "http/chunks.h"
 
+#include "base/percent.h"
+
 #include <stdbool.h>
-#include <string.h>
 
-static int hex_value(char digit) {
-    static const char digits[] = "0123456789abcdefABCDEF";
-    const char *found = digit != '\0' ? strchr(digits, digit) : NULL;
-    int place = found != NULL ? (int)(found - digits) : -1;
-    return place < 16 ? place : place - 6;
-}
-
-static enum chunks_state expect(char byte, char wanted, enum chunks_state next) {
+static enum chunks_state expect_byte(char byte, char wanted, enum chunks_state next) {
     return byte == wanted ? next : CHUNKS_BROKEN;
 }
 
@@ -27,7 +21,7 @@ static enum chunks_state read_over(char byte, enum chunks_state here, enum chunk
 static enum chunks_state end_size(char byte) {
     if (byte == ' ' || byte == '\t')
         return CHUNKS_SIZE_BLANK;
-    return byte == ';' ? CHUNKS_EXTENSION : expect(byte, '\r', CHUNKS_SIZE_LF);
+    return byte == ';' ? CHUNKS_EXTENSION : expect_byte(byte, '\r', CHUNKS_SIZE_LF);
 }
 
 static enum chunks_state read_size(struct chunks *chunks, char byte) {
@@ -51,19 +45,19 @@ static enum chunks_state read_framing(struct chunks *chunks, char byte) {
     case CHUNKS_EXTENSION:
         return read_over(byte, CHUNKS_EXTENSION, CHUNKS_SIZE_LF);
     case CHUNKS_SIZE_LF:
-        return expect(byte, '\n', chunks->left > 0 ? CHUNKS_DATA : CHUNKS_TRAILER_BEGIN);
+        return expect_byte(byte, '\n', chunks->left > 0 ? CHUNKS_DATA : CHUNKS_TRAILER_BEGIN);
     case CHUNKS_DATA_CR:
-        return expect(byte, '\r', CHUNKS_DATA_LF);
+        return expect_byte(byte, '\r', CHUNKS_DATA_LF);
     case CHUNKS_DATA_LF:
-        return expect(byte, '\n', CHUNKS_SIZE_BEGIN);
+        return expect_byte(byte, '\n', CHUNKS_SIZE_BEGIN);
     case CHUNKS_TRAILER_BEGIN:
         return read_over(byte, CHUNKS_TRAILER, CHUNKS_LAST_LF);
     case CHUNKS_TRAILER:
         return read_over(byte, CHUNKS_TRAILER, CHUNKS_TRAILER_LF);
     case CHUNKS_TRAILER_LF:
-        return expect(byte, '\n', CHUNKS_TRAILER_BEGIN);
+        return expect_byte(byte, '\n', CHUNKS_TRAILER_BEGIN);
     case CHUNKS_LAST_LF:
-        return expect(byte, '\n', CHUNKS_DONE);
+        return expect_byte(byte, '\n', CHUNKS_DONE);
     case CHUNKS_DATA:
     case CHUNKS_DONE:
     case CHUNKS_BROKEN:

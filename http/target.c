@@ -2,6 +2,7 @@
 #include "http/target.h"
 
 #include "base/path_dots.h"
+#include "base/percent.h"
 #include "base/utf8.h"
 
 #include <ctype.h>
@@ -15,7 +16,7 @@ static const char scheme[] = "http://";
 
 /* ---- authority ----------------------------------------------------------------------------------- */
 
-static size_t span_of(const char *text, size_t length, const char *punctuation) {
+static size_t span_length(const char *text, size_t length, const char *punctuation) {
     size_t at = 0;
     while (at < length) {
         unsigned char byte = (unsigned char)text[at];
@@ -26,19 +27,13 @@ static size_t span_of(const char *text, size_t length, const char *punctuation) 
     return at;
 }
 
-static int hex_value(char digit) {
-    static const char digits[] = "0123456789abcdef";
-    const char *found = digit != '\0' ? strchr(digits, tolower((unsigned char)digit)) : NULL;
-    return found != NULL ? (int)(found - digits) : -1;
-}
-
 /* RFC 3986, section 3.2.2: letters, digits, these, and percent-encodings. */
 #define NAME_PUNCTUATION "-._~!$&'()*+,;="
 
 static size_t name_length(const char *text, size_t length) {
     size_t at = 0;
     for (;;) {
-        at += span_of(text + at, length - at, NAME_PUNCTUATION);
+        at += span_length(text + at, length - at, NAME_PUNCTUATION);
         bool is_encoded = length - at > 2 && text[at] == '%' && hex_value(text[at + 1]) >= 0 &&
                           hex_value(text[at + 2]) >= 0;
         if (!is_encoded)
@@ -51,12 +46,12 @@ static size_t name_length(const char *text, size_t length) {
 static size_t literal_length(const char *text, size_t length) {
     size_t version = 1;
     if (length == 0 || tolower((unsigned char)text[0]) != 'v')
-        return span_of(text, length, ":.");
+        return span_length(text, length, ":.");
     while (version < length && hex_value(text[version]) >= 0)
         version++;
     if (version == 1 || version == length || text[version] != '.')
         return 0;
-    size_t rest = span_of(text + version + 1, length - version - 1, NAME_PUNCTUATION ":");
+    size_t rest = span_length(text + version + 1, length - version - 1, NAME_PUNCTUATION ":");
     return rest > 0 ? version + 1 + rest : 0;
 }
 
@@ -83,7 +78,7 @@ bool http_authority_is_valid(const char *text, size_t length) {
 #define NO_PORT UINT32_MAX
 
 /* That of a valid authority whose host has so many bytes: no port is the one of http. */
-static uint32_t port_of(const char *text, size_t length, size_t host) {
+static uint32_t port_of_authority(const char *text, size_t length, size_t host) {
     uint32_t port = 0;
     if (host + 1 >= length)
         return 80;
@@ -99,10 +94,10 @@ static uint32_t port_of(const char *text, size_t length, size_t host) {
 static bool is_same(const char *one, size_t one_length, const char *other) {
     size_t other_length = strlen(other);
     size_t host = host_length(one, one_length);
-    uint32_t port = port_of(one, one_length, host);
+    uint32_t port = port_of_authority(one, one_length, host);
     return host == host_length(other, other_length) && strncasecmp(one, other, host) == 0 &&
            http_authority_is_valid(other, other_length) && port != NO_PORT &&
-           port == port_of(other, other_length, host);
+           port == port_of_authority(other, other_length, host);
 }
 
 const char *http_target_path(const char *target, const char *host) {
@@ -122,7 +117,7 @@ const char *http_target_path(const char *target, const char *host) {
 /* ---- path and query ------------------------------------------------------------------------------ */
 
 /* The byte that stands at *text, which is stepped over; -1: nothing that a target has. */
-static int next_byte(const char **text) {
+static int next_target_byte(const char **text) {
     const char *at = *text;
     if (*at <= ' ' || *at >= 0x7f || *at == '#')
         return -1;
@@ -136,14 +131,14 @@ static int next_byte(const char **text) {
 }
 
 /* Decodes once; 0, -EINVAL: some of it may not be there, or -ENOMEM. The caller frees the text. */
-static int decode(const char *text, bool (*may_be)(int byte), char **ret_decoded) {
+static int decode_target(const char *text, bool (*may_be)(int byte), char **ret_decoded) {
     char *decoded = malloc(strlen(text) + 1);
     size_t length = 0;
     bool is_good = true;
     if (decoded == NULL)
         return -ENOMEM;
     while (is_good && *text != '\0') {
-        int byte = next_byte(&text);
+        int byte = next_target_byte(&text);
         is_good = byte > 0 && may_be(byte);
         decoded[length++] = (char)byte;
     }
@@ -163,7 +158,7 @@ static bool may_be_in_query(int byte) {
 
 int http_path_check(const char *path) {
     char *decoded = NULL;
-    int result = decode(path, may_be_in_path, &decoded);
+    int result = decode_target(path, may_be_in_path, &decoded);
     if (result == 0 && path_has_dots(decoded))
         result = -EINVAL;
     free(decoded);
@@ -172,7 +167,7 @@ int http_path_check(const char *path) {
 
 int http_query_check(const char *query) {
     char *decoded = NULL;
-    int result = decode(query, may_be_in_query, &decoded);
+    int result = decode_target(query, may_be_in_query, &decoded);
     free(decoded);
     return result;
 }
