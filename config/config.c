@@ -19,8 +19,8 @@
 
 /* ---- the four sources --------------------------------------------------------------------------- */
 
-static bool set_value(struct config *config, size_t index, const char *text, struct config_source source,
-                      struct config_error *error) {
+static bool set_config_value(struct config *config, size_t index, const char *text,
+                             struct config_source source, struct config_error *error) {
     const struct config_key *key = &config_keys[index];
     int result = key->type->parse(key, text, (char *)config + key->offset);
 
@@ -34,14 +34,14 @@ static bool set_value(struct config *config, size_t index, const char *text, str
 
 static bool read_defaults(struct config *config, struct config_error *error) {
     for (size_t i = 0; i < config_keys_count; i++) {
-        if (!set_value(config, i, config_keys[i].fallback, (struct config_source){CONFIG_FROM_DEFAULT, 0},
-                       error))
+        if (!set_config_value(config, i, config_keys[i].fallback,
+                              (struct config_source){CONFIG_FROM_DEFAULT, 0}, error))
             return false;
     }
     return true;
 }
 
-static bool read_file(struct config *config, struct config_error *error) {
+static bool read_config_file(struct config *config, struct config_error *error) {
     struct config_file file;
     bool good = true;
 
@@ -51,8 +51,8 @@ static bool read_file(struct config *config, struct config_error *error) {
         return false;
     for (size_t i = 0; i < config_keys_count && good; i++) {
         if (file.values[i].text != NULL)
-            good = set_value(config, i, file.values[i].text,
-                             (struct config_source){CONFIG_FROM_FILE, file.values[i].line}, error);
+            good = set_config_value(config, i, file.values[i].text,
+                                    (struct config_source){CONFIG_FROM_FILE, file.values[i].line}, error);
     }
     config->list = config_file_list_ref(file.list);
     config->file_exposes_secret = file.exposes_secret;
@@ -68,7 +68,7 @@ static bool read_environment(struct config *config, struct config_error *error) 
         /* Nothing changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
         const char *text = getenv(name);
         if (text != NULL && text[0] != '\0' &&
-            !set_value(config, i, text, (struct config_source){CONFIG_FROM_ENVIRONMENT, 0}, error))
+            !set_config_value(config, i, text, (struct config_source){CONFIG_FROM_ENVIRONMENT, 0}, error))
             return false;
     }
     return true;
@@ -78,7 +78,8 @@ static bool read_flags(struct config *config, const struct config_options *optio
                        struct config_error *error) {
     for (size_t i = 0; i < config_keys_count; i++) {
         if (options->values[i] != NULL &&
-            !set_value(config, i, options->values[i], (struct config_source){CONFIG_FROM_FLAG, 0}, error))
+            !set_config_value(config, i, options->values[i], (struct config_source){CONFIG_FROM_FLAG, 0},
+                              error))
             return false;
     }
     return true;
@@ -99,7 +100,7 @@ static void resolve_memory(struct config *config) {
 }
 
 /* Turns what was said into what is meant. */
-static void resolve(struct config *config) {
+static void resolve_config(struct config *config) {
     resolve_memory(config);
     config->routes.cors_origins = (const char *const *)config->cors_origins.items;
     config->routes.cors_origins_count = config->cors_origins.count;
@@ -163,8 +164,8 @@ static bool check_together(const struct config *config, struct config_error *err
 }
 
 /* Makes what is in force of what was said. Again after a reload has put values back. */
-static bool complete(struct config *config, struct config_error *error) {
-    resolve(config);
+static bool complete_config(struct config *config, struct config_error *error) {
+    resolve_config(config);
     return check_together(config, error) && config_upstreams_build(config, error) &&
            config_upstreams_check(config, error);
 }
@@ -213,8 +214,9 @@ static struct config *config_read(int argc, char **argv, const struct config_opt
         config_error_set(error, "out of memory");
         return NULL;
     }
-    if (!read_defaults(config, error) || !read_file(config, error) || !read_environment(config, error) ||
-        !read_flags(config, options, error) || !complete(config, error)) {
+    if (!read_defaults(config, error) || !read_config_file(config, error) ||
+        !read_environment(config, error) || !read_flags(config, options, error) ||
+        !complete_config(config, error)) {
         config_destroy(config);
         return NULL;
     }
@@ -314,7 +316,8 @@ static void merge_list(struct config *config, const struct config *old, struct c
 }
 
 /* Puts back what needs a restart. */
-static bool merge(struct config *config, const struct config *old, struct config_reload_report *report) {
+static bool merge_reloaded(struct config *config, const struct config *old,
+                           struct config_reload_report *report) {
     for (size_t i = 0; i < config_keys_count; i++) {
         if (!merge_key(config, old, i, report)) {
             config_error_set(&report->error, "out of memory");
@@ -322,7 +325,7 @@ static bool merge(struct config *config, const struct config *old, struct config
         }
     }
     merge_list(config, old, report);
-    return complete(config, &report->error);
+    return complete_config(config, &report->error);
 }
 
 struct config *config_reload(const struct config *old, struct config_reload_report *report) {
@@ -334,7 +337,7 @@ struct config *config_reload(const struct config *old, struct config_reload_repo
         return NULL;
     config = config_read(old->argc, old->argv, &options, &report->error);
     config_options_finish(&options);
-    if (config != NULL && !merge(config, old, report)) {
+    if (config != NULL && !merge_reloaded(config, old, report)) {
         config_destroy(config);
         config = NULL;
     }

@@ -18,7 +18,7 @@
 /* ---- bytes -------------------------------------------------------------------------------------- */
 
 /* 0, or a negative errno; -EFBIG: over the limit. */
-static int read_all(int file, struct buffer *text) {
+static int read_whole_file(int file, struct buffer *text) {
     char chunk[16384];
     ssize_t count;
 
@@ -37,7 +37,7 @@ static int read_all(int file, struct buffer *text) {
 static bool load_text(const char *path, struct buffer *text, bool *ret_is_public,
                       struct config_error *error) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    int result = file < 0 ? -errno : read_all(file, text);
+    int result = file < 0 ? -errno : read_whole_file(file, text);
     struct stat status;
 
     *ret_is_public = file >= 0 && fstat(file, &status) == 0 && (status.st_mode & S_IROTH) != 0;
@@ -97,8 +97,8 @@ static void PRINTF_LIKE(3, 0)
 }
 
 /* Where the `nth` of what it complains of is; line 0: it is no key and no item. */
-static struct config_place place_of(const struct buffer *text, const struct complaint *complaint,
-                                    cyaml_err_t code, unsigned nth) {
+static struct config_place place_of_complaint(const struct buffer *text, const struct complaint *complaint,
+                                              cyaml_err_t code, unsigned nth) {
     bool in_list = strcmp(complaint->outer, CONFIG_LIST_NAME) == 0 && code != CYAML_ERR_SEQUENCE_ENTRIES_MAX;
     unsigned item = in_list ? complaint->item : 0;
     /* A key that is no scalar, for which it names another one. */
@@ -158,10 +158,10 @@ static void refuse_alias(const char *path, const struct buffer *text, struct con
                      place.name[0] != '\0' ? ": " : "");
 }
 
-static void refuse(const char *path, const struct buffer *text, cyaml_err_t code,
-                   const struct complaint *complaint, struct config_error *error) {
+static void refuse_file(const char *path, const struct buffer *text, cyaml_err_t code,
+                        const struct complaint *complaint, struct config_error *error) {
     bool twice = strncmp(complaint->reason, "Mapping field already seen", 26) == 0;
-    const struct config_place place = place_of(text, complaint, code, twice ? 2 : 1);
+    const struct config_place place = place_of_complaint(text, complaint, code, twice ? 2 : 1);
     unsigned problem = config_place_of_problem(text).line;
 
     if (code == CYAML_ERR_OOM)
@@ -282,7 +282,7 @@ static void take_lines(struct config_file *file, const struct buffer *text) {
 }
 
 /* Copies what libcyaml loaded, and adds the lines. False: out of memory. */
-static bool take(struct config_file *file, const struct config_raw *row, const struct buffer *text) {
+static bool take_content(struct config_file *file, const struct config_raw *row, const struct buffer *text) {
     bool has_list = row != NULL && row[config_keys_count].items != NULL;
 
     *file = (struct config_file){.values = take_row(row),
@@ -315,7 +315,7 @@ static bool holds_secret(const struct config_file *file) {
 }
 
 /* libcyaml gives C strings, which would end at an escaped NUL. */
-static bool check_whole(const char *path, const struct buffer *text, struct config_error *error) {
+static bool check_whole_text(const char *path, const struct buffer *text, struct config_error *error) {
     const struct config_place place = config_place_of_nul(text);
 
     if (place.line > 0)
@@ -338,8 +338,8 @@ static bool parse_text(struct config_file *file, const char *path, const struct 
         cyaml_load_data((const uint8_t *)text->bytes, text->length, &settings, schema, &row, NULL);
 
     if (code != CYAML_OK || complaint.reason[0] != '\0')
-        refuse(path, text, code, &complaint, error);
-    else if (!(good = take(file, row, text)))
+        refuse_file(path, text, code, &complaint, error);
+    else if (!(good = take_content(file, row, text)))
         config_error_set(error, "%s: out of memory", path);
     cyaml_free(&settings, schema, row, 0);
     return good;
@@ -358,7 +358,7 @@ bool config_file_init(struct config_file *file, const char *path, struct config_
     }
     if (!buffer_append(&text, "", 0))
         config_error_set(error, "%s: out of memory", path);
-    else if (load_text(path, &text, &is_public, error) && check_whole(path, &text, error))
+    else if (load_text(path, &text, &is_public, error) && check_whole_text(path, &text, error))
         good = parse_text(file, path, &text, &schema.file, error);
     if (good)
         file->exposes_secret = is_public && holds_secret(file);

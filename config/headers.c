@@ -11,13 +11,13 @@
 
 /* ---- headers ------------------------------------------------------------------------------------- */
 
-static bool is_token_byte(char byte) {
+static bool is_name_byte(char byte) {
     return byte > ' ' && byte < 0x7f && strchr("()<>@,;:\\\"/[]?={}", byte) == NULL;
 }
 
-static size_t token_length(const char *text) {
+static size_t name_length_of(const char *text) {
     size_t length = 0;
-    while (is_token_byte(text[length]))
+    while (is_name_byte(text[length]))
         length++;
     return length;
 }
@@ -27,7 +27,7 @@ static size_t header_length(const char *text) {
     const char *at = text;
     for (; *at != '\0'; at++) {
         const char *next = *at == ',' ? at + 1 + strspn(at + 1, " ") : NULL;
-        size_t name = next != NULL ? token_length(next) : 0;
+        size_t name = next != NULL ? name_length_of(next) : 0;
         if (name > 0 && next[name] == ':')
             break;
     }
@@ -51,7 +51,7 @@ static bool is_reserved(const char *name, size_t length) {
 
 /* Copies one header as "Name: value"; returns the end of the copy. NULL: it is none. */
 static char *copy_header(const char *text, size_t length, char *out) {
-    size_t name = token_length(text), value = name + 1;
+    size_t name = name_length_of(text), value = name + 1;
     if (name == 0 || name >= length || text[name] != ':' || is_reserved(text, name))
         return NULL;
     while (value < length && text[value] == ' ')
@@ -84,7 +84,7 @@ static bool copy_headers(const char *text, char *out) {
     return true;
 }
 
-static int take(void *field, char *text) {
+static int take_headers(void *field, char *text) {
     free(*(char **)field);
     *(char **)field = text;
     return 0;
@@ -92,14 +92,14 @@ static int take(void *field, char *text) {
 
 static int headers_parse(const struct config_key *key, const char *text, void *field) {
     if (text[0] == '\0')
-        return take(field, NULL);
+        return take_headers(field, NULL);
     if (strlen(text) > key->maximum)
         return -EINVAL;
     char *lines = malloc(2 * strlen(text) + 1);
     if (lines == NULL)
         return -ENOMEM;
     if (copy_headers(text, lines))
-        return take(field, lines);
+        return take_headers(field, lines);
     free(lines);
     return -EINVAL;
 }
@@ -120,7 +120,7 @@ static bool headers_allow(const struct config_key *key, struct buffer *out) {
                          key->maximum);
 }
 
-static void text_finish(void *field) {
+static void headers_finish(void *field) {
     free(*(char **)field);
 }
 
@@ -130,7 +130,7 @@ const struct config_type config_headers = {.placeholder = "HEADERS",
                                            .parse = headers_parse,
                                            .format = headers_format,
                                            .allow = headers_allow,
-                                           .finish = text_finish};
+                                           .finish = headers_finish};
 
 /* ---- template ------------------------------------------------------------------------------------ */
 
@@ -140,7 +140,7 @@ static int template_parse(const struct config_key *key, const char *text, void *
     cJSON *object = NULL;
     const char *error;
     if (text[0] == '\0')
-        return take(field, NULL);
+        return take_headers(field, NULL);
     if (strlen(text) > key->maximum)
         return -EINVAL;
     int result = json_input_read(text, strlen(text), TEMPLATE_VALUES_MAX, &object, &error);
@@ -148,7 +148,7 @@ static int template_parse(const struct config_key *key, const char *text, void *
     if (result < 0)
         return result == -ENOMEM ? -ENOMEM : -EINVAL;
     char *copy = strdup(text);
-    return copy != NULL ? take(field, copy) : -ENOMEM;
+    return copy != NULL ? take_headers(field, copy) : -ENOMEM;
 }
 
 static bool template_format(const struct config_key *key, const void *field, struct buffer *out) {
@@ -167,4 +167,4 @@ const struct config_type config_template = {.placeholder = "JSON",
                                             .parse = template_parse,
                                             .format = template_format,
                                             .allow = template_allow,
-                                            .finish = text_finish};
+                                            .finish = headers_finish};

@@ -30,7 +30,7 @@ bool config_name_is_known(enum config_scope scope, const char *name) {
 }
 
 /* How many bytes must be changed, put in or taken out to make `b` of `a` (Levenshtein, one row at a time). */
-static size_t distance(const char *a, const char *b) {
+static size_t edit_distance(const char *a, const char *b) {
     size_t row[CONFIG_NAME_SIZE];
     size_t length = strlen(b);
 
@@ -58,7 +58,7 @@ const char *config_name_nearest(enum config_scope scope, const char *name) {
         least = 4;
     for (size_t i = 0; i <= config_keys_count; i++) {
         const char *known = name_at(scope, i);
-        size_t changes = known != NULL ? distance(name, known) : least;
+        size_t changes = known != NULL ? edit_distance(name, known) : least;
         if (changes < least) {
             nearest = known;
             least = changes;

@@ -46,7 +46,8 @@ static bool take_action(struct config_options *options, const char *text) {
     return false;
 }
 
-static void refuse_unknown(const char *text, const struct argument *argument, struct config_error *error) {
+static void refuse_unknown_flag(const char *text, const struct argument *argument,
+                                struct config_error *error) {
     const char *meant = config_name_nearest(CONFIG_SCOPE_FLAGS, argument->name);
     char flag[CONFIG_NAME_SIZE] = "";
 
@@ -69,7 +70,7 @@ static bool take_value(struct config_options *options, const char *text, const c
     int index = config_key_find(argument.name);
     bool is_file = strcmp(argument.name, "config") == 0;
     if (index < 0 && !is_file) {
-        refuse_unknown(text, &argument, error);
+        refuse_unknown_flag(text, &argument, error);
         return false;
     }
     const struct config_key *key = is_file ? NULL : &config_keys[index];

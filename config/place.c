@@ -109,7 +109,7 @@ static void walk_step(struct walk *walk, const yaml_event_t *event) {
     walk->depth += begins;
 }
 
-static struct config_place find(const struct buffer *text, struct wanted wanted) {
+static struct config_place find_wanted(const struct buffer *text, struct wanted wanted) {
     struct walk walk = {0};
     yaml_parser_t parser;
     yaml_event_t event;
@@ -142,7 +142,7 @@ static bool is_named_key(struct wanted *wanted, const struct walk *walk, const y
 
 struct config_place config_place_of_key(const struct buffer *text, unsigned item, const char *name,
                                         unsigned nth) {
-    return find(text, (struct wanted){.is_met = is_named_key, .item = item, .name = name, .nth = nth});
+    return find_wanted(text, (struct wanted){.is_met = is_named_key, .item = item, .name = name, .nth = nth});
 }
 
 static bool is_wanted_item(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
@@ -151,7 +151,7 @@ static bool is_wanted_item(struct wanted *wanted, const struct walk *walk, const
 }
 
 struct config_place config_place_of_item(const struct buffer *text, unsigned item) {
-    return find(text, (struct wanted){.is_met = is_wanted_item, .item = item});
+    return find_wanted(text, (struct wanted){.is_met = is_wanted_item, .item = item});
 }
 
 static bool is_unknown_key(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
@@ -162,7 +162,7 @@ static bool is_unknown_key(struct wanted *wanted, const struct walk *walk, const
 }
 
 struct config_place config_place_of_unknown_key(const struct buffer *text) {
-    return find(text, (struct wanted){.is_met = is_unknown_key});
+    return find_wanted(text, (struct wanted){.is_met = is_unknown_key});
 }
 
 static bool is_alias(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
@@ -172,7 +172,7 @@ static bool is_alias(struct wanted *wanted, const struct walk *walk, const yaml_
 }
 
 struct config_place config_place_of_alias(const struct buffer *text) {
-    return find(text, (struct wanted){.is_met = is_alias});
+    return find_wanted(text, (struct wanted){.is_met = is_alias});
 }
 
 static bool has_nul(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
@@ -182,7 +182,7 @@ static bool has_nul(struct wanted *wanted, const struct walk *walk, const yaml_e
 }
 
 struct config_place config_place_of_nul(const struct buffer *text) {
-    return find(text, (struct wanted){.is_met = has_nul});
+    return find_wanted(text, (struct wanted){.is_met = has_nul});
 }
 
 static bool is_second_document(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
@@ -192,7 +192,7 @@ static bool is_second_document(struct wanted *wanted, const struct walk *walk, c
 }
 
 struct config_place config_place_of_problem(const struct buffer *text) {
-    return find(text, (struct wanted){.is_met = is_second_document, .or_problem = true});
+    return find_wanted(text, (struct wanted){.is_met = is_second_document, .or_problem = true});
 }
 
 /* Never is what is looked for, so that all are visited. */
@@ -208,7 +208,7 @@ static bool visit_key(struct wanted *wanted, const struct walk *walk, const yaml
 void config_place_visit_keys(const struct buffer *text,
                              void (*visit)(void *context, const struct config_place *place), void *context) {
     const struct config_place nowhere =
-        find(text, (struct wanted){.is_met = visit_key, .visit = visit, .context = context});
+        find_wanted(text, (struct wanted){.is_met = visit_key, .visit = visit, .context = context});
 
     (void)nowhere;
 }

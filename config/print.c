@@ -213,7 +213,7 @@ static unsigned odd_character(const char *text, size_t *ret_length) {
 }
 
 /* JSON strings are YAML too, once those characters are escaped. */
-static bool append_string(struct buffer *yaml, const char *text, size_t length) {
+static bool append_yaml_string(struct buffer *yaml, const char *text, size_t length) {
     struct buffer json;
     size_t plain = 0, odd_length; /* start of what needs no escape */
 
@@ -232,7 +232,7 @@ static bool append_string(struct buffer *yaml, const char *text, size_t length) 
 }
 
 static bool append_quoted(struct buffer *yaml, const char *text, size_t length, bool quoted) {
-    return quoted ? append_string(yaml, text, length) : buffer_append(yaml, text, length);
+    return quoted ? append_yaml_string(yaml, text, length) : buffer_append(yaml, text, length);
 }
 
 /* Writes a value as its type formats it, as YAML. */

@@ -45,7 +45,8 @@ static int copy_value(const struct config *config, const struct config_key *key,
     return result;
 }
 
-static bool set_value(struct config *config, size_t upstream, size_t index, struct config_error *error) {
+static bool set_upstream_value(struct config *config, size_t upstream, size_t index,
+                               struct config_error *error) {
     const struct config_key *key = &config_keys[index];
     const char *own = config_source_own_text(config, upstream, index);
     void *field = field_of(&config->upstream_items[upstream], key);
@@ -87,7 +88,7 @@ static bool check_name(const struct config *config, size_t upstream, struct conf
 /* ---- building ----------------------------------------------------------------------------------- */
 
 /* Turns what was said into what is meant. */
-static void resolve(const struct config *config, size_t upstream) {
+static void resolve_upstream(const struct config *config, size_t upstream) {
     struct upstream_settings *settings = &config->upstream_items[upstream];
     char *url = settings->base_url;
 
@@ -172,10 +173,10 @@ static bool build_one(struct config *config, size_t upstream, struct config_erro
         return false;
     }
     for (size_t i = 0; i < config_keys_count; i++) {
-        if (is_per_upstream(&config_keys[i]) && !set_value(config, upstream, i, error))
+        if (is_per_upstream(&config_keys[i]) && !set_upstream_value(config, upstream, i, error))
             return false;
     }
-    resolve(config, upstream);
+    resolve_upstream(config, upstream);
     return load_ca(config, upstream, error);
 }
 
@@ -277,7 +278,7 @@ static bool check_kind(const struct config *config, size_t upstream, struct conf
 }
 
 /* The names of all upstreams, or as many as there is room for. */
-static const char *list_names(const struct config *config, char *out, size_t size) {
+static const char *list_upstream_names(const struct config *config, char *out, size_t size) {
     struct buffer names;
 
     buffer_init_fixed(&names, out, size);
@@ -299,7 +300,7 @@ static bool check_fallback(const struct config *config, size_t upstream, struct 
     if (upstreams_find(upstreams, settings->fallback) == UPSTREAM_NONE) {
         char names[512];
         config_source_blame(config, upstream, index, error, "\"%s\" is not one of the upstreams: %s",
-                            settings->fallback, list_names(config, names, sizeof(names)));
+                            settings->fallback, list_upstream_names(config, names, sizeof(names)));
         return false;
     }
     /* It may lead into a circle that it is not part of: those who are will tell. */

@@ -182,7 +182,7 @@ static bool choice_allow(const struct config_key *key, struct buffer *out) {
 const struct config_type config_choice = {
     .parse = choice_parse, .format = choice_format, .allow = choice_allow};
 
-static int adapter_parse(const struct config_key *key, const char *text, void *field) {
+static int kind_parse(const struct config_key *key, const char *text, void *field) {
     const struct adapter *adapter = adapter_find(text);
 
     (void)key;
@@ -198,4 +198,4 @@ static bool adapter_format(const struct config_key *key, const void *field, stru
 }
 
 const struct config_type config_adapter = {
-    .parse = adapter_parse, .format = adapter_format, .allow = choice_allow};
+    .parse = kind_parse, .format = adapter_format, .allow = choice_allow};
