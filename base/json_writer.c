@@ -16,7 +16,7 @@ void json_writer_finish(struct json_writer *writer) {
     buffer_finish(&writer->text);
 }
 
-static void append(struct json_writer *writer, const char *text) {
+static void writer_append(struct json_writer *writer, const char *text) {
     writer->failed = writer->failed || !buffer_append_text(&writer->text, text);
 }
 
@@ -29,22 +29,22 @@ static void append_string(struct json_writer *writer, const char *bytes, size_t 
 /* What stands before each value: a comma, and the name. */
 static void begin_value(struct json_writer *writer, const char *name) {
     if (writer->needs_comma)
-        append(writer, ",");
+        writer_append(writer, ",");
     writer->needs_comma = true;
     if (name == NULL)
         return;
     append_string(writer, name, strlen(name));
-    append(writer, ":");
+    writer_append(writer, ":");
 }
 
 static void begin_group(struct json_writer *writer, const char *name, const char *bracket) {
     begin_value(writer, name);
-    append(writer, bracket);
+    writer_append(writer, bracket);
     writer->needs_comma = false;
 }
 
 static void end_group(struct json_writer *writer, const char *bracket) {
-    append(writer, bracket);
+    writer_append(writer, bracket);
     writer->needs_comma = true;
 }
 
@@ -66,7 +66,7 @@ void json_end_array(struct json_writer *writer) {
 
 void json_add_null(struct json_writer *writer, const char *name) {
     begin_value(writer, name);
-    append(writer, "null");
+    writer_append(writer, "null");
 }
 
 void json_add_string(struct json_writer *writer, const char *name, const char *text) {
@@ -83,7 +83,7 @@ void json_add_text(struct json_writer *writer, const char *name, const char *byt
 
 void json_begin_text(struct json_writer *writer, const char *name) {
     begin_value(writer, name);
-    append(writer, "\"");
+    writer_append(writer, "\"");
 }
 
 void json_add_part(struct json_writer *writer, const char *bytes, size_t length) {
@@ -91,7 +91,7 @@ void json_add_part(struct json_writer *writer, const char *bytes, size_t length)
 }
 
 void json_end_text(struct json_writer *writer) {
-    append(writer, "\"");
+    writer_append(writer, "\"");
 }
 
 void json_add_number(struct json_writer *writer, const char *name, int64_t number) {
@@ -106,7 +106,7 @@ void json_add_count(struct json_writer *writer, const char *name, uint64_t count
 
 void json_add_bool(struct json_writer *writer, const char *name, bool value) {
     begin_value(writer, name);
-    append(writer, value ? "true" : "false");
+    writer_append(writer, value ? "true" : "false");
 }
 
 void json_add_time(struct json_writer *writer, const char *name, int64_t unix_ms) {

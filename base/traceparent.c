@@ -21,14 +21,14 @@ struct piece {
     size_t length;
 };
 
-static bool is_blank(char c) {
+static bool is_header_blank(char c) {
     return c == ' ' || c == '\t';
 }
 
-static struct piece trim(const char *text, size_t length) {
-    for (; length > 0 && is_blank(*text); length--)
+static struct piece trim_header(const char *text, size_t length) {
+    for (; length > 0 && is_header_blank(*text); length--)
         text++;
-    while (length > 0 && is_blank(text[length - 1]))
+    while (length > 0 && is_header_blank(text[length - 1]))
         length--;
     return (struct piece){text, length};
 }
@@ -40,12 +40,12 @@ static bool is_hex(const char *text, size_t length) {
     return strspn(text, hex_digits) >= length;
 }
 
-static bool is_zero(const char *text, size_t length) {
+static bool is_all_zeros(const char *text, size_t length) {
     return strspn(text, "0") >= length;
 }
 
-static bool is_id(const char *text, size_t length) {
-    return is_hex(text, length) && !is_zero(text, length);
+static bool is_trace_id(const char *text, size_t length) {
+    return is_hex(text, length) && !is_all_zeros(text, length);
 }
 
 /* Reads vv-<32>-<16>-ff, and nothing behind that if the version is 00. What a later version has more begins
@@ -53,8 +53,8 @@ static bool is_id(const char *text, size_t length) {
 static bool read_parent(struct trace *trace, struct piece header) {
     const char *text = header.text;
     bool has_shape = header.length >= PARENT_LENGTH && is_hex(text, 2) && text[2] == '-' &&
-                     is_id(text + 3, 32) && text[35] == '-' && is_id(text + 36, 16) && text[52] == '-' &&
-                     is_hex(text + 53, 2);
+                     is_trace_id(text + 3, 32) && text[35] == '-' && is_trace_id(text + 36, 16) &&
+                     text[52] == '-' && is_hex(text + 53, 2);
     if (!has_shape || memcmp(text, "ff", 2) == 0)
         return false;
     bool has_more = header.length > PARENT_LENGTH;
@@ -71,7 +71,7 @@ static bool read_parent(struct trace *trace, struct piece header) {
 /* An empty member is allowed, and left out. */
 static struct piece next_member(const char **at) {
     size_t length = strcspn(*at, ",");
-    struct piece member = trim(*at, length);
+    struct piece member = trim_header(*at, length);
     *at += length;
     *at += **at == ',';
     return member;
@@ -153,7 +153,7 @@ void trace_read(struct trace *ret_trace, const struct trace_rules *rules, const 
     *ret_trace = (struct trace){0};
     struct piece header = {"", 0};
     if (traceparent != NULL && rules->trust != TRACE_TRUST_NONE)
-        header = trim(traceparent, strlen(traceparent));
+        header = trim_header(traceparent, strlen(traceparent));
     if (read_parent(ret_trace, header)) {
         ret_trace->sampled = ret_trace->sampled && rules->trust == TRACE_TRUST_ALL;
         if (tracestate != NULL)

@@ -21,7 +21,7 @@ static bool logs_are_capped(const struct subscriber *subscriber) {
 }
 
 /* Whether the rest of an event that it has to take is in no log. Copies that were made for it never are. */
-static bool pins(const struct subscriber *subscriber) {
+static bool pins_of(const struct subscriber *subscriber) {
     const struct frame *frame = subscriber->rest.frame;
     struct session *session = subscriber->session;
     if (frame == NULL || frame_memory(frame) < PIN_BYTES_MIN)
@@ -35,7 +35,7 @@ static bool pins(const struct subscriber *subscriber) {
 /* Whether its time is up. */
 static bool is_due(struct subscriber *subscriber, int64_t now_ms) {
     struct subscriber_rest *rest = &subscriber->rest;
-    if (!pins(subscriber))
+    if (!pins_of(subscriber))
         return false;
     if (rest->pinned_since_ms == 0)
         rest->pinned_since_ms = now_ms;

@@ -110,7 +110,8 @@ struct end_text {
     size_t length;
 };
 
-static __attribute__((format(printf, 2, 3))) void add_text(struct end_text *text, const char *format, ...) {
+static __attribute__((format(printf, 2, 3))) void add_end_text(struct end_text *text, const char *format,
+                                                               ...) {
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(text->out + text->length, TASK_END_DATA_MAX - text->length, format, arguments);
@@ -123,14 +124,14 @@ static __attribute__((format(printf, 2, 3))) void add_text(struct end_text *text
 static void add_outcome(struct end_text *text, const struct task *task) {
     const struct task_outcome *outcome = &task->outcome;
     if (outcome->finish_reason[0] != '\0')
-        add_text(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
+        add_end_text(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
     if (outcome->has_usage)
-        add_text(text,
-                 ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64
-                 ",\"total_tokens\":%" PRIu64 "}",
-                 outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
+        add_end_text(text,
+                     ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64
+                     ",\"total_tokens\":%" PRIu64 "}",
+                     outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
     if (outcome->warning[0] != '\0')
-        add_text(text, ",\"warning\":\"%s\"", warning_for_viewers(&task->options, outcome->warning));
+        add_end_text(text, ",\"warning\":\"%s\"", warning_for_viewers(&task->options, outcome->warning));
 }
 
 size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
@@ -138,21 +139,21 @@ size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MA
     struct end_text text = {.out = out};
     const char *reason = task_reason_name(task->reason), *message = task_viewer_message_locked(task);
     const char *quote = reason != NULL ? "\"" : "";
-    add_text(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
-             task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
-    add_text(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, task->events,
-             task->bytes, task_duration_locked(task));
+    add_end_text(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
+                 task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
+    add_end_text(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64,
+                 task->events, task->bytes, task_duration_locked(task));
     add_outcome(&text, task);
     if (task->http_status != 0 && !task->options.hides_words)
-        add_text(&text, ",\"upstream_status\":%d", task->http_status);
+        add_end_text(&text, ",\"upstream_status\":%d", task->http_status);
     if (atomic_load(&task->cached))
-        add_text(&text, ",\"cached\":true");
+        add_end_text(&text, ",\"cached\":true");
     if (atomic_load(&task->canned))
-        add_text(&text, ",\"canned\":true");
+        add_end_text(&text, ",\"canned\":true");
     if (task->cause != NULL && !task->options.hides_words)
-        add_text(&text, ",\"cause\":\"%s\"", task->cause);
+        add_end_text(&text, ",\"cause\":\"%s\"", task->cause);
     if (message[0] != '\0')
-        add_text(&text, ",\"message\":\"%s\"", message);
-    add_text(&text, "}");
+        add_end_text(&text, ",\"message\":\"%s\"", message);
+    add_end_text(&text, "}");
     return text.length;
 }

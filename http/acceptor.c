@@ -24,11 +24,11 @@ struct acceptor {
     int open_handles;
 };
 
-static void on_readable(uv_poll_t *poll, int status, int events);
+static void acceptor_on_readable(uv_poll_t *poll, int status, int events);
 
 static void on_pause_over(uv_timer_t *timer) {
     struct acceptor *acceptor = timer->data;
-    uv_poll_start(&acceptor->poll, UV_READABLE, on_readable);
+    uv_poll_start(&acceptor->poll, UV_READABLE, acceptor_on_readable);
 }
 
 static void note_starved(struct acceptor *acceptor, int error) {
@@ -51,7 +51,7 @@ static int take_one(struct acceptor *acceptor) {
     return was_lost ? 0 : -errno;
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events) {
+static void acceptor_on_readable(uv_poll_t *poll, int status, int events) {
     (void)status;
     (void)events;
     struct acceptor *acceptor = poll->data;
@@ -84,11 +84,11 @@ struct acceptor *acceptor_create(uv_loop_t *loop, int socket,
     acceptor->poll.data = acceptor->pause.data = acceptor;
     acceptor->open_handles = 2;
     uv_timer_init(loop, &acceptor->pause);
-    uv_poll_start(&acceptor->poll, UV_READABLE, on_readable);
+    uv_poll_start(&acceptor->poll, UV_READABLE, acceptor_on_readable);
     return acceptor;
 }
 
-static void on_handle_closed(uv_handle_t *handle) {
+static void acceptor_on_closed(uv_handle_t *handle) {
     struct acceptor *acceptor = handle->data;
     if (--acceptor->open_handles == 0)
         free(acceptor);
@@ -97,7 +97,7 @@ static void on_handle_closed(uv_handle_t *handle) {
 void acceptor_close(struct acceptor *acceptor) {
     while (take_one(acceptor) == 0)
         ;
-    uv_close((uv_handle_t *)&acceptor->poll, on_handle_closed);
-    uv_close((uv_handle_t *)&acceptor->pause, on_handle_closed);
+    uv_close((uv_handle_t *)&acceptor->poll, acceptor_on_closed);
+    uv_close((uv_handle_t *)&acceptor->pause, acceptor_on_closed);
     close(acceptor->socket);
 }

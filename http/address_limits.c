@@ -39,18 +39,18 @@ static bool are_off(const struct address_limits_settings *settings) {
     return settings->connections_max == 0 && settings->requests_per_second == 0;
 }
 
-static int64_t level_max(const struct address_limits *limits) {
+static int64_t address_level_max(const struct address_limits *limits) {
     return (int64_t)limits->settings.requests_burst * REQUEST_COST;
 }
 
-static struct address *find_locked(struct address_limits *limits, const struct in6_addr *key) {
+static struct address *find_address_locked(struct address_limits *limits, const struct in6_addr *key) {
     lock_assert_held(&limits->lock);
     struct address *address;
     HASH_FIND(hh, limits->table, key, sizeof(*key), address);
     return address;
 }
 
-static void forget_locked(struct address_limits *limits, struct address *address) {
+static void forget_address_locked(struct address_limits *limits, struct address *address) {
     lock_assert_held(&limits->lock);
     TAILQ_REMOVE(&limits->unused, address, entry);
     HASH_DEL(limits->table, address);
@@ -59,18 +59,18 @@ static void forget_locked(struct address_limits *limits, struct address *address
 }
 
 /* A new one without connections. NULL: no room, or no memory. */
-static struct address *add_locked(struct address_limits *limits, const struct in6_addr *key) {
+static struct address *add_address_locked(struct address_limits *limits, const struct in6_addr *key) {
     lock_assert_held(&limits->lock);
     if (HASH_COUNT(limits->table) == ADDRESSES_MAX) {
         if (TAILQ_EMPTY(&limits->unused))
             return NULL;
-        forget_locked(limits, TAILQ_FIRST(&limits->unused));
+        forget_address_locked(limits, TAILQ_FIRST(&limits->unused));
     }
     struct address *address = calloc(1, sizeof(*address));
     if (address == NULL)
         return NULL;
     address->key = *key;
-    address->level = level_max(limits);
+    address->level = address_level_max(limits);
     address->level_mono_ms = clock_mono_ms();
     bool out_of_memory = false;
     HASH_ADD(hh, limits->table, key, sizeof(address->key), address);
@@ -83,12 +83,12 @@ static struct address *add_locked(struct address_limits *limits, const struct in
     return address;
 }
 
-static struct address *enter_locked(struct address_limits *limits, const struct in6_addr *key) {
+static struct address *enter_address_locked(struct address_limits *limits, const struct in6_addr *key) {
     lock_assert_held(&limits->lock);
     uint64_t connections_max = limits->settings.connections_max;
-    struct address *address = find_locked(limits, key);
+    struct address *address = find_address_locked(limits, key);
     if (address == NULL)
-        address = add_locked(limits, key);
+        address = add_address_locked(limits, key);
     if (address == NULL || (connections_max > 0 && address->connections >= connections_max))
         return NULL;
     if (address->connections++ == 0)
@@ -104,7 +104,7 @@ bool address_limits_enter(struct address_limits *limits, const struct peer *peer
         return true;
     }
     lock_acquire(&limits->lock);
-    struct address *address = enter_locked(limits, &key);
+    struct address *address = enter_address_locked(limits, &key);
     lock_release(&limits->lock);
     if (address != NULL)
         *ret_address = address;
@@ -123,10 +123,10 @@ void address_limits_leave(struct address_limits *limits, struct address *address
 }
 
 /* Fills the bucket by the time that has passed. */
-static void fill_locked(struct address_limits *limits, struct address *address) {
+static void fill_address_locked(struct address_limits *limits, struct address *address) {
     lock_assert_held(&limits->lock);
     int64_t now_ms = clock_mono_ms();
-    int64_t missing = level_max(limits) - address->level;
+    int64_t missing = address_level_max(limits) - address->level;
     int64_t rate = (int64_t)limits->settings.requests_per_second;
     int64_t passed_ms = now_ms - address->level_mono_ms;
     address->level += passed_ms > missing / rate ? missing : passed_ms * rate;
@@ -137,7 +137,7 @@ bool address_take_request(struct address_limits *limits, struct address *address
     if (address == NULL || limits->settings.requests_per_second == 0)
         return true;
     lock_acquire(&limits->lock);
-    fill_locked(limits, address);
+    fill_address_locked(limits, address);
     bool taken = address->level >= REQUEST_COST;
     address->level -= taken ? REQUEST_COST : 0;
     lock_release(&limits->lock);
@@ -171,7 +171,7 @@ void address_limits_destroy(struct address_limits *limits) {
         return;
     while (!TAILQ_EMPTY(&limits->unused)) {
         lock_acquire(&limits->lock);
-        forget_locked(limits, TAILQ_FIRST(&limits->unused));
+        forget_address_locked(limits, TAILQ_FIRST(&limits->unused));
         lock_release(&limits->lock);
     }
     assert(limits->table == NULL);

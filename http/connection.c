@@ -77,7 +77,7 @@ void http_connection_arrived(struct http_connection *connection) {
 }
 
 /* The library closes a connection that the client seems to have ended. */
-static void end(struct http_connection *connection) {
+static void end_connection(struct http_connection *connection) {
     http_connection_arrived(connection);
     connection->closing = true;
     if (connection->exchange != NULL)
@@ -89,6 +89,6 @@ int64_t http_connection_expire(struct http_listener *listener) {
     struct http_connection *first;
     int64_t now_ms = clock_mono_ms();
     while ((first = TAILQ_FIRST(&listener->awaited)) != NULL && first->until_mono_ms <= now_ms)
-        end(first);
+        end_connection(first);
     return first != NULL ? first->until_mono_ms - now_ms : 0;
 }

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct http_exchange *of(struct request *request) {
+static struct http_exchange *exchange_of_request(struct request *request) {
     return CONTAINER_OF(request, struct http_exchange, request);
 }
 
@@ -24,8 +24,8 @@ static struct http_exchange *of(struct request *request) {
 
 /* The one place where values of headers are fetched, with the next one. White space around them is gone:
  * before it by the library, after it by http_head_check(). */
-static const char *find_header(const struct request *request, const char *name) {
-    const struct http_exchange *exchange = of((struct request *)(uintptr_t)request);
+static const char *find_request_header(const struct request *request, const char *name) {
+    const struct http_exchange *exchange = exchange_of_request((struct request *)(uintptr_t)request);
     return MHD_lookup_connection_value(exchange->handle, MHD_HEADER_KIND, name);
 }
 
@@ -47,40 +47,40 @@ static enum MHD_Result visit_header(void *context, enum MHD_ValueKind kind, cons
 
 static void each_header(const struct request *request, const char *name,
                         void (*visit)(void *context, const char *value), void *context) {
-    const struct http_exchange *exchange = of((struct request *)(uintptr_t)request);
+    const struct http_exchange *exchange = exchange_of_request((struct request *)(uintptr_t)request);
     struct header_visit look = {.name = name, .visit = visit, .context = context};
     MHD_get_connection_values(exchange->handle, MHD_HEADER_KIND, visit_header, &look);
 }
 
-static void answer(struct request *request) {
-    http_exchange_resume(of(request));
+static void exchange_answer(struct request *request) {
+    http_exchange_resume(exchange_of_request(request));
 }
 
-static void go_on(struct request *request) {
-    struct http_exchange *exchange = of(request);
+static void exchange_go_on(struct request *request) {
+    struct http_exchange *exchange = exchange_of_request(request);
     if (exchange->tunnel != NULL)
         tunnel_wake(exchange->tunnel);
     else
-        answer(request);
+        exchange_answer(request);
 }
 
 static void write_peer(const struct request *request, char out[INET6_ADDRSTRLEN]) {
-    peer_format(&of((struct request *)(uintptr_t)request)->connection->peer, out);
+    peer_format(&exchange_of_request((struct request *)(uintptr_t)request)->connection->peer, out);
 }
 
-static bool reserve_stream(struct request *request) {
-    struct http_exchange *exchange = of(request);
+static bool exchange_reserve_stream(struct request *request) {
+    struct http_exchange *exchange = exchange_of_request(request);
     if (exchange->handed_fd < 0)
         exchange->handed_fd = fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
     return exchange->handed_fd >= 0;
 }
 
-static const struct request_operations operations = {.header = find_header,
+static const struct request_operations operations = {.header = find_request_header,
                                                      .each_header = each_header,
                                                      .peer = write_peer,
-                                                     .reserve_stream = reserve_stream,
-                                                     .answer = answer,
-                                                     .source_ready = go_on};
+                                                     .reserve_stream = exchange_reserve_stream,
+                                                     .answer = exchange_answer,
+                                                     .source_ready = exchange_go_on};
 
 void http_exchange_suspend(struct http_exchange *exchange) {
     if (exchange->suspended) {
@@ -175,7 +175,7 @@ static void call_abandoned(struct request *request) {
 }
 
 /* A client that was answered before all of its request had come may be sending still. */
-static void linger(struct http_exchange *exchange) {
+static void linger_exchange(struct http_exchange *exchange) {
     struct http_listener *listener = exchange->listener;
     int fd = listener->closing ? -1 : fcntl(exchange->connection->fd, F_DUPFD_CLOEXEC, 0);
     if (fd >= 0)
@@ -196,7 +196,7 @@ void http_exchange_finish(struct http_exchange *exchange, bool ended_well) {
         exchange->connection->closing = true;
     http_connection_await(exchange->connection, NULL);
     if (exchange->cut_off)
-        linger(exchange);
+        linger_exchange(exchange);
     settle_subscriber(exchange);
     call_abandoned(&exchange->request);
     exchange->listener->progress.stuck -= exchange->is_stuck;
@@ -218,7 +218,7 @@ void http_exchange_abandon(struct http_exchange *exchange) {
 
 /* ---- libmicrohttpd's access handler -------------------------------------------------------------- */
 
-static enum request_method method_of(const char *name) {
+static enum request_method method_of_name(const char *name) {
     static const struct {
         const char *name;
         enum request_method method;
@@ -234,8 +234,8 @@ static enum request_method method_of(const char *name) {
 
 /* The body's length as the library understood it: -1 if it is chunked. */
 static void read_length(struct http_exchange *exchange) {
-    const char *length = find_header(&exchange->request, "Content-Length");
-    bool chunked = find_header(&exchange->request, "Transfer-Encoding") != NULL;
+    const char *length = find_request_header(&exchange->request, "Content-Length");
+    bool chunked = find_request_header(&exchange->request, "Transfer-Encoding") != NULL;
     exchange->request.content_length = !chunked && length != NULL ? strtoll(length, NULL, 10) : -1;
     exchange->request.has_body = chunked || exchange->request.content_length > 0;
 }
@@ -247,7 +247,7 @@ void http_exchange_offend(struct http_exchange *exchange, const char *reason) {
 }
 
 /* Decides what can be decided by the head alone. */
-static void check(struct http_exchange *exchange, const char *method, const char *version) {
+static void check_request(struct http_exchange *exchange, const char *method, const char *version) {
     struct request *request = &exchange->request;
     const char *offence = http_head_check(exchange, method, version);
     if (offence != NULL) {
@@ -275,16 +275,17 @@ static void check(struct http_exchange *exchange, const char *method, const char
 
 /* A refusal need not wait for a body; the library closes the connection after it then. Without a body it is
  * queued when the library asks again, and the connection can be used again. */
-static enum MHD_Result begin(struct http_exchange *exchange, const char *method, const char *version) {
+static enum MHD_Result begin_exchange(struct http_exchange *exchange, const char *method,
+                                      const char *version) {
     struct request *request = &exchange->request;
     exchange->begun = true;
-    request->method = method_of(method);
+    request->method = method_of_name(method);
     request->head = strcmp(method, "HEAD") == 0;
     request->http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
-    const char *option = find_header(request, "Connection");
+    const char *option = find_request_header(request, "Connection");
     exchange->asked_to_close = request->http_1_0 || (option != NULL && strcasestr(option, "close") != NULL);
     read_length(exchange);
-    check(exchange, method, version);
+    check_request(exchange, method, version);
     exchange->cut_off = request->reply.kind != REPLY_NONE && (request->has_body || exchange->offends);
     if (!exchange->cut_off)
         return MHD_YES;
@@ -368,7 +369,7 @@ enum MHD_Result http_exchange_handle(struct http_exchange *exchange, const char 
     if (exchange->cut_off || (exchange->listener->closing && request->reply.kind == REPLY_NONE))
         return MHD_NO;
     if (!exchange->begun)
-        return begin(exchange, method, version);
+        return begin_exchange(exchange, method, version);
     if (*upload_length > 0 && exchange->has_own_body)
         return http_own_body_take(exchange, upload, upload_length);
     if (*upload_length > 0) {

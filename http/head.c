@@ -135,7 +135,7 @@ static int read_target(struct request *request, const char *host) {
     return result == 0 ? http_query_check(request->query) : result;
 }
 
-static const char *refuse(struct request *request, int status, const char *code, const char *message) {
+static const char *refuse_head(struct request *request, int status, const char *code, const char *message) {
     reply_error(request, status, code, "%s", message);
     return code;
 }
@@ -201,14 +201,14 @@ static const char *check_length(struct http_exchange *exchange, const struct hea
     struct request *request = &exchange->request;
     const char *encoding = request_header(request, "Transfer-Encoding");
     if (head->lengths + head->encodings > 1 || (head->encodings > 0 && request->http_1_0))
-        return refuse(request, 400, "ambiguous_length", "A request has one length at most.");
+        return refuse_head(request, 400, "ambiguous_length", "A request has one length at most.");
     if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
-        return refuse(request, 501, "unsupported_transfer_encoding",
-                      "The only transfer encoding is chunked.");
+        return refuse_head(request, 501, "unsupported_transfer_encoding",
+                           "The only transfer encoding is chunked.");
     exchange->has_own_body = head->padded_encoding;
     if (head->padded_encoding && request->method != METHOD_POST)
-        return refuse(request, 400, "invalid_header",
-                      "White space after the Transfer-Encoding is taken with POST only.");
+        return refuse_head(request, 400, "invalid_header",
+                           "White space after the Transfer-Encoding is taken with POST only.");
     return NULL;
 }
 
@@ -216,36 +216,37 @@ static const char *check_length(struct http_exchange *exchange, const struct hea
 static const char *check_target(struct request *request, const struct head *head) {
     const char *host = request_header(request, "Host");
     if (head->hosts != 1 && !(request->http_1_0 && head->hosts == 0))
-        return refuse(request, 400, "invalid_host", "A request has one Host header.");
+        return refuse_head(request, 400, "invalid_host", "A request has one Host header.");
     if (host != NULL && !http_authority_is_valid(host, strlen(host)))
-        return refuse(request, 400, "invalid_host", "The Host header is no host with or without a port.");
+        return refuse_head(request, 400, "invalid_host",
+                           "The Host header is no host with or without a port.");
     if (!site_serves(request->context->settings, host)) {
         metrics_add(METRIC_REQUESTS_OF_OTHER_HOST, 1);
-        return refuse(request, 403, "host_not_allowed",
-                      "The Host header is no name of this gateway; allowed_hosts lists further ones.");
+        return refuse_head(request, 403, "host_not_allowed",
+                           "The Host header is no name of this gateway; allowed_hosts lists further ones.");
     }
     int result = read_target(request, host);
     if (result == -ENOMEM)
         reply_no_memory(request);
     else if (result < 0)
-        return refuse(request, 400, "invalid_target", "The target is not a plain path on this host.");
+        return refuse_head(request, 400, "invalid_target", "The target is not a plain path on this host.");
     return NULL;
 }
 
 static const char *check_syntax(struct request *request, const struct head *head, const char *method) {
     const char *expected = request_header(request, "Expect");
     if (!is_token(method))
-        return refuse(request, 400, "invalid_method", "The method is not a token.");
+        return refuse_head(request, 400, "invalid_method", "The method is not a token.");
     if (head->bad_name || head->bad_value)
-        return refuse(request, 400, "invalid_header", "No header may have such a name or value.");
+        return refuse_head(request, 400, "invalid_header", "No header may have such a name or value.");
     if (head->repeated != NULL) {
         reply_error(request, 400, "repeated_header", "The header %s may be there once.", head->repeated);
         return "repeated_header";
     }
     if (head->scattered)
-        return refuse(request, 400, "invalid_head", "Something is between the lines of the request.");
+        return refuse_head(request, 400, "invalid_head", "Something is between the lines of the request.");
     if (expected != NULL && strcasecmp(expected, "100-continue") != 0)
-        return refuse(request, 417, "unsupported_expectation", "The only expectation is 100-continue.");
+        return refuse_head(request, 417, "unsupported_expectation", "The only expectation is 100-continue.");
     return NULL;
 }
 

@@ -23,7 +23,7 @@ struct lingerer {
     LIST_ENTRY(lingerer) entry;
 };
 
-static void on_handle_closed(uv_handle_t *handle) {
+static void lingering_on_closed(uv_handle_t *handle) {
     struct lingerer *lingerer = handle->data;
     if (--lingerer->open_handles == 0)
         free(lingerer);
@@ -32,16 +32,16 @@ static void on_handle_closed(uv_handle_t *handle) {
 static void lingerer_close(struct lingerer *lingerer) {
     LIST_REMOVE(lingerer, entry);
     lingerer->lingering->count--;
-    uv_close((uv_handle_t *)&lingerer->poll, on_handle_closed);
-    uv_close((uv_handle_t *)&lingerer->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&lingerer->poll, lingering_on_closed);
+    uv_close((uv_handle_t *)&lingerer->timer, lingering_on_closed);
     close(lingerer->fd);
 }
 
-static void on_timer(uv_timer_t *timer) {
+static void lingering_on_timer(uv_timer_t *timer) {
     lingerer_close(timer->data);
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events) {
+static void lingering_on_readable(uv_poll_t *poll, int status, int events) {
     (void)events;
     struct lingerer *lingerer = poll->data;
     char bytes[READ_BYTES];
@@ -73,8 +73,8 @@ void lingering_close(struct lingering *lingering, int fd) {
     LIST_INSERT_HEAD(&lingering->list, lingerer, entry);
     lingering->count++;
     uv_timer_init(lingering->loop, &lingerer->timer);
-    uv_timer_start(&lingerer->timer, on_timer, TIME_MS, 0);
-    uv_poll_start(&lingerer->poll, UV_READABLE, on_readable);
+    uv_timer_start(&lingerer->timer, lingering_on_timer, TIME_MS, 0);
+    uv_poll_start(&lingerer->poll, UV_READABLE, lingering_on_readable);
 }
 
 void lingering_finish(struct lingering *lingering) {

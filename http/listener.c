@@ -60,9 +60,9 @@ static void *on_request_line(void *context, const char *uri, struct MHD_Connecti
     return exchange;
 }
 
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version, const char *upload,
-                                  size_t *upload_length, void **exchange) {
+static enum MHD_Result listener_on_request(void *context, struct MHD_Connection *connection, const char *url,
+                                           const char *method, const char *version, const char *upload,
+                                           size_t *upload_length, void **exchange) {
     struct http_listener *listener = context;
     (void)connection;
     (void)url;
@@ -189,14 +189,14 @@ static void take_connection(void *context, int fd, const struct sockaddr *peer, 
 
 /* ---- the loop ------------------------------------------------------------------------------------ */
 
-static void on_poll(uv_poll_t *poll, int status, int events) {
+static void listener_on_poll(uv_poll_t *poll, int status, int events) {
     (void)status;
     (void)events;
     struct http_listener *listener = poll->data;
     listener->ready = true;
 }
 
-static void on_timer(uv_timer_t *timer) {
+static void listener_on_timer(uv_timer_t *timer) {
     struct http_listener *listener = timer->data;
     listener->ready = true;
 }
@@ -228,7 +228,7 @@ bool http_listener_turn(struct http_listener *listener) {
     if (wait_ms == 0 || (timeout_ms >= 0 && timeout_ms < wait_ms))
         wait_ms = timeout_ms;
     if (wait_ms > 0)
-        uv_timer_start(&listener->timer, on_timer, (uint64_t)wait_ms, 0);
+        uv_timer_start(&listener->timer, listener_on_timer, (uint64_t)wait_ms, 0);
     else
         uv_timer_stop(&listener->timer);
     return listener->ready || more;
@@ -239,7 +239,7 @@ static struct MHD_Daemon *start_daemon(struct http_listener *listener) {
     unsigned flags = MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                      MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE;
     /* clang-format off */
-    return MHD_start_daemon(flags, 0, NULL, NULL, on_request, listener,
+    return MHD_start_daemon(flags, 0, NULL, NULL, listener_on_request, listener,
         MHD_OPTION_EXTERNAL_LOGGER, on_message, listener, /* first, or what the others say goes elsewhere */
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, /* the limit is ours to keep */
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_POOL_BYTES(settings->request_header_bytes_max),
@@ -257,7 +257,7 @@ static struct MHD_Daemon *start_daemon(struct http_listener *listener) {
     /* clang-format on */
 }
 
-static void on_handle_closed(uv_handle_t *handle) {
+static void listener_on_closed(uv_handle_t *handle) {
     struct http_listener *listener = handle->data;
     if (--listener->open_handles == 0)
         free(listener);
@@ -268,7 +268,7 @@ static bool watch_daemon(struct http_listener *listener, uv_loop_t *loop) {
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (uv_poll_init(loop, &listener->poll, info->epoll_fd) < 0)
         return false;
-    uv_poll_start(&listener->poll, UV_READABLE, on_poll);
+    uv_poll_start(&listener->poll, UV_READABLE, listener_on_poll);
     uv_timer_init(loop, &listener->timer);
     listener->poll.data = listener->timer.data = listener;
     listener->open_handles = 2;
@@ -343,8 +343,8 @@ void http_listener_close(struct http_listener *listener) {
     }
     tunnels_close(&listener->tunnels);
     MHD_run(listener->daemon);
-    uv_close((uv_handle_t *)&listener->poll, on_handle_closed);
-    uv_close((uv_handle_t *)&listener->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&listener->poll, listener_on_closed);
+    uv_close((uv_handle_t *)&listener->timer, listener_on_closed);
     MHD_stop_daemon(listener->daemon);
     lingering_finish(&listener->lingering);
     assert(LIST_EMPTY(&listener->exchanges));

@@ -11,7 +11,7 @@ static void write_answer(struct http_exchange *exchange) {
 }
 
 /* The library asks again when the request is resumed, for it has a byte that nobody took. */
-static enum MHD_Result complete(struct http_exchange *exchange, size_t *length) {
+static enum MHD_Result complete_body(struct http_exchange *exchange, size_t *length) {
     http_exchange_route(exchange);
     if (exchange->request.reply.kind != REPLY_NONE) {
         write_answer(exchange);
@@ -34,7 +34,7 @@ enum MHD_Result http_own_body_take(struct http_exchange *exchange, const char *b
     if (found == CHUNKS_MORE)
         return MHD_YES;
     if (found == CHUNKS_END)
-        return complete(exchange, length);
+        return complete_body(exchange, length);
     reply_error(&exchange->request, 400, "invalid_chunk", "The chunks of the body are not in order.");
     http_exchange_offend(exchange, "invalid_chunk");
     write_answer(exchange);

@@ -79,18 +79,18 @@ static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t
 }
 
 /* False: out of memory. What the library does not take as a header, such as an empty one, is left out. */
-static bool add_header(struct MHD_Response *response, const char *name, const char *value) {
+static bool add_response_header(struct MHD_Response *response, const char *name, const char *value) {
     errno = 0;
     return MHD_add_response_header(response, name, value) == MHD_YES || errno != ENOMEM;
 }
 
 /* The reply's own headers; an event stream is the last answer of its connection. */
-static bool add_headers(struct MHD_Response *response, const struct reply *reply) {
+static bool add_response_headers(struct MHD_Response *response, const struct reply *reply) {
     bool added = !reply->is_mutilated;
     if (reply->kind == REPLY_SUBSCRIBER)
-        added = added && add_header(response, "Connection", "close");
+        added = added && add_response_header(response, "Connection", "close");
     for (size_t i = 0; added && i < reply->header_count; i++)
-        added = add_header(response, reply->headers[i].name, reply->headers[i].value);
+        added = add_response_header(response, reply->headers[i].name, reply->headers[i].value);
     return added;
 }
 
@@ -169,14 +169,14 @@ static bool is_of_undici(const struct http_exchange *exchange) {
 }
 
 /* Whether the socket has room for all of a head: nothing of an earlier answer is on its way. */
-static bool has_room(const struct http_exchange *exchange) {
+static bool reply_has_room(const struct http_exchange *exchange) {
     int unsent = 0;
     return ioctl(exchange->connection->fd, SIOCOUTQ, &unsent) == 0 && unsent == 0;
 }
 
 enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
     struct reply *reply = &exchange->request.reply;
-    if (reply->kind == REPLY_SUBSCRIBER && is_of_undici(exchange) && has_room(exchange)) {
+    if (reply->kind == REPLY_SUBSCRIBER && is_of_undici(exchange) && reply_has_room(exchange)) {
         http_exchange_write_stream(exchange);
         exchange->listener->is_left = true;
         return MHD_NO; /* the library leaves */
@@ -192,7 +192,7 @@ enum MHD_Result http_exchange_queue_reply(struct http_exchange *exchange) {
     if (response == NULL)
         return MHD_NO; /* out of memory: the connection is closed */
     enum MHD_Result result = MHD_NO;
-    if (add_headers(response, reply))
+    if (add_response_headers(response, reply))
         result = MHD_queue_response(exchange->handle, (unsigned)reply->status, response);
     MHD_destroy_response(response);
     return result;
@@ -210,7 +210,8 @@ static bool write_date(struct buffer *text) {
            buffer_append_text(text, date);
 }
 
-static bool write_head(struct buffer *text, const struct reply *reply, const char *framing, bool closes) {
+static bool write_reply_head(struct buffer *text, const struct reply *reply, const char *framing,
+                             bool closes) {
     bool written = !reply->is_mutilated &&
                    buffer_printf(text, "HTTP/1.1 %d %s\r\n%s%s\r\n", reply->status,
                                  MHD_get_reason_phrase_for((unsigned)reply->status),
@@ -235,7 +236,8 @@ void http_exchange_write_reply(struct http_exchange *exchange) {
     struct buffer text;
     snprintf(framing, sizeof(framing), "Content-Length: %zu", reply->body_length);
     buffer_init(&text, WRITTEN_BYTES_MAX);
-    if (write_head(&text, reply, framing, true) && buffer_append(&text, reply->body, reply->body_length))
+    if (write_reply_head(&text, reply, framing, true) &&
+        buffer_append(&text, reply->body, reply->body_length))
         send_all(exchange, &text);
     buffer_finish(&text);
 }
@@ -245,7 +247,7 @@ void http_exchange_write_stream(struct http_exchange *exchange) {
     struct buffer text;
     buffer_init(&text, WRITTEN_BYTES_MAX);
     make_greeting(exchange);
-    bool written = write_head(&text, reply, "Transfer-Encoding: chunked", !is_of_undici(exchange)) &&
+    bool written = write_reply_head(&text, reply, "Transfer-Encoding: chunked", !is_of_undici(exchange)) &&
                    (exchange->greeting_length == 0 ||
                     buffer_printf(&text, "%zx\r\n%s\r\n", exchange->greeting_length, exchange->greeting));
     exchange->is_greeted = written && send_all(exchange, &text);

@@ -26,11 +26,11 @@ uint64_t socket_sinks_open(void) {
     return atomic_load(&open_sinks);
 }
 
-static struct socket_sink *of(struct sink *sink) {
+static struct socket_sink *socket_of(struct sink *sink) {
     return CONTAINER_OF(sink, struct socket_sink, sink);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events) {
+static void sink_on_poll(uv_poll_t *poll, int status, int events) {
     struct socket_sink *sink = CONTAINER_OF(poll, struct socket_sink, poll);
     if (sink->sink.subscriber == NULL)
         return;
@@ -51,7 +51,7 @@ static ssize_t send_parts(int fd, const struct iovec *parts, int count) {
 static ssize_t sink_send(struct sink *sink, const struct iovec *parts, int count) {
     ssize_t written;
     do
-        written = send_parts(of(sink)->fd, parts, count);
+        written = send_parts(socket_of(sink)->fd, parts, count);
     while (written < 0 && errno == EINTR);
     if (written >= 0)
         return written;
@@ -59,24 +59,24 @@ static ssize_t sink_send(struct sink *sink, const struct iovec *parts, int count
 }
 
 static void sink_wait_writable(struct sink *sink, bool wait) {
-    uv_poll_start(&of(sink)->poll, UV_DISCONNECT | (wait ? UV_WRITABLE : 0), on_poll);
+    uv_poll_start(&socket_of(sink)->poll, UV_DISCONNECT | (wait ? UV_WRITABLE : 0), sink_on_poll);
 }
 
-static void on_closed(uv_handle_t *handle) {
+static void sink_on_closed(uv_handle_t *handle) {
     struct socket_sink *sink = CONTAINER_OF((uv_poll_t *)handle, struct socket_sink, poll);
     memory_release(MEMORY_SUBSCRIBERS, sizeof(*sink));
     free(sink);
 }
 
 static void sink_close(struct sink *sink, bool abort) {
-    struct socket_sink *socket = of(sink);
+    struct socket_sink *socket = socket_of(sink);
     if (abort) {
         const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
         setsockopt(socket->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     } else {
         socket_discard_input(socket->fd);
     }
-    uv_close((uv_handle_t *)&socket->poll, on_closed);
+    uv_close((uv_handle_t *)&socket->poll, sink_on_closed);
     close(socket->fd);
     address_limits_leave(socket->limits, socket->address);
     atomic_fetch_sub(&open_sinks, 1);
@@ -88,7 +88,7 @@ static void set_option(int fd, int level, int option, int value) {
 
 /* The last bytes and the FIN are one segment then. */
 static void sink_hold(struct sink *sink) {
-    set_option(of(sink)->fd, IPPROTO_TCP, TCP_CORK, 1);
+    set_option(socket_of(sink)->fd, IPPROTO_TCP, TCP_CORK, 1);
 }
 
 static const struct sink_operations operations = {
@@ -116,6 +116,6 @@ struct sink *socket_sink_create(uv_loop_t *loop, int fd, uint64_t send_buffer_by
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)peer_timeout_ms);
     if (send_buffer_bytes > 0)
         set_option(fd, SOL_SOCKET, SO_SNDBUF, (int)send_buffer_bytes);
-    uv_poll_start(&sink->poll, UV_DISCONNECT, on_poll);
+    uv_poll_start(&sink->poll, UV_DISCONNECT, sink_on_poll);
     return &sink->sink;
 }

@@ -79,7 +79,7 @@ static void tunnel_free(struct tunnel *tunnel) {
     free(tunnel);
 }
 
-static void on_closed(uv_handle_t *handle) {
+static void tunnel_on_closed(uv_handle_t *handle) {
     tunnel_free(CONTAINER_OF((uv_poll_t *)handle, struct tunnel, poll));
 }
 
@@ -106,7 +106,7 @@ static void close_tunnel(struct tunnel *tunnel, enum state state) {
     tunnel->exchange->tunnel = NULL;
     tunnel->exchange->listener->ready = true;
     close_socket(tunnel, state);
-    uv_close((uv_handle_t *)&tunnel->poll, on_closed);
+    uv_close((uv_handle_t *)&tunnel->poll, tunnel_on_closed);
     MHD_upgrade_action(tunnel->handle, MHD_UPGRADE_ACTION_CLOSE);
 }
 
@@ -123,7 +123,7 @@ static bool is_empty(const struct piece *piece) {
 }
 
 /* From the client. False: it broke off. */
-static bool receive(struct tunnel *tunnel) {
+static bool receive_bytes(struct tunnel *tunnel) {
     struct piece *in = &tunnel->in;
     ssize_t count;
     do
@@ -141,7 +141,7 @@ static bool take_in(struct tunnel *tunnel) {
     const struct reply_source *source = &tunnel->exchange->request.reply.source;
     struct piece *in = &tunnel->in;
     for (int i = 0; i < PIECES_PER_TURN && !tunnel->in_ended && !tunnel->is_held; i++) {
-        if (is_empty(in) && !receive(tunnel))
+        if (is_empty(in) && !receive_bytes(tunnel))
             return false;
         if (tunnel->in_ended)
             source->write_end(source->context);
@@ -195,7 +195,7 @@ static enum state bring_out(struct tunnel *tunnel) {
     return GOES_ON;
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events) {
+static void tunnel_on_poll(uv_poll_t *poll, int status, int events) {
     struct tunnel *tunnel = CONTAINER_OF(poll, struct tunnel, poll);
     if (tunnel->is_closed)
         return;
@@ -207,26 +207,26 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
 }
 
 /* A client that is not read may have gone all the same; that it has ended its side is seen once. */
-static void watch(struct tunnel *tunnel) {
+static void watch_tunnel(struct tunnel *tunnel) {
     int events = tunnel->is_blocked ? UV_WRITABLE : 0;
     if (!tunnel->in_ended && !tunnel->is_held)
         events |= UV_READABLE;
     else if (!tunnel->in_ended && !tunnel->hung_up)
         events |= UV_DISCONNECT;
     if (events != 0)
-        uv_poll_start(&tunnel->poll, events, on_poll);
+        uv_poll_start(&tunnel->poll, events, tunnel_on_poll);
     else
         uv_poll_stop(&tunnel->poll);
 }
 
-static void move(struct tunnel *tunnel) {
+static void move_bytes(struct tunnel *tunnel) {
     enum state state = bring_out(tunnel);
     if (state == GOES_ON && !take_in(tunnel))
         state = IS_BROKEN;
     if (state != GOES_ON)
         close_tunnel(tunnel, state);
     else
-        watch(tunnel);
+        watch_tunnel(tunnel);
 }
 
 bool tunnels_turn(struct tunnels *tunnels) {
@@ -236,8 +236,8 @@ bool tunnels_turn(struct tunnels *tunnels) {
         tunnel = TAILQ_FIRST(&tunnels->due);
         TAILQ_REMOVE(&tunnels->due, tunnel, due_entry);
         tunnel->is_due = false;
-        move(tunnel); /* it may be due again, after the last one; what was closed stays until the loop goes on
-                       */
+        /* It may be due again, after the last one; what was closed stays until the loop goes on. */
+        move_bytes(tunnel);
     }
     return !TAILQ_EMPTY(&tunnels->due);
 }
@@ -299,7 +299,7 @@ static void on_upgraded(void *context, struct MHD_Connection *connection, void *
     exchange->tunnel = tunnel;
     TAILQ_INSERT_TAIL(&exchange->listener->tunnels.open, tunnel, entry);
     set_options(tunnel);
-    watch(tunnel);
+    watch_tunnel(tunnel);
     tunnel_wake(tunnel);
 }
 

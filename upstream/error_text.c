@@ -50,7 +50,7 @@ static struct said find_text(const cJSON *value) {
     return said;
 }
 
-static bool append_line(struct buffer *out, const char *text, size_t length) {
+static bool append_error_line(struct buffer *out, const char *text, size_t length) {
     char line[LINE_BYTES_MAX];
     size_t used = 0;
     while (used < length && used < sizeof line && text[used] != '\n' && text[used] != '\r') {
@@ -76,11 +76,11 @@ bool error_text_append(struct buffer *out, const char *body, size_t length) {
     struct said said = find_text(json);
     bool done = true;
     if (said.text != NULL)
-        done = append_line(out, said.text, strlen(said.text)) &&
+        done = append_error_line(out, said.text, strlen(said.text)) &&
                (said.more == NULL ||
-                (buffer_append_text(out, ": ") && append_line(out, said.more, strlen(said.more))));
+                (buffer_append_text(out, ": ") && append_error_line(out, said.more, strlen(said.more))));
     else if (json == NULL && length > 0 && strchr("<{[", body[0]) == NULL) /* markup, or JSON cut short */
-        done = append_line(out, body, length);
+        done = append_error_line(out, body, length);
     cJSON_Delete(json);
     return done;
 }
@@ -119,7 +119,7 @@ static bool append_broken_error(struct buffer *out, const char *text, size_t len
         return true;
     if (value > 0)
         unquote_error(&text, &length);
-    return append_line(out, text, length);
+    return append_error_line(out, text, length);
 }
 
 bool error_text_append_any(struct buffer *out, const char *text, size_t length) {

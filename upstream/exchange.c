@@ -23,7 +23,7 @@ struct upstream_exchange {
     bool has_ended; /* nothing more is told */
 };
 
-static struct upstream_exchange *exchange_of(struct transfer *transfer) {
+static struct upstream_exchange *exchange_of_transfer(struct transfer *transfer) {
     return CONTAINER_OF(transfer, struct upstream_exchange, transfer);
 }
 
@@ -38,18 +38,18 @@ static bool header_is_among(const char *name, const char *const *names) {
 /* ---- the transfer's role ---------------------------------------------------------------------------- */
 
 static void exchange_on_sent(struct transfer *transfer) {
-    struct upstream_exchange *exchange = exchange_of(transfer);
+    struct upstream_exchange *exchange = exchange_of_transfer(transfer);
     transfer_set_deadline(transfer, transfer->first_byte_timeout_ms);
     if (exchange->callbacks.on_sent != NULL)
         exchange->callbacks.on_sent(exchange->context);
 }
 
 static bool exchange_on_header_line(struct transfer *transfer, const char *line, size_t length) {
-    return answer_headers_add(&exchange_of(transfer)->headers, line, length);
+    return answer_headers_add(&exchange_of_transfer(transfer)->headers, line, length);
 }
 
 static bool exchange_on_head(struct transfer *transfer) {
-    struct upstream_exchange *exchange = exchange_of(transfer);
+    struct upstream_exchange *exchange = exchange_of_transfer(transfer);
     struct transfer_fault fault;
     if (answer_find_fault(&transfer->length, &fault))
         return false;
@@ -69,7 +69,7 @@ static bool exchange_on_head(struct transfer *transfer) {
 }
 
 static enum transfer_taken exchange_on_body(struct transfer *transfer, const char *bytes, size_t length) {
-    struct upstream_exchange *exchange = exchange_of(transfer);
+    struct upstream_exchange *exchange = exchange_of_transfer(transfer);
     transfer_set_deadline(transfer, transfer->idle_timeout_ms);
     if (exchange->callbacks.on_body(exchange->context, bytes, length))
         return TRANSFER_TAKEN;
@@ -78,12 +78,12 @@ static enum transfer_taken exchange_on_body(struct transfer *transfer, const cha
 }
 
 static ssize_t exchange_on_upload(struct transfer *transfer, char *bytes, size_t size) {
-    struct upstream_exchange *exchange = exchange_of(transfer);
+    struct upstream_exchange *exchange = exchange_of_transfer(transfer);
     return exchange->callbacks.on_upload(exchange->context, bytes, size);
 }
 
 static void exchange_on_done(struct transfer *transfer, CURLcode code) {
-    struct upstream_exchange *exchange = exchange_of(transfer);
+    struct upstream_exchange *exchange = exchange_of_transfer(transfer);
     struct upstream_result result = {.http_status = transfer->status};
     struct transfer_fault fault;
     result.end = transfer_judge(transfer, code, &fault);
@@ -101,7 +101,7 @@ static void exchange_on_done(struct transfer *transfer, CURLcode code) {
 }
 
 static void destroy(struct transfer *transfer) {
-    struct upstream_exchange *exchange = exchange_of(transfer);
+    struct upstream_exchange *exchange = exchange_of_transfer(transfer);
     free(exchange->method);
     free(exchange->url);
     free(exchange->body);

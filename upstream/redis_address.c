@@ -18,7 +18,7 @@ static bool copy_part(char *out, size_t size, const char *text, size_t length) {
 }
 
 /** Reads digits alone, `length` of them. */
-static bool read_digits(const char *text, size_t length, uint32_t max, uint32_t *ret_number) {
+static bool read_plain_digits(const char *text, size_t length, uint32_t max, uint32_t *ret_number) {
     uint32_t number = 0;
     if (length == 0 || length > 5)
         return false;
@@ -48,7 +48,7 @@ static bool read_host_place(const char *text, const char *end, struct redis_addr
     if (rest == end)
         return true;
     uint32_t port = 0;
-    if (*rest != ':' || !read_digits(rest + 1, (size_t)(end - rest - 1), PORT_MAX, &port) || port == 0)
+    if (*rest != ':' || !read_plain_digits(rest + 1, (size_t)(end - rest - 1), PORT_MAX, &port) || port == 0)
         return false;
     address->port = (uint16_t)port;
     return true;
@@ -66,9 +66,9 @@ bool redis_address_parse(const char *text, struct redis_address *ret_address) {
             text += strlen(scheme);
         const char *end = text + strcspn(text, "/");
         const char *database = *end == '/' ? end + 1 : end;
-        done =
-            strpbrk(text, "@ \t") == NULL && read_host_place(text, end, &address) &&
-            (*database == '\0' || read_digits(database, strlen(database), DATABASE_MAX, &address.database));
+        done = strpbrk(text, "@ \t") == NULL && read_host_place(text, end, &address) &&
+               (*database == '\0' ||
+                read_plain_digits(database, strlen(database), DATABASE_MAX, &address.database));
     }
     if (done)
         *ret_address = address;
