@@ -47,35 +47,35 @@ void run_plan_destroy(struct run_plan *plan) {
     free(plan);
 }
 
-static bool settles(const struct upstream_settings *settings) {
+static bool settles_choice(const struct upstream_settings *settings) {
     return settings->adapter->writes_after_a_cut && settings->settle_ms > 0;
 }
 
 /* Whether what is asked cannot be needed a second time. */
 static bool is_asked_once(const struct run_plan *plan, const struct upstream_settings *settings) {
     return plan->count == 1 && settings->retry.attempts_max <= 1 && !settings->resumable &&
-           !settles(settings);
+           !settles_choice(settings);
 }
 
 /* How long the session's agent is left alone after a cut. */
 static int64_t settle_in_ms(const struct run_plan *plan, const struct upstream_settings *settings) {
     int64_t cut_ms = session_cut_mono_ms(plan->session);
     int64_t left_ms = cut_ms + settings->settle_ms - clock_mono_ms();
-    return cut_ms > 0 && settles(settings) && left_ms > 0 ? left_ms : 0;
+    return cut_ms > 0 && settles_choice(settings) && left_ms > 0 ? left_ms : 0;
 }
 
-static bool copy_text(const char *text, char **ret_copy) {
+static bool copy_plan_text(const char *text, char **ret_copy) {
     *ret_copy = text != NULL ? strdup(text) : NULL;
     return text == NULL || *ret_copy != NULL;
 }
 
-static bool copy_request(const struct upstream_run *from, struct upstream_run *ret_copy) {
+static bool copy_upstream_run(const struct upstream_run *from, struct upstream_run *ret_copy) {
     *ret_copy = (struct upstream_run){.adapter = from->adapter, .body_length = from->body_length};
     ret_copy->body = malloc(from->body_length + 1);
     if (ret_copy->body != NULL)
         memcpy(ret_copy->body, from->body, from->body_length + 1);
-    if (!copy_text(from->url, &ret_copy->url) || !copy_text(from->session_url, &ret_copy->session_url) ||
-        ret_copy->body == NULL)
+    if (!copy_plan_text(from->url, &ret_copy->url) ||
+        !copy_plan_text(from->session_url, &ret_copy->session_url) || ret_copy->body == NULL)
         return false;
     upstream_run_charge(ret_copy);
     return true;
@@ -111,7 +111,7 @@ bool run_plan_build(struct run_plan *plan, const struct upstream_settings *setti
         *ret_run = step->request;
         ret_run->is_last = true;
         step->request = (struct upstream_run){.adapter = step->request.adapter};
-    } else if (!copy_request(&step->request, ret_run)) {
+    } else if (!copy_upstream_run(&step->request, ret_run)) {
         upstream_run_finish(ret_run);
         *ret_message = "There is no memory for the request.";
         return false;

@@ -17,7 +17,7 @@
 
 #define BREATH_MS 1 /* how long a stream is held that is ahead of a worker */
 
-static void on_timer(uv_timer_t *timer);
+static void runner_on_timer(uv_timer_t *timer);
 static void consider_letting_go(struct run *run);
 
 static struct run *run_of(struct task *task) {
@@ -38,7 +38,7 @@ static void sleep_for(struct run *run, int64_t ms, int64_t other_ms) {
     if (other_ms > 0 && (ms <= 0 || other_ms < ms))
         ms = other_ms;
     if (ms > 0)
-        uv_timer_start(&run->timer, on_timer, (uint64_t)ms, 0);
+        uv_timer_start(&run->timer, runner_on_timer, (uint64_t)ms, 0);
 }
 
 /* Until it is due; then it takes its place. Until it waits for too long, or its clients have left it for too
@@ -75,10 +75,10 @@ static void watch_started(struct run *run) {
 
 void runner_hold(struct run *run) {
     run->held = true;
-    uv_timer_start(&run->timer, on_timer, BREATH_MS, 0);
+    uv_timer_start(&run->timer, runner_on_timer, BREATH_MS, 0);
 }
 
-static void on_timer(uv_timer_t *timer) {
+static void runner_on_timer(uv_timer_t *timer) {
     struct run *run = timer->data;
     if (run->ended)
         return;
@@ -183,7 +183,7 @@ static void consider_letting_go(struct run *run) {
     run_free(run);
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void runner_on_timer_closed(uv_handle_t *handle) {
     struct run *run = handle->data;
     run->timer_open = false;
     consider_letting_go(run);
@@ -215,7 +215,7 @@ static void on_ended(struct inbox_item *item) {
     if (info.started_unix_ms != 0)
         metrics_observe_ms(HISTOGRAM_RUN_DURATION, info.duration_ms);
     if (run->timer_open)
-        uv_close((uv_handle_t *)&run->timer, on_timer_closed);
+        uv_close((uv_handle_t *)&run->timer, runner_on_timer_closed);
     consider_letting_go(run);
     task_unref(task); /* the item's */
 }

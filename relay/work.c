@@ -20,15 +20,15 @@ static const struct upstream_settings *settings_of(const struct run *run) {
     return &run->runner->context->caller->settings.items[atomic_load(&run->task->upstream)];
 }
 
-static bool build(void *context, const struct upstream_settings *settings, struct upstream_run *ret_run,
-                  const char **ret_message) {
+static bool work_build(void *context, const struct upstream_settings *settings, struct upstream_run *ret_run,
+                       const char **ret_message) {
     struct run *run = context;
     return run_plan_build(run->plan, settings, ret_run, ret_message);
 }
 
 /* ---- what comes of it: the callbacks of a call or a follower -------------------------------------- */
 
-static void on_sent(void *context) {
+static void work_on_sent(void *context) {
     struct run *run = context;
     int64_t now_ms = clock_mono_ms();
     atomic_store(&run->task->sent_mono_ms, now_ms);
@@ -92,7 +92,7 @@ static enum follower_source note_source(const struct run *run) {
     return source;
 }
 
-static void note_first_event(const struct run *run) {
+static void work_note_first_event(const struct run *run) {
     struct task *task = run->task;
     if (note_source(run) == FOLLOWER_UPSTREAM &&
         !atomic_load(&task->canned)) /* else it heard of another session, or none */
@@ -128,7 +128,7 @@ static bool has_memory(struct run *run, const struct sse_event *event) {
 
 static const struct task_fault no_memory = {.cause = "memory", .message = "Memory ran out."};
 
-static bool publish(struct run *run, const struct sse_event *event) {
+static bool publish_event(struct run *run, const struct sse_event *event) {
     struct task *task = run->task;
     struct frame *frame = frame_create(FRAME_EVENT, task->serial, event->type, event->type_length,
                                        event->data, event->data_length);
@@ -156,19 +156,19 @@ static bool publish_hidden(struct run *run, const struct sse_event *event) {
     hidden.data_length =
         error_form_write(task_error_form(run->task), task_reason_sentence(REASON_UPSTREAM_ERROR),
                          task_reason_name(REASON_UPSTREAM_ERROR), data, sizeof(data));
-    return publish(run, &hidden);
+    return publish_event(run, &hidden);
 }
 
-static bool show(struct run *run, const struct sse_event *event) {
+static bool show_event(struct run *run, const struct sse_event *event) {
     bool hides = run->task->options.hides_words && reports_failure(run, event);
-    return hides ? publish_hidden(run, event) : publish(run, event);
+    return hides ? publish_hidden(run, event) : publish_event(run, event);
 }
 
-static bool on_event(void *context, const struct sse_event *event) {
+static bool work_on_event(void *context, const struct sse_event *event) {
     struct run *run = context;
     if (run->events == 0)
-        note_first_event(run);
-    bool goes_on = fits_budgets(run, event) && has_memory(run, event) && show(run, event) &&
+        work_note_first_event(run);
+    bool goes_on = fits_budgets(run, event) && has_memory(run, event) && show_event(run, event) &&
                    fits_token_budget(run, event);
     if (!goes_on)
         run->source = NULL;
@@ -177,7 +177,7 @@ static bool on_event(void *context, const struct sse_event *event) {
 
 /* A burst from the upstream must not push events out of the log that a worker had no time yet to write. Ours
  * writes at once; for the others the stream takes a breath. */
-static bool may_read(void *context) {
+static bool work_may_read(void *context) {
     struct run *run = context;
     if (!task_is_ahead(run->task))
         return true;
@@ -255,17 +255,17 @@ static void note_upstream(const struct run *run, const char *name) {
 
 /* No attempt is made that its session's log does not report: neither without memory for that, nor when the
  * run has ended on another thread, of which this one has not heard yet. */
-static bool announce(const struct run *run, const struct upstream_retry *retry) {
+static bool announce_retry(const struct run *run, const struct upstream_retry *retry) {
     struct frame *frame = make_retry_frame(run->task, retry);
     if (frame == NULL)
         task_end_for(run->task, TASK_FAILED, REASON_INTERNAL, &no_memory);
     return frame != NULL && task_announce(run->task, frame);
 }
 
-static bool on_retry(void *context, const struct upstream_retry *retry) {
+static bool work_on_retry(void *context, const struct upstream_retry *retry) {
     struct run *run = context;
     struct task *task = run->task;
-    if (!announce(run, retry)) {
+    if (!announce_retry(run, retry)) {
         run->source = NULL;
         return false;
     }
@@ -298,7 +298,7 @@ static void note_outcome(const struct run *run, const struct upstream_outcome *s
     task_note_outcome(run->task, &outcome);
 }
 
-static void on_end(void *context, const struct upstream_result *result) {
+static void work_on_end(void *context, const struct upstream_result *result) {
     struct run *run = context;
     note_source(run);
     if (result->outcome != NULL)
@@ -312,12 +312,12 @@ static void on_end(void *context, const struct upstream_result *result) {
     task_end_for(run->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end), &fault);
 }
 
-static const struct upstream_call_callbacks callbacks = {.build = build,
-                                                         .on_sent = on_sent,
-                                                         .on_retry = on_retry,
-                                                         .on_event = on_event,
-                                                         .may_read = may_read,
-                                                         .on_end = on_end};
+static const struct upstream_call_callbacks callbacks = {.build = work_build,
+                                                         .on_sent = work_on_sent,
+                                                         .on_retry = work_on_retry,
+                                                         .on_event = work_on_event,
+                                                         .may_read = work_may_read,
+                                                         .on_end = work_on_end};
 
 /* ---- where it comes from ------------------------------------------------------------------------- */
 

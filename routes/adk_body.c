@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const cJSON *member(const cJSON *body, const char *name) {
+static const cJSON *member_of(const cJSON *body, const char *name) {
     return cJSON_GetObjectItemCaseSensitive(body, name);
 }
 
@@ -20,8 +20,8 @@ struct name {
     char *out;
 };
 
-static bool read_name(struct request *request, const cJSON *body, const struct name *name) {
-    const cJSON *one = member(body, name->camel), *other = member(body, name->snake);
+static bool read_body_name(struct request *request, const cJSON *body, const struct name *name) {
+    const cJSON *one = member_of(body, name->camel), *other = member_of(body, name->snake);
     const char *text = cJSON_GetStringValue(one != NULL ? one : other);
     bool is_valid = text != NULL && path_name_is_valid(text, name->bytes_max);
     if (one != NULL && other != NULL)
@@ -45,14 +45,14 @@ bool adk_body_refuse_identity(struct request *request, const cJSON *body, const 
 }
 
 static bool names_app(const cJSON *body) {
-    return member(body, "appName") != NULL || member(body, "app_name") != NULL;
+    return member_of(body, "appName") != NULL || member_of(body, "app_name") != NULL;
 }
 
 static bool read_app(struct request *request, const cJSON *body, struct passed_owner *owner) {
     const char *usual = request->context->settings->default_app;
     const struct name app = {"appName", "app_name", SESSION_PART_MAX, owner->app};
     if (usual == NULL || names_app(body))
-        return read_name(request, body, &app);
+        return read_body_name(request, body, &app);
     snprintf(owner->app, sizeof(owner->app), "%s", usual);
     return true;
 }
@@ -63,16 +63,16 @@ bool adk_body_read_owner(struct request *request, const cJSON *body, struct pass
     const struct name user = {"userId", "user_id", SESSION_USER_MAX, ret_owner->user};
     const struct name session = {"sessionId", "session_id", SESSION_PART_MAX, ret_owner->session};
     return !adk_body_refuse_identity(request, body, spellings) && read_app(request, body, ret_owner) &&
-           read_name(request, body, &user) && read_name(request, body, &session);
+           read_body_name(request, body, &user) && read_body_name(request, body, &session);
 }
 
 bool adk_body_check_session(struct request *request, const cJSON *body) {
     static const char *const spellings[] = {"sessionId", "session_id", NULL};
     char text[SESSION_PART_MAX + 1] = "";
     const struct name session = {spellings[0], spellings[1], SESSION_PART_MAX, text};
-    bool names_session = member(body, spellings[0]) != NULL || member(body, spellings[1]) != NULL;
+    bool names_session = member_of(body, spellings[0]) != NULL || member_of(body, spellings[1]) != NULL;
     return !adk_body_refuse_identity(request, body, spellings) &&
-           (!names_session || read_name(request, body, &session));
+           (!names_session || read_body_name(request, body, &session));
 }
 
 /* The number of the body's member "gateway"; -1: it has none. */
@@ -88,7 +88,7 @@ static int gateway_index(const cJSON *body) {
 }
 
 /* Appends the request's text, without the member of that number unless it is -1. */
-static bool append_text(struct buffer *text, const struct request *request, int cut) {
+static bool append_request_text(struct buffer *text, const struct request *request, int cut) {
     if (!buffer_append(text, request->body, request->body_length))
         return false;
     if (cut >= 0)
@@ -116,7 +116,7 @@ bool adk_body_make_text(const struct request *request, const cJSON *body, const 
     buffer_init(&plain, request->body_length + 1);
     buffer_init(&text, request->body_length + 2 * SESSION_PART_MAX + 64);
     struct buffer *made = has_app ? &plain : &text;
-    bool done = append_text(&plain, request, cut) && (has_app || append_with_app(&text, &plain, app));
+    bool done = append_request_text(&plain, request, cut) && (has_app || append_with_app(&text, &plain, app));
     if (done) {
         *ret_length = made->length;
         *ret_text = buffer_detach(made);

@@ -17,7 +17,7 @@ struct await {
     void (*answer)(struct request *request, struct task *task);
 };
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void await_on_timer_closed(uv_handle_t *handle) {
     struct await *await = handle->data;
     await->context->awaits--;
     task_unref(await->task);
@@ -25,32 +25,32 @@ static void on_timer_closed(uv_handle_t *handle) {
 }
 
 /* The waiter is nobody's any more. */
-static void settle(struct await *await) {
+static void settle_await(struct await *await) {
     struct request *request = await->request;
     await->request = NULL;
     if (request != NULL) {
         await->answer(request, await->task);
         request_answer(request);
     }
-    uv_close((uv_handle_t *)&await->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&await->timer, await_on_timer_closed);
 }
 
-static void on_end(struct inbox_item *item) {
-    settle(CONTAINER_OF(item, struct await, waiter.item));
+static void await_on_end(struct inbox_item *item) {
+    settle_await(CONTAINER_OF(item, struct await, waiter.item));
 }
 
 static void on_time_up(uv_timer_t *timer) {
     struct await *await = timer->data;
     if (task_unwait(await->task, &await->waiter))
-        settle(await);
+        settle_await(await);
     /* else the end is in the inbox already */
 }
 
-static void on_abandoned(void *context) {
+static void await_on_abandoned(void *context) {
     struct await *await = context;
     await->request = NULL;
     if (task_unwait(await->task, &await->waiter))
-        settle(await);
+        settle_await(await);
 }
 
 void await_end(struct request *request, struct task *task, int64_t wait_ms,
@@ -71,15 +71,15 @@ void await_end(struct request *request, struct task *task, int64_t wait_ms,
     await->task = task_ref(task);
     await->answer = answer;
     await->waiter.inbox = request->context->relay.inbox;
-    await->waiter.item.handle = on_end;
+    await->waiter.item.handle = await_on_end;
     uv_timer_init(request->context->relay.loop, &await->timer);
     await->timer.data = await;
     if (!task_wait(task, &await->waiter)) {
-        settle(await);
+        settle_await(await);
         answer(request, task);
         return;
     }
     await->request = request;
     uv_timer_start(&await->timer, on_time_up, (uint64_t)wait_ms, 0);
-    request_defer(request, on_abandoned, await);
+    request_defer(request, await_on_abandoned, await);
 }

@@ -9,7 +9,7 @@
 #define WAIT_MS 5000
 #define ANSWER_BYTES_MAX 4096
 
-static void answer(struct request *request, struct task *task) {
+static void answer_cancel(struct request *request, struct task *task) {
     struct task_info info;
     task_get_info(task, &info);
     bool ended = task_status_is_end(info.status);
@@ -30,6 +30,6 @@ bool cancel_and_reply(struct request *request, struct task *task) {
         return false;
     log_info("run_cancelled", LOG_STR("task_id", task->id), LOG_STR("session", task->session->key),
              LOG_STR("trace_id", task->trace_id));
-    await_end(request, task, WAIT_MS, answer);
+    await_end(request, task, WAIT_MS, answer_cancel);
     return true;
 }

@@ -32,8 +32,8 @@ static void collect_destroy(struct collect *collect) {
     free(collect);
 }
 
-static void on_head(void *context, int status, const struct upstream_header *headers, size_t count,
-                    int64_t content_length) {
+static void collect_on_head(void *context, int status, const struct upstream_header *headers, size_t count,
+                            int64_t content_length) {
     (void)content_length;
     struct collect *collect = context;
     collect->status = status;
@@ -44,7 +44,7 @@ static void on_head(void *context, int status, const struct upstream_header *hea
 }
 
 /* What is too much is thrown away: the answer's end tells, and the connection can be used again. */
-static bool on_body(void *context, const char *bytes, size_t length) {
+static bool collect_on_body(void *context, const char *bytes, size_t length) {
     struct collect *collect = context;
     if (collect->overflowed || collect->no_memory || buffer_append(&collect->body, bytes, length))
         return true;
@@ -53,7 +53,7 @@ static bool on_body(void *context, const char *bytes, size_t length) {
     return true;
 }
 
-static void on_end(void *context, const struct upstream_result *result) {
+static void collect_on_end(void *context, const struct upstream_result *result) {
     struct collect *collect = context;
     struct request *request = collect->request;
     struct collected answer = {
@@ -74,7 +74,7 @@ static void on_end(void *context, const struct upstream_result *result) {
     request_answer(request);
 }
 
-static void on_abandoned(void *context) {
+static void collect_on_abandoned(void *context) {
     struct collect *collect = context;
     upstream_query_cancel(collect->query);
     collect_destroy(collect);
@@ -84,7 +84,7 @@ void collect_start(struct request *request, size_t upstream, const char *method,
                    const char *body, size_t length,
                    void (*done)(struct request *request, const struct collected *answer)) {
     static const struct upstream_exchange_callbacks callbacks = {
-        .on_head = on_head, .on_body = on_body, .on_end = on_end};
+        .on_head = collect_on_head, .on_body = collect_on_body, .on_end = collect_on_end};
     static const struct upstream_header accept = {"Accept", "application/json"};
     struct collect *collect = calloc(1, sizeof(*collect));
     if (collect == NULL) {
@@ -110,7 +110,7 @@ void collect_start(struct request *request, size_t upstream, const char *method,
         reply_no_memory(request);
         return;
     }
-    request_defer(request, on_abandoned, collect);
+    request_defer(request, collect_on_abandoned, collect);
 }
 
 #define WORDS_SIZE 256

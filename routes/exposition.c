@@ -16,12 +16,12 @@ void exposition_finish(struct exposition *exposition) {
     buffer_finish(&exposition->text);
 }
 
-static void append(struct exposition *exposition, const char *text, size_t length) {
+static void exposition_append(struct exposition *exposition, const char *text, size_t length) {
     exposition->failed = exposition->failed || !buffer_append(&exposition->text, text, length);
 }
 
-static void append_text(struct exposition *exposition, const char *text) {
-    append(exposition, text, strlen(text));
+static void exposition_append_text(struct exposition *exposition, const char *text) {
+    exposition_append(exposition, text, strlen(text));
 }
 
 void exposition_family(struct exposition *exposition, const char *name, const char *type, const char *help) {
@@ -31,14 +31,14 @@ void exposition_family(struct exposition *exposition, const char *name, const ch
         !buffer_printf(&exposition->text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void append_escaped(struct exposition *exposition, const char *value) {
+static void exposition_append_escaped(struct exposition *exposition, const char *value) {
     while (*value != '\0') {
         size_t plain = strcspn(value, "\\\"\n");
-        append(exposition, value, plain);
+        exposition_append(exposition, value, plain);
         value += plain;
         if (*value == '\0')
             return;
-        append_text(exposition, *value == '\n' ? "\\n" : *value == '"' ? "\\\"" : "\\\\");
+        exposition_append_text(exposition, *value == '\n' ? "\\n" : *value == '"' ? "\\\"" : "\\\\");
         value++;
     }
 }
@@ -46,18 +46,18 @@ static void append_escaped(struct exposition *exposition, const char *value) {
 /* Everything of a sample but its value. */
 static void begin_sample(struct exposition *exposition, const char *suffix,
                          const struct exposition_label *labels) {
-    append_text(exposition, exposition->family);
-    append_text(exposition, suffix);
+    exposition_append_text(exposition, exposition->family);
+    exposition_append_text(exposition, suffix);
     const char *before = "{";
     for (const struct exposition_label *label = labels; label != NULL && label->name != NULL; label++) {
-        append_text(exposition, before);
-        append_text(exposition, label->name);
-        append_text(exposition, "=\"");
-        append_escaped(exposition, label->value);
-        append_text(exposition, "\"");
+        exposition_append_text(exposition, before);
+        exposition_append_text(exposition, label->name);
+        exposition_append_text(exposition, "=\"");
+        exposition_append_escaped(exposition, label->value);
+        exposition_append_text(exposition, "\"");
         before = ",";
     }
-    append_text(exposition, *before == ',' ? "} " : " ");
+    exposition_append_text(exposition, *before == ',' ? "} " : " ");
 }
 
 static void end_sample(struct exposition *exposition, uint64_t value) {

@@ -13,7 +13,7 @@ struct piece {
     size_t length;
 };
 
-static struct piece trim(const char *text, size_t length) {
+static struct piece trim_piece(const char *text, size_t length) {
     size_t front = strspn(text, blanks);
     if (front > length)
         front = length;
@@ -46,7 +46,7 @@ static bool next_piece(struct piece *rest, char separator, struct piece *ret_pie
     if (rest->length == 0)
         return false;
     size_t span = span_to(rest->text, rest->length, separator);
-    *ret_piece = trim(rest->text, span);
+    *ret_piece = trim_piece(rest->text, span);
     size_t done = span < rest->length ? span + 1 : span;
     rest->text += done;
     rest->length -= done;
@@ -79,7 +79,7 @@ bool header_is_json(const char *content_type) {
 }
 
 /* RFC 9110, section 12.4.2: 0, or 0. and zeros. */
-static bool is_zero(struct piece value) {
+static bool is_zero_weight(struct piece value) {
     if (value.length == 0 || value.text[0] != '0')
         return false;
     for (size_t i = 1; i < value.length; i++) {
@@ -96,7 +96,7 @@ static bool range_accepts(struct piece range, const char *media_type) {
     while (next_piece(&range, ';', &piece)) {
         struct piece quality = parameter_value(piece, "q");
         if (quality.text != NULL)
-            return !is_zero(quality);
+            return !is_zero_weight(quality);
     }
     return true;
 }

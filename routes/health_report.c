@@ -10,7 +10,7 @@ const char *health_status_name(enum health_status status) {
     return names[status];
 }
 
-static void add(struct health_report *report, enum health_status status, struct health_reason reason) {
+static void add_reason(struct health_report *report, enum health_status status, struct health_reason reason) {
     if (status > report->status)
         report->status = status;
     if (report->count < HEALTH_REASONS_MAX)
@@ -22,23 +22,24 @@ static void add(struct health_report *report, enum health_status status, struct 
 static void judge_upstream(struct health_report *report, const struct upstream_view *view) {
     const char *name = view->settings->name;
     if (!view->is_healthy)
-        add(report, HEALTH_DEGRADED,
-            (struct health_reason){"upstream_unhealthy", "The last health check of the upstream failed.",
-                                   name, 0, 0});
+        add_reason(report, HEALTH_DEGRADED,
+                   (struct health_reason){"upstream_unhealthy",
+                                          "The last health check of the upstream failed.", name, 0, 0});
     if (view->has_limiter && view->limiter.paused_ms > 0)
-        add(report, HEALTH_DEGRADED,
-            (struct health_reason){"upstream_paused", "The upstream asked for a pause: nobody calls it.",
-                                   name, 0, 0});
+        add_reason(report, HEALTH_DEGRADED,
+                   (struct health_reason){"upstream_paused",
+                                          "The upstream asked for a pause: nobody calls it.", name, 0, 0});
     if (view->has_breaker && view->breaker.state == BREAKER_OPEN)
-        add(report, HEALTH_DEGRADED,
-            (struct health_reason){"breaker_open", "The circuit breaker keeps calls away from the upstream.",
-                                   name, 0, 0});
+        add_reason(report, HEALTH_DEGRADED,
+                   (struct health_reason){"breaker_open",
+                                          "The circuit breaker keeps calls away from the upstream.", name, 0,
+                                          0});
     if (view->has_breaker && view->breaker.state == BREAKER_HALF_OPEN)
-        add(report, HEALTH_DEGRADED,
-            (struct health_reason){
-                "breaker_half_open",
-                "The circuit breaker lets a few calls through to see whether the upstream is back.", name, 0,
-                0});
+        add_reason(report, HEALTH_DEGRADED,
+                   (struct health_reason){
+                       "breaker_half_open",
+                       "The circuit breaker lets a few calls through to see whether the upstream is back.",
+                       name, 0, 0});
 }
 
 static void judge_upstreams(struct health_report *report, const struct upstream_caller *caller) {
@@ -49,8 +50,8 @@ static void judge_upstreams(struct health_report *report, const struct upstream_
         one_can_take = view.can_take;
     }
     if (!one_can_take)
-        add(report, HEALTH_CRITICAL,
-            (struct health_reason){"no_upstream", "No upstream can take a run.", NULL, 0, 0});
+        add_reason(report, HEALTH_CRITICAL,
+                   (struct health_reason){"no_upstream", "No upstream can take a run.", NULL, 0, 0});
     for (size_t i = 0; i < caller->upstreams->count; i++) {
         upstream_view_get(caller, i, &view);
         judge_upstream(report, &view);
@@ -63,21 +64,22 @@ static void judge_share(struct health_report *report, const char *code, const ch
                         uint64_t maximum, uint64_t percent) {
     uint64_t limit = maximum * percent / 100;
     if (value > limit)
-        add(report, HEALTH_DEGRADED, (struct health_reason){code, message, NULL, value, limit});
+        add_reason(report, HEALTH_DEGRADED, (struct health_reason){code, message, NULL, value, limit});
 }
 
 static void judge_memory(struct health_report *report, uint64_t warn_bytes) {
     uint64_t bytes = memory_total();
     if (!memory_has_room(MEMORY_RUN_BYTES))
-        add(report, HEALTH_CRITICAL,
-            (struct health_reason){"memory_full",
-                                   "The memory limit has been reached: new runs and sessions are refused.",
-                                   NULL, bytes, memory_limit()});
+        add_reason(report, HEALTH_CRITICAL,
+                   (struct health_reason){
+                       "memory_full", "The memory limit has been reached: new runs and sessions are refused.",
+                       NULL, bytes, memory_limit()});
     else if (bytes > warn_bytes)
-        add(report, HEALTH_DEGRADED,
-            (struct health_reason){
-                "memory_high", "Events, sessions, requests and answers take more memory than they should.",
-                NULL, bytes, warn_bytes});
+        add_reason(report, HEALTH_DEGRADED,
+                   (struct health_reason){
+                       "memory_high",
+                       "Events, sessions, requests and answers take more memory than they should.", NULL,
+                       bytes, warn_bytes});
 }
 
 static void judge_redis(struct health_report *report, struct cache *cache) {
@@ -85,9 +87,9 @@ static void judge_redis(struct health_report *report, struct cache *cache) {
     if (cache != NULL)
         cache_get_info(cache, &info);
     if (info.redis_state == REDIS_AWAY)
-        add(report, HEALTH_DEGRADED,
-            (struct health_reason){"redis_away", "Redis does not answer: runs are kept in memory alone.",
-                                   NULL, 0, 0});
+        add_reason(report, HEALTH_DEGRADED,
+                   (struct health_reason){
+                       "redis_away", "Redis does not answer: runs are kept in memory alone.", NULL, 0, 0});
 }
 
 void health_report_make(const struct routes_context *context, struct health_report *ret_report) {
@@ -97,9 +99,9 @@ void health_report_make(const struct routes_context *context, struct health_repo
     broadcaster_get_stats(context->broadcaster, &stats);
     *ret_report = (struct health_report){.status = HEALTH_HEALTHY};
     if (broadcaster_is_draining(context->broadcaster))
-        add(ret_report, HEALTH_DEGRADED,
-            (struct health_reason){"draining", "The gateway is about to stop and takes no new runs.", NULL, 0,
-                                   0});
+        add_reason(ret_report, HEALTH_DEGRADED,
+                   (struct health_reason){"draining", "The gateway is about to stop and takes no new runs.",
+                                          NULL, 0, 0});
     judge_upstreams(ret_report, context->relay.caller);
     judge_share(ret_report, "queue_high", "Nearly as many runs wait as may.", stats.runs_queued,
                 limits->runs_queued_max, settings->health_queue_percent);

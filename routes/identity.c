@@ -17,7 +17,7 @@ enum identity identity_of_name(const char *name) {
     return (enum identity)identity;
 }
 
-static bool is_among(const char *name, const char *const *names) {
+static bool name_is_among(const char *name, const char *const *names) {
     while (names != NULL && *names != NULL && strcmp(*names, name) != 0)
         names++;
     return names != NULL && *names != NULL;
@@ -26,7 +26,7 @@ static bool is_among(const char *name, const char *const *names) {
 const char *identity_find(const cJSON *object, const char *const *but) {
     const cJSON *member;
     cJSON_ArrayForEach(member, object) {
-        if (identity_of_name(member->string) != IDENTITY_NONE && !is_among(member->string, but))
+        if (identity_of_name(member->string) != IDENTITY_NONE && !name_is_among(member->string, but))
             return member->string;
     }
     return NULL;

@@ -29,7 +29,7 @@ static ssize_t read_piece(void *context, char *bytes, size_t size) {
     return (ssize_t)count;
 }
 
-static void on_turn(struct turn *turn) {
+static void answer_on_turn(struct turn *turn) {
     struct json_answer *answer = CONTAINER_OF(turn, struct json_answer, turn);
     buffer_clear(&answer->json.text);
     answer->sent = answer->work = 0;
@@ -50,7 +50,7 @@ void json_answer_start(struct json_answer *answer, struct request *request,
         .read = read_piece, .finished = on_finished, .context = answer, .content_length = -1};
     answer->operations = operations;
     answer->request = request;
-    answer->turn.take = on_turn;
+    answer->turn.take = answer_on_turn;
     json_writer_init(&answer->json, PIECE_BYTES_MAX);
     reply_header(request, "Content-Type", "application/json");
     reply_header(request, "Cache-Control", "no-store");

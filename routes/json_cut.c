@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Where the string that begins at text[at] ends, its quote included. */
-static size_t skip_string(const char *text, size_t length, size_t at) {
+static size_t end_of_string(const char *text, size_t length, size_t at) {
     for (at++; at < length && text[at] != '"'; at++)
         at += text[at] == '\\';
     return at < length ? at + 1 : length;
@@ -19,7 +19,7 @@ static size_t find_member_end(const char *text, size_t length, size_t at) {
     while (at < length) {
         char byte = text[at];
         if (byte == '"') {
-            at = skip_string(text, length, at);
+            at = end_of_string(text, length, at);
             continue;
         }
         if (depth == 1 && (byte == ',' || byte == '}'))

@@ -89,7 +89,7 @@ static void scan_escape(struct scan *scan) {
         scan->error = "The body holds \\u0000, which is not taken.";
 }
 
-static void scan_string(struct scan *scan) {
+static void scan_input_string(struct scan *scan) {
     for (scan->at++; scan->at < scan->end && *scan->at != '"'; scan->at++) {
         if ((unsigned char)*scan->at < 0x20) {
             scan->error = "The body holds a control byte within a string.";
@@ -115,7 +115,7 @@ static struct scan scan_text(const char *text, size_t length, bool looks_at_numb
     while (scan.at < scan.end && scan.error == NULL) {
         char byte = *scan.at;
         if (byte == '"') {
-            scan_string(&scan);
+            scan_input_string(&scan);
             continue;
         }
         if (byte == '-' || (byte >= '0' && byte <= '9')) {

@@ -62,7 +62,7 @@ static void on_cancel(struct inbox_item *item) {
 }
 
 /* False: there are as many as may be. */
-static bool enter(struct live *live, uint64_t tunnels_max) {
+static bool enter_list(struct live *live, uint64_t tunnels_max) {
     lock_acquire(&lock);
     bool has_room = count < tunnels_max;
     if (has_room) {
@@ -89,7 +89,7 @@ struct live *live_open(struct request *request, const struct passed_owner *owner
     live->item.handle = on_cancel;
     live->cancel = cancel;
     live->context = context;
-    if (enter(live, tunnels_max)) {
+    if (enter_list(live, tunnels_max)) {
         metrics_add(METRIC_TUNNELS_OPENED, 1);
         return live;
     }

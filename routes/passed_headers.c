@@ -21,7 +21,7 @@ struct answer {
 };
 
 /* Passes a value on. False: it is too long, or no value of a header. */
-static bool add(struct answer *answer, const char *name, const char *value) {
+static bool add_header(struct answer *answer, const char *name, const char *value) {
     size_t length = strlen(name) + strlen(value) + strlen(": \r\n");
     if (length > answer->room || !reply_header(answer->request, name, value))
         return false;
@@ -30,7 +30,7 @@ static bool add(struct answer *answer, const char *name, const char *value) {
 }
 
 /* The value of the `nth` header of that name, from 0; NULL: there are fewer. */
-static const char *find(const struct answer *answer, const char *name, size_t nth) {
+static const char *find_header(const struct answer *answer, const char *name, size_t nth) {
     for (size_t i = 0; i < answer->count; i++) {
         if (strcasecmp(answer->headers[i].name, name) == 0 && nth-- == 0)
             return answer->headers[i].value;
@@ -84,7 +84,7 @@ static bool has_only_parameters(const char *text) {
     }
 }
 
-static bool is_among(const char *text, size_t length, const char *const *words) {
+static bool word_is_among(const char *text, size_t length, const char *const *words) {
     for (; *words != NULL; words++) {
         if (strlen(*words) == length && strncasecmp(text, *words, length) == 0)
             return true;
@@ -101,7 +101,7 @@ static bool ends_with(const char *text, size_t length, const char *suffix) {
     return length > suffix_length && strncasecmp(text + length - suffix_length, suffix, suffix_length) == 0;
 }
 
-static bool contains(const char *text, size_t length, const char *word) {
+static bool contains_word(const char *text, size_t length, const char *word) {
     for (size_t i = 0; i + strlen(word) <= length; i++) {
         if (strncasecmp(text + i, word, strlen(word)) == 0)
             return true;
@@ -132,7 +132,7 @@ static bool is_harmless(const char *type, size_t length) {
                                            "application/gzip",
                                            "application/x-protobuf",
                                            NULL};
-    return is_among(type, length, harmless) || begins_with(type, length, "audio/") ||
+    return word_is_among(type, length, harmless) || begins_with(type, length, "audio/") ||
            begins_with(type, length, "video/") ||
            (begins_with(type, length, "application/") && ends_with(type, length, "+json"));
 }
@@ -147,8 +147,8 @@ static enum treatment judge_type(const char *value, enum passed_trust trust) {
         return SERVE_AS_DOWNLOAD;
     if (trust == PASSED_AS_UI)
         return SERVE_AS_IS;
-    if (contains(value, length, "xml") || contains(value, length, "html") ||
-        contains(value, length, "script"))
+    if (contains_word(value, length, "xml") || contains_word(value, length, "html") ||
+        contains_word(value, length, "script"))
         return SERVE_AS_TEXT;
     if (is_harmless(value, length))
         return SERVE_AS_IS;
@@ -156,14 +156,14 @@ static enum treatment judge_type(const char *value, enum passed_trust trust) {
 }
 
 static void add_type(struct answer *answer) {
-    const char *value = find(answer, "Content-Type", 0);
-    const char *disposition = find(answer, "Content-Disposition", 0);
+    const char *value = find_header(answer, "Content-Type", 0);
+    const char *disposition = find_header(answer, "Content-Disposition", 0);
     bool has_content = answer->status != 204 && answer->status != 304;
     if (value == NULL && !has_content)
         return;
-    bool is_clear = value != NULL && find(answer, "Content-Type", 1) == NULL;
+    bool is_clear = value != NULL && find_header(answer, "Content-Type", 1) == NULL;
     enum treatment treatment = is_clear ? judge_type(value, answer->rules->trust) : SERVE_AS_DOWNLOAD;
-    if (treatment == SERVE_AS_IS && !add(answer, "Content-Type", value))
+    if (treatment == SERVE_AS_IS && !add_header(answer, "Content-Type", value))
         treatment = SERVE_AS_DOWNLOAD;
     if (treatment == SERVE_AS_TEXT)
         reply_header(answer->request, "Content-Type", "text/plain; charset=utf-8");
@@ -171,7 +171,7 @@ static void add_type(struct answer *answer) {
         reply_header(answer->request, "Content-Type", "application/octet-stream");
         disposition = "attachment";
     }
-    if (disposition != NULL && !add(answer, "Content-Disposition", disposition))
+    if (disposition != NULL && !add_header(answer, "Content-Disposition", disposition))
         reply_header(answer->request, "Content-Disposition", "attachment");
 }
 
@@ -185,7 +185,7 @@ static const char *path_of(const char *url) {
 }
 
 /* What follows `base`, if that is the beginning of `location` as a whole part of it; else NULL. */
-static const char *behind(const char *location, const char *base, size_t base_length) {
+static const char *rest_behind(const char *location, const char *base, size_t base_length) {
     bool fits = strncmp(location, base, base_length) == 0 && strchr("/?#", location[base_length]) != NULL;
     return fits ? location + base_length : NULL;
 }
@@ -194,8 +194,8 @@ static const char *behind(const char *location, const char *base, size_t base_le
  * Of a path that begins with two slashes or a backslash a browser would make another host. */
 static const char *gateway_path(const char *location, const char *base_url) {
     const char *base_path = path_of(base_url);
-    const char *path = location[0] == '/' ? behind(location, base_path, strlen(base_path))
-                                          : behind(location, base_url, strlen(base_url));
+    const char *path = location[0] == '/' ? rest_behind(location, base_path, strlen(base_path))
+                                          : rest_behind(location, base_url, strlen(base_url));
     bool is_path = path != NULL && path[0] == '/' && path[1] != '/' && strchr(path, '\\') == NULL;
     return is_path ? path : NULL;
 }
@@ -203,22 +203,22 @@ static const char *gateway_path(const char *location, const char *base_url) {
 /* ---- the others ---------------------------------------------------------------------------------- */
 
 static void add_first(struct answer *answer, const char *name) {
-    const char *value = find(answer, name, 0);
+    const char *value = find_header(answer, name, 0);
     if (value != NULL)
-        add(answer, name, value);
+        add_header(answer, name, value);
 }
 
 /* All lines of a header that is a list. `everything` stands for them if they are too many or too long. */
 static void add_list(struct answer *answer, const char *name, const char *everything) {
     size_t length = 0;
-    for (size_t i = 0; find(answer, name, i) != NULL; i++)
-        length += strlen(name) + strlen(find(answer, name, i)) + strlen(": \r\n");
-    if (find(answer, name, REPEATS_MAX) != NULL || length > answer->room) {
+    for (size_t i = 0; find_header(answer, name, i) != NULL; i++)
+        length += strlen(name) + strlen(find_header(answer, name, i)) + strlen(": \r\n");
+    if (find_header(answer, name, REPEATS_MAX) != NULL || length > answer->room) {
         reply_header(answer->request, name, everything);
         return;
     }
-    for (size_t i = 0; find(answer, name, i) != NULL; i++)
-        add(answer, name, find(answer, name, i));
+    for (size_t i = 0; find_header(answer, name, i) != NULL; i++)
+        add_header(answer, name, find_header(answer, name, i));
 }
 
 /* Without memory for the path it leads nowhere. */
@@ -230,19 +230,19 @@ static bool leads_on(const struct answer *answer, const char *target) {
 }
 
 static void add_location(struct answer *answer) {
-    const char *location = find(answer, "Location", 0);
+    const char *location = find_header(answer, "Location", 0);
     const char *target = location != NULL ? gateway_path(location, answer->rules->base_url) : NULL;
     if (target != NULL && leads_on(answer, target))
-        add(answer, "Location", target);
+        add_header(answer, "Location", target);
 }
 
 /* A reply of 429 or 503 has a Retry-After by itself. */
-static void add_retry_after(struct answer *answer) {
+static void pass_retry_after(struct answer *answer) {
     if (answer->status != 429 && answer->status != 503) {
         add_first(answer, "Retry-After");
         return;
     }
-    int64_t retry_after_ms = retry_after_parse(find(answer, "Retry-After", 0), clock_unix_ms());
+    int64_t retry_after_ms = retry_after_parse(find_header(answer, "Retry-After", 0), clock_unix_ms());
     if (retry_after_ms > 0)
         reply_retry_after(answer->request, retry_after_ms);
 }
@@ -253,7 +253,7 @@ static void add_policy(struct answer *answer) {
     static const char name[] = "Content-Security-Policy";
     if (answer->rules->trust == PASSED_AS_DATA)
         reply_header(answer->request, name, "default-src 'none'; frame-ancestors 'none'; sandbox");
-    else if (find(answer, name, 0) != NULL)
+    else if (find_header(answer, name, 0) != NULL)
         add_list(answer, name, "default-src 'none'");
     else
         reply_header(answer->request, name, "frame-ancestors 'self'");
@@ -273,7 +273,7 @@ void passed_headers_reply(struct request *request, int status, const struct pass
     add_type(&answer);
     reply_header(request, "X-Content-Type-Options", "nosniff");
     add_policy(&answer);
-    if (find(&answer, "Cache-Control", 0) != NULL)
+    if (find_header(&answer, "Cache-Control", 0) != NULL)
         add_list(&answer, "Cache-Control", "no-store");
     else
         reply_header(request, "Cache-Control", "no-store");
@@ -281,5 +281,5 @@ void passed_headers_reply(struct request *request, int status, const struct pass
         add_first(&answer, once[i]);
     add_list(&answer, "Vary", "*");
     add_location(&answer);
-    add_retry_after(&answer);
+    pass_retry_after(&answer);
 }

@@ -17,7 +17,7 @@
 #define NAMES_MAX 3
 #define ARTIFACT_BYTES_MAX 1024
 
-static bool is_word(const struct path *path, size_t at, const char *word) {
+static bool part_is(const struct path *path, size_t at, const char *word) {
     return at < path->count && path_segment_is(&path->segments[at], word, strlen(word));
 }
 
@@ -28,11 +28,11 @@ static size_t name_bytes_max(const struct path *path, size_t at) {
         size_t bytes_max;
     } names[NAMES_MAX] = {
         {"apps", SESSION_PART_MAX}, {"users", SESSION_USER_MAX}, {"sessions", SESSION_PART_MAX}};
-    size_t first = is_word(path, 0, "dev") ? 1 : 0;
-    if (at >= 3 && is_word(path, at - 1, "session") && is_word(path, at - 2, "trace") &&
-        is_word(path, at - 3, "debug"))
+    size_t first = part_is(path, 0, "dev") ? 1 : 0;
+    if (at >= 3 && part_is(path, at - 1, "session") && part_is(path, at - 2, "trace") &&
+        part_is(path, at - 3, "debug"))
         return SESSION_PART_MAX;
-    for (size_t i = 0; i < NAMES_MAX && is_word(path, first + 2 * i, names[i].word); i++) {
+    for (size_t i = 0; i < NAMES_MAX && part_is(path, first + 2 * i, names[i].word); i++) {
         if (at == first + 2 * i + 1)
             return names[i].bytes_max;
     }
@@ -46,11 +46,11 @@ static bool is_word_in_other_case(const struct path *path, size_t at) {
     static const char *const words[] = {"apps",   "users", "sessions", "artifacts", "versions",
                                         "memory", "debug", "session",  "trace"};
     const struct path_segment *segment = &path->segments[at];
-    size_t first = is_word(path, 0, "dev") ? 1 : 0;
-    bool is_of_debug = at > 0 && is_word(path, at - 1, "debug");
+    size_t first = part_is(path, 0, "dev") ? 1 : 0;
+    bool is_of_debug = at > 0 && part_is(path, at - 1, "debug");
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (segment->length == strlen(words[i]) && strncasecmp(segment->text, words[i], segment->length) == 0)
-            return (is_of_debug || at % 2 == first) && !is_word(path, at, words[i]);
+            return (is_of_debug || at % 2 == first) && !part_is(path, at, words[i]);
     }
     return false;
 }
@@ -64,7 +64,7 @@ bool passed_path_has_other_case(const struct path *path) {
 
 bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_owner) {
     char *const out[NAMES_MAX] = {ret_owner->app, ret_owner->user, ret_owner->session};
-    size_t first = is_word(path, 0, "dev") ? 1 : 0;
+    size_t first = part_is(path, 0, "dev") ? 1 : 0;
     *ret_owner = (struct passed_owner){0};
     for (size_t i = 0; i < NAMES_MAX; i++) {
         size_t at = first + 2 * i + 1, bytes_max = at < path->count ? name_bytes_max(path, at) : 0;
@@ -78,8 +78,8 @@ bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_ow
 
 /* Names of artifacts may have directories: an encoded slash is a part of the name. */
 static bool is_artifact(const struct path *path, size_t at) {
-    size_t first = is_word(path, 0, "dev") ? 1 : 0;
-    return at == first + 7 && name_bytes_max(path, first + 5) > 0 && is_word(path, first + 6, "artifacts");
+    size_t first = part_is(path, 0, "dev") ? 1 : 0;
+    return at == first + 7 && name_bytes_max(path, first + 5) > 0 && part_is(path, first + 6, "artifacts");
 }
 
 /* Without a directory that has no name: the first one would be the root's. */

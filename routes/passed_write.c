@@ -13,15 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void read_owner(const struct request *request, struct passed_owner *ret_owner) {
+static void read_passed_owner(const struct request *request, struct passed_owner *ret_owner) {
     snprintf(ret_owner->app, sizeof(ret_owner->app), "%s", request->app);
     snprintf(ret_owner->user, sizeof(ret_owner->user), "%s", request->user);
     snprintf(ret_owner->session, sizeof(ret_owner->session), "%s", request->session);
 }
 
-static void pass_on(struct request *request) {
+static void pass_write_on(struct request *request) {
     struct passed_owner owner = {.app = ""};
-    read_owner(request, &owner);
+    read_passed_owner(request, &owner);
     const struct passing passing = {.upstream = passthrough_choose(request, &owner),
                                     .body = request->body,
                                     .body_length = request->body_length};
@@ -34,7 +34,7 @@ void handle_passed_write(struct request *request) {
     if (!json_body_read(request, &body))
         return;
     if (!adk_body_refuse_identity(request, body, NULL))
-        pass_on(request);
+        pass_write_on(request);
     cJSON_Delete(body);
 }
 
@@ -43,7 +43,7 @@ void handle_passed_memory(struct request *request) {
     if (!json_body_read(request, &body))
         return;
     if (adk_body_check_session(request, body))
-        pass_on(request);
+        pass_write_on(request);
     cJSON_Delete(body);
 }
 

@@ -1,8 +1,9 @@
 /* Paths of the agent's own API, passed on as they came and answered as the answer comes.
  *
- *   upstream --> on_body() --> [ held: at most HELD_HIGH and one piece ] --> passthrough_read() --> client
+ *   upstream --> passthrough_on_body() --> [ held ] --> passthrough_read() --> client
  *
- * A client that reads slowly fills `held`; then on_body() refuses, and the upstream waits until half is read.
+ * At most HELD_HIGH and one piece are held. A client that reads slowly fills `held`; then
+ * passthrough_on_body() refuses, and the upstream waits until half is read.
  */
 #include "routes/passthrough_internal.h"
 
@@ -91,8 +92,8 @@ static void refuse_status(struct passthrough *passthrough, int status) {
     request_answer(request);
 }
 
-static void on_head(void *context, int status, const struct upstream_header *headers, size_t count,
-                    int64_t content_length) {
+static void passthrough_on_head(void *context, int status, const struct upstream_header *headers,
+                                size_t count, int64_t content_length) {
     struct passthrough *passthrough = context;
     struct request *request = passthrough->request;
     const struct reply_source source = {.read = passthrough_read,
@@ -127,7 +128,7 @@ static void on_head(void *context, int status, const struct upstream_header *hea
     request_answer(request);
 }
 
-static bool on_body(void *context, const char *bytes, size_t length) {
+static bool passthrough_on_body(void *context, const char *bytes, size_t length) {
     struct passthrough *passthrough = context;
     if (passthrough->is_done)
         return true;
@@ -145,7 +146,7 @@ static bool on_body(void *context, const char *bytes, size_t length) {
     return true;
 }
 
-static void on_end(void *context, const struct upstream_result *result) {
+static void passthrough_on_end(void *context, const struct upstream_result *result) {
     struct passthrough *passthrough = context;
     struct request *request = passthrough->request;
     passthrough->query = NULL;
@@ -183,7 +184,7 @@ static size_t collect_headers(const struct request *request, struct upstream_hea
     return count;
 }
 
-static const char *method_of(const struct request *request) {
+static const char *method_name_of(const struct request *request) {
     switch (request->method) {
     case METHOD_POST:
         return "POST";
@@ -243,9 +244,11 @@ static struct passthrough *passthrough_create(struct request *request, const str
     return NULL;
 }
 
-static void start(struct request *request, const struct passing *passing, const char *target) {
-    static const struct upstream_exchange_callbacks callbacks = {
-        .on_head = on_head, .on_body = on_body, .on_upload = passthrough_upload, .on_end = on_end};
+static void start_passing(struct request *request, const struct passing *passing, const char *target) {
+    static const struct upstream_exchange_callbacks callbacks = {.on_head = passthrough_on_head,
+                                                                 .on_body = passthrough_on_body,
+                                                                 .on_upload = passthrough_upload,
+                                                                 .on_end = passthrough_on_end};
     const struct routes_settings *settings = request->context->settings;
     struct upstream_header headers[8 + HANDSHAKE_HEADERS_MAX];
     size_t count = collect_headers(request, headers);
@@ -255,7 +258,7 @@ static void start(struct request *request, const struct passing *passing, const 
     bool is_complete = !passing->is_tunnel || handshake_collect(request, headers, &count);
     const struct upstream_query_request query = {
         .index = passing->upstream,
-        .method = method_of(request),
+        .method = method_name_of(request),
         .path = target,
         .headers = headers,
         .header_count = count,
@@ -307,7 +310,7 @@ static int append_path(const struct request *request, const struct path *path, s
     return passed_path_append(path, target);
 }
 
-static void pass_on(struct request *request, const struct path *path, const struct passing *passing) {
+static void pass_request_on(struct request *request, const struct path *path, const struct passing *passing) {
     struct buffer target;
     buffer_init(&target, TARGET_BYTES_MAX);
     int result = path_query_is_safe(request->query) ? append_path(request, path, &target) : -EINVAL;
@@ -319,14 +322,14 @@ static void pass_on(struct request *request, const struct path *path, const stru
     else if (result < 0)
         reply_no_memory(request);
     else if (query != NULL)
-        start(request, passing, target.bytes);
+        start_passing(request, passing, target.bytes);
     buffer_finish(&target);
 }
 
 void passthrough_to(struct request *request, const struct passing *passing) {
     struct path path;
     if (path_split(request->path, &path))
-        pass_on(request, &path, passing);
+        pass_request_on(request, &path, passing);
     else
         refuse_path(request);
 }
@@ -361,7 +364,7 @@ void handle_passthrough(struct request *request) {
     }
     const struct passing passing = {.upstream = passthrough_choose(request, &owner)};
     if (passing.upstream != UPSTREAM_NONE)
-        pass_on(request, &path, &passing);
+        pass_request_on(request, &path, &passing);
 }
 
 void handle_passed_ui(struct request *request) {
@@ -373,5 +376,5 @@ void handle_passed_ui(struct request *request) {
     }
     const struct passing passing = {.upstream = passthrough_choose(request, &nobody), .trust = PASSED_AS_UI};
     if (passing.upstream != UPSTREAM_NONE)
-        pass_on(request, &path, &passing);
+        pass_request_on(request, &path, &passing);
 }

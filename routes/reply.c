@@ -91,7 +91,7 @@ static void add_retry_after(struct request *request, int64_t usual_ms) {
 
 /* Every answer goes through here, once. False: there is one already, and what the caller brought must be
  * freed. */
-static bool decide(struct request *request, enum reply_kind kind, int status) {
+static bool decide_reply(struct request *request, enum reply_kind kind, int status) {
     if (request->reply.kind != REPLY_NONE) {
         request_break(request, "routes/reply.c: answered twice");
         return false;
@@ -111,7 +111,7 @@ static bool decide(struct request *request, enum reply_kind kind, int status) {
 
 static void decide_body(struct request *request, int status, const char *content_type, char *body,
                         size_t length, bool is_static) {
-    if (!decide(request, REPLY_BODY, status)) {
+    if (!decide_reply(request, REPLY_BODY, status)) {
         if (!is_static)
             free(body);
         return;
@@ -135,12 +135,12 @@ void reply_static(struct request *request, int status, const char *content_type,
 }
 
 void reply_empty(struct request *request, int status) {
-    if (decide(request, REPLY_BODY, status))
+    if (decide_reply(request, REPLY_BODY, status))
         request->reply.body_is_static = true;
 }
 
 void reply_stream(struct request *request, struct subscriber *subscriber, bool greeting) {
-    if (!decide(request, subscriber != NULL ? REPLY_SUBSCRIBER : REPLY_BODY, 200)) {
+    if (!decide_reply(request, subscriber != NULL ? REPLY_SUBSCRIBER : REPLY_BODY, 200)) {
         if (subscriber != NULL)
             subscriber_destroy(subscriber);
         return;
@@ -154,14 +154,14 @@ void reply_stream(struct request *request, struct subscriber *subscriber, bool g
 }
 
 void reply_from_source(struct request *request, int status, const struct reply_source *source) {
-    if (decide(request, REPLY_SOURCE, status))
+    if (decide_reply(request, REPLY_SOURCE, status))
         request->reply.source = *source;
     else
         source->finished(source->context);
 }
 
 void reply_tunnel(struct request *request, const struct reply_source *source) {
-    if (decide(request, REPLY_TUNNEL, 101))
+    if (decide_reply(request, REPLY_TUNNEL, 101))
         request->reply.source = *source;
     else
         source->finished(source->context);

@@ -22,7 +22,7 @@ struct joined {
     bool failed;
 };
 
-static void join(void *context, const char *value) {
+static void join_values(void *context, const char *value) {
     struct joined *joined = context;
     joined->failed = joined->failed ||
                      (joined->text.length > 0 && !buffer_append_text(&joined->text, ", ")) ||
@@ -32,7 +32,7 @@ static void join(void *context, const char *value) {
 char *request_header_joined(const struct request *request, const char *name) {
     struct joined joined = {.failed = false};
     buffer_init(&joined.text, HEADERS_BYTES_MAX);
-    request->operations->each_header(request, name, join, &joined);
+    request->operations->each_header(request, name, join_values, &joined);
     char *text = joined.failed ? NULL : buffer_detach(&joined.text);
     buffer_finish(&joined.text);
     return text;
@@ -78,7 +78,7 @@ static bool next_parameter(const char **query, struct parameter *ret_parameter) 
 }
 
 /* A server in front may have decoded the name, so that its rule is about this parameter, too. */
-static bool name_is(const struct parameter *parameter, const char *name) {
+static bool parameter_is(const struct parameter *parameter, const char *name) {
     char decoded[64];
     int length = percent_decode(parameter->name, parameter->name_length, decoded, sizeof(decoded));
     return length == (int)strlen(name) && memcmp(decoded, name, strlen(name)) == 0;
@@ -90,7 +90,7 @@ int request_query(const struct request *request, const char *name, char **ret_va
     int result = 0;
     *ret_value = NULL;
     while (result == 0 && next_parameter(&at, &parameter)) {
-        if (!name_is(&parameter, name))
+        if (!parameter_is(&parameter, name))
             continue;
         if (*ret_value != NULL) /* of two, somebody else might take the other one */
             result = -EINVAL;
@@ -110,7 +110,7 @@ bool request_query_find_other(const struct request *request, const char *const *
     struct parameter parameter;
     while (next_parameter(&at, &parameter)) {
         const char *const *name = names;
-        while (*name != NULL && !name_is(&parameter, *name))
+        while (*name != NULL && !parameter_is(&parameter, *name))
             name++;
         if (*name != NULL)
             continue;

@@ -350,7 +350,7 @@ static bool looks_at_many(const struct route *route) {
 /* The line of a request that may take milliseconds, which add up over all that arrive together: it looks at
  * many runs or sessions, or its body is not small. A list costs its client nothing, so those with bodies do
  * not stand in line with lists. NULL: it takes no time. */
-static struct turns *line_of(const struct request *request) {
+static struct turns *waiting_line_of(const struct request *request) {
     const struct route *route = request->route;
     if (looks_at_many(route))
         return &request->context->long_lists;
@@ -358,7 +358,7 @@ static struct turns *line_of(const struct request *request) {
     return is_long ? &request->context->long_bodies : NULL;
 }
 
-static void handle(struct request *request) {
+static void handle_request(struct request *request) {
     request->route->handle(request);
     if (request->reply.kind == REPLY_NONE && !request->deferred) {
         request_break(request, "routes/router.c: a handler without an answer");
@@ -368,13 +368,13 @@ static void handle(struct request *request) {
 
 static void handle_later(struct request *request) {
     request->deferred = false; /* the handler may defer it again */
-    handle(request);
+    handle_request(request);
     if (!request->deferred)
         request->operations->answer(request);
 }
 
-static void on_turn(struct turn *turn) {
-    struct turns *line = line_of(CONTAINER_OF(turn, struct request, turn));
+static void router_on_turn(struct turn *turn) {
+    struct turns *line = waiting_line_of(CONTAINER_OF(turn, struct request, turn));
     int64_t until_mono_ms = clock_mono_ms() + LONG_TURN_MS;
     do {
         handle_later(CONTAINER_OF(turn, struct request, turn));
@@ -383,17 +383,17 @@ static void on_turn(struct turn *turn) {
 
 static void leave_line(void *context) {
     struct request *request = context;
-    turns_leave(line_of(request), &request->turn);
+    turns_leave(waiting_line_of(request), &request->turn);
 }
 
 void router_handle(struct request *request) {
-    struct turns *line = line_of(request);
+    struct turns *line = waiting_line_of(request);
     if (line == NULL) {
-        handle(request);
+        handle_request(request);
         return;
     }
     metrics_add(METRIC_REQUESTS_LONG, 1);
-    request->turn.take = on_turn;
+    request->turn.take = router_on_turn;
     request_defer(request, leave_line, request);
     turns_wait(line, &request->turn);
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Cuts it to its limit, where a character ends. */
-static void set_input(struct run_request *run, const char *text, size_t length, size_t length_max) {
+static void set_text_input(struct run_request *run, const char *text, size_t length, size_t length_max) {
     size_t shown = utf8_beginning(text, length, length_max);
     run->options.input = (struct task_input){.text = text, .length = shown, .is_cut = shown < length};
 }
@@ -29,7 +29,8 @@ static bool read_own_form(struct request *request, struct run_request *run, size
         return false;
     }
     if (is_found)
-        set_input(run, run->message.length > 0 ? run->message.bytes : "", run->message.length, length_max);
+        set_text_input(run, run->message.length > 0 ? run->message.bytes : "", run->message.length,
+                       length_max);
     return true;
 }
 
@@ -40,13 +41,13 @@ bool run_input_read(struct request *request, struct run_request *run) {
     case RUN_INPUT_NONE:
         return true;
     case RUN_INPUT_BODY:
-        set_input(run, request->body, request->body_length, length_max);
+        set_text_input(run, request->body, request->body_length, length_max);
         return true;
     case RUN_INPUT_TEXT:
         break;
     }
     if (run->input.text == NULL)
         return read_own_form(request, run, length_max);
-    set_input(run, run->input.text, strlen(run->input.text), length_max);
+    set_text_input(run, run->input.text, strlen(run->input.text), length_max);
     return true;
 }

@@ -27,7 +27,7 @@ static const char *const query_names[] = {"app_name",
                                           "explicit_vad_signal",
                                           NULL};
 
-static bool read_name(struct request *request, const char *name, size_t bytes_max, char *out) {
+static bool read_live_name(struct request *request, const char *name, size_t bytes_max, char *out) {
     char *value = NULL;
     int result = request_query(request, name, &value);
     if (result == -ENOMEM)
@@ -41,15 +41,15 @@ static bool read_name(struct request *request, const char *name, size_t bytes_ma
     return request->reply.kind == REPLY_NONE;
 }
 
-static bool read_owner(struct request *request, struct passed_owner *ret_owner) {
+static bool read_live_owner(struct request *request, struct passed_owner *ret_owner) {
     if (strchr(request->query, ';') != NULL) { /* which ends a parameter for some servers */
         reply_error(request, 400, "invalid_query", "The query may not have a semicolon.");
         return false;
     }
     return query_check_names(request, query_names) &&
-           read_name(request, "app_name", SESSION_PART_MAX, ret_owner->app) &&
-           read_name(request, "user_id", SESSION_USER_MAX, ret_owner->user) &&
-           read_name(request, "session_id", SESSION_PART_MAX, ret_owner->session);
+           read_live_name(request, "app_name", SESSION_PART_MAX, ret_owner->app) &&
+           read_live_name(request, "user_id", SESSION_USER_MAX, ret_owner->user) &&
+           read_live_name(request, "session_id", SESSION_PART_MAX, ret_owner->session);
 }
 
 static bool has_value(const struct request *request, const char *name, const char *wanted) {
@@ -83,7 +83,8 @@ void handle_run_live(struct request *request) {
         reply_error(request, 503, "draining", "The gateway is about to stop and starts no runs.");
         return;
     }
-    if (!check_handshake(request) || !read_owner(request, &owner) || session_refuse_conflict(request, &owner))
+    if (!check_handshake(request) || !read_live_owner(request, &owner) ||
+        session_refuse_conflict(request, &owner))
         return;
     const struct passing passing = {
         .upstream = passthrough_choose(request, &owner), .run_of = &owner, .is_tunnel = true};

@@ -18,9 +18,10 @@ struct reading {
     struct run_options_error *error;
 };
 
-static bool refuse(struct reading *reading, const char *code, const char *format, ...) PRINTF_LIKE(3, 4);
+static bool refuse_option(struct reading *reading, const char *code, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 
-static bool refuse(struct reading *reading, const char *code, const char *format, ...) {
+static bool refuse_option(struct reading *reading, const char *code, const char *format, ...) {
     va_list values;
     va_start(values, format);
     reading->error->code = code;
@@ -39,16 +40,17 @@ static bool find_word(const char *text, const char *const *words, int *ret_index
     return false;
 }
 
-static bool read_word(struct reading *reading, const char *const *words, int *ret_index) {
+static bool read_option_word(struct reading *reading, const char *const *words, int *ret_index) {
     return find_word(cJSON_GetStringValue(reading->item), words, ret_index);
 }
 
-static bool read_number(struct reading *reading, int64_t minimum, int64_t maximum, int64_t *ret_number) {
+static bool read_option_number(struct reading *reading, int64_t minimum, int64_t maximum,
+                               int64_t *ret_number) {
     if (json_input_integer(reading->item, minimum, maximum, ret_number))
         return true;
-    return refuse(reading, "invalid_option",
-                  "The gateway option \"%s\" must be a whole number from %" PRId64 " to %" PRId64 ".",
-                  reading->item->string, minimum, maximum);
+    return refuse_option(reading, "invalid_option",
+                         "The gateway option \"%s\" must be a whole number from %" PRId64 " to %" PRId64 ".",
+                         reading->item->string, minimum, maximum);
 }
 
 /* ---- the options --------------------------------------------------------------------------------- */
@@ -59,9 +61,10 @@ static bool read_on_conflict(struct reading *reading) {
                                         [ON_CONFLICT_ENQUEUE] = "enqueue",
                                         NULL};
     int index;
-    if (!read_word(reading, words, &index))
-        return refuse(reading, "invalid_option",
-                      "The gateway option \"on_conflict\" must be \"replace\", \"reject\" or \"enqueue\".");
+    if (!read_option_word(reading, words, &index))
+        return refuse_option(
+            reading, "invalid_option",
+            "The gateway option \"on_conflict\" must be \"replace\", \"reject\" or \"enqueue\".");
     reading->options->on_conflict = (enum on_conflict)index;
     return true;
 }
@@ -71,40 +74,40 @@ static const char *const on_disconnect_words[] = {
 
 static bool read_on_disconnect(struct reading *reading) {
     int index;
-    if (!read_word(reading, on_disconnect_words, &index))
-        return refuse(reading, "invalid_option",
-                      "The gateway option \"on_disconnect\" must be \"continue\" or \"cancel\".");
+    if (!read_option_word(reading, on_disconnect_words, &index))
+        return refuse_option(reading, "invalid_option",
+                             "The gateway option \"on_disconnect\" must be \"continue\" or \"cancel\".");
     reading->options->on_disconnect = (enum on_disconnect)index;
     return true;
 }
 
 static bool read_cancel_after_idle(struct reading *reading) {
-    return read_number(reading, 0, IDLE_MS_MAX, &reading->options->cancel_after_idle_ms);
+    return read_option_number(reading, 0, IDLE_MS_MAX, &reading->options->cancel_after_idle_ms);
 }
 
 static bool read_timeout(struct reading *reading) {
-    return read_number(reading, 1, reading->options->timeout_ms, &reading->options->timeout_ms);
+    return read_option_number(reading, 1, reading->options->timeout_ms, &reading->options->timeout_ms);
 }
 
 static bool read_priority(struct reading *reading) {
     int64_t priority;
-    if (!read_number(reading, PRIORITY_MIN, PRIORITY_MAX, &priority))
+    if (!read_option_number(reading, PRIORITY_MIN, PRIORITY_MAX, &priority))
         return false;
     reading->options->priority = (int)priority;
     return true;
 }
 
 static bool read_delay(struct reading *reading) {
-    return read_number(reading, 0, DELAY_MS_MAX, &reading->options->delay_ms);
+    return read_option_number(reading, 0, DELAY_MS_MAX, &reading->options->delay_ms);
 }
 
 static bool read_label(struct reading *reading) {
     const char *text = cJSON_GetStringValue(reading->item);
     size_t length = text != NULL ? strlen(text) : SIZE_MAX;
     if (length >= TASK_LABEL_SIZE)
-        return refuse(reading, "invalid_option",
-                      "The gateway option \"label\" must be a text of at most %d bytes.",
-                      TASK_LABEL_SIZE - 1);
+        return refuse_option(reading, "invalid_option",
+                             "The gateway option \"label\" must be a text of at most %d bytes.",
+                             TASK_LABEL_SIZE - 1);
     memcpy(reading->options->label, text, length + 1);
     return true;
 }
@@ -137,7 +140,8 @@ static bool read_option(struct reading *reading) {
         if (strcmp(known[i].name, reading->item->string) == 0)
             return known[i].read(reading);
     }
-    return refuse(reading, "unknown_option", "There is no gateway option \"%.64s\".", reading->item->string);
+    return refuse_option(reading, "unknown_option", "There is no gateway option \"%.64s\".",
+                         reading->item->string);
 }
 
 bool run_options_read_header(const char *value, struct task_options *options,
@@ -145,8 +149,8 @@ bool run_options_read_header(const char *value, struct task_options *options,
     struct reading reading = {.options = options, .error = ret_error};
     int index;
     if (!find_word(value, on_disconnect_words, &index))
-        return refuse(&reading, "invalid_option",
-                      "The header " RUN_ON_DISCONNECT_HEADER " must be \"continue\" or \"cancel\".");
+        return refuse_option(&reading, "invalid_option",
+                             "The header " RUN_ON_DISCONNECT_HEADER " must be \"continue\" or \"cancel\".");
     options->on_disconnect = (enum on_disconnect)index;
     return true;
 }
@@ -157,7 +161,7 @@ bool run_options_read(const cJSON *gateway, struct task_options *options,
         return true;
     struct reading reading = {.options = options, .error = ret_error};
     if (!cJSON_IsObject(gateway))
-        return refuse(&reading, "invalid_option", "The member \"gateway\" must be an object.");
+        return refuse_option(&reading, "invalid_option", "The member \"gateway\" must be an object.");
     cJSON_ArrayForEach(reading.item, gateway) {
         if (!read_option(&reading))
             return false;

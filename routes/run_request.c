@@ -47,7 +47,7 @@ static void read_trace(const struct request *request, struct trace *ret_trace) {
 }
 
 /* Whose run it is, and which upstream it is for. False: the reply is decided. */
-static bool set_input(struct request *request, struct run_request *run) {
+static bool set_run_input(struct request *request, struct run_request *run) {
     snprintf(run->session_key, sizeof(run->session_key), "%s/%s/%s", run->app, run->user, run->session);
     run->input.app = run->app;
     run->input.user = run->user;
@@ -69,7 +69,7 @@ static cJSON *take_out(struct run_request *run, size_t place, const char *name) 
     return run->taken_out[place];
 }
 
-static bool has(const struct run_request *run, const char *name) {
+static bool has_option(const struct run_request *run, const char *name) {
     return cJSON_GetObjectItemCaseSensitive(run->body, name) != NULL;
 }
 
@@ -80,7 +80,7 @@ static bool read_text(struct request *request, struct run_request *run) {
     const char *const *own = upstream_at(request, run->upstream)->adapter->message_members;
     size_t messages = text != NULL ? 1 : 0;
     for (; *own != NULL; own++)
-        messages += has(run, *own);
+        messages += has_option(run, *own);
     run->input.text = cJSON_GetStringValue(text);
     const char *error = NULL;
     if (message != NULL && query != NULL)
@@ -140,11 +140,11 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
     if (!json_body_read(request, &ret_run->body) || adk_body_refuse_identity(request, ret_run->body, NULL) ||
         !read_repetition(request, ret_run))
         return false;
-    if (!has(ret_run, "gateway")) {
+    if (!has_option(ret_run, "gateway")) {
         ret_run->input.raw = request->body;
         ret_run->input.raw_length = request->body_length;
     }
-    if (!set_input(request, ret_run) ||
+    if (!set_run_input(request, ret_run) ||
         refuse_misplaced(request, ret_run,
                          upstream_at(request, ret_run->upstream)->adapter->reads_no_options))
         return false;
@@ -175,7 +175,7 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
     memcpy(ret_run->user, owner.user, sizeof(ret_run->user));
     memcpy(ret_run->session, owner.session, sizeof(ret_run->session));
     if (refuse_misplaced(request, ret_run, true) || !set_raw(request, ret_run) ||
-        !set_input(request, ret_run) ||
+        !set_run_input(request, ret_run) ||
         !read_options(request, ret_run, request->context->settings->run_sse_on_disconnect))
         return false;
     bool is_adk = upstream_at(request, ret_run->upstream)->adapter == &adapter_adk;
@@ -186,7 +186,7 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
 
 /* ---- for the upstream ---------------------------------------------------------------------------- */
 
-static char *copy_raw(const struct adapter_input *input, size_t *ret_length) {
+static char *copy_raw_request(const struct adapter_input *input, size_t *ret_length) {
     char *copy = malloc(input->raw_length + 1);
     if (copy == NULL)
         return NULL;
@@ -210,8 +210,8 @@ struct build_error {
 };
 
 /* False: see `error`, or the reply, if memory ran out. */
-static bool build(struct request *request, const struct run_request *run, size_t index,
-                  struct upstream_run *ret_upstream, struct build_error *error) {
+static bool build_run(struct request *request, const struct run_request *run, size_t index,
+                      struct upstream_run *ret_upstream, struct build_error *error) {
     const struct upstream_settings *settings = upstream_at(request, index);
     const struct adapter *adapter = settings->adapter;
     struct adapter_input input = run->input;
@@ -220,7 +220,7 @@ static bool build(struct request *request, const struct run_request *run, size_t
     input.base_url = settings->base_url;
     input.model = settings->model;
     input.body_template = settings->body_template;
-    upstream.body = run->unchanged ? copy_raw(&input, &upstream.body_length)
+    upstream.body = run->unchanged ? copy_raw_request(&input, &upstream.body_length)
                                    : adapter->run_body(&input, &upstream.body_length, &error->message);
     upstream.url = adapter->run_url(&input);
     if (adapter->session_url != NULL)
@@ -253,7 +253,7 @@ static void add_step(struct request *request, const struct run_request *run, siz
     struct build_error error;
     struct run_step *step = &plan->steps[plan->count];
     step->upstream = index;
-    if (build(request, run, index, &step->request, &error))
+    if (build_run(request, run, index, &step->request, &error))
         plan->count++;
     else if (error.code != NULL && index == run->upstream)
         reply_error(request, 400, error.code, "%s", error.message);

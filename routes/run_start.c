@@ -58,8 +58,8 @@ static void refuse_runs_full(struct request *request, const struct broadcaster_l
                 atomic_load(&limits->runs_max), shares, atomic_load(&limits->runs_queued_max));
 }
 
-static void refuse(struct request *request, enum register_result result,
-                   const struct registration *registration) {
+static void refuse_run(struct request *request, enum register_result result,
+                       const struct registration *registration) {
     const struct broadcaster_limits *limits = broadcaster_limits(request->context->broadcaster);
     set_retry_after(request, result);
     switch (result) {
@@ -102,7 +102,7 @@ static void refuse(struct request *request, enum register_result result,
     }
 }
 
-static void log_refusal(struct request *request, const struct run_request *run) {
+static void log_run_refusal(struct request *request, const struct run_request *run) {
     const struct reply *reply = &request->reply;
     refusal_log(request, LOG_LEVEL_INFO, "run_refused", LOG_STR("session", run->session_key),
                 LOG_STR("upstream", upstream_at(request, run->upstream)->name),
@@ -113,7 +113,7 @@ static void log_refusal(struct request *request, const struct run_request *run) 
 
 static void refuse_for_upstream(struct request *request, const struct run_request *run) {
     upstream_refuse_run(request, run->upstream, run->retry_after_ms);
-    log_refusal(request, run);
+    log_run_refusal(request, run);
 }
 
 /* A task for this session, made anew for each attempt. NULL: the reply is decided. */
@@ -187,13 +187,13 @@ static void log_start(const struct run_request *run, const struct run_started *s
              LOG_STR("trace_id", started->task != NULL ? started->task->trace_id : ""));
 }
 
-static void finish(struct request *request, const struct run_request *run, enum register_result result,
-                   const struct registration *registration, bool continued, struct subscriber *subscriber,
-                   struct run_started *ret_started) {
+static void finish_start(struct request *request, const struct run_request *run, enum register_result result,
+                         const struct registration *registration, bool continued,
+                         struct subscriber *subscriber, struct run_started *ret_started) {
     struct task *task = registration->task;
     if (result != REGISTER_OK && result != REGISTER_REPLAYED) {
-        refuse(request, result, registration);
-        log_refusal(request, run);
+        refuse_run(request, result, registration);
+        log_run_refusal(request, run);
         task_unref(task);
         return;
     }
@@ -256,7 +256,7 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
     if (!is_found &&
         !memory_has_room(MEMORY_RUN_BYTES + request->body_length + 2 * run->options.input.length)) {
         reply_memory_full(request);
-        log_refusal(request, run);
+        log_run_refusal(request, run);
         return false;
     }
     for (int attempt = 0; attempt < ATTEMPTS_MAX && result == REGISTER_CLOSED; attempt++) {
@@ -268,6 +268,6 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
         if (request->reply.kind != REPLY_NONE)
             return false;
     }
-    finish(request, run, result, &registration, continued, subscriber, ret_started);
+    finish_start(request, run, result, &registration, continued, subscriber, ret_started);
     return request->reply.kind == REPLY_NONE;
 }

@@ -26,7 +26,7 @@ void run_text_finish(struct run_text *text) {
     session_unref(text->session);
 }
 
-static void empty(struct buffer *buffer) {
+static void empty_buffer(struct buffer *buffer) {
     if (buffer->capacity > KEPT_BYTES)
         buffer_finish(buffer);
     else
@@ -40,7 +40,7 @@ static bool read_event(struct run_text *text, struct json_answer *answer, struct
     bool lost;
     struct frame *frame = broadcaster_next_event(text->session, span, &lost);
     *ret_read = (struct adapter_text){0};
-    empty(&text->text);
+    empty_buffer(&text->text);
     text->text_written = 0;
     if (frame == NULL)
         return false;
@@ -51,14 +51,14 @@ static bool read_event(struct run_text *text, struct json_answer *answer, struct
                     text->adapter->read_text(text->data.length > 0 ? text->data.bytes : "", text->data.length,
                                              &text->text, ret_read);
         answer->json.failed = answer->json.failed || !done;
-        empty(&text->data);
+        empty_buffer(&text->data);
     }
     frame_unref(frame);
     return true;
 }
 
 /* Notes what stands at text->sought_to - 1. True: nothing before it need be looked at. */
-static bool note(struct run_text *text, const struct adapter_text *read) {
+static bool note_text(struct run_text *text, const struct adapter_text *read) {
     if (text->text.length == 0)
         return false;
     if (!read->is_partial && text->last_whole == 0) {
@@ -72,23 +72,23 @@ static bool note(struct run_text *text, const struct adapter_text *read) {
 }
 
 /* Looks for the last whole text, from the end. True: that is done. */
-static bool seek(struct run_text *text, struct json_answer *answer) {
+static bool seek_whole(struct run_text *text, struct json_answer *answer) {
     while (!text->sought && json_answer_has_room(answer)) {
         struct log_span one = {.next = text->sought_to - 1, .end = text->sought_to};
         struct adapter_text read;
         if (text->sought_to <= text->span.next || !read_event(text, answer, &one, &read))
             text->sought = true; /* what is before it is no longer retained either */
         else
-            text->sought = note(text, &read);
+            text->sought = note_text(text, &read);
         text->sought_to--;
     }
     if (text->sought)
-        empty(&text->text);
+        empty_buffer(&text->text);
     return text->sought;
 }
 
 /* Puts the half that waits before the text; one that the text ends with waits from now on. */
-static bool join(struct run_text *text) {
+static bool join_texts(struct run_text *text) {
     struct buffer *buffer = &text->text;
     if (buffer->length == 0)
         return true;
@@ -118,7 +118,7 @@ static bool end_half(struct run_text *text, struct json_answer *answer) {
 }
 
 bool run_text_write(struct run_text *text, struct json_answer *answer) {
-    if (!text->sought && !seek(text, answer))
+    if (!text->sought && !seek_whole(text, answer))
         return false;
     while (json_answer_has_room(answer)) {
         struct adapter_text read;
@@ -131,8 +131,8 @@ bool run_text_write(struct run_text *text, struct json_answer *answer) {
         }
         text->is_unread = text->is_unread || read.is_unread;
         if (read.is_partial && text->span.next <= text->last_whole)
-            empty(&text->text); /* it is said once more, as a whole */
-        else if (!join(text))
+            empty_buffer(&text->text); /* it is said once more, as a whole */
+        else if (!join_texts(text))
             answer->json.failed = true;
     }
     return false;

@@ -57,7 +57,7 @@ static void reply_session(struct request *request) {
     reply_json(request, 200, &json);
 }
 
-static void refuse_unknown(struct request *request) {
+static void refuse_unknown_session(struct request *request) {
     reply_error(request, 404, "unknown_session", "There is no such session.");
 }
 
@@ -109,7 +109,7 @@ static void refuse_create(struct request *request, const struct collected *answe
 }
 
 /* It is there upstream, whatever comes of it here: if it cannot be opened now it is when it is used. */
-static void on_created(struct request *request, const struct collected *answer) {
+static void session_on_created(struct request *request, const struct collected *answer) {
     struct session *session;
     bool created = answer->complete && answer->status >= 200 && answer->status < 300;
     if (!created) {
@@ -160,9 +160,9 @@ void handle_session_create(struct request *request) {
     if (keeper == UPSTREAM_NONE)
         create_here(request);
     else if (request->body_length > 0)
-        ask_upstream(request, keeper, "POST", request->body, request->body_length, on_created);
+        ask_upstream(request, keeper, "POST", request->body, request->body_length, session_on_created);
     else
-        ask_upstream(request, keeper, "POST", "{}", strlen("{}"), on_created);
+        ask_upstream(request, keeper, "POST", "{}", strlen("{}"), session_on_created);
 }
 
 /* ---- deleting ------------------------------------------------------------------------------------ */
@@ -185,7 +185,7 @@ static void finish_delete(struct request *request, const struct collected *answe
     else if (deleted || was_open)
         reply_deleted(request);
     else
-        refuse_unknown(request);
+        refuse_unknown_session(request);
 }
 
 static void on_deleted_known(struct request *request, const struct collected *answer) {
@@ -209,12 +209,12 @@ void handle_session_delete(struct request *request) {
     else if (was_open)
         reply_deleted(request);
     else
-        refuse_unknown(request);
+        refuse_unknown_session(request);
 }
 
 /* ---- showing ------------------------------------------------------------------------------------- */
 
-static void pass_on(struct request *request, size_t keeper) {
+static void pass_creation_on(struct request *request, size_t keeper) {
     const struct passing passing = {.upstream = keeper};
     passthrough_to(request, &passing);
 }
@@ -224,7 +224,7 @@ static const char *const no_query[] = {NULL}; /* if they are not passed on */
 void handle_session_get(struct request *request) {
     size_t keeper = keeper_of(request);
     if (keeper != UPSTREAM_NONE) {
-        pass_on(request, keeper);
+        pass_creation_on(request, keeper);
         return;
     }
     if (!query_check_names(request, no_query))
@@ -233,7 +233,7 @@ void handle_session_get(struct request *request) {
     if (session != NULL)
         reply_session(request);
     else
-        refuse_unknown(request);
+        refuse_unknown_session(request);
     session_unref(session);
 }
 
@@ -245,7 +245,7 @@ struct listing {
     bool truncated;
 };
 
-static bool visit(void *context, struct session *session) {
+static bool visit_session(void *context, struct session *session) {
     struct listing *listing = context;
     size_t length = strlen(listing->prefix);
     bool listed = strncmp(session->key, listing->prefix, length) == 0;
@@ -260,7 +260,7 @@ static bool visit(void *context, struct session *session) {
 void handle_session_list(struct request *request) {
     size_t keeper = keeper_of(request);
     if (keeper != UPSTREAM_NONE) {
-        pass_on(request, keeper);
+        pass_creation_on(request, keeper);
         return;
     }
     if (!query_check_names(request, no_query))
@@ -270,7 +270,7 @@ void handle_session_list(struct request *request) {
     json_writer_init(&listing.json, (LISTED_MAX + 1) * SESSION_JSON_BYTES_MAX);
     json_begin_object(&listing.json, NULL);
     json_begin_array(&listing.json, "sessions");
-    broadcaster_for_each_session(request->context->broadcaster, visit, &listing);
+    broadcaster_for_each_session(request->context->broadcaster, visit_session, &listing);
     json_end_array(&listing.json);
     if (listing.truncated)
         json_add_bool(&listing.json, "truncated", true);

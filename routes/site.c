@@ -20,7 +20,7 @@ static int read_port(const char *digits) {
     return port > 0 && port <= 65535 ? (int)port : 0;
 }
 
-static struct place place_of(const char *authority) {
+static struct place place_of_authority(const char *authority) {
     struct place place = {.name = authority};
     place.length = *authority == '[' ? strcspn(authority, "]") : strcspn(authority, ":");
     place.length += authority[place.length] == ']';
@@ -31,11 +31,11 @@ static struct place place_of(const char *authority) {
     return place;
 }
 
-static bool name_is(const struct place *place, const char *name, size_t length) {
+static bool place_is(const struct place *place, const char *name, size_t length) {
     return place->length == length && strncasecmp(place->name, name, length) == 0;
 }
 
-static bool ends_with(const char *text, size_t length, const char *end) {
+static bool host_ends_with(const char *text, size_t length, const char *end) {
     size_t end_length = strlen(end);
     return length > end_length && strncasecmp(text + length - end_length, end, end_length) == 0;
 }
@@ -69,7 +69,7 @@ bool site_is_loopback(const char *host, size_t length) {
     struct in6_addr address;
     if (length == strlen(name) && strncasecmp(host, name, length) == 0)
         return true;
-    if (ends_with(host, length, ".localhost"))
+    if (host_ends_with(host, length, ".localhost"))
         return true;
     if (!read_address(host, length, &address))
         return false;
@@ -87,10 +87,10 @@ static bool is_own_address(const struct routes_settings *settings, const struct 
 
 /* "*.example.com" stands for all names below that one, "*" for all. */
 static bool name_fits(const struct place *pattern, const struct place *asked) {
-    if (name_is(pattern, "*", 1))
+    if (place_is(pattern, "*", 1))
         return true;
     if (pattern->length < 2 || pattern->name[0] != '*')
-        return name_is(asked, pattern->name, pattern->length);
+        return place_is(asked, pattern->name, pattern->length);
     size_t suffix = pattern->length - 1;
     return asked->length > suffix &&
            strncasecmp(asked->name + asked->length - suffix, pattern->name + 1, suffix) == 0;
@@ -99,7 +99,7 @@ static bool name_fits(const struct place *pattern, const struct place *asked) {
 /* A proxy may leave the port out of the Host header: only two different ones do not fit. */
 static bool allows_host(const struct routes_settings *settings, const struct place *place) {
     for (size_t i = 0; i < settings->allowed_hosts_count; i++) {
-        struct place pattern = place_of(settings->allowed_hosts[i]);
+        struct place pattern = place_of_authority(settings->allowed_hosts[i]);
         bool port_fits = pattern.port == 0 || place->port == 0 || pattern.port == place->port;
         if (port_fits && name_fits(&pattern, place))
             return true;
@@ -110,7 +110,7 @@ static bool allows_host(const struct routes_settings *settings, const struct pla
 bool site_serves(const struct routes_settings *settings, const char *host) {
     if (host == NULL || (!settings->listens_on_loopback && settings->allowed_hosts_count == 0))
         return true;
-    struct place place = place_of(host);
+    struct place place = place_of_authority(host);
     return site_is_loopback(place.name, place.length) || is_own_address(settings, &place) ||
            allows_host(settings, &place);
 }
@@ -123,7 +123,7 @@ static bool read_origin(const char *origin, struct place *ret_place, int *ret_de
     if (!is_http && strncasecmp(origin, "https://", 8) != 0)
         return false;
     *ret_default_port = is_http ? 80 : 443;
-    *ret_place = place_of(origin + (is_http ? 7 : 8));
+    *ret_place = place_of_authority(origin + (is_http ? 7 : 8));
     if (ret_place->port == 0)
         ret_place->port = *ret_default_port;
     return ret_place->length > 0;
@@ -142,8 +142,8 @@ static bool is_of_host(const struct request *request, const char *text) {
     int default_port;
     if (host == NULL || !read_origin(text, &origin, &default_port))
         return false;
-    struct place place = place_of(host);
-    return port_is_same(&origin, default_port, &place) && name_is(&place, origin.name, origin.length);
+    struct place place = place_of_authority(host);
+    return port_is_same(&origin, default_port, &place) && place_is(&place, origin.name, origin.length);
 }
 
 /* A proxy may have put another name into the Host header: these are ours by configuration. A lone "*" names
@@ -154,8 +154,8 @@ static bool is_of_allowed_host(const struct routes_settings *settings, const cha
     if (!read_origin(text, &origin, &default_port))
         return false;
     for (size_t i = 0; i < settings->allowed_hosts_count; i++) {
-        struct place pattern = place_of(settings->allowed_hosts[i]);
-        if (!name_is(&pattern, "*", 1) && port_is_same(&origin, default_port, &pattern) &&
+        struct place pattern = place_of_authority(settings->allowed_hosts[i]);
+        if (!place_is(&pattern, "*", 1) && port_is_same(&origin, default_port, &pattern) &&
             name_fits(&pattern, &origin))
             return true;
     }

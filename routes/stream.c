@@ -51,7 +51,8 @@ static bool read_last_id(struct request *request, struct subscriber_spec *spec) 
 }
 
 /* The place of a query parameter's value among `words`; 0 if it is not there. False: the reply is decided. */
-static bool read_word(struct request *request, const char *name, const char *const *words, int *ret_place) {
+static bool read_parameter_word(struct request *request, const char *name, const char *const *words,
+                                int *ret_place) {
     char *text;
     int result = request_query(request, name, &text);
     if (result == -ENOMEM) {
@@ -75,8 +76,8 @@ bool stream_read_form(struct request *request, struct stream_form *ret_form) {
     static const char *const events_words[] = {"all", "agent", NULL};
     static const char *const heartbeat_words[] = {"comment", "event", NULL};
     int events, heartbeat;
-    if (!read_word(request, "events", events_words, &events) ||
-        !read_word(request, "heartbeat", heartbeat_words, &heartbeat))
+    if (!read_parameter_word(request, "events", events_words, &events) ||
+        !read_parameter_word(request, "heartbeat", heartbeat_words, &heartbeat))
         return false;
     *ret_form = (struct stream_form){.agent_only = events == 1, .pings = heartbeat == 1};
     return true;
@@ -90,8 +91,9 @@ static bool read_spec(struct request *request, struct subscriber_spec *ret_spec)
     struct stream_form form;
     int from, until, wait;
     *ret_spec = (struct subscriber_spec){.address = request->address};
-    if (!stream_read_form(request, &form) || !read_word(request, "from", from_words, &from) ||
-        !read_word(request, "until", until_words, &until) || !read_word(request, "wait", wait_words, &wait))
+    if (!stream_read_form(request, &form) || !read_parameter_word(request, "from", from_words, &from) ||
+        !read_parameter_word(request, "until", until_words, &until) ||
+        !read_parameter_word(request, "wait", wait_words, &wait))
         return false;
     ret_spec->from = (enum subscriber_from)from;
     ret_spec->until_run = until == 1;
@@ -107,12 +109,12 @@ void stream_refuse_gone(struct request *request) {
     reply_error(request, 404, "events_not_retained", "The events of this run are no longer retained.");
 }
 
-static void log_refusal(struct request *request) {
+static void log_stream_refusal(struct request *request) {
     refusal_log(request, LOG_LEVEL_INFO, "subscriber_refused", LOG_STR("path", request->path),
                 LOG_STR("reason", request->reply.code), LOG_INT("status", request->reply.status));
 }
 
-static void refuse(struct request *request, enum subscriber_result result) {
+static void refuse_stream(struct request *request, enum subscriber_result result) {
     const struct broadcaster_limits *limits = broadcaster_limits(request->context->broadcaster);
     switch (result) {
     case SUBSCRIBER_COMPLETE:
@@ -152,7 +154,7 @@ static void refuse(struct request *request, enum subscriber_result result) {
     case SUBSCRIBER_OK:
         reply_no_memory(request);
     }
-    log_refusal(request);
+    log_stream_refusal(request);
 }
 
 static bool refuse_draining(struct request *request) {
@@ -163,24 +165,24 @@ static bool refuse_draining(struct request *request) {
 }
 
 /* Before there is a subscriber: the head of a stream is a promise. */
-static bool reserve(struct request *request) {
+static bool reserve_place(struct request *request) {
     if (request->operations->reserve_stream == NULL || request->operations->reserve_stream(request))
         return true;
     metrics_add(METRIC_SUBSCRIBERS_REFUSED, 1);
     reply_header(request, "Connection", "close"); /* that gives one back */
     reply_error(request, 503, "no_descriptors", "The gateway has no descriptor left for a stream.");
-    log_refusal(request);
+    log_stream_refusal(request);
     return false;
 }
 
 bool stream_take_place(struct request *request, struct session *session, struct subscriber **ret_subscriber) {
     const struct subscriber_spec spec = {
         .from = SUBSCRIBE_FROM_NOW, .stays = true, .address = request->address};
-    if (!reserve(request))
+    if (!reserve_place(request))
         return false;
     enum subscriber_result result = subscriber_prepare(session, &spec, ret_subscriber);
     if (result != SUBSCRIBER_OK)
-        refuse(request, result);
+        refuse_stream(request, result);
     return result == SUBSCRIBER_OK;
 }
 
@@ -190,7 +192,7 @@ bool stream_reply_run(struct request *request, struct task *task, enum stream_ki
                                    .agent_framing = form->agent_only,
                                    .pings = form->pings,
                                    .stays = kind != STREAM_RESUMED};
-    if ((kind == STREAM_RESUMED && !read_last_id(request, &spec)) || !reserve(request)) {
+    if ((kind == STREAM_RESUMED && !read_last_id(request, &spec)) || !reserve_place(request)) {
         subscriber_release(subscriber);
         return false;
     }
@@ -207,7 +209,7 @@ bool stream_reply_run(struct request *request, struct task *task, enum stream_ki
         reply_stream(request, NULL,
                      false); /* clients that POST take 204 for a failure, and ask again for ever */
     else
-        refuse(request, result);
+        refuse_stream(request, result);
     return false;
 }
 
@@ -224,9 +226,9 @@ static enum subscriber_result prepare_now(struct request *request, const struct 
 }
 
 /* A session that is not open yet is waited for. */
-static void subscribe(struct request *request, const struct subscriber_spec *spec) {
+static void subscribe_request(struct request *request, const struct subscriber_spec *spec) {
     struct subscriber *subscriber;
-    if (!reserve(request))
+    if (!reserve_place(request))
         return;
     enum subscriber_result result =
         spec->expects_now
@@ -235,7 +237,7 @@ static void subscribe(struct request *request, const struct subscriber_spec *spe
     if (result == SUBSCRIBER_OK)
         reply_stream(request, subscriber, true);
     else
-        refuse(request, result);
+        refuse_stream(request, result);
 }
 
 void handle_stream_session(struct request *request) {
@@ -245,7 +247,7 @@ void handle_stream_session(struct request *request) {
     if (request->head)
         reply_stream(request, NULL, false);
     else
-        subscribe(request, &spec);
+        subscribe_request(request, &spec);
 }
 
 void handle_stream_task(struct request *request) {

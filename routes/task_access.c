@@ -35,7 +35,7 @@ static void write_delay(struct json_writer *json, const char *name, int64_t dela
 }
 
 /* 0 is that there is none. */
-static void write_counted(struct json_writer *json, const char *name, uint64_t value) {
+static void write_counter(struct json_writer *json, const char *name, uint64_t value) {
     if (value > 0)
         json_add_count(json, name, value);
     else
@@ -73,8 +73,8 @@ static void write_progress(struct json_writer *json, const struct task *task, co
     write_delay(json, "first_event_delay_ms", info->first_event_delay_ms);
     json_add_count(json, "events", info->events);
     json_add_count(json, "bytes", info->bytes);
-    write_counted(json, "upstream_status", (uint64_t)info->http_status);
-    write_counted(json, "tokens", atomic_load(&task->tokens));
+    write_counter(json, "upstream_status", (uint64_t)info->http_status);
+    write_counter(json, "tokens", atomic_load(&task->tokens));
     json_add_count(json, "retries", atomic_load(&task->retries));
     json_add_bool(json, "cached", atomic_load(&task->cached));
     json_add_bool(json, "canned", atomic_load(&task->canned));

@@ -21,7 +21,7 @@ struct result {
     enum phase phase;
 };
 
-static void write_head(struct json_writer *json, const struct result *result) {
+static void write_result_head(struct json_writer *json, const struct result *result) {
     const struct task_info *info = &result->info;
     json_begin_object(json, NULL);
     json_add_string(json, "task_id", result->task->id);
@@ -37,7 +37,7 @@ static bool result_make(struct json_answer *answer) {
     struct result *result = CONTAINER_OF(answer, struct result, answer);
     struct json_writer *json = &answer->json;
     if (result->phase == PHASE_HEAD) {
-        write_head(json, result);
+        write_result_head(json, result);
         result->phase = PHASE_TEXT;
     }
     if (result->phase == PHASE_TEXT) {

@@ -42,7 +42,7 @@ struct listing {
     bool truncated;
 };
 
-static bool visit(void *context, struct session *session) {
+static bool visit_status(void *context, struct session *session) {
     struct listing *listing = context;
     bool current;
     struct task *task = broadcaster_session_task(session, &current);
@@ -67,7 +67,7 @@ void handle_status_all(struct request *request) {
     json_add_count(&listing.json, "total_tasks", stats.tasks);
     json_add_count(&listing.json, "running_tasks", stats.runs);
     json_begin_object(&listing.json, "sessions");
-    broadcaster_for_each_session(broadcaster, visit, &listing);
+    broadcaster_for_each_session(broadcaster, visit_status, &listing);
     json_end_object(&listing.json);
     if (listing.truncated)
         json_add_bool(&listing.json, "truncated", true);

@@ -20,7 +20,7 @@
 #define ANSWER_BYTES_MAX 4096
 #define SCAN_MAX 10000 /* runs that one request looks at; the cursor goes on from there */
 
-static void refuse_query(struct request *request, const char *name, int result) {
+static void refuse_listing(struct request *request, const char *name, int result) {
     if (result == -ENOMEM)
         reply_no_memory(request);
     else
@@ -34,7 +34,7 @@ void handle_task_get(struct request *request) {
     int64_t wait_ms = 0;
     int result = request_query_number(request, "wait_ms", 0, WAIT_MS_MAX, &wait_ms);
     if (result < 0) {
-        refuse_query(request, "wait_ms", result);
+        refuse_listing(request, "wait_ms", result);
         return;
     }
     struct task *task = task_find(request);
@@ -67,11 +67,11 @@ struct filter {
     int64_t before; /* serial of the last one of the page before; 0: from the newest on */
 };
 
-static bool read_name(struct request *request, const char *name, size_t bytes_max, char **ret_value) {
+static bool read_filter_name(struct request *request, const char *name, size_t bytes_max, char **ret_value) {
     int result = request_query(request, name, ret_value);
     if (result == 0 && (*ret_value == NULL || path_name_is_valid(*ret_value, bytes_max)))
         return true;
-    refuse_query(request, name, result);
+    refuse_listing(request, name, result);
     return false;
 }
 
@@ -82,26 +82,26 @@ static bool read_status(struct request *request, enum task_status *ret_status) {
     bool fine = result == 0 && (text == NULL || *ret_status != TASK_STATUS_COUNT);
     free(text);
     if (!fine)
-        refuse_query(request, "status", result);
+        refuse_listing(request, "status", result);
     return fine;
 }
 
-static bool read_number(struct request *request, const char *name, int64_t maximum, int64_t *value) {
+static bool read_filter_number(struct request *request, const char *name, int64_t maximum, int64_t *value) {
     int result = request_query_number(request, name, 1, maximum, value);
     if (result < 0)
-        refuse_query(request, name, result);
+        refuse_listing(request, name, result);
     return result == 0;
 }
 
 /* The strings are the caller's either way. */
 static bool read_filter(struct request *request, struct filter *ret_filter) {
     *ret_filter = (struct filter){.limit = LIMIT_DEFAULT};
-    return read_name(request, "app", SESSION_PART_MAX, &ret_filter->app) &&
-           read_name(request, "user", SESSION_USER_MAX, &ret_filter->user) &&
-           read_name(request, "session", SESSION_PART_MAX, &ret_filter->session) &&
+    return read_filter_name(request, "app", SESSION_PART_MAX, &ret_filter->app) &&
+           read_filter_name(request, "user", SESSION_USER_MAX, &ret_filter->user) &&
+           read_filter_name(request, "session", SESSION_PART_MAX, &ret_filter->session) &&
            read_status(request, &ret_filter->status) &&
-           read_number(request, "limit", LIMIT_MAX, &ret_filter->limit) &&
-           read_number(request, "cursor", INT64_MAX, &ret_filter->before);
+           read_filter_number(request, "limit", LIMIT_MAX, &ret_filter->limit) &&
+           read_filter_number(request, "cursor", INT64_MAX, &ret_filter->before);
 }
 
 static void finish_filter(struct filter *filter) {
@@ -114,7 +114,7 @@ static bool is_part(const char *wanted, const char *part, int length) {
     return wanted == NULL || (strlen(wanted) == (size_t)length && memcmp(wanted, part, (size_t)length) == 0);
 }
 
-static bool matches(const struct filter *filter, struct task *task) {
+static bool filter_matches(const struct filter *filter, struct task *task) {
     struct session_parts parts = session_parts(task->session);
     if (!is_part(filter->app, parts.app, parts.app_length) ||
         !is_part(filter->user, parts.user, parts.user_length) ||
@@ -141,7 +141,7 @@ static bool scan_batch(struct request *request, const struct filter *filter, str
     size_t count =
         task_table_list(broadcaster_tasks(request->context->broadcaster), page->last, batch, BATCH);
     for (size_t i = 0; i < count; i++) {
-        bool wanted = !page->more && matches(filter, batch[i]);
+        bool wanted = !page->more && filter_matches(filter, batch[i]);
         if (wanted && page->written == filter->limit) {
             page->more = true;
         } else if (!page->more) {
@@ -186,7 +186,7 @@ void handle_task_list(struct request *request) {
 static size_t keep_matching(const struct filter *filter, struct task **tasks, size_t count) {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        if (matches(filter, tasks[i]))
+        if (filter_matches(filter, tasks[i]))
             tasks[kept++] = tasks[i];
         else
             task_unref(tasks[i]);
@@ -247,7 +247,7 @@ static bool check_extent(struct request *request, const struct filter *filter) {
     bool is_fine = result == 0 && (text == NULL || is_all);
     free(text);
     if (!is_fine) {
-        refuse_query(request, "all", result);
+        refuse_listing(request, "all", result);
         return false;
     }
     bool has_filter = filter->app != NULL || filter->user != NULL || filter->session != NULL ||

@@ -67,7 +67,7 @@ struct views {
     size_t count;
 };
 
-static bool has(const struct upstream_view *view, enum need need) {
+static bool view_has(const struct upstream_view *view, enum need need) {
     return need == NEED_NOTHING || (need == NEED_BREAKER ? view->has_breaker : view->has_limiter);
 }
 
@@ -77,7 +77,7 @@ static void add_family(struct exposition *exposition, const struct views *views,
     for (size_t i = 0; i < views->count; i++) {
         const struct upstream_view *view = &views->items[i];
         const uint64_t *value = (const void *)((const char *)view + family->offset);
-        if (has(view, family->need))
+        if (view_has(view, family->need))
             exposition_sample(exposition,
                               (const struct exposition_label[]){{"upstream", view->settings->name}, {0}},
                               *value);

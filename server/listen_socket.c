@@ -44,7 +44,7 @@ static int open_bound(const struct config_listen *listen, uint16_t port, bool sh
     return fd;
 }
 
-static int port_of(int fd, uint16_t *ret_port) {
+static int port_of_socket(int fd, uint16_t *ret_port) {
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
@@ -58,11 +58,11 @@ static int port_of(int fd, uint16_t *ret_port) {
 }
 
 /* Whether the port is ours to take: an exclusive bind fails where a shared one would quietly join in. */
-static int probe(const struct config_listen *listen_on, uint16_t *ret_port) {
+static int probe_port(const struct config_listen *listen_on, uint16_t *ret_port) {
     int fd = open_bound(listen_on, listen_on->port, false);
     if (fd < 0)
         return fd;
-    int result = port_of(fd, ret_port);
+    int result = port_of_socket(fd, ret_port);
     if (result == 0 && listen(fd, 1) < 0)
         result = -errno;
     close(fd);
@@ -72,7 +72,7 @@ static int probe(const struct config_listen *listen_on, uint16_t *ret_port) {
 int listen_sockets_open(const struct config_listen *listen_on, size_t count, int *sockets,
                         uint16_t *ret_port) {
     uint16_t port = 0;
-    int result = probe(listen_on, &port);
+    int result = probe_port(listen_on, &port);
     size_t opened = 0;
     while (result == 0 && opened < count) {
         int fd = open_bound(listen_on, port, true);

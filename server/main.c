@@ -40,7 +40,7 @@ struct process {
     struct idle_waiter idle; /* the last run has ended */
 };
 
-static struct process *of(struct worker_shared *shared) {
+static struct process *process_of(struct worker_shared *shared) {
     return CONTAINER_OF(shared, struct process, shared);
 }
 
@@ -81,7 +81,7 @@ static void on_tunnels_timer(uv_timer_t *timer) {
         end_drain(process);
 }
 
-static void on_idle(struct inbox_item *item) {
+static void process_on_idle(struct inbox_item *item) {
     struct process *process = CONTAINER_OF(item, struct process, idle.item);
     uv_timer_start(&process->tunnels, on_tunnels_timer, 0, TUNNELS_LOOK_MS);
 }
@@ -93,7 +93,7 @@ static void begin_drain(struct process *process) {
         worker_drain(process->workers[i]);
     broadcaster_drain(process->broadcaster);
     uv_timer_start(&process->drain, on_drain_timer, (uint64_t)process->config->drain_ms, 0);
-    process->idle = (struct idle_waiter){.inbox = &process->inbox, .item = {.handle = on_idle}};
+    process->idle = (struct idle_waiter){.inbox = &process->inbox, .item = {.handle = process_on_idle}};
     scheduler_wait_idle(broadcaster_scheduler(process->broadcaster), &process->idle);
 }
 
@@ -129,8 +129,8 @@ static void close_handles(struct process *process) {
     inbox_close(&process->inbox);
 }
 
-static void on_stopped(struct worker_shared *shared) {
-    struct process *process = of(shared);
+static void process_on_stopped(struct worker_shared *shared) {
+    struct process *process = process_of(shared);
     if (--process->pending == 0)
         close_handles(process);
 }
@@ -174,7 +174,7 @@ static void warn_of_secrets(const struct config *config) {
 
 static void on_clean_up(uv_timer_t *timer);
 
-static void reload(struct process *process) {
+static void reload_process(struct process *process) {
     if (process->draining)
         return;
     process->reload_again = process->old_config != NULL;
@@ -202,20 +202,20 @@ static void reload(struct process *process) {
     log_info("reloaded", LOG_STR("changed", report.changed), LOG_STR("needs_restart", report.kept));
 }
 
-static void on_reloaded(struct worker_shared *shared) {
-    struct process *process = of(shared);
+static void process_on_reloaded(struct worker_shared *shared) {
+    struct process *process = process_of(shared);
     if (--process->pending > 0)
         return;
     config_destroy(process->old_config);
     process->old_config = NULL;
     if (process->reload_again)
-        reload(process);
+        reload_process(process);
     consider_stopping(process);
 }
 
 static void on_hangup(uv_signal_t *signal, int number) {
     (void)number;
-    reload(signal->data);
+    reload_process(signal->data);
 }
 
 /* ---- clean-up ------------------------------------------------------------------------------------ */
@@ -294,8 +294,8 @@ static bool init_main(struct process *process) {
         .cache = process->cache,
         .main_inbox = &process->inbox,
         .started_unix_ms = clock_unix_ms(),
-        .on_stopped = on_stopped,
-        .on_reloaded = on_reloaded,
+        .on_stopped = process_on_stopped,
+        .on_reloaded = process_on_reloaded,
     };
     return process->broadcaster != NULL && process->address_limits != NULL;
 }

@@ -24,7 +24,7 @@ static uint64_t since_last(enum metric metric, uint64_t *last) {
     return count;
 }
 
-static void report(struct memory_keeper *keeper) {
+static void report_level(struct memory_keeper *keeper) {
     int64_t now_ms = clock_mono_ms();
     if (now_ms - keeper->reported_mono_ms < REPORT_MS)
         return;
@@ -57,7 +57,7 @@ static uint64_t share_of_a_run(struct memory_keeper *keeper) {
 }
 
 /* Makes some room. False: there is nothing more to be had just now. */
-static bool make_room(struct memory_keeper *keeper) {
+static bool keeper_make_room(struct memory_keeper *keeper) {
     uint64_t held = memory_held(), low = memory_low_mark();
     if (held <= low)
         return false;
@@ -73,9 +73,9 @@ static bool make_room(struct memory_keeper *keeper) {
     return is_nearly_full && broadcaster_forget(keeper->broadcaster) > 0;
 }
 
-static void on_timer(uv_timer_t *timer);
+static void keeper_on_timer(uv_timer_t *timer);
 
-static void rest(struct memory_keeper *keeper) {
+static void rest_keeper(struct memory_keeper *keeper) {
     if (atomic_exchange(&keeper->is_capped, false))
         broadcaster_cap_logs(keeper->broadcaster, UINT64_MAX);
     atomic_store_explicit(&keeper->is_through, false, memory_order_relaxed);
@@ -85,41 +85,41 @@ static void rest(struct memory_keeper *keeper) {
 void memory_keeper_relieve(void *context) {
     struct memory_keeper *keeper = context;
     if (!atomic_load_explicit(&keeper->is_through, memory_order_relaxed))
-        make_room(keeper);
+        keeper_make_room(keeper);
 }
 
-static void tidy(void) {
+static void tidy_memory(void) {
     memory_measure(true);
     if (memory_is_loose())
         memory_give_back();
 }
 
-static void work(struct memory_keeper *keeper) {
-    tidy();
-    bool has_more = make_room(keeper);
+static void work_piece(struct memory_keeper *keeper) {
+    tidy_memory();
+    bool has_more = keeper_make_room(keeper);
     atomic_store_explicit(&keeper->is_through, !has_more, memory_order_relaxed);
     enum memory_level level = memory_look();
-    report(keeper);
+    report_level(keeper);
     if (level != MEMORY_EASY)
-        uv_timer_start(&keeper->timer, on_timer, has_more ? 0 : LOOK_MS, 0);
+        uv_timer_start(&keeper->timer, keeper_on_timer, has_more ? 0 : LOOK_MS, 0);
     else
-        rest(keeper);
+        rest_keeper(keeper);
 }
 
-static void on_timer(uv_timer_t *timer) {
-    work(timer->data);
+static void keeper_on_timer(uv_timer_t *timer) {
+    work_piece(timer->data);
 }
 
-static void on_wake(struct inbox_item *item) {
+static void keeper_on_wake(struct inbox_item *item) {
     struct memory_keeper *keeper = CONTAINER_OF(item, struct memory_keeper, item);
     if (!keeper->is_closed)
-        work(keeper);
+        work_piece(keeper);
 }
 
 static void on_look(uv_timer_t *timer) {
     struct memory_keeper *keeper = timer->data;
-    tidy();
-    report(keeper);
+    tidy_memory();
+    report_level(keeper);
     if (memory_look() != MEMORY_EASY)
         memory_keeper_wake(keeper);
 }
@@ -131,7 +131,7 @@ void memory_keeper_init(struct memory_keeper *keeper, uv_loop_t *loop, struct in
     *keeper = (struct memory_keeper){.broadcaster = broadcaster,
                                      .cache = cache,
                                      .inbox = inbox,
-                                     .item.handle = on_wake,
+                                     .item.handle = keeper_on_wake,
                                      .reported_mono_ms = clock_mono_ms() - REPORT_MS};
     uv_timer_init(loop, &keeper->timer);
     uv_timer_init(loop, &keeper->look);

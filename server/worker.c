@@ -50,7 +50,7 @@ struct worker {
 
 /* ---- the loop ------------------------------------------------------------------------------------ */
 
-static void on_idle(uv_idle_t *idle) {
+static void worker_on_idle(uv_idle_t *idle) {
     (void)idle;
 }
 
@@ -96,7 +96,7 @@ static void on_prepare(uv_prepare_t *prepare) {
         more = http_listener_turn(worker->listener) || fanout_is_dirty(worker->fanout);
     }
     if (more)
-        uv_idle_start(&worker->idle, on_idle);
+        uv_idle_start(&worker->idle, worker_on_idle);
     else
         uv_idle_stop(&worker->idle);
     memory_measure(false);
@@ -160,12 +160,12 @@ static void on_reload(struct inbox_item *item) {
     inbox_post(worker->shared->main_inbox, &worker->reloaded_item);
 }
 
-static void on_stopped(struct inbox_item *item) {
+static void worker_on_stopped(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, stopped_item);
     worker->shared->on_stopped(worker->shared);
 }
 
-static void on_reloaded(struct inbox_item *item) {
+static void worker_on_reloaded(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, reloaded_item);
     worker->shared->on_reloaded(worker->shared);
 }
@@ -196,8 +196,8 @@ static void init_handles(struct worker *worker) {
     worker->drain_item.handle = on_drain;
     worker->stop_item.handle = on_stop;
     worker->reload_item.handle = on_reload;
-    worker->stopped_item.handle = on_stopped;
-    worker->reloaded_item.handle = on_reloaded;
+    worker->stopped_item.handle = worker_on_stopped;
+    worker->reloaded_item.handle = worker_on_reloaded;
 }
 
 static void init_context(struct worker *worker, const struct config *config) {
@@ -227,7 +227,7 @@ static void on_upstream_turn(void *context) {
     fanout_flush(worker->fanout);
 }
 
-static bool build(struct worker *worker, const struct config *config, int socket) {
+static bool build_worker(struct worker *worker, const struct config *config, int socket) {
     const struct http_listener_settings http = {
         .connections_max = config->http.connections_max,
         .request_header_bytes_max = config->http.request_header_bytes_max,
@@ -269,7 +269,7 @@ struct worker *worker_create(struct worker_shared *shared, const struct config *
     if (inbox_init(&worker->inbox, &worker->loop) < 0)
         goto no_inbox;
     init_handles(worker);
-    if (!build(worker, config, socket)) {
+    if (!build_worker(worker, config, socket)) {
         worker_destroy(worker);
         return NULL;
     }
