@@ -10,7 +10,7 @@ run: ## Install what is missing, build, and show the gateway: with the demo agen
 .PHONY: check
 check: ## Install what is missing, build, and run every test
 	@scripts/install-deps.sh test
-	@$(MAKE) --no-print-directory all unit-tests
+	@$(MAKE) --no-print-directory all unit-tests laws
 	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS) tests/integration tests/browser
 
 # ---- what is built --------------------------------------------------------------------------------
@@ -314,6 +314,11 @@ format: ## Format the sources
 .PHONY: format-check
 format-check: ## Fail if a source is not formatted
 	@clang-format --dry-run -Werror $(FORMATTED)
+
+.PHONY: laws
+laws: layers ## Fail if a source or a document breaks a law of the house: layers, locks, names of functions, files
+	@scripts/check-house.py --self-test
+	@scripts/check-house.py
 
 .PHONY: layers
 layers: ## Fail if an include goes the wrong way between the rooms
