@@ -315,6 +315,12 @@ format: ## Format the sources
 format-check: ## Fail if a source is not formatted
 	@clang-format --dry-run -Werror $(FORMATTED)
 
+.PHONY: house
+house: ## Print the figures of the house: files, functions, names, and the sources that run for an event and for a swap
+	@scripts/install-deps.sh lint
+	@$(MAKE) --no-print-directory $(BUILD)/tests/bench/perf_relay $(BUILD)/tests/bench/swap_once
+	@scripts/measure-house.py $(BUILD)
+
 .PHONY: laws
 laws: layers ## Fail if a source or a document breaks a law of the house: layers, locks, names of functions, files
 	@scripts/check-house.py --self-test
