@@ -1,7 +1,6 @@
 /* A watch: what one worker's subscribers of one session have in common. Private to this room.
  *
- *   session->watches:  watch of worker 1 ----> live:   caught up, plain: all stand at `cursor`, served
- * together
+ *   session->watches:  watch of worker 1 ----> live:   all stand at `cursor`, served together
  *                                        `---> others: each with a cursor of its own
  *                      watch of worker 2 ...
  *

@@ -1,8 +1,8 @@
 /* A worker: one thread with one loop that does all I/O of what it owns: a listener, its subscribers, its runs
  * and their connections to the upstream.
  *
- *   worker_create() ... worker_start() ... worker_drain() ... worker_stop() ... stopped() ...
- * worker_destroy()
+ *   worker_create() ... worker_start() ... worker_drain() ... worker_stop()
+ *                                            ... on_stopped() ... worker_destroy()
  *
  * All functions are called on the main thread; they post to the worker's inbox.
  */

@@ -1,8 +1,11 @@
 /* The cache of completed runs, and the single flight of those under way. All workers share one.
  *
  *     run --- follower ---+
- *                         +--- recording <--- flight --- call --- upstream      live: one call for all that
- * ask the same run --- follower ---+ run --- follower ------- recording kept in memory, or come from Redis
+ *                         +--- recording <--- flight --- call --- upstream
+ *     run --- follower ---+        live: one call for all that ask the same
+ *
+ *     run --- follower ------- recording
+ *                                  kept in memory, or come from Redis
  *
  * The cache keeps recordings in memory, least recently used out first, bounded in bytes and in age. Runs
  * follow recordings: see follower.h.

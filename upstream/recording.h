@@ -3,8 +3,9 @@
  *
  *     entry - entry - entry - entry - ...      one writer appends
  *        ^               ^
- *     reader           reader                  what is behind them all is forgotten once the whole is too
- * large
+ *     reader           reader
+ *
+ * What all readers have passed is forgotten once the whole is too large.
  *
  * As long as a recording is whole, nothing of it is forgotten: whoever comes late gets it from its beginning.
  * One that grows above bytes_max, or grows while memory is full, is no longer that: it cannot be kept or
