@@ -246,9 +246,9 @@ storm: all ## Draw requests, faults and ends of all kinds and judge each run; SE
 # A long soak draws the plot that is in the documentation.
 MINUTES = 10
 .PHONY: soak
-soak: all ## Churn for MINUTES=10: memory, descriptors and latency stay where they are; from 5 on it draws docs/soak.svg
+soak: all ## Churn for MINUTES=10: memory, descriptors and latency stay where they are; from 5 on it draws docs/measurements/soak.svg
 	@SLUICE_BIN=$(BUILD)/sluice node tests/soak/soak.mjs $(MINUTES) \
-		$$(awk 'BEGIN { print ($(MINUTES) >= 5) ? "docs/soak.svg" : "$(BUILD)/soak.svg" }')
+		$$(awk 'BEGIN { print ($(MINUTES) >= 5) ? "docs/measurements/soak.svg" : "$(BUILD)/soak.svg" }')
 
 # ---- benchmarks -----------------------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ $(BENCH_TOOLS): %: %.o $(BUILD)/libbench.a $(BUILD)/libsluice.a
 # Nothing may run beside a measurement.
 ROUNDS = 5
 .PHONY: bench
-bench: ## Measure it beside the ceiling and its peers, and write docs/benchmarks.md; PART=fanout|relay|runs, ROUNDS=5, QUICK=1
+bench: ## Measure it beside the ceiling and its peers, and write docs/measurements/benchmarks.md; PART=fanout|relay|runs, ROUNDS=5, QUICK=1
 	@scripts/install-deps.sh bench
 	@$(MAKE) --no-print-directory run-bench
 

@@ -44,7 +44,7 @@ shift
 mkdir -p "$directory"
 passed=0
 failed=0
-written="# Instructions for one of what is said behind each figure. \`make perf-check\` counts them again; docs/performance.md
+written="# Instructions for one of what is said behind each figure. \`make perf-check\` counts them again; docs/testing.md
 # says how. Written by \`make perf-check RAISE=1\`, never by hand."
 for program in "$@"; do
     name=$(basename "$program")

@@ -1,4 +1,4 @@
-// Writes docs/benchmarks.md and its plots from what was kept of the last runs, without measuring anything.
+// Writes docs/measurements/benchmarks.md and its plots from what was kept of the last runs, without measuring anything.
 //
 //     node tests/bench/report.mjs [DIRECTORY]
 import {existsSync, readFileSync, writeFileSync} from 'node:fs';
@@ -53,7 +53,7 @@ function page(all) {
 }
 
 /** Writes the page and its plots. */
-export function writeReport(directory = projectPath('docs')) {
+export function writeReport(directory = projectPath('docs/measurements')) {
   const all = kept();
   writeFileSync(join(directory, 'benchmarks.md'), `${page(all)}\n`);
   for (const [name, svg] of all.flatMap(({plots, result}) => Object.entries(plots(result)))) writeFileSync(join(directory, name), svg);
