@@ -23,31 +23,6 @@ struct broadcaster {
     atomic_bool draining;
 };
 
-static void copy_limits(struct broadcaster_limits *to, const struct broadcaster_limits *from) {
-    atomic_init(&to->runs_max, from->runs_max);
-    atomic_init(&to->runs_per_app_max, from->runs_per_app_max);
-    atomic_init(&to->runs_per_user_max, from->runs_per_user_max);
-    atomic_init(&to->runs_queued_max, from->runs_queued_max);
-    atomic_init(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
-    atomic_init(&to->runs_delayed_max, from->runs_delayed_max);
-    atomic_init(&to->runs_delayed_per_user_max, from->runs_delayed_per_user_max);
-    atomic_init(&to->subscribers_max, from->subscribers_max);
-    atomic_init(&to->subscribers_per_session_max, from->subscribers_per_session_max);
-    atomic_init(&to->subscribers_gathered_max, from->subscribers_gathered_max);
-    atomic_init(&to->subscribers_waiting_max, from->subscribers_waiting_max);
-    atomic_init(&to->subscribers_waiting_per_address_max, from->subscribers_waiting_per_address_max);
-    atomic_init(&to->sessions_max, from->sessions_max);
-    atomic_init(&to->log_events_max, from->log_events_max);
-    atomic_init(&to->log_bytes_max, from->log_bytes_max);
-    atomic_init(&to->tasks_kept, from->tasks_kept);
-    atomic_init(&to->idempotency_keys_per_session_max, from->idempotency_keys_per_session_max);
-    atomic_init(&to->idempotency_ttl_ms, from->idempotency_ttl_ms);
-    atomic_init(&to->session_ttl_ms, from->session_ttl_ms);
-    atomic_init(&to->session_empty_ttl_ms, from->session_empty_ttl_ms);
-    atomic_init(&to->queue_timeout_ms, from->queue_timeout_ms);
-    atomic_init(&to->queue_aging_ms, from->queue_aging_ms);
-}
-
 struct broadcaster *broadcaster_create(const struct broadcaster_limits *limits) {
     struct broadcaster *broadcaster = calloc(1, sizeof(*broadcaster));
     if (broadcaster == NULL)
@@ -66,7 +41,7 @@ struct broadcaster *broadcaster_create(const struct broadcaster_limits *limits) 
         return NULL;
     }
     idle_sessions_init(&broadcaster->idle);
-    copy_limits(&broadcaster->limits, limits);
+    broadcaster_limits_copy(&broadcaster->limits, limits);
     atomic_init(&broadcaster->counts.log_bytes_cap, UINT64_MAX);
     return broadcaster;
 }

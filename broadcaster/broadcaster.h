@@ -5,36 +5,11 @@
 #ifndef SLUICE_BROADCASTER_BROADCASTER_H
 #define SLUICE_BROADCASTER_BROADCASTER_H
 
+#include "broadcaster/limits.h"
 #include "broadcaster/session.h"
 #include "broadcaster/task_table.h"
 
 #include <stdatomic.h>
-
-/** Limits that may be changed while the program runs: each is read when it is needed. */
-struct broadcaster_limits {
-    _Atomic uint64_t runs_max;
-    _Atomic uint64_t runs_per_app_max;  /* 0: no such limit */
-    _Atomic uint64_t runs_per_user_max; /* of a user within an app; 0: no such limit */
-    _Atomic uint64_t runs_queued_max;
-    _Atomic uint64_t runs_queued_per_session_max;
-    _Atomic uint64_t runs_delayed_max;          /* with a delay, until they start */
-    _Atomic uint64_t runs_delayed_per_user_max; /* of a user within an app; 0: no such limit */
-    _Atomic uint64_t subscribers_max;
-    _Atomic uint64_t subscribers_per_session_max;
-    _Atomic uint64_t subscribers_gathered_max;            /* see subscriber_is_gathered() */
-    _Atomic uint64_t subscribers_waiting_max;             /* for sessions that are not open yet */
-    _Atomic uint64_t subscribers_waiting_per_address_max; /* 0: no such limit */
-    _Atomic uint64_t sessions_max;
-    _Atomic uint64_t log_events_max;
-    _Atomic uint64_t log_bytes_max;
-    _Atomic uint64_t tasks_kept;
-    _Atomic uint64_t idempotency_keys_per_session_max;
-    _Atomic int64_t idempotency_ttl_ms;
-    _Atomic int64_t session_ttl_ms;       /* of a session that had a run */
-    _Atomic int64_t session_empty_ttl_ms; /* of one that never had one, if it is shorter */
-    _Atomic int64_t queue_timeout_ms;     /* 0: runs wait for as long as it takes */
-    _Atomic int64_t queue_aging_ms;       /* waiting this long counts as one step of priority */
-};
 
 struct broadcaster;
 

@@ -10,12 +10,25 @@
 
 #include "broadcaster/subscriber.h"
 
-/** Read at each use; a reload may change them. */
+/** X(type, name): every setting. */
+#define FANOUT_SETTINGS(X)                                                                                   \
+    X(int64_t, heartbeat_ms)                                                                                 \
+    X(int64_t, stall_timeout_ms)                                                                             \
+    X(int64_t, retry_ms)
+
+/** Each is read at the moment that it is needed; a reload may change it. */
 struct fanout_settings {
-    _Atomic int64_t heartbeat_ms;
-    _Atomic int64_t stall_timeout_ms;
-    _Atomic int64_t retry_ms;
+#define X(type, name) _Atomic type name;
+    FANOUT_SETTINGS(X)
+#undef X
 };
+
+/** Sets each setting of `to`, one by one. Any thread; others may read `to` meanwhile. */
+static inline void fanout_settings_copy(struct fanout_settings *to, const struct fanout_settings *from) {
+#define X(type, name) atomic_store(&to->name, from->name);
+    FANOUT_SETTINGS(X)
+#undef X
+}
 
 /** `inbox` is the worker's, `settings` outlives the fan-out. NULL: out of memory. */
 struct fanout *fanout_create(struct inbox *inbox, struct fanout_settings *settings) MUST_CHECK;

@@ -99,6 +99,22 @@ static void resolve_memory(struct config *config) {
         config->routes.memory_warn_bytes = config->memory_max_bytes / 16 * 15;
 }
 
+/* The limits that are in force, for /stats and /metrics. */
+static void show_limits(struct config *config) {
+    size_t count = 0;
+
+    for (size_t i = 0; i < config_keys_count; i++) {
+        const struct config_key *key = &config_keys[i];
+        if (!key->limit)
+            continue;
+        struct limit_in_force *limit = &config->shown[count++];
+        limit->key = key->name;
+        memcpy(&limit->value, (const char *)config + key->offset, sizeof(limit->value));
+    }
+    config->routes.limits = config->shown;
+    config->routes.limits_count = count;
+}
+
 /* Turns what was said into what is meant. */
 static void resolve_config(struct config *config) {
     resolve_memory(config);
@@ -122,6 +138,7 @@ static void resolve_config(struct config *config) {
     if (config->sources[config_key_index("run_start_input_bytes_max")].kind == CONFIG_FROM_DEFAULT &&
         config->routes.run_input_bytes_max > config->limits.log_bytes_max)
         config->routes.run_input_bytes_max = config->limits.log_bytes_max;
+    show_limits(config);
 }
 
 /* An event that is larger than the log would leave nothing else in it. */
@@ -180,7 +197,9 @@ static struct config *config_create(int argc, char **argv, const char *file) {
     config->argc = argc;
     config->argv = argv;
     config->sources = calloc(config_keys_count, sizeof(*config->sources));
-    if (config->sources == NULL || (file != NULL && (config->file = strdup(file)) == NULL)) {
+    config->shown = calloc(config_keys_count, sizeof(*config->shown));
+    if (config->sources == NULL || config->shown == NULL ||
+        (file != NULL && (config->file = strdup(file)) == NULL)) {
         config_destroy(config);
         return NULL;
     }
@@ -197,6 +216,7 @@ void config_destroy(struct config *config) {
             config_keys[i].type->finish((char *)config + config_keys[i].offset);
     }
     free(config->sources);
+    free(config->shown);
     free(config->file);
     free(config);
 }

@@ -20,6 +20,7 @@
 #include "broadcaster/fanout.h"
 #include "config/error.h"
 #include "http/address_limits.h"
+#include "http/listener.h"
 #include "routes/context.h"
 #include "upstream/cache.h"
 #include "upstream/client.h"
@@ -46,12 +47,8 @@ struct config_list {
 
 /** What a worker's listener takes from clients. */
 struct config_http {
-    uint64_t connections_max;
+    struct http_listener_settings listener;
     struct address_limits_settings address;
-    uint64_t request_header_bytes_max;
-    uint64_t request_headers_max;
-    int64_t request_timeout_ms;
-    uint64_t send_buffer_bytes; /* of a subscriber's socket (SO_SNDBUF); 0: what the kernel chooses */
 };
 
 /** Upstreams at most, and the bytes of a name at most. */
@@ -84,6 +81,7 @@ struct config {
     struct config_list cors_origins;  /* what routes.cors_origins points to */
     struct config_list allowed_hosts; /* the same of routes.allowed_hosts */
     struct config_list cors_headers;  /* the same of routes.cors_headers */
+    struct limit_in_force *shown;     /* what routes.limits points to */
 
     /* Where it came from; see config/source.h. */
     struct config_source *sources; /* one a key, in the order of config_keys */

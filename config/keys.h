@@ -25,7 +25,8 @@ struct config_key {
     const struct config_choice *choices;
     bool of_upstream; /* an item of the list of upstreams may give it; its field is in config.upstream */
     bool reloadable;  /* SIGHUP can change it */
-    bool secret;      /* its value is never printed */
+    bool limit;  /* /stats and /metrics show it; a number, and no item of the list of upstreams gives it */
+    bool secret; /* its value is never printed */
     const char *meaning;
 };
 

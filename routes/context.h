@@ -22,8 +22,16 @@ enum errors_to_viewers {
     ERRORS_TO_VIEWERS_CODE, /* its reason, and a sentence that says no more */
 };
 
+/** A limit that is in force, by the key that sets it. */
+struct limit_in_force {
+    const char *key;
+    uint64_t value;
+};
+
 /** Settings of this room; a reload hands in another one. */
 struct routes_settings {
+    const struct limit_in_force *limits; /* all that /stats and /metrics show */
+    size_t limits_count;
     const char *const *cors_origins; /* exact origins, or the one item "*" */
     size_t cors_origins_count;
     bool cors_credentials;

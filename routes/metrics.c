@@ -95,32 +95,14 @@ static void add_memory_level(struct exposition *exposition) {
     }
 }
 
-static void add_limit(struct exposition *exposition, const char *key, uint64_t value) {
-    exposition_sample(exposition, (const struct exposition_label[]){{"limit", key}, {0}}, value);
-}
-
-static void add_limits(struct exposition *exposition, const struct routes_context *context) {
-    const struct broadcaster_limits *limits = broadcaster_limits(context->broadcaster);
+static void add_limits(struct exposition *exposition, const struct routes_settings *settings) {
     exposition_family(exposition, "sluice_limit", "gauge",
                       "Limits in force, by their key in the configuration");
-    add_limit(exposition, "runs_max", limits->runs_max);
-    add_limit(exposition, "runs_per_app_max", limits->runs_per_app_max);
-    add_limit(exposition, "runs_per_user_max", limits->runs_per_user_max);
-    add_limit(exposition, "runs_queued_max", limits->runs_queued_max);
-    add_limit(exposition, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
-    add_limit(exposition, "runs_delayed_max", limits->runs_delayed_max);
-    add_limit(exposition, "runs_delayed_per_user_max", limits->runs_delayed_per_user_max);
-    add_limit(exposition, "subscribers_max", limits->subscribers_max);
-    add_limit(exposition, "subscribers_per_session_max", limits->subscribers_per_session_max);
-    add_limit(exposition, "subscribers_waiting_max", limits->subscribers_waiting_max);
-    add_limit(exposition, "subscribers_waiting_per_address_max", limits->subscribers_waiting_per_address_max);
-    add_limit(exposition, "sessions_max", limits->sessions_max);
-    add_limit(exposition, "log_events_max", limits->log_events_max);
-    add_limit(exposition, "log_bytes_max", limits->log_bytes_max);
-    add_limit(exposition, "tasks_kept", limits->tasks_kept);
-    add_limit(exposition, "tunnels_max", context->settings->tunnels_max);
-    add_limit(exposition, "memory_warn_bytes", context->settings->memory_warn_bytes);
-    add_limit(exposition, "memory_max_bytes", memory_limit());
+    for (size_t i = 0; i < settings->limits_count; i++) {
+        const struct limit_in_force *limit = &settings->limits[i];
+        exposition_sample(exposition, (const struct exposition_label[]){{"limit", limit->key}, {0}},
+                          limit->value);
+    }
 }
 
 /* ---- how runs ended ------------------------------------------------------------------------------ */
@@ -238,7 +220,7 @@ void handle_metrics(struct request *request) {
     add_gauges(&exposition, context);
     add_memory(&exposition);
     add_memory_level(&exposition);
-    add_limits(&exposition, context);
+    add_limits(&exposition, context->settings);
     add_ends(&exposition, context->broadcaster);
     upstream_metrics_add(&exposition, context->relay.caller);
     add_cache(&exposition, context->cache);

@@ -138,44 +138,10 @@ static void write_cache(struct json_writer *json, struct cache *cache) {
     json_end_object(json);
 }
 
-static void write_limits(struct json_writer *json, const struct routes_context *context) {
-    const struct broadcaster_limits *limits = broadcaster_limits(context->broadcaster);
-    const struct routes_settings *settings = context->settings;
+static void write_limits(struct json_writer *json, const struct routes_settings *settings) {
     json_begin_object(json, "limits");
-    json_add_count(json, "runs_max", limits->runs_max);
-    json_add_count(json, "runs_per_app_max", limits->runs_per_app_max);
-    json_add_count(json, "runs_per_user_max", limits->runs_per_user_max);
-    json_add_count(json, "runs_queued_max", limits->runs_queued_max);
-    json_add_count(json, "runs_queued_per_session_max", limits->runs_queued_per_session_max);
-    json_add_count(json, "runs_delayed_max", limits->runs_delayed_max);
-    json_add_count(json, "runs_delayed_per_user_max", limits->runs_delayed_per_user_max);
-    json_add_count(json, "subscribers_max", limits->subscribers_max);
-    json_add_count(json, "subscribers_per_session_max", limits->subscribers_per_session_max);
-    json_add_count(json, "subscribers_waiting_max", limits->subscribers_waiting_max);
-    json_add_count(json, "subscribers_waiting_per_address_max", limits->subscribers_waiting_per_address_max);
-    json_add_count(json, "sessions_max", limits->sessions_max);
-    json_add_count(json, "log_events_max", limits->log_events_max);
-    json_add_count(json, "log_bytes_max", limits->log_bytes_max);
-    json_add_count(json, "tasks_kept", limits->tasks_kept);
-    json_add_count(json, "idempotency_keys_per_session_max", limits->idempotency_keys_per_session_max);
-    json_add_number(json, "idempotency_ttl_ms", limits->idempotency_ttl_ms);
-    json_add_number(json, "session_ttl_ms", limits->session_ttl_ms);
-    json_add_number(json, "session_empty_ttl_ms", limits->session_empty_ttl_ms);
-    json_add_number(json, "queue_timeout_ms", limits->queue_timeout_ms);
-    json_add_number(json, "queue_aging_ms", limits->queue_aging_ms);
-    json_add_count(json, "memory_max_bytes", memory_limit());
-    json_add_count(json, "request_body_bytes_max", settings->request_body_bytes_max);
-    json_add_count(json, "request_json_values_max", settings->request_json_values_max);
-    json_add_count(json, "event_bytes_max", context->relay.caller->settings.items[0].event_bytes_max);
-    json_add_count(json, "event_type_bytes_max",
-                   context->relay.caller->settings.items[0].event_type_bytes_max);
-    json_add_count(json, "tunnels_max", settings->tunnels_max);
-    json_add_number(json, "tunnel_timeout_ms", settings->tunnel_timeout_ms);
-    json_add_number(json, "run_timeout_ms", context->relay.settings->run_timeout_ms);
-    json_add_count(json, "run_events_max", context->relay.settings->run_events_max);
-    json_add_count(json, "run_bytes_max", context->relay.settings->run_bytes_max);
-    json_add_count(json, "run_tokens_max", context->relay.settings->run_tokens_max);
-    json_add_count(json, "run_start_input_bytes_max", settings->run_input_bytes_max);
+    for (size_t i = 0; i < settings->limits_count; i++)
+        json_add_count(json, settings->limits[i].key, settings->limits[i].value);
     json_end_object(json);
 }
 
@@ -209,7 +175,7 @@ void handle_stats(struct request *request) {
     write_ended(&json, context->broadcaster);
     upstream_view_write_all(&json, context->relay.caller);
     write_cache(&json, context->cache);
-    write_limits(&json, context);
+    write_limits(&json, context->settings);
     write_counters(&json);
     json_end_object(&json);
     reply_json(request, 200, &json);

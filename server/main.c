@@ -137,35 +137,6 @@ static void process_on_stopped(struct worker_shared *shared) {
 
 /* ---- reload -------------------------------------------------------------------------------------- */
 
-static void apply_limits(struct broadcaster_limits *to, const struct broadcaster_limits *from) {
-    atomic_store(&to->runs_max, from->runs_max);
-    atomic_store(&to->queue_timeout_ms, from->queue_timeout_ms);
-    atomic_store(&to->queue_aging_ms, from->queue_aging_ms);
-    atomic_store(&to->runs_queued_max, from->runs_queued_max);
-    atomic_store(&to->runs_queued_per_session_max, from->runs_queued_per_session_max);
-    atomic_store(&to->runs_delayed_max, from->runs_delayed_max);
-    atomic_store(&to->runs_delayed_per_user_max, from->runs_delayed_per_user_max);
-    atomic_store(&to->subscribers_max, from->subscribers_max);
-    atomic_store(&to->subscribers_per_session_max, from->subscribers_per_session_max);
-    atomic_store(&to->subscribers_gathered_max, from->subscribers_gathered_max);
-    atomic_store(&to->subscribers_waiting_max, from->subscribers_waiting_max);
-    atomic_store(&to->subscribers_waiting_per_address_max, from->subscribers_waiting_per_address_max);
-    atomic_store(&to->sessions_max, from->sessions_max);
-    atomic_store(&to->log_events_max, from->log_events_max);
-    atomic_store(&to->log_bytes_max, from->log_bytes_max);
-    atomic_store(&to->tasks_kept, from->tasks_kept);
-    atomic_store(&to->idempotency_keys_per_session_max, from->idempotency_keys_per_session_max);
-    atomic_store(&to->idempotency_ttl_ms, from->idempotency_ttl_ms);
-    atomic_store(&to->session_ttl_ms, from->session_ttl_ms);
-    atomic_store(&to->session_empty_ttl_ms, from->session_empty_ttl_ms);
-}
-
-static void apply_fanout(struct fanout_settings *to, const struct fanout_settings *from) {
-    atomic_store(&to->heartbeat_ms, from->heartbeat_ms);
-    atomic_store(&to->stall_timeout_ms, from->stall_timeout_ms);
-    atomic_store(&to->retry_ms, from->retry_ms);
-}
-
 static void warn_of_secrets(const struct config *config) {
     if (config->file_exposes_secret)
         log_warn("secrets_exposed", LOG_STR("file", config->file),
@@ -189,9 +160,9 @@ static void reload_process(struct process *process) {
     process->old_config = process->config;
     process->config = config;
     log_set_level(config->log_level);
-    apply_limits(broadcaster_limits(process->broadcaster), &config->limits);
+    broadcaster_limits_copy(broadcaster_limits(process->broadcaster), &config->limits);
     broadcaster_poll_queue(process->broadcaster);
-    apply_fanout(&process->fanout, &config->fanout);
+    fanout_settings_copy(&process->fanout, &config->fanout);
     memory_set_limit(config->memory_max_bytes);
     uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
                    (uint64_t)config->cleanup_interval_ms);
@@ -276,7 +247,7 @@ static bool init_main(struct process *process) {
     process->clean_up.data = process->drain.data = process->tunnels.data = process;
     uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
                    (uint64_t)config->cleanup_interval_ms);
-    apply_fanout(&process->fanout, &config->fanout);
+    fanout_settings_copy(&process->fanout, &config->fanout);
     process->broadcaster = broadcaster_create(&config->limits);
     process->address_limits = address_limits_create(&config->http.address);
     if (!upstreams_init(&process->upstreams, &config->upstreams) || !init_cache(process))

@@ -208,7 +208,7 @@ static void init_context(struct worker *worker, const struct config *config) {
     worker->context = (struct routes_context){
         .broadcaster = worker->shared->broadcaster,
         .relay = {.caller = &worker->caller, .inbox = &worker->inbox, .loop = &worker->loop},
-        .request_header_bytes_max = config->http.request_header_bytes_max,
+        .request_header_bytes_max = config->http.listener.request_header_bytes_max,
         .version = SLUICE_VERSION,
         .peers = worker->shared->contexts,
         .workers = config->workers,
@@ -228,13 +228,6 @@ static void on_upstream_turn(void *context) {
 }
 
 static bool build_worker(struct worker *worker, const struct config *config, int socket) {
-    const struct http_listener_settings http = {
-        .connections_max = config->http.connections_max,
-        .request_header_bytes_max = config->http.request_header_bytes_max,
-        .request_headers_max = config->http.request_headers_max,
-        .request_timeout_ms = config->http.request_timeout_ms,
-        .send_buffer_bytes = config->http.send_buffer_bytes,
-    };
     struct routes_context *context = &worker->context;
     init_context(worker, config);
     context->relay.fanout = worker->fanout = fanout_create(&worker->inbox, worker->shared->fanout);
@@ -255,7 +248,8 @@ static bool build_worker(struct worker *worker, const struct config *config, int
         if (worker->health_checks == NULL)
             return false;
     }
-    worker->listener = http_listener_create(context, socket, worker->shared->address_limits, &http);
+    worker->listener =
+        http_listener_create(context, socket, worker->shared->address_limits, &config->http.listener);
     return worker->listener != NULL;
 }
 

@@ -1,12 +1,12 @@
 // /metrics as Prometheus reads it: judged by promtool, scraped by a real one, and named rightly in rules and dashboard.
 import assert from 'node:assert/strict';
-import {readFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {test} from 'node:test';
 import {answerAsAsked, marked} from '../support/expect.mjs';
 import {pause, until} from '../support/limits.mjs';
 import {metricsOf, promtool, readMetrics, startPrometheus} from '../support/prometheus.mjs';
 import {startUpstream} from '../support/scripted_upstream.mjs';
-import {projectPath, sessionPath, startSluice} from '../support/sluice.mjs';
+import {projectPath, sessionPath, sluiceSays, startSluice, temporaryFile} from '../support/sluice.mjs';
 
 const rules = projectPath('scripts/prometheus/alerts.yml');
 const dashboard = projectPath('scripts/grafana/sluice.json');
@@ -102,6 +102,53 @@ test('runs, events, limits, upstreams and the process are shown as they are', as
   assert.ok(Math.abs(samples.process_start_time_seconds - Date.now() / 1000) < 60);
   await sluice.delete(`/tasks/${task_id}`);
   client.leave();
+});
+
+// ---- limits ----
+
+const units = {'': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3};
+const numberOf = (text) => parseInt(text, 10) * units[text.replace(/^\d+/, '')];
+
+/** What the table of settings says: each key's default, and whether a reload changes it. */
+async function documentedKeys() {
+  const {stdout} = await sluiceSays(['--print-config-docs']);
+  const rows = [...stdout.matchAll(/^\| `(\w+)` \| [^|]* \| `?([^|`]*)`? \| (yes|restart) \| (yes)? *\|/gm)];
+  assert.ok(rows.length > 80, `${rows.length} keys`);
+  return rows.map(([, name, fallback, change, perUpstream]) => ({name, fallback, reloadable: change === 'yes', perUpstream: perUpstream === 'yes'}));
+}
+
+/** The limits in force as --check-config, /stats and /metrics say them, by key. */
+async function shownLimits(sluice, file, names) {
+  const {stdout} = await sluiceSays(['--config', file, '--check-config']);
+  const {limits} = await sluice.stats();
+  const {samples} = await sluice.metrics();
+  const said = names.map((name) => [name, numberOf(new RegExp(`^${name}: (\\S+)`, 'm').exec(stdout)[1])]);
+  const metrics = Object.entries(samples).map(([key, value]) => [/^sluice_limit\{limit="(\w+)"\}$/.exec(key)?.[1], value]);
+  return {said: Object.fromEntries(said), stats: limits, metrics: Object.fromEntries(metrics.filter(([name]) => name !== undefined))};
+}
+
+test('every setting that is a limit stands in /stats and /metrics with its value, also after a reload', async (t) => {
+  const keys = await documentedKeys();
+  // The names that promise a limit. What else /stats shows is held to the settings as well, below.
+  const limits = keys.filter(({name, perUpstream}) => !perUpstream && /_max(_|$)|_per_address$|_kept$|_ttl_ms$|^run_timeout_ms$/.test(name));
+  assert.ok(limits.length > 30, `${limits.length} limits`);
+  const file = temporaryFile(t, 'sluice.yaml', '{}');
+  const sluice = await gatewayWithRuns(t, {config: file});
+  const check = async () => {
+    const names = new Set([...limits.map(({name}) => name), ...Object.keys((await sluice.stats()).limits)]);
+    const {said, stats, metrics} = await shownLimits(sluice, file, [...names]);
+    assert.deepEqual(stats, said);
+    assert.deepEqual(metrics, said);
+    return stats;
+  };
+  const before = await check();
+  const changed = limits.filter(({reloadable}) => reloadable).map(({name, fallback}) => [name, name === 'memory_max_bytes' ? 1 << 30 : numberOf(fallback) + 1]);
+  writeFileSync(file, changed.map(([name, value]) => `${name}: ${value}\n`).join(''));
+  sluice.program.signal('SIGHUP');
+  await sluice.logged({event: 'reloaded'});
+  const after = await check();
+  for (const [name, value] of changed) assert.equal(after[name], value, name);
+  for (const {name} of limits.filter(({reloadable}) => !reloadable)) assert.equal(after[name], before[name], name);
 });
 
 test('the lag of the slowest subscriber is shown while it does not read', async (t) => {

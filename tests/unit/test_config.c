@@ -85,8 +85,8 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_int_equal(config->relay.run_timeout_ms, 300000);
     assert_int_equal(config->routes.cors_origins_count, 0);
     assert_true(config->routes.demo);
-    assert_int_equal(config->http.request_header_bytes_max, 16 << 10);
-    assert_int_equal(config->http.request_timeout_ms, 15000);
+    assert_int_equal(config->http.listener.request_header_bytes_max, 16 << 10);
+    assert_int_equal(config->http.listener.request_timeout_ms, 15000);
     assert_int_equal(config->fanout.heartbeat_ms, 15000);
     assert_int_equal(config->fanout.retry_ms, 2000);
     assert_int_equal(config->fanout.stall_timeout_ms, 30000);
@@ -281,6 +281,39 @@ static void a_reload_of_the_same_changes_nothing(void **state) {
     config_destroy(old);
 }
 
+static bool has_limit(const struct config *config, const char *key, uint64_t value) {
+    for (size_t i = 0; i < config->routes.limits_count; i++) {
+        if (strcmp(config->routes.limits[i].key, key) == 0)
+            return config->routes.limits[i].value == value;
+    }
+    return false;
+}
+
+static void each_limit_of_the_broadcaster_is_a_key_that_is_shown(void **state) {
+    struct loaded loaded;
+
+    (void)state;
+    load(&loaded, "--runs-max", "7", "--session-ttl-ms", "12345", "--subscribers-gathered-max", "0", NULL);
+    struct config *config = load_good(&loaded);
+#define X(type, name) assert_true(has_limit(config, #name, (uint64_t)config->limits.name));
+    BROADCASTER_LIMITS(X)
+#undef X
+    assert_true(has_limit(config, "runs_max", 7));
+    assert_true(has_limit(config, "session_ttl_ms", 12345));
+    assert_false(has_limit(config, "log_level", LOG_LEVEL_INFO));
+    config_destroy(config);
+}
+
+static void a_key_that_is_a_limit_is_a_number_of_all_upstreams(void **state) {
+    (void)state;
+    for (size_t i = 0; i < config_keys_count; i++) {
+        const struct config_key *key = &config_keys[i];
+        bool is_number = key->type == &config_count || key->type == &config_bytes || key->type == &config_ms;
+        if (key->limit)
+            assert_true(is_number && !key->of_upstream && !key->secret);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_contract),
@@ -294,6 +327,8 @@ int main(void) {
         cmocka_unit_test(a_bad_reload_changes_nothing_and_says_why),
         cmocka_unit_test(a_reload_of_the_same_changes_nothing),
         cmocka_unit_test(a_file_with_a_secret_that_others_can_read_is_known),
+        cmocka_unit_test(each_limit_of_the_broadcaster_is_a_key_that_is_shown),
+        cmocka_unit_test(a_key_that_is_a_limit_is_a_number_of_all_upstreams),
     };
     return cmocka_run_group_tests(tests, enter_directory, leave_directory);
 }

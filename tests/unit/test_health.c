@@ -50,8 +50,12 @@ static void begin(size_t count) {
     caller =
         (struct upstream_caller){.upstreams = &upstreams, .settings = {.count = count, .items = settings}};
     assert_true(upstreams_init(&upstreams, &caller.settings));
-    routes_settings = (struct routes_settings){
-        .health_queue_percent = 80, .health_sessions_percent = 90, .memory_warn_bytes = UINT64_MAX};
+    static const struct limit_in_force limit = {"runs_queued_max", 50};
+    routes_settings = (struct routes_settings){.limits = &limit,
+                                               .limits_count = 1,
+                                               .health_queue_percent = 80,
+                                               .health_sessions_percent = 90,
+                                               .memory_warn_bytes = UINT64_MAX};
     context = (struct routes_context){.broadcaster = unit_broadcaster(),
                                       .relay = {.caller = &caller, .settings = &relay_settings},
                                       .settings = &routes_settings,
