@@ -54,7 +54,9 @@ static const struct config_choice errors_shown[] = {
     {"full", ERRORS_TO_VIEWERS_FULL}, {"code", ERRORS_TO_VIEWERS_CODE}, {0}};
 static const struct config_choice resume_ways[] = {
     {"post", RESUME_BY_POST}, {"location", RESUME_BY_LOCATION}, {0}};
-static const struct config_choice kinds[] = {{"adk", 0}, {"sse", 0}, {"openai", 0}, {0}};
+#define KIND(kind) {#kind, 0},
+static const struct config_choice kinds[] = {ADAPTER_KINDS(KIND){0}};
+#undef KIND
 
 static const struct config_choice resends[] = {
     {"never", UPSTREAM_RESEND_NEVER}, {"unanswered", UPSTREAM_RESEND_UNANSWERED}, {0}};

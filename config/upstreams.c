@@ -93,8 +93,8 @@ static void resolve_upstream(const struct config *config, size_t upstream) {
     char *url = settings->base_url;
 
     assert(url != NULL); /* it has a default */
-    /* Paths are put behind it; an sse upstream gets the URL as it is, and a query stays at its end. */
-    if (settings->adapter != &adapter_sse && strchr(url, '?') == NULL) {
+    /* Paths are put behind it, unless it is whole, and a query stays at its end. */
+    if (!settings->adapter->url_is_whole && strchr(url, '?') == NULL) {
         for (size_t length = strlen(url); length > 0 && url[length - 1] == '/'; length--)
             url[length - 1] = '\0';
     }
@@ -247,15 +247,35 @@ static bool check_order(const struct config *config, size_t upstream, struct con
     return true;
 }
 
+static bool kind_has_query(const struct adapter *kind) {
+    return kind->url_has_query;
+}
+
+static bool kind_can_resume(const struct adapter *kind) {
+    return kind->can_resume;
+}
+
+/* The upstream has what only some kinds may have. Always false. */
+static bool refuse_kind(const struct config *config, size_t upstream, const char *key, const char *what,
+                        bool (*may_have)(const struct adapter *kind), struct config_error *error) {
+    char kinds[64] = "";
+    struct buffer text;
+
+    buffer_init_fixed(&text, kinds, sizeof(kinds));
+    for (const struct adapter *const *kind = adapter_kinds; *kind != NULL; kind++) {
+        if (may_have(*kind) && !buffer_printf(&text, "%s%s", text.length > 0 ? " or " : "", (*kind)->name))
+            break;
+    }
+    config_source_blame(config, upstream, config_key_index(key), error, "%s only with upstream_kind %s", what,
+                        kinds);
+    return false;
+}
+
 static bool check_kind(const struct config *config, size_t upstream, struct config_error *error) {
     const struct upstream_settings *settings = &config->upstream_items[upstream];
-    bool is_sse = settings->adapter == &adapter_sse;
 
-    if (settings->adapter == &adapter_adk && strchr(settings->base_url, '?') != NULL) {
-        config_source_blame(config, upstream, config_key_index("upstream"), error,
-                            "upstream may have a query only with upstream_kind sse or openai");
-        return false;
-    }
+    if (!settings->adapter->url_has_query && strchr(settings->base_url, '?') != NULL)
+        return refuse_kind(config, upstream, "upstream", "upstream may have a query", kind_has_query, error);
     /* One for all upstreams may be of no use to some of them. */
     bool is_for_it = config->list == NULL ||
                      config_source_own_text(config, upstream, config_key_index("upstream_ca_file")) != NULL;
@@ -264,11 +284,9 @@ static bool check_kind(const struct config *config, size_t upstream, struct conf
                             "upstream_ca_file is for an upstream of https://, this one is without TLS");
         return false;
     }
-    if (!is_sse && settings->resumable) {
-        config_source_blame(config, upstream, config_key_index("upstream_resumable"), error,
-                            "upstream_resumable may be true only with upstream_kind sse");
-        return false;
-    }
+    if (!settings->adapter->can_resume && settings->resumable)
+        return refuse_kind(config, upstream, "upstream_resumable", "upstream_resumable may be true",
+                           kind_can_resume, error);
     if (settings->limiter.adaptive && settings->limiter.concurrency_max == 0) {
         config_source_blame(config, upstream, config_key_index("limiter_adaptive"), error,
                             "limiter_adaptive needs a limiter_concurrency_max, below which it adapts");

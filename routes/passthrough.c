@@ -338,7 +338,7 @@ size_t passthrough_choose(struct request *request, const struct passed_owner *ow
     char key[SESSION_KEY_SIZE];
     snprintf(key, sizeof(key), "%s/%s/%s", owner->app, owner->user, owner->session);
     size_t index = upstream_choose_for_app(request, owner->app, key);
-    if (index != UPSTREAM_NONE && upstream_at(request, index)->adapter == &adapter_adk)
+    if (index != UPSTREAM_NONE && upstream_at(request, index)->adapter->serves_adk_api)
         return index;
     reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
     return UPSTREAM_NONE;

@@ -30,13 +30,14 @@ struct route {
     const char *pattern; /* {name}: a segment that is decoded and checked; a last * stands for one or more */
     void (*handle)(struct request *request);
     enum body_rule body;
-    const struct adapter *only; /* with this kind of upstream; NULL: with any */
-    const char *const *query;   /* its parameters; NULL: any, if they are passed on */
+    bool is_adk_api;          /* of ADK's own API, which is passed on: only if an upstream answers it */
+    const char *const *query; /* its parameters; NULL: any, if they are passed on */
 };
 
 #define USER "/apps/{app}/users/{user}"
 #define SESSION USER "/sessions/{session}"
-#define ADK &adapter_adk
+#define ADK true
+#define ANY false
 
 static const char *const no_query[] = {NULL};
 static const char *const run_query[] = {"events", "heartbeat", NULL};
@@ -52,31 +53,31 @@ static const char *const task_query[] = {"wait_ms", NULL};
 /* The first one that fits path and method counts: those with a * stand last. */
 /* clang-format off */
 static const struct route routes[] = {
-    {METHOD_POST,   SESSION "/run",         handle_run_post,       BODY_REQUIRED, NULL, run_query},
-    {METHOD_GET,    SESSION "/run",         handle_stream_session, BODY_IGNORED,  NULL, stream_query},
-    {METHOD_DELETE, SESSION "/run",         handle_run_delete,     BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    SESSION "/task-status", handle_status_session, BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    SESSION "/history",     handle_history,        BODY_IGNORED,  NULL, history_query},
-    {METHOD_POST,   SESSION,                handle_session_create, BODY_OPTIONAL, NULL, no_query},
-    {METHOD_GET,    SESSION,                handle_session_get,    BODY_IGNORED,  NULL, NULL},
-    {METHOD_DELETE, SESSION,                handle_session_delete, BODY_IGNORED,  NULL, no_query},
-    {METHOD_POST,   USER "/sessions",       handle_session_create, BODY_OPTIONAL, NULL, no_query},
-    {METHOD_GET,    USER "/sessions",       handle_session_list,   BODY_IGNORED,  NULL, NULL},
+    {METHOD_POST,   SESSION "/run",         handle_run_post,       BODY_REQUIRED, ANY, run_query},
+    {METHOD_GET,    SESSION "/run",         handle_stream_session, BODY_IGNORED,  ANY, stream_query},
+    {METHOD_DELETE, SESSION "/run",         handle_run_delete,     BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    SESSION "/task-status", handle_status_session, BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    SESSION "/history",     handle_history,        BODY_IGNORED,  ANY, history_query},
+    {METHOD_POST,   SESSION,                handle_session_create, BODY_OPTIONAL, ANY, no_query},
+    {METHOD_GET,    SESSION,                handle_session_get,    BODY_IGNORED,  ANY, NULL},
+    {METHOD_DELETE, SESSION,                handle_session_delete, BODY_IGNORED,  ANY, no_query},
+    {METHOD_POST,   USER "/sessions",       handle_session_create, BODY_OPTIONAL, ANY, no_query},
+    {METHOD_GET,    USER "/sessions",       handle_session_list,   BODY_IGNORED,  ANY, NULL},
 
-    {METHOD_GET,    "/task-status",         handle_status_all,     BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    "/tasks",               handle_task_list,      BODY_IGNORED,  NULL, list_query},
-    {METHOD_DELETE, "/tasks",               handle_tasks_cancel,   BODY_IGNORED,  NULL, cancel_query},
-    {METHOD_GET,    "/tasks/{id}",          handle_task_get,       BODY_IGNORED,  NULL, task_query},
-    {METHOD_DELETE, "/tasks/{id}",          handle_task_delete,    BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    "/tasks/{id}/result",   handle_task_result,    BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    "/tasks/{id}/events",   handle_stream_task,    BODY_IGNORED,  NULL, events_query},
+    {METHOD_GET,    "/task-status",         handle_status_all,     BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/tasks",               handle_task_list,      BODY_IGNORED,  ANY, list_query},
+    {METHOD_DELETE, "/tasks",               handle_tasks_cancel,   BODY_IGNORED,  ANY, cancel_query},
+    {METHOD_GET,    "/tasks/{id}",          handle_task_get,       BODY_IGNORED,  ANY, task_query},
+    {METHOD_DELETE, "/tasks/{id}",          handle_task_delete,    BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/tasks/{id}/result",   handle_task_result,    BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/tasks/{id}/events",   handle_stream_task,    BODY_IGNORED,  ANY, events_query},
 
-    {METHOD_GET,    "/healthz",             handle_healthz,        BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    "/readyz",              handle_readyz,         BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    "/health",              handle_health,         BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    "/metrics",             handle_metrics,        BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    "/stats",               handle_stats,          BODY_IGNORED,  NULL, no_query},
-    {METHOD_GET,    "/demo",                handle_demo,           BODY_IGNORED,  NULL, no_query},
+    {METHOD_GET,    "/healthz",             handle_healthz,        BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/readyz",              handle_readyz,         BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/health",              handle_health,         BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/metrics",             handle_metrics,        BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/stats",               handle_stats,          BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/demo",                handle_demo,           BODY_IGNORED,  ANY, no_query},
 
     {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ADK, no_query},
     {METHOD_POST,   "/run",                 handle_passed_run,     BODY_REQUIRED, ADK, NULL},
@@ -136,7 +137,7 @@ struct match {
 
 static bool is_served(const struct request *request, const struct route *route) {
     bool is_on = route->handle != handle_passed_ui || request->context->settings->passthrough_ui;
-    return is_on && (route->only == NULL || upstream_has_kind(request, route->only));
+    return is_on && (!route->is_adk_api || upstream_has_adk_api(request));
 }
 
 static struct match find_route(const struct request *request, const struct path *path) {

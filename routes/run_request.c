@@ -178,7 +178,7 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
         !set_run_input(request, ret_run) ||
         !read_options(request, ret_run, request->context->settings->run_sse_on_disconnect))
         return false;
-    bool is_adk = upstream_at(request, ret_run->upstream)->adapter == &adapter_adk;
+    bool is_adk = upstream_at(request, ret_run->upstream)->adapter->serves_adk_api;
     if (!is_adk)
         reply_error(request, 404, "unknown_app", "The upstream of this app is not of the kind adk.");
     return is_adk && run_input_read(request, ret_run);

@@ -64,6 +64,15 @@ void upstream_refuse_query(struct request *request, const struct upstream_result
     reply_error(request, 503, code, "%s", message);
 }
 
+/* The first whose server answers ADK's own API, or UPSTREAM_NONE. */
+static size_t find_with_adk_api(const struct upstreams_settings *settings) {
+    for (size_t i = 0; i < settings->count; i++) {
+        if (settings->items[i].adapter->serves_adk_api)
+            return i;
+    }
+    return UPSTREAM_NONE;
+}
+
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {
     const struct upstream_caller *caller = request->context->relay.caller;
     bool can_take;
@@ -71,11 +80,7 @@ size_t upstream_choose_for_app(const struct request *request, const char *app, c
     if (app[0] != '\0')
         return upstreams_choose(caller->upstreams, &caller->settings, app, affinity_of(session_key),
                                 &can_take, &retry_after_ms);
-    for (size_t i = 0; i < caller->settings.count; i++) {
-        if (caller->settings.items[i].adapter == &adapter_adk)
-            return i;
-    }
-    return UPSTREAM_NONE;
+    return find_with_adk_api(&caller->settings);
 }
 
 static bool takes_calls(const struct upstream *upstream) {
@@ -95,11 +100,6 @@ bool upstream_is_canned_now(const struct request *request, size_t index) {
     return has_canned;
 }
 
-bool upstream_has_kind(const struct request *request, const struct adapter *adapter) {
-    const struct upstreams_settings *settings = &request->context->relay.caller->settings;
-    for (size_t i = 0; i < settings->count; i++) {
-        if (settings->items[i].adapter == adapter)
-            return true;
-    }
-    return false;
+bool upstream_has_adk_api(const struct request *request) {
+    return find_with_adk_api(&request->context->relay.caller->settings) != UPSTREAM_NONE;
 }

@@ -19,15 +19,16 @@ void upstream_refuse_query(struct request *request, const struct upstream_result
 /** Answers that this upstream takes no run now, nor does another in its place. */
 void upstream_refuse_run(struct request *request, size_t index, int64_t retry_after_ms);
 
-/** The upstream that keeps this app's sessions and answers other questions about it; "": the first of kind
- * adk. Whether it takes runs now does not matter. UPSTREAM_NONE: there is none; nothing is replied. */
+/** The upstream that keeps this app's sessions and answers other questions about it; "": the first that
+ * answers ADK's own API. Whether it takes runs now does not matter. UPSTREAM_NONE: there is none; nothing is
+ * replied. */
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key);
 
 /** Whether a run that begins at this upstream would get the canned answer just now: none in its chain takes
  * calls. */
 bool upstream_is_canned_now(const struct request *request, size_t index);
 
-/** Whether one of the upstreams is of this kind. */
-bool upstream_has_kind(const struct request *request, const struct adapter *adapter);
+/** Whether one of the upstreams answers ADK's own API. */
+bool upstream_has_adk_api(const struct request *request);
 
 #endif

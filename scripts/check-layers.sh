@@ -1,6 +1,6 @@
 #!/bin/bash
 # Holds the rooms to their layers: includes go one way, base <- upstream, broadcaster <- relay <- routes <- http
-# <- config <- server. JSON from outside is read in one place. Hash tables come from base/table.h alone.
+# <- config <- server. JSON from outside is read in one place. Hash tables come from base/table.h alone. Only the adapters know a kind of upstream by name.
 #
 #   scripts/check-layers.sh [DIRECTORY]    prints each include that breaks a rule; the status is then 1
 #   scripts/check-layers.sh --self-test    proves that it finds what it should
@@ -40,6 +40,9 @@ find_breaches() {
         }
         /^[ \t]*#[ \t]*include[ \t]*<(microhttpd\.h|curl\/|cjson\/|cJSON)/ && FILENAME ~ /^broadcaster\// {
             breach("broadcaster knows no HTTP, no upstream and no JSON bodies")
+        }
+        /&adapter_[a-z]/ && FILENAME !~ /^upstream\/adapter/ {
+            breach("what differs between kinds of upstream is a member of struct adapter")
         }
         /cJSON_Parse/ && FILENAME !~ /^base\/json_parse\.[ch]$/ {
             breach("JSON from outside is read by json_parse() (base/json_parse.h), which bounds it")
@@ -93,6 +96,8 @@ self_test() {
     expect routes/a.c '    cJSON *json = cJSON_Parse(text);' yes
     expect routes/a.c '    cJSON *json = json_parse(text, length, 10, NULL);' no
     expect base/json_parse.c '    return cJSON_ParseWithLengthOpts(text, length, ret_end, false);' no
+    expect config/a.c '    bool is_sse = settings->adapter == &adapter_sse;' yes
+    expect upstream/adapter.c '    return &adapter_sse;' no
     expect base/a.h '#include <uthash.h>' yes
     expect upstream/a.c '# include <uthash.h>' yes
     expect base/table.h '#include <uthash.h>' no

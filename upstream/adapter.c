@@ -1,15 +1,16 @@
-/* The kinds of upstream there are: see adapter.h. */
+/* The list of the kinds of upstream. What a kind can do and how it is spoken to are members of its `struct
+ * adapter`, in the file of the kind: no other file asks for one kind by name. */
 #include "upstream/adapter.h"
 
 #include <string.h>
 
-static const struct adapter *const adapters[] = {&adapter_adk, &adapter_sse, &adapter_openai};
+#define ADAPTER_ADDRESS(kind) &adapter_##kind,
+const struct adapter *const adapter_kinds[] = {ADAPTER_KINDS(ADAPTER_ADDRESS) NULL};
 
 const struct adapter *adapter_find(const char *name) {
-    /* The items are pointers. NOLINTNEXTLINE(bugprone-sizeof-expression) */
-    for (size_t i = 0; i < sizeof adapters / sizeof *adapters; i++) {
-        if (strcmp(adapters[i]->name, name) == 0)
-            return adapters[i];
+    for (const struct adapter *const *kind = adapter_kinds; *kind != NULL; kind++) {
+        if (strcmp((*kind)->name, name) == 0)
+            return *kind;
     }
     return NULL;
 }

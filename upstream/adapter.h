@@ -82,7 +82,24 @@ struct adapter_text {
 };
 
 struct adapter {
-    const char *name;
+    const char *name; /* upstream_kind */
+
+    /** The configured URL is the one that runs are posted to; otherwise it is a base that paths are added to.
+     */
+    bool url_is_whole;
+
+    /** The configured URL may have a query, which stays at the end of what is asked. */
+    bool url_has_query;
+
+    /** Servers of this kind answer ADK's own API: the routes that are passed on are for them. */
+    bool serves_adk_api;
+
+    /** Events of this kind have ids, and a stream may be resumed after one of them. */
+    bool can_resume;
+
+    /** Outermost members of the posted body that differ from run to run without changing the answer: they do
+     * not count in the key of a cached run. NULL ends them; NULL member: there are none. */
+    const char *const *volatile_members;
 
     /** Members of a run's body that hold its message in the kind's own form; a body has one of them at most,
      * and none next to "message" or "query". NULL ends them. */
@@ -148,9 +165,15 @@ struct adapter {
     bool is_without_effects;
 };
 
-extern const struct adapter adapter_adk;
-extern const struct adapter adapter_sse;
-extern const struct adapter adapter_openai;
+/** The one list of the kinds: X(name) for each `adapter_<name>`. */
+#define ADAPTER_KINDS(X) X(adk) X(sse) X(openai)
+
+#define ADAPTER_DECLARE(kind) extern const struct adapter adapter_##kind;
+ADAPTER_KINDS(ADAPTER_DECLARE)
+#undef ADAPTER_DECLARE
+
+/** All kinds, in the order of the list; NULL ends them. */
+extern const struct adapter *const adapter_kinds[];
 
 /** By name; NULL: there is none. */
 const struct adapter *adapter_find(const char *name);

@@ -301,8 +301,13 @@ static char *adk_say(const char *text) {
 static const struct error_form adk_error_form = {.type = "",
                                                  .data = "{\"error\":\"" ERROR_FORM_MESSAGE "\"}"};
 
+/* The user is a part of the key of its own. */
+static const char *const volatile_members[] = {"sessionId", "userId", NULL};
+
 const struct adapter adapter_adk = {
     .name = "adk",
+    .serves_adk_api = true,
+    .volatile_members = volatile_members,
     .message_members = message_members,
     .run_url = adk_run_url,
     .run_body = adk_run_body,

@@ -351,6 +351,7 @@ static const struct error_form openai_error_form = {
 
 const struct adapter adapter_openai = {
     .name = "openai",
+    .url_has_query = true,
     .message_members = message_members,
     .run_url = openai_run_url,
     .run_body = openai_run_body,

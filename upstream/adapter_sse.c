@@ -210,6 +210,9 @@ static const struct error_form sse_error_form = {.type = "error",
 
 const struct adapter adapter_sse = {
     .name = "sse",
+    .url_is_whole = true,
+    .url_has_query = true,
+    .can_resume = true,
     .message_members = message_members,
     .run_url = sse_run_url,
     .run_body = sse_run_body,

@@ -27,10 +27,8 @@ static bool add_text(EVP_MD_CTX *digest, const char *text) {
 /** The body in one form, or as it is if it is no JSON. False: out of memory. */
 static bool add_body(EVP_MD_CTX *digest, const struct upstream_settings *settings, const char *body,
                      size_t length) {
-    /* The user that counts is added apart. */
-    static const char *const adk[] = {"sessionId", "userId", NULL};
-    const struct canonical_json_ignored ignored = {
-        .anywhere = settings->cache.ignore, .outermost = settings->adapter == &adapter_adk ? adk : NULL};
+    const struct canonical_json_ignored ignored = {.anywhere = settings->cache.ignore,
+                                                   .outermost = settings->adapter->volatile_members};
     struct buffer canonical;
     buffer_init(&canonical, length); /* it is never longer */
     int result = canonical_json_append(&canonical, body, length, &ignored);

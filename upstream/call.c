@@ -204,7 +204,7 @@ static bool may_resend(const struct upstream_settings *settings, const struct up
 
 bool call_is_resumable(const struct upstream_call *call) {
     const struct upstream_settings *settings = call_settings(call);
-    return settings->resumable && settings->adapter == &adapter_sse;
+    return settings->resumable && settings->adapter->can_resume;
 }
 
 static bool may_ask_again(const struct upstream_call *call, const struct upstream_result *result,
