@@ -337,10 +337,12 @@ docs: $(BUILD)/sluice ## Write docs/configuration.md and the example configurati
 	$(BUILD)/sluice --print-config-example > scripts/sluice.example.yaml
 
 .PHONY: docs-check
-docs-check: $(BUILD)/sluice ## Fail if those, the man page, or the list of assertions say something else than the program
+docs-check: $(BUILD)/sluice ## Fail if a page differs from the program: settings, man page, docs/api.md, assertions, links
 	@scripts/check-docs.sh $(BUILD)/sluice
 	@scripts/check-asserts.sh --self-test
 	@scripts/check-asserts.sh
+	@scripts/check-pages.py --self-test
+	@scripts/check-pages.py
 
 # ---- the rest -------------------------------------------------------------------------------------
 
