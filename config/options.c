@@ -8,17 +8,17 @@
 #include <string.h>
 
 const struct config_action_flag config_action_flags[] = {
-    {"--check-config", CONFIG_ACTION_CHECK, "Check all settings, print them with their sources, and exit."},
+    {"--check-config", CONFIG_ACTION_CHECK, "Check all settings, print each with its source, and exit."},
     {"--print-config-docs", CONFIG_ACTION_DOCS, "Print the documentation of all settings as Markdown."},
     {"--print-config-example", CONFIG_ACTION_EXAMPLE, "Print a configuration file with all defaults."},
     {"--version", CONFIG_ACTION_VERSION, "Print the versions of the program and of its libraries."},
-    {"--help", CONFIG_ACTION_HELP, "Print this."},
+    {"--help", CONFIG_ACTION_HELP, "Print this help."},
 };
 const size_t config_action_flags_count = sizeof(config_action_flags) / sizeof(config_action_flags[0]);
 
 /* One argument, cut at its first '='. */
 struct argument {
-    char name[CONFIG_NAME_SIZE]; /* what stands before it, as a key: "log_level" of "--log-level=info" */
+    char name[CONFIG_NAME_SIZE]; /* the text before the '=', as a key: "log_level" of "--log-level=info" */
     const char *value;           /* NULL: there is none */
 };
 
@@ -81,7 +81,7 @@ static bool take_value(struct config_options *options, const char *text, const c
         argument.value = "true";
     }
     if (argument.value == NULL) {
-        config_error_set(error, "%s: needs a value; sluice --help tells which", text);
+        config_error_set(error, "%s: needs a value; sluice --help lists the values", text);
         return false;
     }
     *(is_file ? &options->file : &options->values[index]) = argument.value;

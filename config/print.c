@@ -60,7 +60,7 @@ static void print_wrapped(FILE *out, const char *text, size_t column, size_t ind
     fputc('\n', out);
 }
 
-/* `value` is what stands behind the flag, "" for nothing. */
+/* `value` is printed after the flag; "" prints nothing. */
 static void print_option(FILE *out, const char *flag, const char *value, const char *text) {
     int column = fprintf(out, "  %s %s", flag, value);
 
@@ -95,15 +95,17 @@ static void print_key_help(FILE *out, const struct config_key *key) {
 }
 
 void config_print_help(FILE *out) {
-    fputs("Usage: sluice [--config FILE] [--KEY VALUE]...\n\n"
-          "An SSE streaming gateway: a run request becomes one stream that every client of the session "
-          "sees.\n\n"
-          "Each setting is a flag, an environment variable (--log-level: SLUICE_LOG_LEVEL) and a key of the\n"
-          "configuration file (log_level); the first of them that is given counts, else the default in\n"
-          "brackets. --check-config prints what is in force. On SIGHUP the file is read again.\n"
-          "Several upstreams are a list in the file: docs/configuration.md shows one.\n\n",
-          out);
-    print_option(out, "--config", "FILE", "Read settings from this YAML file. Also SLUICE_CONFIG.");
+    fputs(
+        "Usage: sluice [--config FILE] [--KEY VALUE]...\n\n"
+        "An SSE streaming gateway: a run request becomes one stream that every client of the session "
+        "sees.\n\n"
+        "Each setting is a flag (--log-level), an environment variable (SLUICE_LOG_LEVEL) and a key of the\n"
+        "configuration file (log_level). The flag wins over the variable, and the variable over the file.\n"
+        "The default stands in brackets. --check-config prints the values in force. SIGHUP reads the file\n"
+        "again. Several upstreams are a list in the file: docs/configuration.md shows one.\n\n",
+        out);
+    print_option(out, "--config", "FILE",
+                 "Read settings from this YAML file. SLUICE_CONFIG names it as well.");
     for (size_t i = 0; i < config_action_flags_count; i++)
         print_option(out, config_action_flags[i].flag, "", config_action_flags[i].meaning);
     for (size_t i = 0; i < config_keys_count; i++) {
@@ -141,13 +143,15 @@ static void print_list_docs(FILE *out) {
         "The keys that are marked *yes* under `%s` describe one upstream, which is named `default`. A "
         "list in the file describes several instead:\n\n"
         "```yaml\n%s```\n\n"
-        "Each has a `%s`, of 1 to %d letters, digits, `_` and `-`, and any of those keys. What it does not "
-        "give is what the key says outside of the list, whichever source that comes from. There are at most "
-        "%d upstreams. Their names differ, a fallback is one of them and does not lead back to where it came "
-        "from, and at least one weight is above 0. A fallback that is named outside of the list is that of "
-        "all upstreams but itself.\n\n"
-        "A change in the list takes effect at the next start. What SIGHUP changes outside of it reaches "
-        "the upstreams that do not give that key themselves.\n",
+        "Each upstream has a `%s`, of 1 to %d letters, digits, `_` and `-`, and any of those keys. A key "
+        "that "
+        "the upstream does not give has the value from outside of the list, whichever source gives it. There "
+        "are at most %d upstreams, and their names differ. A fallback is the name of another upstream, and "
+        "no "
+        "chain of fallbacks leads back to its beginning. At least one weight is above 0. A fallback that is "
+        "named outside of the list applies to all upstreams except itself.\n\n"
+        "A change in the list takes effect at the next start. A change outside of the list takes effect on "
+        "SIGHUP for the upstreams that do not give that key themselves.\n",
         CONFIG_LIST_NAME, list_example, CONFIG_ITEM_NAME, CONFIG_UPSTREAM_NAME_MAX, CONFIG_UPSTREAMS_MAX);
 }
 
@@ -155,32 +159,28 @@ void config_print_docs(FILE *out) {
     fputs(
         "# Configuration\n\n"
         "<!-- Written by `make docs` from the table in config/keys.c: change it there. -->\n\n"
-        "Each setting has one name, here as it stands in the file: `log_level`. It can be given\n\n"
-        "1. as a flag, `--log-level debug` or `--log-level=debug` (a flag of true or false may stand alone: "
-        "`--cors-credentials`),\n"
-        "2. in the environment, `SLUICE_LOG_LEVEL=debug` (an empty variable counts as not given; other "
-        "variables "
-        "that begin with `SLUICE_` are ignored),\n"
-        "3. in the YAML file that `--config FILE` or `SLUICE_CONFIG` names, `log_level: debug` (`null` or "
-        "nothing "
-        "counts as not given).\n\n"
-        "The first of these that is given counts, else the default. Lists are YAML lists in the file, and "
-        "have "
-        "commas between their items elsewhere. The file holds at most 1 MiB, one document, no aliases, each "
-        "key "
-        "once.\n\n"
-        "An unknown key or a bad value is told in one line, and nothing is started (exit status 2):\n\n"
+        "Each setting has one name, such as `log_level` in the file. It can be given in three places:\n\n"
+        "1. as a flag: `--log-level debug` or `--log-level=debug`. A flag of true or false may stand alone: "
+        "`--cors-credentials`.\n"
+        "2. in the environment: `SLUICE_LOG_LEVEL=debug`. An empty variable counts as not given. Other "
+        "variables that begin with `SLUICE_` are ignored.\n"
+        "3. in the YAML file that `--config FILE` or `SLUICE_CONFIG` names: `log_level: debug`. `null` or "
+        "an empty value counts as not given.\n\n"
+        "The flag wins over the environment, and the environment over the file. A setting that is given "
+        "nowhere has its default. Lists are YAML lists in the file; elsewhere commas separate their items. "
+        "The file holds one document of at most 1 MiB, without aliases, and each key once.\n\n"
+        "For an unknown key or an invalid value the program prints one line and exits with status 2:\n\n"
         "```\n"
         "sluice.yaml:3: log_level: \"loud\" is not one of debug, info, warn, error\n"
         "SLUICE_RUNS_MAX: \"many\" is not a whole number from 1 to 1000000\n"
         "```\n\n"
-        "`sluice --check-config` reads everything, prints each value with its source, and exits. In the list "
-        "of upstreams, that is what each gives itself.\n\n"
-        "SIGHUP reads all sources again. What is marked *yes* under SIGHUP takes effect for whatever begins "
-        "from "
-        "then on; a change of what is marked *restart* is logged and stays without effect until then. If "
-        "anything "
-        "is wrong, all stays as it was, and the log says why.\n\n"
+        "`sluice --check-config` reads everything, prints each value with its source, and exits. For each "
+        "upstream of the list it prints the keys that this upstream gives.\n\n"
+        "SIGHUP reads all sources again. A change of a key with *yes* under SIGHUP applies to everything "
+        "that "
+        "begins afterwards. A change of a key with *restart* is logged and takes effect at the next start. "
+        "If "
+        "any source has an error, nothing changes, and the log reports the error.\n\n"
         "Without authentication Sluice refuses to listen on an address that other machines reach, unless "
         "`allow_unauthenticated` is true.\n",
         out);
@@ -262,9 +262,8 @@ static void print_yaml(FILE *out, const struct config_key *key, const char *text
 }
 
 void config_print_example(FILE *out) {
-    fputs("# Settings of sluice, with their defaults: take away a # to change one. docs/configuration.md "
-          "tells what\n"
-          "# is allowed, and which of them a SIGHUP changes. Check the result with\n"
+    fputs("# Settings of sluice, with their defaults: remove a # to change one. docs/configuration.md lists\n"
+          "# the allowed values and the settings that a SIGHUP changes. Check the result with\n"
           "#     sluice --config sluice.yaml --check-config\n",
           out);
     for (size_t i = 0; i < config_keys_count; i++) {
@@ -275,7 +274,8 @@ void config_print_example(FILE *out) {
         fputc('\n', out);
     }
     fputs("\n# ---- Several upstreams ----\n\n"
-          "# Instead of the one above; what an upstream does not give comes from above.\n",
+          "# A list replaces the single upstream above. A key that an upstream does not give has its value "
+          "from above.\n",
           out);
     for (const char *line = list_example; *line != '\0'; line += strcspn(line, "\n") + 1)
         fprintf(out, "# %.*s\n", (int)strcspn(line, "\n"), line);

@@ -99,9 +99,9 @@ static void a_bad_command_line_is_told_by_its_flag(void **state) {
     load(&loaded, "--log-level=loud", NULL);
     assert_refused(&loaded, "--log-level: \"loud\" is not one of debug, info, warn, error");
     load(&loaded, "--log-level", NULL);
-    assert_refused(&loaded, "--log-level: needs a value; sluice --help tells which");
+    assert_refused(&loaded, "--log-level: needs a value; sluice --help lists the values");
     load(&loaded, "--config", NULL);
-    assert_refused(&loaded, "--config: needs a value; sluice --help tells which");
+    assert_refused(&loaded, "--config: needs a value; sluice --help lists the values");
     load(&loaded, "--log-levle", "info", NULL);
     assert_refused(&loaded,
                    "--log-levle: unknown option, perhaps meant as --log-level; sluice --help lists them all");
