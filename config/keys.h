@@ -2,7 +2,7 @@
 #ifndef SLUICE_CONFIG_KEYS_H
 #define SLUICE_CONFIG_KEYS_H
 
-#include "config/value.h"
+#include "config/values.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* The types of settings that are addresses and origins, and names of headers. */
 #include "config/config.h"
-#include "config/value.h"
+#include "config/values.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

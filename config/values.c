@@ -1,6 +1,6 @@
 /* The types of settings that are numbers and choices. Texts: config/text.c; addresses and origins:
- * config/net.c. */
-#include "config/value.h"
+ * config/values_http.c. */
+#include "config/values.h"
 
 #include "base/log.h"
 #include "config/keys.h"

@@ -1,6 +1,6 @@
 /* The types of settings: how a text becomes a value, whichever source it came from, and back. */
-#ifndef SLUICE_CONFIG_VALUE_H
-#define SLUICE_CONFIG_VALUE_H
+#ifndef SLUICE_CONFIG_VALUES_H
+#define SLUICE_CONFIG_VALUES_H
 
 #include "base/attributes.h"
 #include "base/buffer.h"
