@@ -18,7 +18,6 @@
 #include "base/log.h"
 #include "broadcaster/broadcaster.h"
 #include "broadcaster/fanout.h"
-#include "config/error.h"
 #include "http/address_limits.h"
 #include "http/listener.h"
 #include "routes/context.h"
@@ -55,6 +54,14 @@ struct config_http {
 #define CONFIG_UPSTREAMS_MAX 64
 #define CONFIG_UPSTREAM_NAME_MAX 64
 
+/** One line without line feed; what does not fit is cut off. */
+struct config_error {
+    char text[4096];
+};
+
+/** Formats the line; control characters in it become '?'. */
+void config_error_set(struct config_error *error, const char *format, ...) PRINTF_LIKE(2, 3);
+
 struct config_file_list;
 struct config_source;
 
@@ -83,7 +90,7 @@ struct config {
     struct config_list cors_headers;  /* the same of routes.cors_headers */
     struct limit_in_force *shown;     /* what routes.limits points to */
 
-    /* Where it came from; see config/source.h. */
+    /* Where it came from; see config/load.h. */
     struct config_source *sources; /* one a key, in the order of config_keys */
     char *file;                    /* NULL: none was named */
     bool file_exposes_secret;      /* one stands in it, and other users of the machine may read it */

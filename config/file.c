@@ -1,19 +1,343 @@
-/* The configuration file: libcyaml reads and judges it. */
+/* The configuration file.
+ *
+ * libcyaml reads and judges the text by a schema, which is made from the table of keys: every value is loaded as
+ * a text, because the types of settings check the texts of all sources alike. libcyaml does not report at which
+ * line a key stands, and its errors are lines of a log. So a refused text is read once more by libyaml, whose
+ * events have lines, to find the place that the error is about.
+ */
 #include "config/file.h"
 
+#include "base/attributes.h"
 #include "base/buffer.h"
 #include "config/config.h"
-#include "config/names.h"
-#include "config/place.h"
-#include "config/schema.h"
+#include "config/keys.h"
 
+#include <cyaml/cyaml.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <yaml.h>
+
+/* ---- where things stand --------------------------------------------------------------------------- */
+
+/* Room for a name of 80 bytes; a longer one is cut and ends in "...". */
+#define PLACE_NAME_SIZE 84
+
+struct config_place {
+    unsigned line;              /* from 1; 0: there is no such place */
+    unsigned item;              /* of the list of upstreams that it is in, from 1; 0: in none */
+    char name[PLACE_NAME_SIZE]; /* of the key that it belongs to, at the top level or in that item; "":
+                                          of none */
+};
+
+#define NAME_SHOWN_MAX 80
+
+/* The depths, of mappings and lists, that keys are looked for at. */
+enum { DEPTH_OF_FILE = 1, DEPTH_OF_LIST = 2, DEPTH_OF_ITEM = 3 };
+
+/* How far a walk through the file has come. */
+struct walk {
+    unsigned depth;
+    unsigned documents;        /* begun */
+    bool in_list;              /* of upstreams */
+    bool in_item;              /* of that list, which is a mapping */
+    bool is_value;             /* what comes next in the mapping of the file */
+    bool is_item_value;        /* ... of the item */
+    bool is_key;               /* what was just met is a scalar that is a key of either */
+    bool is_item;              /* ... or begins an item */
+    struct config_place place; /* the item, and the last of those keys; its line is not kept */
+};
+
+/* What is looked for. */
+struct wanted {
+    bool (*is_met)(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event);
+    const char *name;
+    unsigned item;
+    unsigned nth;
+    bool or_problem; /* what is no YAML is wanted as well */
+    void (*visit)(void *context, const struct config_place *place);
+    void *context;
+};
+
+/* Where the parser stopped; an error of its reader has an offset only. */
+static unsigned problem_line(const yaml_parser_t *parser, const struct buffer *text) {
+    unsigned line = 1;
+
+    if (parser->error != YAML_READER_ERROR)
+        return (unsigned)parser->problem_mark.line + 1;
+    for (size_t i = 0; i < parser->problem_offset && i < text->length; i++)
+        line += text->bytes[i] == '\n';
+    return line;
+}
+
+static unsigned line_of(const yaml_event_t *event) {
+    return (unsigned)event->start_mark.line + 1;
+}
+
+static const char *scalar_text(const yaml_event_t *event) {
+    return (const char *)event->data.scalar.value;
+}
+
+/* What was met is a key of the mapping that the walk is in. One that is no scalar has no name. */
+static void walk_key(struct walk *walk, const yaml_event_t *event) {
+    walk->is_key = event->type == YAML_SCALAR_EVENT;
+    const char *name = walk->is_key ? scalar_text(event) : "";
+    snprintf(walk->place.name, sizeof(walk->place.name), "%.*s%s", NAME_SHOWN_MAX, name,
+             strlen(name) > NAME_SHOWN_MAX ? "..." : "");
+}
+
+/* A scalar, an alias, or the begin of a mapping or list. */
+static void walk_node(struct walk *walk, const yaml_event_t *event) {
+    if ((walk->depth == DEPTH_OF_FILE && !walk->is_value) ||
+        (walk->depth == DEPTH_OF_ITEM && walk->in_item && !walk->is_item_value)) {
+        walk_key(walk, event);
+    } else if (walk->depth == DEPTH_OF_FILE) {
+        walk->in_list =
+            event->type == YAML_SEQUENCE_START_EVENT && strcmp(walk->place.name, CONFIG_LIST_NAME) == 0;
+    } else if (walk->depth == DEPTH_OF_LIST && walk->in_list) {
+        walk->is_item = true;
+        walk->in_item = event->type == YAML_MAPPING_START_EVENT;
+        walk->is_item_value = false;
+        walk->place.item++;
+        snprintf(walk->place.name, sizeof(walk->place.name), "%s", CONFIG_LIST_NAME);
+    }
+}
+
+/* A node has come to its end: what comes next is a value if that was a key, and a key if it was a value. */
+static void walk_end(struct walk *walk) {
+    if (walk->depth == DEPTH_OF_FILE) {
+        walk->is_value = !walk->is_value;
+        walk->in_list = false;
+        walk->place.item = 0;
+    } else if (walk->depth == DEPTH_OF_LIST) {
+        walk->in_item = false;
+    } else if (walk->depth == DEPTH_OF_ITEM) {
+        walk->is_item_value = !walk->is_item_value;
+    }
+}
+
+static void walk_step(struct walk *walk, const yaml_event_t *event) {
+    bool ends = event->type == YAML_MAPPING_END_EVENT || event->type == YAML_SEQUENCE_END_EVENT;
+    bool begins = event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT;
+    bool single = event->type == YAML_SCALAR_EVENT || event->type == YAML_ALIAS_EVENT;
+
+    walk->documents += event->type == YAML_DOCUMENT_START_EVENT;
+    walk->is_key = walk->is_item = false;
+    walk->depth -= ends;
+    if (begins || single)
+        walk_node(walk, event);
+    if (single || ends)
+        walk_end(walk);
+    walk->depth += begins;
+}
+
+static struct config_place find_wanted(const struct buffer *text, struct wanted wanted) {
+    struct walk walk = {0};
+    yaml_parser_t parser;
+    yaml_event_t event;
+    unsigned line = 0;
+    bool end = !yaml_parser_initialize(&parser);
+
+    if (end)
+        return walk.place;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text->bytes, text->length);
+    while (line == 0 && !end) {
+        if (!yaml_parser_parse(&parser, &event)) {
+            line = wanted.or_problem ? problem_line(&parser, text) : 0;
+            break;
+        }
+        walk_step(&walk, &event);
+        if (wanted.is_met(&wanted, &walk, &event))
+            line = line_of(&event);
+        end = event.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    walk.place.line = line;
+    return walk.place;
+}
+
+static bool is_named_key(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
+    return walk->is_key && walk->place.item == wanted->item &&
+           strcmp(scalar_text(event), wanted->name) == 0 && --wanted->nth == 0;
+}
+
+/* The `nth` time, from 1, that the key `name` stands in the `item`, or at the top level for 0. */
+static struct config_place locate_key(const struct buffer *text, unsigned item, const char *name,
+                                      unsigned nth) {
+    return find_wanted(text, (struct wanted){.is_met = is_named_key, .item = item, .name = name, .nth = nth});
+}
+
+static bool is_wanted_item(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
+    (void)event;
+    return walk->is_item && walk->place.item == wanted->item;
+}
+
+/* The begin of the item of the list of upstreams, from 1. */
+static struct config_place locate_item(const struct buffer *text, unsigned item) {
+    return find_wanted(text, (struct wanted){.is_met = is_wanted_item, .item = item});
+}
+
+static bool is_unknown_key(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
+    enum config_scope scope = walk->place.item > 0 ? CONFIG_SCOPE_ITEM : CONFIG_SCOPE_FILE;
+
+    (void)wanted;
+    return walk->is_key && !config_name_is_known(scope, scalar_text(event));
+}
+
+/* The first key that may not stand where it does. */
+static struct config_place locate_unknown_key(const struct buffer *text) {
+    return find_wanted(text, (struct wanted){.is_met = is_unknown_key});
+}
+
+static bool is_alias(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
+    (void)wanted;
+    (void)walk;
+    return event->type == YAML_ALIAS_EVENT;
+}
+
+/* The first alias. */
+static struct config_place locate_alias(const struct buffer *text) {
+    return find_wanted(text, (struct wanted){.is_met = is_alias});
+}
+
+static bool has_nul(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
+    (void)wanted;
+    (void)walk;
+    return event->type == YAML_SCALAR_EVENT && strlen(scalar_text(event)) != event->data.scalar.length;
+}
+
+/* The first scalar that holds a NUL. A reader of it as a C string would take a part of it for the whole. */
+static struct config_place locate_nul(const struct buffer *text) {
+    return find_wanted(text, (struct wanted){.is_met = has_nul});
+}
+
+static bool is_second_document(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
+    (void)wanted;
+    (void)event;
+    return walk->documents == 2;
+}
+
+/* The text that is no YAML, or the beginning of a second document. */
+static struct config_place locate_problem(const struct buffer *text) {
+    return find_wanted(text, (struct wanted){.is_met = is_second_document, .or_problem = true});
+}
+
+/* Never is what is looked for, so that all are visited. */
+static bool visit_key(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
+    struct config_place place = walk->place;
+
+    place.line = line_of(event);
+    if (walk->is_key)
+        wanted->visit(wanted->context, &place);
+    return false;
+}
+
+/* Calls `visit` with each key, of the top level and of items, in their order. */
+static void visit_keys(const struct buffer *text,
+                       void (*visit)(void *context, const struct config_place *place), void *context) {
+    const struct config_place nowhere =
+        find_wanted(text, (struct wanted){.is_met = visit_key, .visit = visit, .context = context});
+
+    (void)nowhere;
+}
+
+/* ---- schema --------------------------------------------------------------------------------------- */
+
+/* What libcyaml fills in for one key: all is text, for one check serves all sources of settings. A row of
+ * them has one a key, in the order of config_keys, and behind them one more: in the file's row that is the
+ * list of upstreams, in an item's row the name. */
+struct config_raw {
+    char *text;
+    void *items; /* of a list: `char *`; of the list of upstreams: rows */
+    unsigned count;
+};
+
+struct config_schema {
+    cyaml_schema_value_t file; /* to be loaded: a row */
+    cyaml_schema_value_t item;
+    cyaml_schema_field_t *fields;
+    cyaml_schema_field_t *item_fields;
+};
+
+#define GIVEN_OR_NULL (CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER_NULL_STR)
+
+static const cyaml_schema_value_t word_schema = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
+
+/* The offset in a row of what is at `offset` of its entry at `index`. */
+static uint32_t offset_in_row(size_t index, size_t offset) {
+    return (uint32_t)(index * sizeof(struct config_raw) + offset);
+}
+
+static cyaml_schema_field_t text_field(const char *name, size_t index, int flags) {
+    return (cyaml_schema_field_t){.key = name,
+                                  .data_offset = offset_in_row(index, offsetof(struct config_raw, text)),
+                                  .value = {CYAML_VALUE_STRING(flags, char, 0, CYAML_UNLIMITED)}};
+}
+
+static cyaml_schema_field_t list_field(const char *name, size_t index, const cyaml_schema_value_t *entry,
+                                       size_t entry_size, uint32_t min, uint32_t max) {
+    return (cyaml_schema_field_t){.key = name,
+                                  .data_offset = offset_in_row(index, offsetof(struct config_raw, items)),
+                                  .count_offset = offset_in_row(index, offsetof(struct config_raw, count)),
+                                  .count_size = sizeof(unsigned),
+                                  .value = {.type = CYAML_SEQUENCE,
+                                            .flags = (enum cyaml_flag)GIVEN_OR_NULL,
+                                            .data_size = (uint32_t)entry_size,
+                                            .sequence = {.entry = entry, .min = min, .max = max}}};
+}
+
+static cyaml_schema_field_t key_field(size_t index) {
+    const struct config_key *key = &config_keys[index];
+
+    return key->type->list ? list_field(key->name, index, &word_schema, sizeof(char *), 0, CYAML_UNLIMITED)
+                           : text_field(key->name, index, GIVEN_OR_NULL);
+}
+
+static cyaml_schema_value_t row_schema(const cyaml_schema_field_t *fields, int flags) {
+    return (cyaml_schema_value_t){.type = CYAML_MAPPING,
+                                  .flags = (enum cyaml_flag)flags,
+                                  .data_size = offset_in_row(config_keys_count + 1, 0),
+                                  .mapping = {.fields = fields}};
+}
+
+static void schema_finish(struct config_schema *schema) {
+    free(schema->fields);
+    free(schema->item_fields);
+}
+
+/* It has pointers to itself: it stays where it is. False: out of memory, nothing is left to finish. */
+static bool schema_init(struct config_schema *schema) {
+    size_t item_fields = 0;
+
+    /* One more than there are names, for the end. */
+    *schema =
+        (struct config_schema){.fields = calloc(config_keys_count + 2, sizeof(*schema->fields)),
+                               .item_fields = calloc(config_keys_count + 2, sizeof(*schema->item_fields))};
+    if (schema->fields == NULL || schema->item_fields == NULL) {
+        schema_finish(schema);
+        return false;
+    }
+    for (size_t i = 0; i < config_keys_count; i++) {
+        schema->fields[i] = key_field(i);
+        if (config_keys[i].of_upstream)
+            schema->item_fields[item_fields++] = schema->fields[i];
+    }
+    /* No name is null: one may be the word. */
+    schema->item_fields[item_fields] =
+        text_field(CONFIG_ITEM_NAME, config_keys_count, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER);
+    schema->item = row_schema(schema->item_fields, CYAML_FLAG_DEFAULT);
+    schema->fields[config_keys_count] = list_field(CONFIG_LIST_NAME, config_keys_count, &schema->item,
+                                                   schema->item.data_size, 1, CONFIG_UPSTREAMS_MAX);
+    schema->file = row_schema(schema->fields, CYAML_FLAG_POINTER);
+    return true;
+}
 
 /* ---- bytes -------------------------------------------------------------------------------------- */
 
@@ -105,10 +429,10 @@ static struct config_place place_of_complaint(const struct buffer *text, const s
     bool odd_key = code == CYAML_ERR_INTERNAL_ERROR;
 
     if (item > 0 && (odd_key || strcmp(complaint->key, CONFIG_LIST_NAME) == 0))
-        return config_place_of_item(text, item);
+        return locate_item(text, item);
     if (odd_key)
         return (struct config_place){0};
-    return config_place_of_key(text, item, complaint->key, nth);
+    return locate_key(text, item, complaint->key, nth);
 }
 
 /* False: there is nothing of that name, or no memory. */
@@ -136,7 +460,7 @@ static void refuse_shape(const char *path, const struct config_place *place, str
 }
 
 static void refuse_key(const char *path, const struct buffer *text, struct config_error *error) {
-    const struct config_place place = config_place_of_unknown_key(text);
+    const struct config_place place = locate_unknown_key(text);
     enum config_scope scope = place.item > 0 ? CONFIG_SCOPE_ITEM : CONFIG_SCOPE_FILE;
     const char *meant = config_name_nearest(scope, place.name);
     struct buffer names;
@@ -152,7 +476,7 @@ static void refuse_key(const char *path, const struct buffer *text, struct confi
 }
 
 static void refuse_alias(const char *path, const struct buffer *text, struct config_error *error) {
-    const struct config_place place = config_place_of_alias(text);
+    const struct config_place place = locate_alias(text);
 
     config_error_set(error, "%s:%u: %s%saliases are not allowed", path, place.line, place.name,
                      place.name[0] != '\0' ? ": " : "");
@@ -162,7 +486,7 @@ static void refuse_file(const char *path, const struct buffer *text, cyaml_err_t
                         const struct complaint *complaint, struct config_error *error) {
     bool twice = strncmp(complaint->reason, "Mapping field already seen", 26) == 0;
     const struct config_place place = place_of_complaint(text, complaint, code, twice ? 2 : 1);
-    unsigned problem = config_place_of_problem(text).line;
+    unsigned problem = locate_problem(text).line;
 
     if (code == CYAML_ERR_OOM)
         config_error_set(error, "%s: out of memory", path);
@@ -273,11 +597,11 @@ static void take_line(void *context, const struct config_place *place) {
 }
 
 static void take_lines(struct config_file *file, const struct buffer *text) {
-    config_place_visit_keys(text, take_line, file);
+    visit_keys(text, take_line, file);
     for (size_t i = 0; file->list != NULL && i < file->list->count; i++) {
         struct config_file_value *name = &file->list->items[i].name;
         if (name->text == NULL)
-            name->line = config_place_of_item(text, (unsigned)i + 1).line;
+            name->line = locate_item(text, (unsigned)i + 1).line;
     }
 }
 
@@ -316,7 +640,7 @@ static bool holds_secret(const struct config_file *file) {
 
 /* libcyaml gives C strings, which would end at an escaped NUL. */
 static bool check_whole_text(const char *path, const struct buffer *text, struct config_error *error) {
-    const struct config_place place = config_place_of_nul(text);
+    const struct config_place place = locate_nul(text);
 
     if (place.line > 0)
         config_error_set(error, "%s:%u: %s%smust be without NUL (\\0)", path, place.line, place.name,
@@ -352,7 +676,7 @@ bool config_file_init(struct config_file *file, const char *path, struct config_
     bool is_public = false;
 
     buffer_init(&text, CONFIG_FILE_BYTES_MAX);
-    if (!config_schema_init(&schema)) {
+    if (!schema_init(&schema)) {
         config_error_set(error, "%s: out of memory", path);
         return false;
     }
@@ -363,7 +687,7 @@ bool config_file_init(struct config_file *file, const char *path, struct config_
     if (good)
         file->exposes_secret = is_public && holds_secret(file);
     buffer_finish(&text);
-    config_schema_finish(&schema);
+    schema_finish(&schema);
     return good;
 }
 

@@ -4,7 +4,7 @@
 #define SLUICE_CONFIG_FILE_H
 
 #include "base/attributes.h"
-#include "config/error.h"
+#include "config/config.h"
 
 #include <stdbool.h>
 #include <stddef.h>

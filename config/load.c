@@ -1,19 +1,251 @@
-/* The settings of the process: gathers them from their sources, checks them, reloads them. */
-#include "config/config.h"
+/* Loads the settings and reloads them.
+ *
+ * Each source gives texts: the defaults in the table of keys, the file, the environment, the flags. They are read
+ * in this order, and the type of a key parses each text into the key's field, so that the last source wins. Then
+ * complete() derives what is in force (a 0 that stands for a computed value, the upstreams of a list) and checks
+ * what no key can judge alone. A reload does the same for a second struct config, puts the old value back into
+ * each key that needs a restart, and completes it again. The struct never changes after that.
+ */
+#include "config/load.h"
 
 #include "base/machine_memory.h"
+#include "config/config.h"
 #include "config/file.h"
 #include "config/keys.h"
-#include "config/names.h"
-#include "config/options.h"
 #include "config/print.h"
-#include "config/source.h"
 #include "config/upstreams.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- errors --------------------------------------------------------------------------------------- */
+
+void config_error_set(struct config_error *error, const char *format, ...) {
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(error->text, sizeof(error->text), format, arguments);
+    va_end(arguments);
+    for (char *c = error->text; *c != '\0'; c++) {
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+    }
+}
+
+/* ---- the command line ----------------------------------------------------------------------------- */
+
+const struct config_action_flag config_action_flags[] = {
+    {"--check-config", CONFIG_ACTION_CHECK, "Check all settings, print each with its source, and exit."},
+    {"--print-config-docs", CONFIG_ACTION_DOCS, "Print the documentation of all settings as Markdown."},
+    {"--print-config-example", CONFIG_ACTION_EXAMPLE, "Print a configuration file with all defaults."},
+    {"--version", CONFIG_ACTION_VERSION, "Print the versions of the program and of its libraries."},
+    {"--help", CONFIG_ACTION_HELP, "Print this help."},
+};
+const size_t config_action_flags_count = sizeof(config_action_flags) / sizeof(config_action_flags[0]);
+
+struct options {
+    enum config_action action;
+    const char *file;    /* of --config; NULL: not given */
+    const char **values; /* one a key, in the order of config_keys; NULL: not given */
+};
+
+/* One argument, cut at its first '='. */
+struct argument {
+    char name[CONFIG_NAME_SIZE]; /* the text before the '=', as a key: "log_level" of "--log-level=info" */
+    const char *value;           /* NULL: there is none */
+};
+
+static void cut_argument(const char *text, struct argument *argument) {
+    size_t length = strcspn(text + 2, "=");
+
+    argument->value = text[2 + length] == '=' ? text + 2 + length + 1 : NULL;
+    if (length >= sizeof(argument->name))
+        length = sizeof(argument->name) - 1;
+    memcpy(argument->name, text + 2, length);
+    argument->name[length] = '\0';
+    for (char *c = argument->name; *c != '\0'; c++) {
+        if (*c == '-')
+            *c = '_';
+    }
+}
+
+static bool take_action(struct options *options, const char *text) {
+    for (size_t i = 0; i < config_action_flags_count; i++) {
+        if (strcmp(config_action_flags[i].flag, text) == 0) {
+            options->action = config_action_flags[i].action;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void refuse_unknown_flag(const char *text, const struct argument *argument,
+                                struct config_error *error) {
+    const char *meant = config_name_nearest(CONFIG_SCOPE_FLAGS, argument->name);
+    char flag[CONFIG_NAME_SIZE] = "";
+
+    if (meant != NULL)
+        config_key_flag(&config_keys[config_key_index(meant)], flag);
+    config_error_set(error, "%.80s: unknown option%s%s; sluice --help lists them all", text,
+                     meant != NULL ? ", perhaps meant as " : "", flag);
+}
+
+/* A bool alone is true: its value is the next argument only if that is no flag. */
+static bool value_follows(const struct config_key *key, const char *next) {
+    return next != NULL && (key == NULL || key->type != &config_bool || strncmp(next, "--", 2) != 0);
+}
+
+static bool take_value(struct options *options, const char *text, const char *next, bool *ret_used_next,
+                       struct config_error *error) {
+    struct argument argument;
+
+    cut_argument(text, &argument);
+    int index = config_key_find(argument.name);
+    bool is_file = strcmp(argument.name, "config") == 0;
+    if (index < 0 && !is_file) {
+        refuse_unknown_flag(text, &argument, error);
+        return false;
+    }
+    const struct config_key *key = is_file ? NULL : &config_keys[index];
+    if (argument.value == NULL && value_follows(key, next)) {
+        argument.value = next;
+        *ret_used_next = true;
+    } else if (argument.value == NULL && key != NULL && key->type == &config_bool) {
+        argument.value = "true";
+    }
+    if (argument.value == NULL) {
+        config_error_set(error, "%s: needs a value; sluice --help lists the values", text);
+        return false;
+    }
+    *(is_file ? &options->file : &options->values[index]) = argument.value;
+    return true;
+}
+
+static bool take_arguments(struct options *options, int argc, char **argv, struct config_error *error) {
+    for (int i = 1; i < argc; i++) {
+        bool used_next = false;
+        if (strncmp(argv[i], "--", 2) != 0) {
+            config_error_set(error, "%.80s: unexpected argument; sluice --help lists the options", argv[i]);
+            return false;
+        }
+        if (take_action(options, argv[i]))
+            continue;
+        if (!take_value(options, argv[i], argv[i + 1], &used_next, error))
+            return false;
+        i += used_next;
+    }
+    return true;
+}
+
+static void finish_options(struct options *options) {
+    free(options->values);
+    options->values = NULL;
+}
+
+/* Reads the arguments, whose texts the result points to; values are not checked yet. False: refused, `error` says
+ * why, and there is nothing to finish. */
+static bool init_options(struct options *options, int argc, char **argv, struct config_error *error) {
+    *options = (struct options){.values = calloc(config_keys_count, sizeof(char *))};
+    if (options->values == NULL) {
+        config_error_set(error, "out of memory");
+        return false;
+    }
+    if (!take_arguments(options, argc, argv, error)) {
+        finish_options(options);
+        return false;
+    }
+    return true;
+}
+
+/* ---- where a value came from ---------------------------------------------------------------------- */
+
+/* What its item says of the key; NULL: there is no such item. */
+static const struct config_file_value *item_value(const struct config *config, size_t upstream,
+                                                  size_t index) {
+    if (upstream == CONFIG_NO_UPSTREAM || config->list == NULL)
+        return NULL;
+    return &config->list->items[upstream].values[index];
+}
+
+const char *config_source_own_text(const struct config *config, size_t upstream, size_t index) {
+    const struct config_file_value *value = item_value(config, upstream, index);
+
+    return value != NULL ? value->text : NULL;
+}
+
+struct config_source config_source_of(const struct config *config, size_t upstream, size_t index) {
+    const struct config_file_value *value = item_value(config, upstream, index);
+
+    if (value == NULL || value->text == NULL)
+        return config->sources[index];
+    return (struct config_source){CONFIG_FROM_FILE, value->line};
+}
+
+void config_source_describe(const struct config *config, size_t upstream, size_t index,
+                            char out[CONFIG_SOURCE_SIZE]) {
+    const struct config_source source = config_source_of(config, upstream, index);
+
+    switch (source.kind) {
+    case CONFIG_FROM_DEFAULT:
+        snprintf(out, CONFIG_SOURCE_SIZE, "default");
+        break;
+    case CONFIG_FROM_FILE:
+        snprintf(out, CONFIG_SOURCE_SIZE, "%s:%u", config->file, source.line);
+        break;
+    case CONFIG_FROM_ENVIRONMENT:
+        config_key_variable(&config_keys[index], out);
+        break;
+    case CONFIG_FROM_FLAG:
+        config_key_flag(&config_keys[index], out);
+        break;
+    }
+}
+
+void config_source_blame(const struct config *config, size_t upstream, size_t index,
+                         struct config_error *error, const char *format, ...) {
+    enum config_source_kind kind = config_source_of(config, upstream, index).kind;
+    bool names_key = kind == CONFIG_FROM_ENVIRONMENT || kind == CONFIG_FROM_FLAG;
+    /* An item's own line tells which upstream it is about. */
+    const char *name =
+        item_value(config, upstream, index) != NULL && config_source_own_text(config, upstream, index) == NULL
+            ? config->list->items[upstream].name.text
+            : NULL;
+    char source[CONFIG_SOURCE_SIZE];
+    char reason[1024];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof(reason), format, arguments);
+    va_end(arguments);
+    config_source_describe(config, upstream, index, source);
+    config_error_set(error, "%s%s%s: %s%s%s%s", source, names_key ? "" : ": ",
+                     names_key ? "" : config_keys[index].name, name != NULL ? "upstream " : "",
+                     name != NULL ? name : "", name != NULL ? ": " : "", reason);
+}
+
+void config_source_refuse(const struct config *config, size_t upstream, size_t index, const char *text,
+                          struct config_error *error) {
+    const struct config_key *key = &config_keys[index];
+    const char *shown = strrchr(text, '@'); /* what stands in front of it may be a password */
+    struct buffer allowed;
+
+    if (shown == NULL)
+        shown = text;
+    buffer_init(&allowed, sizeof(error->text));
+    if (!key->type->allow(key, &allowed))
+        config_error_set(error, "out of memory");
+    else if (key->secret)
+        config_source_blame(config, upstream, index, error, "the value is not %s", allowed.bytes);
+    else
+        config_source_blame(config, upstream, index, error, "\"%s%.80s%s\" is not %s",
+                            shown != text ? "..." : "", shown, strlen(shown) > 80 ? "..." : "",
+                            allowed.bytes);
+    buffer_finish(&allowed);
+}
 
 #define VALUE_MAX 65536
 
@@ -74,8 +306,7 @@ static bool read_environment(struct config *config, struct config_error *error) 
     return true;
 }
 
-static bool read_flags(struct config *config, const struct config_options *options,
-                       struct config_error *error) {
+static bool read_flags(struct config *config, const struct options *options, struct config_error *error) {
     for (size_t i = 0; i < config_keys_count; i++) {
         if (options->values[i] != NULL &&
             !set_config_value(config, i, options->values[i], (struct config_source){CONFIG_FROM_FLAG, 0},
@@ -221,7 +452,7 @@ void config_destroy(struct config *config) {
     free(config);
 }
 
-static struct config *config_read(int argc, char **argv, const struct config_options *options,
+static struct config *config_read(int argc, char **argv, const struct options *options,
                                   struct config_error *error) {
     /* Nothing changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     const char *variable = getenv("SLUICE_CONFIG");
@@ -266,16 +497,16 @@ static bool print_what_is_known(enum config_action action) {
 }
 
 enum config_result config_load(int argc, char **argv, struct config **ret_config) {
-    struct config_options options;
+    struct options options;
     struct config_error error;
     struct config *config = NULL;
     bool done = false;
 
-    if (config_options_init(&options, argc, argv, &error)) {
+    if (init_options(&options, argc, argv, &error)) {
         done = print_what_is_known(options.action);
         if (!done)
             config = config_read(argc, argv, &options, &error);
-        config_options_finish(&options);
+        finish_options(&options);
     }
     if (done)
         return CONFIG_DONE;
@@ -349,14 +580,14 @@ static bool merge_reloaded(struct config *config, const struct config *old,
 }
 
 struct config *config_reload(const struct config *old, struct config_reload_report *report) {
-    struct config_options options;
+    struct options options;
     struct config *config;
 
     *report = (struct config_reload_report){0};
-    if (!config_options_init(&options, old->argc, old->argv, &report->error))
+    if (!init_options(&options, old->argc, old->argv, &report->error))
         return NULL;
     config = config_read(old->argc, old->argv, &options, &report->error);
-    config_options_finish(&options);
+    finish_options(&options);
     if (config != NULL && !merge_reloaded(config, old, report)) {
         config_destroy(config);
         config = NULL;

@@ -1,12 +1,14 @@
-/* What the program prints about its settings. */
+/* The texts that the program prints about its settings, all made from the table of keys.
+ *
+ * Help is wrapped to 100 columns; the documentation is a Markdown table for each group; the example and the values
+ * in force are YAML that could be loaded again. A secret is never printed.
+ */
 #include "config/print.h"
 
 #include "base/json_text.h"
 #include "config/file.h"
 #include "config/keys.h"
-#include "config/names.h"
-#include "config/options.h"
-#include "config/source.h"
+#include "config/load.h"
 #include "config/upstreams.h"
 
 #include <cjson/cJSON.h>

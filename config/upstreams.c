@@ -1,9 +1,15 @@
-/* The upstreams in force: see config/upstreams.h. */
+/* The upstreams in force.
+ *
+ * A key of an upstream has one field in config->upstream, with the value outside of the list. Each upstream gets a
+ * copy of the struct: a key that its item in the list gives is parsed from that text, any other is copied through
+ * its text. Without a list there is one upstream, which has the name "default". Then the upstreams are checked one
+ * by one and together: fallbacks and weights.
+ */
 #include "config/upstreams.h"
 
 #include "config/file.h"
-#include "config/names.h"
-#include "config/source.h"
+#include "config/keys.h"
+#include "config/load.h"
 
 #include <assert.h>
 #include <errno.h>

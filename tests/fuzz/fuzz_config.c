@@ -4,9 +4,9 @@
  * input: [0] the file, or [1] settings, each [key: 1] [value's length: 1] value; one key more than there are
  * begins an upstream of that name, which the ones behind it are of
  */
-#include "config/names.h"
+#include "config/keys.h"
+#include "config/load.h"
 #include "config/print.h"
-#include "config/source.h"
 #include "config/upstreams.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,7 +1,7 @@
 /* Settings: which source wins, and what a reload changes. */
 #include "base/machine_memory.h"
-#include "config/names.h"
-#include "config/source.h"
+#include "config/keys.h"
+#include "config/load.h"
 #include "tests/support/config_loading.h"
 
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
 /* What the program prints about its settings. */
-#include "config/names.h"
+#include "config/keys.h"
 #include "config/print.h"
 #include "tests/support/config_loading.h"
 

@@ -1,6 +1,6 @@
 /* Settings of upstreams: one of the keys, or several of a list in the file. */
-#include "config/names.h"
-#include "config/source.h"
+#include "config/keys.h"
+#include "config/load.h"
 #include "config/upstreams.h"
 #include "tests/support/config_loading.h"
 

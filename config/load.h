@@ -1,8 +1,39 @@
-/* Where the value of a setting came from. */
-#ifndef SLUICE_CONFIG_SOURCE_H
-#define SLUICE_CONFIG_SOURCE_H
+/* For the rest of this room: the flags that are no keys, and where the value of a setting came from.
+ *
+ * Main thread at the start, or the thread of a reload.
+ */
+#ifndef SLUICE_CONFIG_LOAD_H
+#define SLUICE_CONFIG_LOAD_H
 
+#include "base/attributes.h"
 #include "config/config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* ---- the command line ----------------------------------------------------------------------------- */
+
+/** What the program was asked to do. */
+enum config_action {
+    CONFIG_ACTION_RUN,
+    CONFIG_ACTION_CHECK,
+    CONFIG_ACTION_HELP,
+    CONFIG_ACTION_VERSION,
+    CONFIG_ACTION_DOCS,
+    CONFIG_ACTION_EXAMPLE,
+};
+
+/** A flag that asks for something to be printed. */
+struct config_action_flag {
+    const char *flag;
+    enum config_action action;
+    const char *meaning;
+};
+
+extern const struct config_action_flag config_action_flags[];
+extern const size_t config_action_flags_count;
+
+/* ---- where a value came from ---------------------------------------------------------------------- */
 
 enum config_source_kind { CONFIG_FROM_DEFAULT, CONFIG_FROM_FILE, CONFIG_FROM_ENVIRONMENT, CONFIG_FROM_FLAG };
 
