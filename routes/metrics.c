@@ -20,7 +20,7 @@ static void add_counters(struct exposition *exposition) {
                        metrics_get(metric));
     }
     exposition_add(exposition, "sluice_log_lines_dropped_total", "counter",
-                   "Log lines lost because standard error took no more", log_dropped());
+                   "Log lines dropped because standard error accepted no more", log_dropped());
 }
 
 static void add_histograms(struct exposition *exposition) {
@@ -32,7 +32,7 @@ static void add_histograms(struct exposition *exposition) {
     }
 }
 
-/* ---- what there is ------------------------------------------------------------------------------- */
+/* ---- gauges ------------------------------------------------------------------------------------- */
 
 static void add_gauge(struct exposition *exposition, const char *name, const char *help, uint64_t value) {
     exposition_add(exposition, name, "gauge", help, value);
@@ -42,14 +42,15 @@ static void add_queue(struct exposition *exposition, struct broadcaster *broadca
     struct scheduler_info info;
     scheduler_get_info(broadcaster_scheduler(broadcaster), &info);
     add_gauge(exposition, "sluice_runs", "Runs under way", info.running);
-    add_gauge(exposition, "sluice_runs_passed", "POST /run under way, which take slots of runs as well",
+    add_gauge(exposition, "sluice_runs_passed", "POST /run requests under way; each takes the slot of a run",
               info.guests);
-    add_gauge(exposition, "sluice_runs_queued", "Runs in the queue: they wait for their session or a slot",
+    add_gauge(exposition, "sluice_runs_queued", "Runs that wait in the queue for their session or a slot",
               info.queued);
     add_gauge(exposition, "sluice_runs_delayed", "Runs with a delay that have not started", info.delayed);
-    add_gauge(exposition, "sluice_runs_waiting", "Of both, those that wait for a slot alone", info.waiting);
+    add_gauge(exposition, "sluice_runs_waiting", "Queued or delayed runs that wait for a slot only",
+              info.waiting);
     exposition_family(exposition, "sluice_runs_oldest_wait_seconds", "gauge",
-                      "How long the one has waited for a slot that waits for the longest time");
+                      "Age of the oldest run waiting for a slot");
     exposition_sample_ms(exposition, NULL, (uint64_t)info.oldest_wait_ms);
 }
 
@@ -59,25 +60,25 @@ static void add_gauges(struct exposition *exposition, const struct routes_contex
     add_gauge(exposition, "sluice_sessions", "Open sessions", stats.sessions);
     add_gauge(exposition, "sluice_subscribers", "Connected subscribers", stats.subscribers);
     add_gauge(exposition, "sluice_subscribers_waiting",
-              "Of them, those that wait for a session which is not open yet", stats.subscribers_waiting);
+              "Subscribers that wait for a session which is not open yet", stats.subscribers_waiting);
     add_gauge(exposition, "sluice_subscriber_lag_events",
-              "Events that the slowest subscriber is behind, of those that take no more just now",
-              fanout_lag_events());
-    add_gauge(exposition, "sluice_tasks", "Runs that are tracked, ended ones included", stats.tasks);
+              "Events by which the slowest blocked subscriber lags", fanout_lag_events());
+    add_gauge(exposition, "sluice_tasks", "Runs tracked, ended runs included", stats.tasks);
     add_gauge(exposition, "sluice_log_events", "Events retained in all logs", stats.log_events);
-    add_gauge(exposition, "sluice_log_bytes", "Bytes of memory of those events", stats.log_bytes);
-    add_gauge(exposition, "sluice_connections", "HTTP connections, without those of subscribers",
+    add_gauge(exposition, "sluice_log_bytes", "Bytes of memory of the events retained in all logs",
+              stats.log_bytes);
+    add_gauge(exposition, "sluice_connections", "HTTP connections other than subscribers",
               context->connections());
-    add_gauge(exposition, "sluice_tunnels", "WebSockets that are open, or asked of their upstream",
-              live_count());
-    add_gauge(exposition, "sluice_draining", "1 while the gateway is about to stop",
+    add_gauge(exposition, "sluice_tunnels", "WebSockets open or requested from their upstream", live_count());
+    add_gauge(exposition, "sluice_draining", "1 while the gateway is shutting down",
               broadcaster_is_draining(context->broadcaster));
 }
 
 static void add_memory(struct exposition *exposition) {
-    add_gauge(exposition, "sluice_accounted_bytes",
-              "Bytes of memory that clients and upstreams make the gateway take", memory_total());
-    exposition_family(exposition, "sluice_memory_bytes", "gauge", "Of these bytes, those of each kind");
+    add_gauge(exposition, "sluice_accounted_bytes", "Bytes of memory taken for clients and upstreams",
+              memory_total());
+    exposition_family(exposition, "sluice_memory_bytes", "gauge",
+                      "Bytes of memory taken for clients and upstreams, by kind");
     for (int kind = MEMORY_UNCOUNTED + 1; kind < MEMORY_KIND_COUNT; kind++) {
         const char *name = memory_kind_name((enum memory_kind)kind);
         exposition_sample(exposition, (const struct exposition_label[]){{"kind", name}, {0}},
@@ -88,7 +89,7 @@ static void add_memory(struct exposition *exposition) {
 static void add_memory_level(struct exposition *exposition) {
     enum memory_level now = memory_look();
     exposition_family(exposition, "sluice_memory_level", "gauge",
-                      "1 for the level that memory is at, 0 for the others");
+                      "1 for the current memory level, 0 for the others");
     for (int i = MEMORY_EASY; i <= MEMORY_OVER; i++) {
         const char *name = memory_level_name((enum memory_level)i);
         exposition_sample(exposition, (const struct exposition_label[]){{"level", name}, {0}}, i == (int)now);
@@ -96,8 +97,7 @@ static void add_memory_level(struct exposition *exposition) {
 }
 
 static void add_limits(struct exposition *exposition, const struct routes_settings *settings) {
-    exposition_family(exposition, "sluice_limit", "gauge",
-                      "Limits in force, by their key in the configuration");
+    exposition_family(exposition, "sluice_limit", "gauge", "Limits in force, by configuration key");
     for (size_t i = 0; i < settings->limits_count; i++) {
         const struct limit_in_force *limit = &settings->limits[i];
         exposition_sample(exposition, (const struct exposition_label[]){{"limit", limit->key}, {0}},
@@ -105,10 +105,10 @@ static void add_limits(struct exposition *exposition, const struct routes_settin
     }
 }
 
-/* ---- how runs ended ------------------------------------------------------------------------------ */
+/* ---- ends of runs -------------------------------------------------------------------------------- */
 
-/* Which reasons a status can have; what is shown even while it is 0, so that a first one is seen as a change.
- */
+/* The reasons that a status can have. A pair is shown even while it is 0, so that the first end shows as a
+ * change. */
 static bool is_possible(enum task_status status, enum task_reason reason) {
     switch (status) {
     case TASK_COMPLETED:
@@ -129,7 +129,8 @@ static bool is_possible(enum task_status status, enum task_reason reason) {
 }
 
 static void add_ends(struct exposition *exposition, struct broadcaster *broadcaster) {
-    exposition_family(exposition, "sluice_runs_ended_total", "counter", "Runs that ended, by how and why");
+    exposition_family(exposition, "sluice_runs_ended_total", "counter",
+                      "Runs that ended, by status and reason");
     for (int i = 0; i < TASK_STATUS_COUNT; i++) {
         for (int k = 0; k < REASON_COUNT; k++) {
             enum task_status status = (enum task_status)i;
@@ -154,7 +155,7 @@ static void add_counter(struct exposition *exposition, const char *name, const c
 
 static void add_redis(struct exposition *exposition, const struct cache_info *info) {
     exposition_family(exposition, "sluice_redis_state", "gauge",
-                      "1 for the state that Redis is in, 0 for the others");
+                      "1 for the current state of Redis, 0 for the others");
     for (int i = REDIS_OFF; i <= REDIS_AWAY; i++) {
         enum redis_state state = (enum redis_state)i;
         exposition_sample(exposition,
@@ -163,10 +164,9 @@ static void add_redis(struct exposition *exposition, const struct cache_info *in
     }
     add_gauge(exposition, "sluice_redis_connections", "Connections to Redis", info->redis_connections);
     add_counter(exposition, "sluice_redis_hits_total", "Runs found in Redis", info->redis_hits);
-    add_counter(exposition, "sluice_redis_misses_total", "Runs asked for that Redis had not",
-                info->redis_misses);
+    add_counter(exposition, "sluice_redis_misses_total", "Runs not found in Redis", info->redis_misses);
     add_counter(exposition, "sluice_redis_stored_total", "Runs stored in Redis", info->redis_stored);
-    add_counter(exposition, "sluice_redis_errors_total", "Answers of Redis that did not come or were none",
+    add_counter(exposition, "sluice_redis_errors_total", "Redis requests that failed or got an invalid reply",
                 info->redis_errors);
 }
 
@@ -175,14 +175,16 @@ static void add_cache(struct exposition *exposition, struct cache *cache) {
     if (cache != NULL)
         cache_get_info(cache, &info);
     add_gauge(exposition, "sluice_cache_entries", "Runs kept in memory", info.entries);
-    add_gauge(exposition, "sluice_cache_bytes", "Bytes of memory of those", info.bytes);
+    add_gauge(exposition, "sluice_cache_bytes", "Bytes of memory of the runs kept", info.bytes);
     add_gauge(exposition, "sluice_cache_flights", "Calls under way whose runs may be kept", info.flights);
     add_counter(exposition, "sluice_cache_hits_total", "Runs found in memory", info.hits);
     add_counter(exposition, "sluice_cache_joined_total", "Runs that followed a call under way", info.joined);
     add_counter(exposition, "sluice_cache_misses_total", "Runs that began a call", info.misses);
-    add_counter(exposition, "sluice_cache_stored_total", "Runs that were kept", info.stored);
-    add_counter(exposition, "sluice_cache_evicted_total", "Runs that left for others", info.evicted);
-    add_counter(exposition, "sluice_cache_expired_total", "Runs that had become too old", info.expired);
+    add_counter(exposition, "sluice_cache_stored_total", "Runs added to the cache", info.stored);
+    add_counter(exposition, "sluice_cache_evicted_total", "Runs dropped from the cache to make room",
+                info.evicted);
+    add_counter(exposition, "sluice_cache_expired_total", "Runs dropped from the cache after cache_ttl_ms",
+                info.expired);
     add_counter(exposition, "sluice_cache_too_large_total", "Completed runs too large to be kept",
                 info.too_large);
     add_redis(exposition, &info);
@@ -194,19 +196,19 @@ static void add_process(struct exposition *exposition, const struct routes_conte
     struct process_info info;
     process_info_get(&info);
     exposition_family(exposition, "process_cpu_seconds_total", "counter",
-                      "Time of processors used, in user and in kernel mode");
+                      "Processor time used, in user and kernel mode");
     exposition_sample_ms(exposition, NULL, info.cpu_ms);
     add_gauge(exposition, "process_resident_memory_bytes", "Resident memory", info.resident_bytes);
     add_gauge(exposition, "process_virtual_memory_bytes", "Virtual memory", info.virtual_bytes);
     exposition_family(exposition, "process_open_fds", "gauge", "Open descriptors");
     if (info.descriptors > 0)
         exposition_sample(exposition, NULL, info.descriptors);
-    add_gauge(exposition, "process_max_fds", "Descriptors that there may be", info.descriptors_max);
+    add_gauge(exposition, "process_max_fds", "Maximum number of open descriptors", info.descriptors_max);
     add_gauge(exposition, "process_threads", "Threads", info.threads);
     exposition_family(exposition, "process_start_time_seconds", "gauge",
                       "When the process started, since the Unix epoch");
     exposition_sample_ms(exposition, NULL, (uint64_t)context->started_unix_ms);
-    exposition_family(exposition, "sluice_build_info", "gauge", "Always 1; which version this is");
+    exposition_family(exposition, "sluice_build_info", "gauge", "Always 1; the label holds the version");
     exposition_sample(exposition, (const struct exposition_label[]){{"version", context->version}, {0}}, 1);
 }
 

@@ -1,4 +1,4 @@
-/* What /metrics shows of the upstreams: see upstream_metrics.h. */
+/* The upstreams in /metrics: one family after the other, with a sample for each upstream. */
 #include "routes/upstream_metrics.h"
 
 #include "routes/exposition.h"
@@ -20,29 +20,30 @@ static const struct family {
         "sluice_upstream_" what "_total", "counter", help, NEED_NOTHING,                                     \
             offsetof(struct upstream_view, member)                                                           \
     }
-    COUNTER(calls, "calls", "Calls made to an upstream, attempts that were repeated included"),
+    COUNTER(calls, "calls", "Calls made to an upstream; each attempt counts"),
     COUNTER(failures, "failures", "Calls that failed"),
-    COUNTER(retries, "retries", "Calls that were made again after a failure that may pass"),
+    COUNTER(retries, "retries", "Calls repeated after a failure that may pass"),
     COUNTER(resumptions, "resumptions", "Streams that broke off and were resumed by Last-Event-ID"),
     COUNTER(fallbacks, "fallbacks", "Runs that another upstream took over from this one"),
-    COUNTER(canned, "canned_answers", "Runs that got the configured answer because all else had failed"),
+    COUNTER(canned, "canned_answers", "Runs that got the canned answer because all upstreams had failed"),
     COUNTER(queries, "requests",
-            "Requests sent to an upstream that were no runs: for sessions, and passed through"),
-    COUNTER(query_failures, "request_failures", "Such requests that failed, or were answered 429 or 5xx"),
+            "Requests other than runs sent to an upstream: for sessions, and passed through"),
+    COUNTER(query_failures, "request_failures",
+            "Requests other than runs that failed, or were answered 429 or 5xx"),
     COUNTER(queries_refused, "requests_refused",
-            "Such requests that the circuit breaker or the limiter refused"),
+            "Requests other than runs that the circuit breaker or the limiter refused"),
 #undef COUNTER
 #define GAUGE(member, what, help)                                                                            \
     { "sluice_upstream_" what, "gauge", help, NEED_NOTHING, offsetof(struct upstream_view, member) }
-    GAUGE(queries_active, "requests_active", "Requests under way that are no runs"),
-    GAUGE(queries_waiting, "requests_waiting", "Requests that are no runs and wait for the limiter"),
+    GAUGE(queries_active, "requests_active", "Requests other than runs under way"),
+    GAUGE(queries_waiting, "requests_waiting", "Requests other than runs that wait for the limiter"),
 #undef GAUGE
 #define BREAKER(member, type, what, help)                                                                    \
     {                                                                                                        \
         "sluice_upstream_breaker_" what, type, help, NEED_BREAKER,                                           \
             offsetof(struct upstream_view, breaker.member)                                                   \
     }
-    BREAKER(opened, "counter", "opened_total", "How often the circuit breaker opened"),
+    BREAKER(opened, "counter", "opened_total", "Number of times the circuit breaker opened"),
     BREAKER(refused, "counter", "refused_total", "Calls that the circuit breaker refused"),
 #undef BREAKER
 #define LIMITER(member, type, what, help)                                                                    \
@@ -50,14 +51,13 @@ static const struct family {
         "sluice_upstream_limiter_" what, type, help, NEED_LIMITER,                                           \
             offsetof(struct upstream_view, limiter.member)                                                   \
     }
-    LIMITER(slots, "gauge", "slots", "Calls that may be under way at once just now; 0: no limit"),
+    LIMITER(slots, "gauge", "slots", "Calls allowed at once now; 0 stands for no limit"),
     LIMITER(slots_used, "gauge", "slots_used", "Calls that hold a slot"),
-    LIMITER(tokens, "gauge", "tokens",
-            "Calls that may begin at once by the rate; 0 also if there is no rate"),
+    LIMITER(tokens, "gauge", "tokens", "Calls that the rate limit allows now; 0 also without a rate limit"),
     LIMITER(waiting, "gauge", "waiting", "Calls that wait for a slot or a token"),
     LIMITER(waited, "counter", "waited_total", "Calls that had to wait for a slot or a token"),
-    LIMITER(refused, "counter", "refused_total", "Calls refused because as many waited as may"),
-    LIMITER(throttled, "counter", "throttled_total", "How often the slots were cut"),
+    LIMITER(refused, "counter", "refused_total", "Calls refused because the limiter's queue was full"),
+    LIMITER(throttled, "counter", "throttled_total", "Number of times the slots were cut"),
 #undef LIMITER
 };
 
@@ -84,7 +84,7 @@ static void add_family(struct exposition *exposition, const struct views *views,
     }
 }
 
-/* ---- those that are not so simple ---------------------------------------------------------------- */
+/* ---- families with further labels ---------------------------------------------------------------- */
 
 static void add_labelled(struct exposition *exposition, const struct upstream_view *view, const char *label,
                          const char *value, uint64_t number) {
@@ -94,7 +94,8 @@ static void add_labelled(struct exposition *exposition, const struct upstream_vi
 }
 
 static void add_info(struct exposition *exposition, const struct views *views) {
-    exposition_family(exposition, "sluice_upstream_info", "gauge", "Always 1; what an upstream speaks");
+    exposition_family(exposition, "sluice_upstream_info", "gauge",
+                      "Always 1; the label holds the upstream's kind");
     for (size_t i = 0; i < views->count; i++)
         add_labelled(exposition, &views->items[i], "kind", views->items[i].settings->adapter->name, 1);
 }
@@ -111,7 +112,7 @@ static void add_phases(struct exposition *exposition, const struct views *views)
 
 static void add_breaker_states(struct exposition *exposition, const struct views *views) {
     exposition_family(exposition, "sluice_upstream_breaker_state", "gauge",
-                      "1 for the state that the circuit breaker is in, 0 for the others");
+                      "1 for the current state of the circuit breaker, 0 for the others");
     for (size_t i = 0; i < views->count; i++) {
         const struct upstream_view *view = &views->items[i];
         for (size_t k = 0; view->has_breaker && k < BREAKER_STATE_COUNT; k++)
@@ -121,7 +122,8 @@ static void add_breaker_states(struct exposition *exposition, const struct views
 }
 
 static void add_scores(struct exposition *exposition, const struct views *views) {
-    exposition_family(exposition, "sluice_upstream_score", "gauge", "How well an upstream does: 0 to 100");
+    exposition_family(exposition, "sluice_upstream_score", "gauge",
+                      "Health score of an upstream, from 0 to 100");
     for (size_t i = 0; i < views->count; i++)
         exposition_sample(
             exposition, (const struct exposition_label[]){{"upstream", views->items[i].settings->name}, {0}},
@@ -130,7 +132,7 @@ static void add_scores(struct exposition *exposition, const struct views *views)
 
 static void add_checks(struct exposition *exposition, const struct views *views) {
     exposition_family(exposition, "sluice_upstream_healthy", "gauge",
-                      "1 if the last health check went well, else 0");
+                      "1 if the last health check succeeded, else 0");
     for (size_t i = 0; i < views->count; i++) {
         if (views->items[i].is_checked)
             exposition_sample(
@@ -142,7 +144,7 @@ static void add_checks(struct exposition *exposition, const struct views *views)
 
 static void add_pauses(struct exposition *exposition, const struct views *views) {
     exposition_family(exposition, "sluice_upstream_limiter_paused_seconds", "gauge",
-                      "For how long nobody calls because the upstream asked for it");
+                      "Remaining pause of calls that the upstream asked for");
     for (size_t i = 0; i < views->count; i++) {
         const struct upstream_view *view = &views->items[i];
         if (view->has_limiter)
