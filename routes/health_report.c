@@ -4,6 +4,7 @@
 #include "base/memory_budget.h"
 #include "routes/upstream_view.h"
 #include "upstream/cache.h"
+#include "upstream/prospect.h"
 
 const char *health_status_name(enum health_status status) {
     static const char *const names[] = {"healthy", "degraded", "critical"};
@@ -45,10 +46,8 @@ static void judge_upstream(struct health_report *report, const struct upstream_v
 static void judge_upstreams(struct health_report *report, const struct upstream_caller *caller) {
     struct upstream_view view;
     bool one_can_take = false;
-    for (size_t i = 0; i < caller->upstreams->count && !one_can_take; i++) {
-        upstream_view_get(caller, i, &view);
-        one_can_take = view.can_take;
-    }
+    for (size_t i = 0; i < caller->upstreams->count && !one_can_take; i++)
+        one_can_take = upstream_prospect(caller->upstreams, &caller->settings, i).prospect == PROSPECT_GOOD;
     if (!one_can_take)
         add_reason(report, HEALTH_CRITICAL,
                    (struct health_reason){"no_upstream", "No upstream can take a run.", NULL, 0, 0});

@@ -54,7 +54,8 @@ static bool set_run_input(struct request *request, struct run_request *run) {
     run->input.session = run->session;
     run->input.task = run->task_id;
     run->input.fields = run->body;
-    run->upstream = upstream_choose_for_run(request, run->app, run->session_key, &run->retry_after_ms);
+    run->choice = upstream_choose_for_run(request, run->app, run->session_key);
+    run->upstream = run->choice.index;
     read_trace(request, &run->trace);
     if (run->upstream != UPSTREAM_NONE && !task_make_id(run->task_id))
         reply_no_memory(request);
@@ -279,10 +280,10 @@ static void look_into_cache(struct request *request, const struct run_request *r
 }
 
 static size_t chain_length(const struct upstreams_settings *settings, size_t first) {
-    size_t length = 0;
-    for (size_t i = first; i != UPSTREAM_NONE; i = upstreams_fallback(settings, i))
-        length++;
-    return length;
+    struct upstream_chain chain = upstream_chain_begin(first);
+    while (chain.index != UPSTREAM_NONE)
+        upstream_chain_advance(&chain, settings);
+    return chain.steps - 1;
 }
 
 struct routes_context *run_request_home(const struct request *request, const struct run_request *run,
@@ -302,10 +303,11 @@ struct run_plan *run_request_plan(struct request *request, const struct run_requ
     }
     if (request->operations->peer != NULL)
         request->operations->peer(request, plan->peer);
-    for (size_t i = run->upstream; i != UPSTREAM_NONE && request->reply.kind == REPLY_NONE;
-         i = upstreams_fallback(settings, i)) {
-        if (is_of_its_kind(request, run, i))
-            add_step(request, run, i, plan);
+    struct upstream_chain chain = upstream_chain_begin(run->upstream);
+    for (; chain.index != UPSTREAM_NONE && request->reply.kind == REPLY_NONE;
+         upstream_chain_advance(&chain, settings)) {
+        if (is_of_its_kind(request, run, chain.index))
+            add_step(request, run, chain.index, plan);
     }
     if (request->reply.kind == REPLY_NONE)
         look_into_cache(request, run, starts_at_once, plan);

@@ -6,12 +6,13 @@
 #include "relay/runner.h"
 #include "routes/request.h"
 #include "routes/stream.h"
+#include "upstream/prospect.h"
 
 struct run_request {
     cJSON *body;                /* what is left of it for the upstream; owned */
     struct adapter_input input; /* points into the others, the HTTP request and its context */
-    size_t upstream;            /* the one that was chosen for it */
-    int64_t retry_after_ms;     /* 0; else neither that one nor another takes a run now, but may then */
+    size_t upstream;            /* the one that was chosen for it: choice.index */
+    struct upstream_choice choice;
     struct trace trace;
     struct task_options options;
     const char *idempotency_key; /* NULL: none */

@@ -112,7 +112,7 @@ static void log_run_refusal(struct request *request, const struct run_request *r
 }
 
 static void refuse_for_upstream(struct request *request, const struct run_request *run) {
-    upstream_refuse_run(request, run->upstream, run->retry_after_ms);
+    upstream_refuse_run(request, &run->choice);
     log_run_refusal(request, run);
 }
 
@@ -124,7 +124,7 @@ static struct task *make_task(struct request *request, const struct run_request 
     struct run_plan *plan = run_request_plan(request, run, session, at_once);
     if (plan == NULL)
         return NULL;
-    if (run->retry_after_ms > 0 && plan->found == NULL) {
+    if (!run->choice.can_take && plan->found == NULL) {
         refuse_for_upstream(request, run);
         run_plan_destroy(plan);
         return NULL;
@@ -133,7 +133,7 @@ static struct task *make_task(struct request *request, const struct run_request 
     options.cached = plan->found != NULL;
     options.error_form = upstream_at(request, run->upstream)->adapter->error_form;
     options.hides_words = request->context->settings->errors_to_viewers == ERRORS_TO_VIEWERS_CODE;
-    options.canned = at_once && plan->cache_key == NULL && upstream_is_canned_now(request, run->upstream);
+    options.canned = at_once && plan->cache_key == NULL && run->choice.is_canned;
     struct runner *runner = run_request_home(request, run, session)->runner;
     struct task *task = runner_create_task(runner, session, &options, plan);
     if (task == NULL)
@@ -249,7 +249,7 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
     bool is_found = is_earlier || continued;
     if (continued)
         result = REGISTER_REPLAYED;
-    if (!is_found && run->retry_after_ms > 0 && !upstream_at(request, run->upstream)->cache.on) {
+    if (!is_found && !run->choice.can_take && !upstream_at(request, run->upstream)->cache.on) {
         refuse_for_upstream(request, run);
         return false;
     }

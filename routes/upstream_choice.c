@@ -11,36 +11,35 @@ const struct upstream_settings *upstream_at(const struct request *request, size_
     return &request->context->relay.caller->settings.items[index];
 }
 
-static uint64_t affinity_of(const char *session_key) {
-    return hash_bytes(session_key, strlen(session_key));
-}
-
-size_t upstream_choose_for_run(struct request *request, const char *app, const char *session_key,
-                               int64_t *ret_retry_after_ms) {
+static struct upstream_choice choose(const struct request *request, const char *app,
+                                     const char *session_key) {
     const struct upstream_caller *caller = request->context->relay.caller;
-    bool can_take;
-    size_t index = upstreams_choose(caller->upstreams, &caller->settings, app, affinity_of(session_key),
-                                    &can_take, ret_retry_after_ms);
-    if (index == UPSTREAM_NONE)
-        reply_error(request, 404, "unknown_app", "No upstream serves this app.");
-    return index;
+    uint64_t affinity = hash_bytes(session_key, strlen(session_key));
+    return upstreams_choose(caller->upstreams, &caller->settings, app, affinity);
 }
 
-void upstream_refuse_run(struct request *request, size_t index, int64_t retry_after_ms) {
-    struct breaker *breaker = request->context->relay.caller->upstreams->items[index].breaker;
-    bool is_open = breaker != NULL && !breaker_would_pass(breaker, NULL);
+struct upstream_choice upstream_choose_for_run(struct request *request, const char *app,
+                                               const char *session_key) {
+    struct upstream_choice choice = choose(request, app, session_key);
+    if (choice.index == UPSTREAM_NONE)
+        reply_error(request, 404, "unknown_app", "No upstream serves this app.");
+    return choice;
+}
+
+void upstream_refuse_run(struct request *request, const struct upstream_choice *choice) {
+    const struct upstream_settings *settings = upstream_at(request, choice->index);
     metrics_add(METRIC_RUNS_REFUSED, 1);
-    reply_retry_after(request, retry_after_ms);
-    if (is_open) {
-        breaker_note_refused(breaker);
+    reply_retry_after(request, choice->retry_after_ms);
+    if (choice->by_breaker) {
+        breaker_note_refused(request->context->relay.caller->upstreams->items[choice->index].breaker);
         reply_limit(request, 503, "circuit_open",
                     "The upstream has failed too often and is given time to recover",
-                    "breaker_failure_percent", upstream_at(request, index)->breaker.failure_percent, NULL);
+                    "breaker_failure_percent", settings->breaker.failure_percent, NULL);
         request->reply.cause = upstream_cause_word(CAUSE_BREAKER);
     } else {
         reply_limit(request, 503, "upstream_paused",
                     "The upstream has asked to be left alone for longer than a run may wait",
-                    "retry_total_ms", (uint64_t)upstream_at(request, index)->retry.total_ms, "ms");
+                    "retry_total_ms", (uint64_t)settings->retry.total_ms, "ms");
         request->reply.cause = upstream_cause_word(CAUSE_RETRY_AFTER);
     }
 }
@@ -74,30 +73,9 @@ static size_t find_with_adk_api(const struct upstreams_settings *settings) {
 }
 
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {
-    const struct upstream_caller *caller = request->context->relay.caller;
-    bool can_take;
-    int64_t retry_after_ms;
     if (app[0] != '\0')
-        return upstreams_choose(caller->upstreams, &caller->settings, app, affinity_of(session_key),
-                                &can_take, &retry_after_ms);
-    return find_with_adk_api(&caller->settings);
-}
-
-static bool takes_calls(const struct upstream *upstream) {
-    int64_t retry_after_ms;
-    return (upstream->breaker == NULL || breaker_would_pass(upstream->breaker, &retry_after_ms)) &&
-           (upstream->limiter == NULL || limiter_would_take(upstream->limiter, &retry_after_ms));
-}
-
-bool upstream_is_canned_now(const struct request *request, size_t index) {
-    const struct upstream_caller *caller = request->context->relay.caller;
-    bool has_canned = false;
-    for (size_t i = index; i != UPSTREAM_NONE; i = upstreams_fallback(&caller->settings, i)) {
-        if (takes_calls(&caller->upstreams->items[i]))
-            return false;
-        has_canned = has_canned || caller->settings.items[i].canned_answer != NULL;
-    }
-    return has_canned;
+        return choose(request, app, session_key).index;
+    return find_with_adk_api(&request->context->relay.caller->settings);
 }
 
 bool upstream_has_adk_api(const struct request *request) {

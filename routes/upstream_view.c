@@ -26,19 +26,14 @@ void upstream_view_get(const struct upstream_caller *caller, size_t index, struc
                                  .has_limiter = upstream->limiter != NULL};
     view.is_checked = view.settings->health_path != NULL;
     view.is_healthy = !view.is_checked || !atomic_load(&upstream->is_unhealthy);
-    view.can_take = view.is_healthy;
     view.score = view.is_healthy ? 100 : 0;
     read_counts(upstream, &view);
     if (view.has_breaker) {
         breaker_get_info(upstream->breaker, &view.breaker);
-        view.can_take = view.is_healthy && view.breaker.state != BREAKER_OPEN;
         view.score = view.is_healthy ? view.breaker.score : 0;
     }
-    if (view.has_limiter) {
-        int64_t retry_after_ms;
+    if (view.has_limiter)
         limiter_get_info(upstream->limiter, &view.limiter);
-        view.can_take = view.can_take && limiter_would_take(upstream->limiter, &retry_after_ms);
-    }
     *ret_view = view;
 }
 

@@ -15,7 +15,6 @@ struct upstream_view {
     struct limiter_info limiter;
     bool has_breaker, has_limiter;
     bool is_checked, is_healthy; /* one that is not checked is healthy */
-    bool can_take;               /* calls, be they few */
     int score;                   /* 0..100; without a breaker all or nothing */
 };
 

@@ -86,18 +86,6 @@ static void keep_failure(struct upstream_call *call, const struct upstream_resul
 
 /* ---- the canned answer ------------------------------------------------------------------------------- */
 
-/** The upstream whose canned answer is given: the first in the chain that has one, or UPSTREAM_NONE. */
-static size_t find_canned(const struct upstream_call *call) {
-    const struct upstreams_settings *settings = &call->caller->settings;
-    size_t index = call->first;
-    for (size_t i = 0; i < settings->count && index != UPSTREAM_NONE; i++) {
-        if (settings->items[index].canned_answer != NULL)
-            return index;
-        index = upstreams_fallback(settings, index);
-    }
-    return UPSTREAM_NONE;
-}
-
 static bool tell_event(struct upstream_call *call, const char *data) {
     static const char type[] = "message";
     const struct sse_event event = {.type = type,
@@ -115,7 +103,7 @@ static void on_canned_due(uv_timer_t *timer) {
     struct upstream_call *call = call_of(timer);
     const struct upstreams_settings *settings = &call->caller->settings;
     const struct adapter *adapter = settings->items[call->first].adapter;
-    size_t index = find_canned(call); /* a reload may have taken it away */
+    size_t index = upstream_chain_canned(settings, call->first); /* a reload may have taken it away */
     char *data = index != UPSTREAM_NONE ? adapter->say(settings->items[index].canned_answer) : NULL;
     if (data == NULL) {
         end_call(call, &call->failure);
@@ -239,15 +227,14 @@ static bool ask_again(struct upstream_call *call, const struct upstream_result *
 
 static bool fall_back(struct upstream_call *call, const struct upstream_result *result) {
     const struct upstreams_settings *settings = &call->caller->settings;
-    size_t next =
-        call->hops + 1 < settings->count ? upstreams_fallback(settings, call->index) : UPSTREAM_NONE;
+    upstream_chain_advance(&call->chain, settings);
+    size_t next = call->chain.index;
     bool is_canned = next == UPSTREAM_NONE;
-    if (is_canned && find_canned(call) == UPSTREAM_NONE)
+    if (is_canned && upstream_chain_canned(settings, call->first) == UPSTREAM_NONE)
         return false;
     struct upstream_retry retry = {
         .upstream = is_canned ? NULL : settings->items[next].name, .failure = *result, .is_fallback = true};
     _Atomic uint64_t *counter = is_canned ? NULL : &call_upstream(call)->fallbacks;
-    call->hops++;
     call->tries = 0;
     call->is_last = false;
     call_set_phase(call, next, is_canned ? UPSTREAM_PHASE_COUNT : UPSTREAM_PHASE_RETRY);
@@ -298,6 +285,7 @@ struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t
     call->callbacks = *callbacks;
     call->context = context;
     call->first = call->index = index;
+    call->chain = upstream_chain_begin(index);
     call->phase = UPSTREAM_PHASE_COUNT;
     resume_point_init(&call->point);
     guard_init(&call->attempt.guard, caller, &call->timer, attempt_on_settled, attempt_on_unused);

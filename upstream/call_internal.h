@@ -41,7 +41,7 @@ struct upstream_call {
     unsigned tries;              /* of those, at this upstream and since the last event */
     unsigned breaks;             /* of the stream, in a row, since it last went on for retry_max_ms */
     int64_t tries_mono_ms;       /* when the first of them was made, or the stream to be resumed broke off */
-    size_t hops; /* from one upstream to the next: fewer than there are upstreams, whatever is configured */
+    struct upstream_chain chain; /* of `first`: up to the one that serves it */
     struct resume_point point;
     char *resume_url;                      /* where the run is, as its first answer said; NULL: nowhere */
     struct held_event held[CALL_HELD_MAX]; /* in order; see call_held.c */

@@ -1,6 +1,6 @@
 /* Active health checks: each upstream with a health_path is asked by GET every health_interval_ms, give or
  * take a tenth, and is healthy if the answer is 2xx, whole, and there before the next check is due. What was
- * found last is upstream->is_unhealthy; upstreams_choose() looks there. An upstream without a health_path is
+ * found last is upstream->is_unhealthy; upstream_prospect() looks there. An upstream without a health_path is
  * healthy.
  *
  * The path is that of the upstream's host, not of what its base_url has behind it: http://agent/v1 and

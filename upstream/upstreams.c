@@ -1,8 +1,9 @@
-/* The upstreams of the process, and which one a run gets: see upstreams.h. */
+/* The upstreams of the process. Their guards are made once at the start; names, patterns and chains of
+ * fallbacks are read from the settings at each look, since a reload may bring other ones. Which upstream
+ * takes a call: prospect.c. */
 #include "upstream/upstreams.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,22 @@ size_t upstreams_fallback(const struct upstreams_settings *settings, size_t inde
     return name == NULL ? UPSTREAM_NONE : upstreams_find(settings, name);
 }
 
+struct upstream_chain upstream_chain_begin(size_t first) {
+    return (struct upstream_chain){.index = first, .steps = 1};
+}
+
+void upstream_chain_advance(struct upstream_chain *chain, const struct upstreams_settings *settings) {
+    bool has_more = chain->steps++ < settings->count;
+    chain->index = has_more ? upstreams_fallback(settings, chain->index) : UPSTREAM_NONE;
+}
+
+size_t upstream_chain_canned(const struct upstreams_settings *settings, size_t first) {
+    struct upstream_chain chain = upstream_chain_begin(first);
+    while (chain.index != UPSTREAM_NONE && settings->items[chain.index].canned_answer == NULL)
+        upstream_chain_advance(&chain, settings);
+    return chain.index;
+}
+
 /* Whether the pattern, * for any text, fits all of `text`. A star is tried with ever more text; only the last
  * one that was met needs that. */
 static bool pattern_fits(const char *pattern, const char *pattern_end, const char *text) {
@@ -96,95 +113,6 @@ bool upstreams_app_fits(const char *patterns, const char *app) {
         patterns += length;
     }
     return false;
-}
-
-/* ---- the choice ---------------------------------------------------------------------------------- */
-
-/* What a run can hope for from an upstream, the better the greater. */
-enum prospect {
-    PROSPECT_NONE,     /* its whole chain refuses: by breakers, or by long pauses of limiters */
-    PROSPECT_DOUBTFUL, /* one of its chain would let it pass, but that one's last health check failed */
-    PROSPECT_FALLBACK, /* not from itself, but one of its chain can take it, or it has a canned answer */
-    PROSPECT_GOOD,
-};
-
-struct choice {
-    size_t index;
-    enum prospect prospect;
-    double score;
-};
-
-/* What one can do by itself. If it refuses, *soonest_ms becomes when it will not, if that is sooner. */
-static enum prospect judge_one(struct upstream *upstream, int64_t *soonest_ms) {
-    int64_t open_ms = 0, paused_ms = 0;
-    bool would_pass = upstream->breaker == NULL || breaker_would_pass(upstream->breaker, &open_ms);
-    bool would_take = upstream->limiter == NULL || limiter_would_take(upstream->limiter, &paused_ms);
-    if (!would_pass || !would_take) {
-        int64_t wait_ms = open_ms > paused_ms ? open_ms : paused_ms;
-        if (wait_ms < *soonest_ms)
-            *soonest_ms = wait_ms;
-        return PROSPECT_NONE;
-    }
-    return atomic_load_explicit(&upstream->is_unhealthy, memory_order_relaxed) ? PROSPECT_DOUBTFUL
-                                                                               : PROSPECT_GOOD;
-}
-
-/* The same with its chain; a chain that goes in a circle ends after as many steps as there are upstreams. */
-static enum prospect judge_chain(const struct upstreams *upstreams, const struct upstreams_settings *settings,
-                                 size_t index, int64_t *soonest_ms) {
-    enum prospect best = judge_one(&upstreams->items[index], soonest_ms);
-    for (size_t steps = 1; best < PROSPECT_FALLBACK && steps <= settings->count; steps++) {
-        if (settings->items[index].canned_answer != NULL)
-            return PROSPECT_FALLBACK;
-        index = upstreams_fallback(settings, index);
-        if (index == UPSTREAM_NONE)
-            break;
-        enum prospect next = judge_one(&upstreams->items[index], soonest_ms);
-        if (next == PROSPECT_GOOD)
-            return PROSPECT_FALLBACK;
-        if (next > best)
-            best = next;
-    }
-    return best;
-}
-
-/* Spreads the bits of what is nearly the same (the finalizer of splitmix64). */
-static uint64_t mix_bits(uint64_t bits) {
-    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
-    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
-    return bits ^ (bits >> 31);
-}
-
-/* How much this affinity likes this upstream: over many, each is liked most in proportion to its weight. What
- * it gets does not hang on the others, so that one which drops out or comes back moves nobody between them.
- */
-static double score_of(const struct upstream_settings *settings, uint64_t affinity) {
-    uint64_t bits = mix_bits(affinity);
-    for (const char *c = settings->name; *c != '\0'; c++)
-        bits = mix_bits(bits + (unsigned char)*c);
-    double even = ((double)(bits >> 12) + 0.5) * 0x1p-52; /* above 0, below 1 */
-    return (double)settings->weight / -log(even);
-}
-
-size_t upstreams_choose(const struct upstreams *upstreams, const struct upstreams_settings *settings,
-                        const char *app, uint64_t affinity, bool *ret_can_take, int64_t *ret_retry_after_ms) {
-    struct choice best = {.index = UPSTREAM_NONE};
-    int64_t soonest_ms = INT64_MAX;
-    assert(settings->count == upstreams->count);
-    for (size_t i = 0; i < settings->count; i++) {
-        const struct upstream_settings *one = &settings->items[i];
-        if (one->weight == 0 || !upstreams_app_fits(one->apps, app))
-            continue;
-        struct choice next = {.index = i,
-                              .prospect = judge_chain(upstreams, settings, i, &soonest_ms),
-                              .score = score_of(one, affinity)};
-        if (best.index == UPSTREAM_NONE || next.prospect > best.prospect ||
-            (next.prospect == best.prospect && next.score > best.score))
-            best = next;
-    }
-    *ret_can_take = best.prospect != PROSPECT_NONE;
-    *ret_retry_after_ms = *ret_can_take || best.index == UPSTREAM_NONE ? 0 : soonest_ms;
-    return best.index;
 }
 
 /* ---- names --------------------------------------------------------------------------------------- */

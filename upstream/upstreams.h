@@ -1,4 +1,4 @@
-/* The upstreams of the process: what all workers share of them, and which one a run gets.
+/* The upstreams of the process: what all workers share of them.
  *
  * Made once at start, as many as are configured, and alike for all workers; a reload brings other settings,
  * by the same index. Breakers and limiters keep the settings of the start. Any thread, also with a lock held.
@@ -55,24 +55,21 @@ bool upstreams_app_fits(const char *patterns, const char *app);
 
 #define UPSTREAM_NONE SIZE_MAX
 
-/** Which upstream a run of `app` gets, among those that have a weight and a pattern that fits. The best ones
- * are those that are healthy and whose breaker would let it pass, and that have not asked for a pause which
- * is longer than a call may wait (retry.total_ms); then those that are not, but one of their
- * chain of fallbacks is, or has a canned answer; then those for which only an unhealthy one would be asked
- * (its check may be wrong, and the run has nothing to lose); and last those whose chains all refuse.
- *
- *  Among the best it goes by weight and `affinity`: the same affinity gives the same choice as long as the
- * same ones are the best, and if that changes only those move that must (weighted rendezvous hashing), so
- * that a session that an upstream keeps stays with it.
- *
- *  *ret_can_take is false if all refuse; *ret_retry_after_ms says when one will not, and is 0 else.
- *  UPSTREAM_NONE: none is for this app, *ret_can_take is false. */
-size_t upstreams_choose(const struct upstreams *upstreams, const struct upstreams_settings *settings,
-                        const char *app, uint64_t affinity, bool *ret_can_take, int64_t *ret_retry_after_ms);
-
-/** The next in the chain of fallbacks behind `index`, or UPSTREAM_NONE. Neither weight nor patterns matter. A
- *  chain may go in a circle: whoever follows it takes fewer steps than there are upstreams. */
+/** The fallback of `index`, or UPSTREAM_NONE. Neither weight nor patterns matter. */
 size_t upstreams_fallback(const struct upstreams_settings *settings, size_t index);
+
+/** A walk along a chain of fallbacks. It ends after as many upstreams as there are, even in a circle. */
+struct upstream_chain {
+    size_t index; /* UPSTREAM_NONE: the chain has ended */
+    size_t steps;
+};
+
+struct upstream_chain upstream_chain_begin(size_t first);
+void upstream_chain_advance(struct upstream_chain *chain, const struct upstreams_settings *settings);
+
+/** The upstream whose canned answer a call gets in the end: the first in the chain that has one, or
+ * UPSTREAM_NONE. */
+size_t upstream_chain_canned(const struct upstreams_settings *settings, size_t first);
 
 /** The name's index, or UPSTREAM_NONE. */
 size_t upstreams_find(const struct upstreams_settings *settings, const char *name);

@@ -110,9 +110,10 @@ static void check_upstream(const struct config *config, size_t index) {
     REQUIRE(upstreams_find(upstreams, upstream->name) == index);
     REQUIRE(upstream->adapter != NULL && upstream->apps != NULL && upstream->apps[0] != '\0');
     REQUIRE(upstream->event_bytes_max <= config->limits.log_bytes_max);
-    REQUIRE(upstream->adapter == &adapter_sse || (length > 0 && upstream->base_url[length - 1] != '/'));
-    REQUIRE(upstream->adapter == &adapter_sse || strchr(upstream->base_url, '?') == NULL);
-    REQUIRE(upstream->adapter == &adapter_sse || !upstream->resumable);
+    REQUIRE(strchr(upstream->base_url, '?') != NULL || upstream->adapter->url_is_whole ||
+            (length > 0 && upstream->base_url[length - 1] != '/'));
+    REQUIRE(upstream->adapter->url_has_query || strchr(upstream->base_url, '?') == NULL);
+    REQUIRE(upstream->adapter->can_resume || !upstream->resumable);
     REQUIRE(upstream->fallback == NULL || upstreams_find(upstreams, upstream->fallback) != UPSTREAM_NONE);
     for (size_t at = index; at != UPSTREAM_NONE; at = upstreams_fallback(upstreams, at))
         REQUIRE(steps++ < upstreams->count);

@@ -97,6 +97,15 @@ static void open_breaker(size_t index) {
     call(index, BREAKER_FAILURE);
 }
 
+/* The answer's body; the request must be given back by reply_finish(). */
+static const char *answer(struct request *request, void (*handle)(struct request *request), int status) {
+    *request = (struct request){.context = &context, .path = "/"};
+    handle(request);
+    assert_int_equal(request->reply.kind, REPLY_BODY);
+    assert_int_equal(request->reply.status, status);
+    return request->reply.body;
+}
+
 /* ---- the judgement ------------------------------------------------------------------------------- */
 
 static void health_is_good_if_nothing_is_wrong(void **state) {
@@ -130,6 +139,25 @@ static void health_is_critical_while_no_upstream_can_take_a_run(void **state) {
     clock_fake_advance(1000); /* a probe may go through */
     assert_report(HEALTH_DEGRADED, "breaker_half_open upstream_unhealthy");
     settings[1].health_path = NULL; /* a reload: it is not asked any more */
+    assert_report(HEALTH_DEGRADED, "breaker_half_open");
+}
+
+/* The run that tests whether the upstream is back hangs: no other run passes until it is given up. */
+static void health_is_critical_while_the_only_probe_hangs(void **state) {
+    (void)state;
+    struct breaker_pass probe;
+    struct request request;
+    begin(1);
+    open_breaker(0);
+    clock_fake_advance(1000);
+    assert_report(HEALTH_DEGRADED, "breaker_half_open");
+    assert_true(breaker_enter(upstreams.items[0].breaker, &probe, NULL));
+    assert_report(HEALTH_CRITICAL, "no_upstream breaker_half_open");
+    answer(&request, handle_health, 503);
+    reply_finish(&request.reply);
+    answer(&request, handle_readyz, 200); /* as with an open breaker: the gateway itself is ready */
+    reply_finish(&request.reply);
+    clock_fake_advance(1000); /* it is given up */
     assert_report(HEALTH_DEGRADED, "breaker_half_open");
 }
 
@@ -233,15 +261,6 @@ static void health_is_degraded_while_draining(void **state) {
 }
 
 /* ---- what is shown ------------------------------------------------------------------------------- */
-
-/* The answer's body; the request must be given back by reply_finish(). */
-static const char *answer(struct request *request, void (*handle)(struct request *request), int status) {
-    *request = (struct request){.context = &context, .path = "/"};
-    handle(request);
-    assert_int_equal(request->reply.kind, REPLY_BODY);
-    assert_int_equal(request->reply.status, status);
-    return request->reply.body;
-}
 
 static const char *text_of(const cJSON *object, const char *name) {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
@@ -366,6 +385,7 @@ int main(void) {
         TEST(health_is_good_if_nothing_is_wrong),
         TEST(health_is_degraded_while_one_breaker_is_open),
         TEST(health_is_critical_while_no_upstream_can_take_a_run),
+        TEST(health_is_critical_while_the_only_probe_hangs),
         TEST(health_is_degraded_while_an_upstream_has_asked_for_a_pause),
         TEST(health_tells_a_bounded_number_of_reasons_and_the_worst_first),
         TEST(health_is_degraded_while_the_queue_is_nearly_full),

@@ -2,6 +2,7 @@
  * change at any moment, by other threads or with time; here it does at each look. The Makefile links calls of
  * upstreams_choose() to the one below. */
 #include "tests/support/unit_routes.h"
+#include "upstream/prospect.h"
 
 #define ROUNDS 4
 
@@ -9,18 +10,16 @@ static struct routes_fixture fixture;
 static struct upstream_settings both[2];
 static size_t choices;
 
-size_t __wrap_upstreams_choose(const struct upstreams *upstreams, const struct upstreams_settings *settings,
-                               const char *app, uint64_t affinity, bool *ret_can_take,
-                               int64_t *ret_retry_after_ms);
+struct upstream_choice __wrap_upstreams_choose(const struct upstreams *upstreams,
+                                               const struct upstreams_settings *settings, const char *app,
+                                               uint64_t affinity);
 
 /* NOLINTNEXTLINE(bugprone-reserved-identifier) ; the linker's name for it */
-size_t __wrap_upstreams_choose(const struct upstreams *upstreams, const struct upstreams_settings *settings,
-                               const char *app, uint64_t affinity, bool *ret_can_take,
-                               int64_t *ret_retry_after_ms) {
+struct upstream_choice __wrap_upstreams_choose(const struct upstreams *upstreams,
+                                               const struct upstreams_settings *settings, const char *app,
+                                               uint64_t affinity) {
     (void)upstreams, (void)settings, (void)app, (void)affinity;
-    *ret_can_take = true;
-    *ret_retry_after_ms = 0;
-    return choices++ % 2;
+    return (struct upstream_choice){.index = choices++ % 2, .can_take = true};
 }
 
 static void serve_json(struct raw_server *server, int fd, size_t connection) {

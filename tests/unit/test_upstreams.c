@@ -1,5 +1,5 @@
 /* upstream/upstreams: each run goes where it may, where it is best, and where its session went before. */
-#include "upstream/upstreams.h"
+#include "upstream/prospect.h"
 
 #include "base/clock.h"
 #include "tests/support/unit.h"
@@ -25,7 +25,8 @@ static int set_up(void **state) {
     (void)state;
     clock_fake(1000000, 1700000000000);
     for (int i = 0; i < UPSTREAMS; i++)
-        items[i] = (struct upstream_settings){.name = names[i], .apps = "*", .weight = 1, .breaker = touchy};
+        items[i] = (struct upstream_settings){
+            .name = names[i], .apps = "*", .weight = 1, .health_path = "/health", .breaker = touchy};
     settings = (struct upstreams_settings){.count = UPSTREAMS, .items = items};
     assert_true(upstreams_init(&upstreams, &settings));
     return 0;
@@ -67,19 +68,18 @@ static void set_unhealthy(size_t i, bool is_unhealthy) {
 }
 
 static size_t choose(uint64_t affinity) {
-    bool can_take = false;
-    int64_t retry_after_ms = -1;
-    size_t index = upstreams_choose(&upstreams, &settings, "app", affinity, &can_take, &retry_after_ms);
-    assert_true(can_take);
-    assert_int_equal(retry_after_ms, 0);
-    return index;
+    struct upstream_choice choice = upstreams_choose(&upstreams, &settings, "app", affinity);
+    assert_true(choice.can_take);
+    assert_int_equal(choice.retry_after_ms, 0);
+    return choice.index;
 }
 
 static size_t choose_though_none_can(int64_t *ret_retry_after_ms) {
-    bool can_take = true;
-    size_t index = upstreams_choose(&upstreams, &settings, "app", 1, &can_take, ret_retry_after_ms);
-    assert_false(can_take);
-    return index;
+    struct upstream_choice choice = upstreams_choose(&upstreams, &settings, "app", 1);
+    assert_false(choice.can_take);
+    assert_false(choice.is_canned);
+    *ret_retry_after_ms = choice.retry_after_ms;
+    return choice.index;
 }
 
 /* How many of many runs each one gets. */
@@ -331,16 +331,48 @@ static void upstreams_chain_that_goes_in_a_circle_has_an_end(void **state) {
     assert_int_equal(choose_though_none_can(&retry_after_ms), 0);
 }
 
+/* No other call passes meanwhile: it is as if the breaker were open. */
+static void upstreams_do_not_take_a_run_while_a_probe_hangs(void **state) {
+    (void)state;
+    struct breaker_pass probe;
+    items[1].weight = items[2].weight = 0;
+    open_breaker(0);
+    clock_fake_advance(1000);
+    assert_int_equal(choose(1), 0);
+    assert_true(breaker_enter(upstreams.items[0].breaker, &probe, NULL));
+    struct upstream_choice choice = upstreams_choose(&upstreams, &settings, "app", 1);
+    assert_false(choice.can_take);
+    assert_true(choice.by_breaker);
+    assert_true(choice.retry_after_ms > 0);
+    assert_int_equal(upstream_prospect(&upstreams, &settings, 0).prospect, PROSPECT_REFUSED);
+    clock_fake_advance(1000);
+    assert_int_equal(choose(1), 0);
+}
+
+static void upstreams_say_whether_an_answer_will_be_canned(void **state) {
+    (void)state;
+    items[0].fallback = "b";
+    items[1].canned_answer = "Later.";
+    items[1].weight = items[2].weight = 0;
+    open_breaker(0);
+    assert_false(upstreams_choose(&upstreams, &settings, "app", 1).is_canned);
+    open_breaker(1);
+    struct upstream_choice choice = upstreams_choose(&upstreams, &settings, "app", 1);
+    assert_true(choice.can_take);
+    assert_true(choice.is_canned);
+    items[1].fallback = "c"; /* after it, and it is good */
+    assert_false(upstreams_choose(&upstreams, &settings, "app", 1).is_canned);
+}
+
 static void upstreams_without_breakers_always_can(void **state) {
     (void)state;
     struct upstreams plain;
     struct upstream_settings one = {.name = "default", .apps = "*", .weight = 1};
     struct upstreams_settings alone = {.count = 1, .items = &one};
-    bool can_take = false;
-    int64_t retry_after_ms = -1;
     assert_true(upstreams_init(&plain, &alone));
-    assert_int_equal(upstreams_choose(&plain, &alone, "app", 7, &can_take, &retry_after_ms), 0);
-    assert_true(can_take);
+    struct upstream_choice choice = upstreams_choose(&plain, &alone, "app", 7);
+    assert_int_equal(choice.index, 0);
+    assert_true(choice.can_take);
     upstreams_finish(&plain);
 }
 
@@ -353,6 +385,8 @@ int main(void) {
         TEST(upstreams_have_the_guards_that_are_configured),
         TEST(upstreams_choose_among_those_for_the_app),
         TEST(upstreams_choose_none_if_none_is_for_the_app),
+        TEST(upstreams_do_not_take_a_run_while_a_probe_hangs),
+        TEST(upstreams_say_whether_an_answer_will_be_canned),
         TEST(upstreams_share_runs_by_their_weights),
         TEST(upstreams_keep_a_session_where_it_is),
         TEST(upstreams_move_only_the_sessions_of_one_that_drops_out),
