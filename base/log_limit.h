@@ -8,17 +8,17 @@
 #ifndef SLUICE_BASE_LOG_LIMIT_H
 #define SLUICE_BASE_LOG_LIMIT_H
 
-#include "base/attributes.h"
+#include "base/token_bucket.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
+/** As many may come at once after a pause. */
 #define LOG_LIMIT_LINES_PER_SECOND 20
 
 /** All zeros at the beginning. */
 struct log_limit {
-    int64_t second; /* of the monotonic clock, that `lines` were written in */
-    unsigned lines;
+    struct token_bucket lines;
     uint64_t unwritten; /* since the last line */
 };
 

@@ -7,20 +7,17 @@
 #include "base/lock.h"
 #include "base/memory_budget.h"
 #include "base/table.h"
+#include "base/token_bucket.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-/* A request costs so much; a millisecond gives back as many of these as there may be requests a second. */
-#define REQUEST_COST 1000
-
 struct address {
     struct in6_addr key;
     uint64_t connections;
-    int64_t level;              /* of the bucket: what may be spent at once */
-    int64_t level_mono_ms;      /* when it was so */
+    struct token_bucket requests;
     TAILQ_ENTRY(address) entry; /* among those without connections, the longest without first */
     UT_hash_handle hh;
 };
@@ -30,6 +27,7 @@ TAILQ_HEAD(address_list, address);
 
 struct address_limits {
     struct address_limits_settings settings;
+    struct token_rate rate; /* of requests */
     struct lock lock;
     struct address *table;
     struct address_list unused;
@@ -37,10 +35,6 @@ struct address_limits {
 
 static bool are_off(const struct address_limits_settings *settings) {
     return settings->connections_max == 0 && settings->requests_per_second == 0;
-}
-
-static int64_t address_level_max(const struct address_limits *limits) {
-    return (int64_t)limits->settings.requests_burst * REQUEST_COST;
 }
 
 static struct address *find_address_locked(struct address_limits *limits, const struct in6_addr *key) {
@@ -70,8 +64,6 @@ static struct address *add_address_locked(struct address_limits *limits, const s
     if (address == NULL)
         return NULL;
     address->key = *key;
-    address->level = address_level_max(limits);
-    address->level_mono_ms = clock_mono_ms();
     bool out_of_memory = false;
     HASH_ADD(hh, limits->table, key, sizeof(address->key), address);
     if (out_of_memory) {
@@ -122,24 +114,11 @@ void address_limits_leave(struct address_limits *limits, struct address *address
     lock_release(&limits->lock);
 }
 
-/* Fills the bucket by the time that has passed. */
-static void fill_address_locked(struct address_limits *limits, struct address *address) {
-    lock_assert_held(&limits->lock);
-    int64_t now_ms = clock_mono_ms();
-    int64_t missing = address_level_max(limits) - address->level;
-    int64_t rate = (int64_t)limits->settings.requests_per_second;
-    int64_t passed_ms = now_ms - address->level_mono_ms;
-    address->level += passed_ms > missing / rate ? missing : passed_ms * rate;
-    address->level_mono_ms = now_ms;
-}
-
 bool address_take_request(struct address_limits *limits, struct address *address) {
     if (address == NULL || limits->settings.requests_per_second == 0)
         return true;
     lock_acquire(&limits->lock);
-    fill_address_locked(limits, address);
-    bool taken = address->level >= REQUEST_COST;
-    address->level -= taken ? REQUEST_COST : 0;
+    bool taken = token_bucket_take(&address->requests, &limits->rate, clock_mono_ms());
     lock_release(&limits->lock);
     return taken;
 }
@@ -157,6 +136,9 @@ struct address_limits *address_limits_create(const struct address_limits_setting
     if (limits == NULL)
         return NULL;
     limits->settings = *settings;
+    limits->rate = (struct token_rate){.tokens = (int64_t)settings->requests_per_second,
+                                       .per_ms = 1000,
+                                       .burst = (int64_t)settings->requests_burst};
     lock_init(&limits->lock);
     TAILQ_INIT(&limits->unused);
     return limits;

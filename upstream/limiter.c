@@ -4,6 +4,7 @@
 #include "base/broken_state.h"
 #include "base/clock.h"
 #include "base/lock.h"
+#include "base/token_bucket.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -24,8 +25,8 @@ struct limiter {
     uint64_t slots_used;     /* also counted if there is no limit */
     uint64_t good;           /* calls since the slots changed */
     int64_t settled_mono_ms; /* calls that were granted before it do not cut the slots */
-    int64_t level;           /* of the bucket, in parts of which rate_per_ms are a token */
-    int64_t level_mono_ms; /* when it was so; each millisecond brings rate_calls parts: nothing is rounded */
+    struct token_rate rate;
+    struct token_bucket bucket;
     int64_t pause_until_mono_ms;
     int64_t held_mean_ms; /* how long calls keep their slots */
     uint64_t waited, refused, throttled;
@@ -38,55 +39,6 @@ static int64_t max_ms(int64_t a, int64_t b) {
 /* a / b, b > 0, rounded up; 0 if a is not above 0. */
 static int64_t divide_up(int64_t a, int64_t b) {
     return a <= 0 ? 0 : (a - 1) / b + 1;
-}
-
-/* ---- the bucket ---------------------------------------------------------------------------------- */
-
-static bool has_bucket(const struct limiter *limiter) {
-    return limiter->settings.rate_calls > 0;
-}
-
-static int64_t limiter_level_max(const struct limiter *limiter) {
-    return (int64_t)limiter->settings.rate_calls * limiter->settings.rate_per_ms;
-}
-
-/* Fills the bucket by the time that has passed. */
-static void fill_locked(struct limiter *limiter, int64_t now_ms) {
-    lock_assert_held(&limiter->lock);
-    if (!has_bucket(limiter))
-        return;
-    int64_t rate = (int64_t)limiter->settings.rate_calls;
-    int64_t missing = limiter_level_max(limiter) - limiter->level;
-    int64_t passed_ms = now_ms - limiter->level_mono_ms;
-    limiter->level += passed_ms > missing / rate ? missing : passed_ms * rate;
-    limiter->level_mono_ms = now_ms;
-}
-
-static bool has_token_locked(struct limiter *limiter) {
-    lock_assert_held(&limiter->lock);
-    return !has_bucket(limiter) || limiter->level >= limiter->settings.rate_per_ms;
-}
-
-/* When there will be `count` tokens. */
-static int64_t tokens_in_ms_locked(struct limiter *limiter, uint64_t count) {
-    lock_assert_held(&limiter->lock);
-    if (!has_bucket(limiter))
-        return 0;
-    int64_t missing = (int64_t)count * limiter->settings.rate_per_ms - limiter->level;
-    return divide_up(missing, (int64_t)limiter->settings.rate_calls);
-}
-
-static void take_token_locked(struct limiter *limiter) {
-    lock_assert_held(&limiter->lock);
-    if (has_bucket(limiter))
-        limiter->level -= limiter->settings.rate_per_ms;
-}
-
-/* If the bucket has become full, fill_locked() takes it away again. */
-static void give_token_back_locked(struct limiter *limiter) {
-    lock_assert_held(&limiter->lock);
-    if (has_bucket(limiter))
-        limiter->level += limiter->settings.rate_per_ms;
 }
 
 /* ---- the slots ----------------------------------------------------------------------------------- */
@@ -153,14 +105,15 @@ static bool is_shut_locked(struct limiter *limiter, int64_t now_ms) {
 
 static bool can_serve_locked(struct limiter *limiter, int64_t now_ms) {
     lock_assert_held(&limiter->lock);
-    fill_locked(limiter, now_ms);
+    token_bucket_fill(&limiter->bucket, &limiter->rate, now_ms);
     return paused_ms_locked(limiter, now_ms) == 0 &&
-           (!has_slots(limiter) || limiter->slots_used < limiter->slots) && has_token_locked(limiter);
+           (!has_slots(limiter) || limiter->slots_used < limiter->slots) &&
+           token_bucket_has(&limiter->bucket, &limiter->rate);
 }
 
 static void grant_locked(struct limiter *limiter, struct limiter_ticket *ticket, int64_t now_ms) {
     lock_assert_held(&limiter->lock);
-    take_token_locked(limiter);
+    token_bucket_spend(&limiter->bucket, &limiter->rate);
     limiter->slots_used++;
     ticket->state = LIMITER_TICKET_GRANTED;
     ticket->granted_mono_ms = now_ms;
@@ -254,7 +207,7 @@ static void end_call_locked(struct limiter *limiter, const struct limiter_ticket
     lock_assert_held(&limiter->lock);
     limiter->slots_used--;
     if (report->unused) {
-        give_token_back_locked(limiter);
+        token_bucket_put_back(&limiter->bucket, &limiter->rate);
         return;
     }
     add_held_locked(limiter, now_ms - ticket->granted_mono_ms);
@@ -271,7 +224,7 @@ bool limiter_leave(struct limiter *limiter, struct limiter_ticket *ticket,
     int64_t now_ms = clock_mono_ms();
     if (ticket->state == LIMITER_TICKET_OUT)
         broken_state_note("upstream/limiter.c: a ticket left twice");
-    fill_locked(limiter, now_ms);
+    token_bucket_fill(&limiter->bucket, &limiter->rate, now_ms);
     if (ticket->state == LIMITER_TICKET_WAITING)
         leave_line_locked(limiter, ticket);
     else if (ticket->state == LIMITER_TICKET_GRANTED)
@@ -300,7 +253,8 @@ static int64_t poll_in_ms_locked(struct limiter *limiter, int64_t now_ms) {
         return -1;
     if (can_serve_locked(limiter, now_ms)) /* time has passed since the last poll */
         return 1;
-    int64_t in_ms = max_ms(paused_ms_locked(limiter, now_ms), tokens_in_ms_locked(limiter, 1));
+    int64_t in_ms =
+        max_ms(paused_ms_locked(limiter, now_ms), token_bucket_in_ms(&limiter->bucket, &limiter->rate, 1));
     return in_ms > 0 && in_ms < LIMITER_POLL_MAX_MS ? in_ms : LIMITER_POLL_MAX_MS; /* 0: a slot is missing */
 }
 
@@ -323,8 +277,8 @@ static int64_t slots_in_ms_locked(struct limiter *limiter) {
 int64_t limiter_retry_after_ms(struct limiter *limiter) {
     lock_acquire(&limiter->lock);
     int64_t now_ms = clock_mono_ms();
-    fill_locked(limiter, now_ms);
-    int64_t bucket_ms = tokens_in_ms_locked(limiter, limiter->waiting + 1);
+    token_bucket_fill(&limiter->bucket, &limiter->rate, now_ms);
+    int64_t bucket_ms = token_bucket_in_ms(&limiter->bucket, &limiter->rate, limiter->waiting + 1);
     int64_t in_ms = max_ms(paused_ms_locked(limiter, now_ms), max_ms(bucket_ms, slots_in_ms_locked(limiter)));
     lock_release(&limiter->lock);
     return in_ms;
@@ -344,11 +298,11 @@ bool limiter_would_take(struct limiter *limiter, int64_t *ret_retry_after_ms) {
 void limiter_get_info(struct limiter *limiter, struct limiter_info *ret_info) {
     lock_acquire(&limiter->lock);
     int64_t now_ms = clock_mono_ms();
-    fill_locked(limiter, now_ms);
+    token_bucket_fill(&limiter->bucket, &limiter->rate, now_ms);
     *ret_info = (struct limiter_info){
         .slots = limiter->slots,
         .slots_used = limiter->slots_used,
-        .tokens = has_bucket(limiter) ? (uint64_t)(limiter->level / limiter->settings.rate_per_ms) : 0,
+        .tokens = token_bucket_count(&limiter->bucket, &limiter->rate),
         .waiting = limiter->waiting,
         .waited = limiter->waited,
         .refused = limiter->refused,
@@ -373,8 +327,8 @@ struct limiter *limiter_create(const struct limiter_settings *settings) {
     uint64_t slots_min = settings->concurrency_min > 0 ? settings->concurrency_min : 1;
     limiter->settings.concurrency_min = slots_min < slots ? slots_min : slots;
     limiter->slots = slots;
-    limiter->level = limiter_level_max(limiter);
-    limiter->level_mono_ms = clock_mono_ms();
+    int64_t calls = (int64_t)settings->rate_calls;
+    limiter->rate = (struct token_rate){.tokens = calls, .per_ms = per_ms, .burst = calls};
     return limiter;
 }
 

@@ -21,13 +21,16 @@ static void limit_lets_so_many_lines_a_second_through_and_counts_the_others(void
     }
     for (int i = 0; i < 5; i++)
         assert_false(log_limit_take(&limit, &unwritten));
-    clock_fake(1999, 0);
+    clock_fake(1000 + 1000 / LOG_LIMIT_LINES_PER_SECOND - 1, 0);
     assert_false(log_limit_take(&limit, &unwritten));
-    clock_fake(2000, 0);
+    clock_fake(1000 + 1000 / LOG_LIMIT_LINES_PER_SECOND, 0);
     assert_true(log_limit_take(&limit, &unwritten));
     assert_int_equal(unwritten, 6);
-    assert_true(log_limit_take(&limit, &unwritten));
-    assert_int_equal(unwritten, 0);
+    assert_false(log_limit_take(&limit, &unwritten));
+    clock_fake(9000, 0);
+    for (int i = 0; i < LOG_LIMIT_LINES_PER_SECOND; i++)
+        assert_true(log_limit_take(&limit, &unwritten));
+    assert_false(log_limit_take(&limit, &unwritten));
 }
 
 int main(void) {
