@@ -1,6 +1,8 @@
 /* Members of the outermost objects of JSON text: see json_members.h. */
 #include "base/json_members.h"
 
+#include "base/percent.h"
+
 #include <string.h>
 
 /* Whether a string may end before data[at]. Each run of blanks is looked over once more at most. */
@@ -73,13 +75,6 @@ bool json_members_next(struct json_members *members, struct json_member *ret_mem
     return false;
 }
 
-static int hex_digit(char byte) {
-    if (byte >= '0' && byte <= '9')
-        return byte - '0';
-    byte = (char)(byte | ' ');
-    return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
-}
-
 /* The character at the beginning, and how many bytes it is written with; -1: none that is ASCII. */
 static int read_character(const char *written, size_t length, size_t *ret_taken) {
     static const char escapes[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
@@ -97,7 +92,7 @@ static int read_character(const char *written, size_t length, size_t *ret_taken)
         return -1;
     *ret_taken = strlen("\\uXXXX");
     for (size_t i = 2; i < *ret_taken; i++) {
-        int digit = hex_digit(written[i]);
+        int digit = hex_value(written[i]);
         if (digit < 0)
             return -1;
         code = code * 16 + digit;

@@ -1,12 +1,18 @@
-/* W3C Trace Context: see traceparent.h. https://www.w3.org/TR/trace-context-1/ */
+/* W3C Trace Context, https://www.w3.org/TR/trace-context-1/.
+ *
+ * A header is read by its fixed places: every field of a traceparent has its length. The members of a tracestate
+ * are checked by the grammar and copied in their order; if they are too long together, those of more than 128
+ * bytes leave first, then the last ones, as the specification advises. A member that breaks the grammar makes the whole tracestate count as absent.
+ */
 #include "base/traceparent.h"
+
+#include "base/random_id.h"
 
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define STATE_MEMBERS_MAX 32
 #define STATE_PART_MAX 256        /* of a key, and of a value */
@@ -128,22 +134,10 @@ static void read_state(struct trace *trace, const char *text) {
 
 /* ---- both ---------------------------------------------------------------------------------------- */
 
-/* `length` random digits, not all of them 0, and a NUL. False: there is no randomness. */
-static bool make_id(char *out, size_t length) {
-    uint8_t random[16];
-    if (getrandom(random, length / 2, 0) != (ssize_t)(length / 2))
-        return false;
-    random[0] |= 1;
-    for (size_t i = 0; i < length; i++)
-        out[i] = hex_digits[i % 2 == 0 ? random[i / 2] >> 4 : random[i / 2] & 15];
-    out[length] = '\0';
-    return true;
-}
-
 static void begin_trace(struct trace *trace, enum trace_begin begin) {
     if (begin == TRACE_BEGIN_AGENT)
         return;
-    if (!make_id(trace->id, TRACE_ID_SIZE - 1))
+    if (!random_id(trace->id, TRACE_ID_SIZE - 1))
         trace->id[0] = '\0';
     trace->sampled = begin == TRACE_BEGIN_SAMPLED;
 }
@@ -165,7 +159,7 @@ void trace_read(struct trace *ret_trace, const struct trace_rules *rules, const 
 
 bool trace_make_parent(const char *trace_id, bool sampled, char out[TRACE_PARENT_SIZE]) {
     char id[17];
-    if (trace_id[0] == '\0' || !make_id(id, 16))
+    if (trace_id[0] == '\0' || !random_id(id, 16))
         return false;
     snprintf(out, TRACE_PARENT_SIZE, "00-%s-%s-%s", trace_id, id, sampled ? "01" : "00");
     return true;

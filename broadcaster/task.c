@@ -5,6 +5,7 @@
 #include "base/json_text.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
+#include "base/random_id.h"
 #include "base/refcount.h"
 #include "broadcaster/broadcaster.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /* A run that waits is looked after this often at least. */
 #define QUEUE_LOOK_MS 1000
@@ -64,15 +64,7 @@ enum task_status task_status_find(const char *name) {
 }
 
 bool task_make_id(char out[TASK_ID_SIZE]) {
-    unsigned char random[(TASK_ID_SIZE - 1) / 2];
-    if (getrandom(random, sizeof(random), 0) != sizeof(random))
-        return false;
-    for (size_t i = 0; i < sizeof(random); i++) {
-        *out++ = "0123456789abcdef"[random[i] / 16];
-        *out++ = "0123456789abcdef"[random[i] % 16];
-    }
-    *out = '\0';
-    return true;
+    return random_id(out, TASK_ID_SIZE - 1);
 }
 
 static bool append_label(struct buffer *data, const char *label) {

@@ -7,6 +7,7 @@
 #include "base/json_writer.h"
 #include "base/log.h"
 #include "base/percent.h"
+#include "base/random_id.h"
 #include "routes/collect.h"
 #include "routes/handlers.h"
 #include "routes/json_body.h"
@@ -19,11 +20,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define PATH_BYTES_MAX (16 * 1024)
 #define SESSION_JSON_BYTES_MAX 2048 /* a quote or a backslash takes two bytes */
 #define LISTED_MAX 1000
+#define MADE_NAME_DIGITS 32 /* of a session that the gateway names */
 #define VISITED_MAX 20000
 
 /* The upstream that keeps this app's sessions; UPSTREAM_NONE: none does. Asked once for a request: breakers,
@@ -124,18 +125,9 @@ static void session_on_created(struct request *request, const struct collected *
     collect_pass_on(request, answer);
 }
 
-static bool make_name(char out[SESSION_PART_MAX + 1]) {
-    unsigned char random[16];
-    if (getrandom(random, sizeof(random), 0) != sizeof(random))
-        return false;
-    for (size_t i = 0; i < sizeof(random); i++)
-        snprintf(out + 2 * i, 3, "%02x", random[i]);
-    return true;
-}
-
 static void create_here(struct request *request) {
     char name[SESSION_PART_MAX + 1];
-    if (request->session[0] == '\0' && !make_name(name)) {
+    if (request->session[0] == '\0' && !random_id(name, MADE_NAME_DIGITS)) {
         reply_no_memory(request);
         return;
     }
