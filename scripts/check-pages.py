@@ -7,7 +7,7 @@
 docs/api.md must name every route, query parameter, gateway option, error code, answer header, event and member of a JSON
 answer that the sources name, and no route and no error code that they do not name. The keys of configuration.md, which
 /stats shows, need not stand in it again. Every relative link of every page must lead to a file, and its fragment to a
-heading there.
+heading there. Every `function()`, `struct name` and `enum name` in the pages about the program must stand in its sources.
 """
 import os
 import re
@@ -16,6 +16,7 @@ import tempfile
 
 API = 'docs/api.md'
 KEYS = 'docs/configuration.md'
+ROOMS = ('base', 'upstream', 'broadcaster', 'relay', 'routes', 'http', 'config', 'server')
 # The root of ADK's web UI answers as /dev-ui does.
 UNLISTED = {('GET', '/')}
 # Arguments of a reply function that are no literal: the code comes from the variable's own assignment or from a forwarder.
@@ -203,6 +204,19 @@ def check_links(problems):
                 problems.append(f'{path}: the link {target} leads to no heading')
 
 
+def check_names(problems):
+    text = '\n'.join(read(path) for path in sources(*ROOMS))
+    words = set(re.findall(r'\w+', text))
+    kinds = set(re.findall(r'\b(?:struct|enum) \w+', text))
+    for path in pages():
+        if path != 'CONTRIBUTING.md' and path != 'docs/architecture.md' and not path.startswith('docs/internals/'):
+            continue
+        page = read(path)
+        missing = [name + '()' for name in re.findall(r'`(\w+)\(\)`', page) if name not in words]
+        missing += [name for name in re.findall(r'`((?:struct|enum) \w+)`', page) if name not in kinds]
+        problems.extend(f'{path}: the sources have no {name}' for name in missing)
+
+
 def find_problems(directory):
     before = os.getcwd()
     os.chdir(directory)
@@ -210,6 +224,7 @@ def find_problems(directory):
     try:
         check_api(problems)
         check_links(problems)
+        check_names(problems)
     finally:
         os.chdir(before)
     return problems
@@ -252,6 +267,10 @@ def self_test():
     expect({API: PAGE.replace('#the-page', '#a-page')}, 'leads to no heading')
     expect({'README.md': '[a](docs/b.md)'}, 'leads to no file')
     expect({'README.md': '[a](docs/api.md#the-page) `[b](c)`'}, None)
+    expect({'docs/internals/a.md': '`f()`, `struct route`'}, None)
+    expect({'docs/internals/a.md': '`gone()`'}, 'the sources have no gone()')
+    expect({'docs/architecture.md': '`struct gone`'}, 'the sources have no struct gone')
+    expect({'docs/operations.md': '`gone()`'}, None)
     expect(source('reply_limit(r, 429, is_app ? "of_app" : "not_found", "x", "k", 1, NULL);'), 'the error code of_app')
     expect(source('reply_error_about(request(r), 409, "taken", "a", b, "c");'), 'the error code taken')
     expect(source('reply_error(r, 400, names[i], "x");'), 'cannot be read')

@@ -5,7 +5,7 @@
  * room for runs, and settings.queries_wait_ms to wait. All of it takes `timeout_ms` at most once it was let
  * through, whoever is slow: it holds a slot meanwhile.
  *
- * How it ends counts as the table in docs/architecture.md says: an answer by its status, whole or not.
+ * How it ends counts as the table in docs/internals/call.md says: an answer by its status, whole or not.
  *
  * On the loop's thread, as all of the client (client.h).
  */
