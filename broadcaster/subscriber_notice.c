@@ -13,7 +13,7 @@
 /* A loss, as an agent would report it. */
 static struct frame *make_agent_gap(const struct error_form *form, struct event_id id) {
     char data[TASK_ERROR_DATA_MAX];
-    size_t length = error_form_write(form, "events were lost: they are no longer retained", "events_lost",
+    size_t length = error_form_write(form, "Some events are no longer retained and were lost.", "events_lost",
                                      data, sizeof(data));
     struct frame *frame = frame_create(FRAME_EVENT, 0, form->type, strlen(form->type), data, length);
     if (frame != NULL)

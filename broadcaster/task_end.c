@@ -54,7 +54,7 @@ void task_note_queue_timeout_locked(struct task *task, int64_t limit_ms) {
     lock_assert_held(&task->session->lock);
     task->cause = "queue_timeout_ms";
     snprintf(task->message, TASK_MESSAGE_SIZE,
-             "The run waited too long for its turn: queue_timeout_ms (%" PRId64 " ms).", limit_ms);
+             "The run waited too long in the queue: queue_timeout_ms (%" PRId64 " ms).", limit_ms);
 }
 
 /* ---- what viewers see ------------------------------------------------------------------------------- */
@@ -68,11 +68,11 @@ const char *task_reason_sentence(enum task_reason reason) {
         [REASON_UPSTREAM_PROTOCOL] = "The agent's answer could not be read.",
         [REASON_UPSTREAM_IDLE] = "The agent did not answer in time.",
         [REASON_LIMIT] = "The run reached a limit.",
-        [REASON_INTERNAL] = "The gateway could not do the run.",
-        [REASON_CIRCUIT_OPEN] = "The agent is not available just now.",
-        [REASON_UPSTREAM_LIMITED] = "The agent is busy just now.",
+        [REASON_INTERNAL] = "The gateway could not execute the run.",
+        [REASON_CIRCUIT_OPEN] = "The agent is not available at the moment.",
+        [REASON_UPSTREAM_LIMITED] = "The agent is busy at the moment.",
         [REASON_RUN_TIME] = "The run took too long.",
-        [REASON_QUEUE_TIME] = "The run waited too long for its turn.",
+        [REASON_QUEUE_TIME] = "The run waited too long in the queue.",
     };
     return sentences[reason];
 }

@@ -104,7 +104,7 @@ bool run_plan_build(struct run_plan *plan, const struct upstream_settings *setti
     size_t upstream = (size_t)(settings - plan->caller->settings.items);
     struct run_step *step = find_step(plan, upstream);
     if (step == NULL || step->request.url == NULL) {
-        *ret_message = "The run cannot be made for this upstream.";
+        *ret_message = "This upstream cannot execute the run.";
         return false;
     }
     if (is_asked_once(plan, settings)) {
@@ -113,7 +113,7 @@ bool run_plan_build(struct run_plan *plan, const struct upstream_settings *setti
         step->request = (struct upstream_run){.adapter = step->request.adapter};
     } else if (!copy_upstream_run(&step->request, ret_run)) {
         upstream_run_finish(ret_run);
-        *ret_message = "There is no memory for the request.";
+        *ret_message = "Memory ran out.";
         return false;
     }
     ret_run->wait_ms = settle_in_ms(plan, settings);

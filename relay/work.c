@@ -43,7 +43,7 @@ static bool is_over(uint64_t used, uint64_t used_max) {
 static bool end_at_budget(const struct run *run, const char *key, const char *what, uint64_t used_max,
                           const char *unit) {
     char message[128];
-    snprintf(message, sizeof(message), "The run has used up its budget of %s: %s (%" PRIu64 "%s).", what, key,
+    snprintf(message, sizeof(message), "The run has reached its limit of %s: %s (%" PRIu64 "%s).", what, key,
              used_max, unit);
     const struct task_fault fault = {.cause = key, .message = message};
     task_end_for(run->task, TASK_FAILED, REASON_LIMIT, &fault);

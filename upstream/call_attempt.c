@@ -8,7 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define NOT_RESUMED_MESSAGE "The upstream broke off, and did not go on where it was asked to."
+#define NOT_RESUMED_MESSAGE                                                                                  \
+    "The upstream broke off, and its resumed answer did not continue where the first one ended."
 
 static struct upstream_call *call_of_guard(struct guard *guard) {
     return CONTAINER_OF(guard, struct upstream_call, attempt.guard);

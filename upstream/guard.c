@@ -209,7 +209,7 @@ static enum upstream_cause explain_refusal(const struct upstream_settings *setti
     switch (refusal) {
     case GUARD_OPEN:
         snprintf(message, GUARD_MESSAGE_SIZE,
-                 "The upstream has failed too often and is given time to recover: breaker_failure_percent "
+                 "The circuit breaker is open because the upstream failed too often: breaker_failure_percent "
                  "(%" PRIu64 ").",
                  settings->breaker.failure_percent);
         return CAUSE_BREAKER;
@@ -220,10 +220,11 @@ static enum upstream_cause explain_refusal(const struct upstream_settings *setti
                  settings->retry.total_ms);
         return CAUSE_RETRY_AFTER;
     case GUARD_LATE:
-        snprintf(message, GUARD_MESSAGE_SIZE,
-                 "The time for another attempt was over before its turn came: retry_total_ms (%" PRId64
-                 " ms).",
-                 settings->retry.total_ms);
+        snprintf(
+            message, GUARD_MESSAGE_SIZE,
+            "The time limit for attempts passed before another attempt could begin: retry_total_ms (%" PRId64
+            " ms).",
+            settings->retry.total_ms);
         return CAUSE_RETRY_TOTAL;
     default:
         snprintf(message, GUARD_MESSAGE_SIZE,

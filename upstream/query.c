@@ -334,7 +334,7 @@ void upstream_query_cancel(struct upstream_query *query) {
 
 void upstream_queries_abort(struct upstream_caller *caller) {
     static const struct upstream_result stopping = {
-        .end = UPSTREAM_INTERNAL, .cause = CAUSE_STOPPING, .message = "The gateway is about to stop."};
+        .end = UPSTREAM_INTERNAL, .cause = CAUSE_STOPPING, .message = "The gateway is shutting down."};
     while (!LIST_EMPTY(&caller->queries))
         end_query(LIST_FIRST(&caller->queries), &stopping);
 }

@@ -91,8 +91,8 @@ static void lose_server(struct redis_cache *redis, const char *message) {
 
 static void on_lost(void *context) {
     struct redis_cache *redis = context;
-    lose_server(redis, redis->is_ready ? "The connection was lost, or no answer came in time."
-                                       : "There is nobody to connect to.");
+    lose_server(redis, redis->is_ready ? "The connection to Redis was lost, or Redis did not answer in time."
+                                       : "Redis cannot be reached.");
 }
 
 /** The server is of no use: it does not let us in, or says what it should not. */
@@ -111,7 +111,8 @@ static void on_greeted(struct redis_command *command, const redisReply *reply) {
         reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, greeting->is_last ? "PONG" : "OK") == 0;
     /* One that cannot save says so to a PING, too. */
     if (!is_welcome && !(greeting->is_last && refuses_to_store(reply))) {
-        give_up(redis, reply->type == REDIS_REPLY_ERROR ? reply->str : "It does not speak as Redis does.");
+        give_up(redis, reply->type == REDIS_REPLY_ERROR ? reply->str
+                                                        : "The server does not speak the protocol of Redis.");
     } else if (greeting->is_last) {
         redis->is_ready = true;
         redis->attempt = 0;
@@ -139,7 +140,7 @@ static void redis_on_open(void *context) {
     if ((shared->password != NULL && !send_greeting(redis, GREETING_AUTH, "AUTH", shared->password)) ||
         (shared->database > 0 && !send_greeting(redis, GREETING_SELECT, "SELECT", database)) ||
         !send_greeting(redis, GREETING_PING, "PING", NULL))
-        give_up(redis, "There is no memory for a command.");
+        give_up(redis, "Memory ran out.");
 }
 
 static void redis_on_timer(uv_timer_t *timer) {
@@ -152,7 +153,7 @@ static void redis_on_timer(uv_timer_t *timer) {
     if (redis_resolver_get(redis->shared->resolver, &settings.place))
         redis->connection = redis_connection_open(redis->loop, &settings);
     if (redis->connection == NULL)
-        lose_server(redis, "Its address is not known, or there is no memory for a connection.");
+        lose_server(redis, "The address of Redis is unknown, or memory ran out.");
 }
 
 struct redis_cache *redis_cache_create(uv_loop_t *loop, struct redis_shared *shared,

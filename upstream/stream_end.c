@@ -92,7 +92,7 @@ static void finish_failed(struct upstream_stream *stream) {
 
 const char *stream_refusal(struct upstream_stream *stream) {
     struct buffer *message = &stream->message;
-    const char *when = stream->phase == STREAM_CREATE ? " when the session was to be created" : "";
+    const char *when = stream->phase == STREAM_CREATE ? " to the request that creates the session" : "";
     bool done = buffer_printf(message, "The upstream answered %d%s", stream->transfer.status, when) &&
                 stream_append_refusal(stream, message);
     return done ? message->bytes : "The upstream refused the run.";
@@ -123,11 +123,10 @@ static void finish_astray(struct upstream_stream *stream, const struct sse_stray
     bool is_field = stray->length >= strlen(field) && strncasecmp(stray->text, field, strlen(field)) == 0;
     size_t skipped = is_field ? strlen(field) : 0;
     bool is_error = is_field || adapter_data_is_error(stray->text, stray->length);
-    bool done =
-        buffer_append_text(message, "The upstream wrote something that is no event into the stream: ") &&
-        error_text_append_any(message, stray->text + skipped, stray->length - skipped);
+    bool done = buffer_append_text(message, "The upstream's stream contains text that is not an event: ") &&
+                error_text_append_any(message, stray->text + skipped, stray->length - skipped);
     stream_finish(stream, is_error ? UPSTREAM_ERROR : UPSTREAM_PROTOCOL, CAUSE_STRAY_TEXT,
-                  done ? message->bytes : "The upstream wrote something that is no event into the stream.");
+                  done ? message->bytes : "The upstream's stream contains text that is not an event.");
 }
 
 /** Keeps what the first failed event says. Without memory for it the end has a message of its own. */
@@ -186,10 +185,10 @@ static void conclude_clean(struct upstream_stream *stream) {
             finish_completed(stream, warning);
             break;
         }
-        bool done =
-            buffer_printf(&stream->message, "The upstream's last word was not a whole answer: %s.", warning);
+        bool done = buffer_printf(&stream->message,
+                                  "The upstream's last event was not a complete answer: %s.", warning);
         stream_finish(stream, UPSTREAM_ERROR, CAUSE_DOUBT,
-                      done ? stream->message.bytes : "The upstream's answer was not whole.");
+                      done ? stream->message.bytes : "The upstream's answer was incomplete.");
         break;
     }
 }
@@ -215,7 +214,7 @@ static void conclude_stream(struct upstream_stream *stream, enum upstream_end en
         finish_without_end(stream);
     else if (has_rest)
         stream_finish(stream, UPSTREAM_TRUNCATED, CAUSE_WITHIN_EVENT,
-                      "The upstream's stream ended within an event.");
+                      "The upstream's stream ended in the middle of an event.");
     else
         conclude_clean(stream);
 }

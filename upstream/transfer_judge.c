@@ -77,12 +77,12 @@ static bool is_past(const struct transfer *transfer, CURLINFO moment) {
 }
 
 static enum upstream_end judge_late(struct transfer *transfer, struct transfer_fault *fault) {
-    const char *what = "The upstream took no connection in time";
+    const char *what = "The upstream did not accept a connection in time";
     fault->cause = CAUSE_CONNECT_TIMEOUT;
     /* Version 7.88 of libcurl notes the time of a connection after its handshake alone. */
     if (is_past(transfer, CURLINFO_CONNECT_TIME_T) || strstr(transfer->error, "SSL") != NULL) {
         fault->cause = CAUSE_TLS_TIMEOUT;
-        what = "The TLS handshake with the upstream did not end in time";
+        what = "The TLS handshake with the upstream did not complete in time";
     } else if (!is_past(transfer, CURLINFO_NAMELOOKUP_TIME_T)) {
         fault->cause = CAUSE_DNS;
         what = "The upstream's name could not be resolved in time";
@@ -189,7 +189,7 @@ static enum upstream_end judge_sent(struct transfer *transfer, CURLcode code, st
         return say_fault(fault, UPSTREAM_INTERNAL, CAUSE_MEMORY,
                          has_status
                              ? "Memory ran out."
-                             : "Memory ran out, or the upstream's answer has a header line without end.");
+                             : "Memory ran out, or the upstream's answer has a header line that never ends.");
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
     case CURLE_PARTIAL_FILE:
@@ -203,7 +203,7 @@ static enum upstream_end judge_sent(struct transfer *transfer, CURLcode code, st
         break;
     }
     fault->cause = CAUSE_HTTP;
-    explain_code(transfer, code, fault, "The upstream's answer is not proper HTTP");
+    explain_code(transfer, code, fault, "The upstream's answer is not valid HTTP");
     return UPSTREAM_PROTOCOL;
 }
 

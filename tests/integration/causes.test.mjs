@@ -90,13 +90,13 @@ const cases = {
   error_json: [await text(500, '{"code":17}'), 'upstream_status', 'status', 'The upstream answered 500 (application/json): {\'code\':17}'],
   error_empty: [await text(500, ''), 'upstream_status', 'status', 'The upstream answered 500.'],
   error_event: [await answering((exchange) => exchange.stream('data: {"error":"out of luck"}\n\n')), 'upstream_error', 'error_event', 'out of luck'],
-  stray: [await answering((exchange) => exchange.stream('Internal Server Error\n')), 'upstream_protocol', 'stray_text', /no event into the stream: Internal Server Error/],
-  within_event: [await answering((exchange) => exchange.stream('data: {"a":1}')), 'upstream_truncated', 'within_event', /within an event/],
+  stray: [await answering((exchange) => exchange.stream('Internal Server Error\n')), 'upstream_protocol', 'stray_text', /text that is not an event: Internal Server Error/],
+  within_event: [await answering((exchange) => exchange.stream('data: {"a":1}')), 'upstream_truncated', 'within_event', /in the middle of an event/],
   compressed: [await answering((exchange) => exchange.send('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx')),
     'upstream_protocol', 'compressed', /compressed/],
   bad_length: [await answering((exchange) => exchange.send('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9\r\nContent-Length: 10\r\n\r\ndata: a\n\n')),
     'upstream_protocol', 'content_length', /length/],
-  no_http: [await answering((exchange) => exchange.send('SSH-2.0-OpenSSH_9.2\r\n')), 'upstream_protocol', 'http', /not proper HTTP: ./],
+  no_http: [await answering((exchange) => exchange.send('SSH-2.0-OpenSSH_9.2\r\n')), 'upstream_protocol', 'http', /not valid HTTP: ./],
   large_event: [await answering((exchange) => exchange.stream(`data: ${'x'.repeat(5000)}\n\n`)), 'limit', 'event_bytes_max', /larger than the limit: event_bytes_max \(4096 bytes\)/],
   long_type: [await answering((exchange) => exchange.stream(`event: ${'x'.repeat(200)}\ndata: a\n\n`)), 'limit', 'event_type_bytes_max', /event_type_bytes_max \(64 bytes\)/],
   empty_lines: [await answering((exchange) => exchange.stream(`${'data:\n'.repeat(3000)}\n`)), 'limit', 'event_lines', /lines/],
@@ -158,8 +158,8 @@ test('budgets and times of a run are named with their number', async (t) => {
     await exchange.gone;
   });
   const cases = [
-    [{run_events_max: 3}, {}, 'failed', 'limit', 'run_events_max', 'The run has used up its budget of events: run_events_max (3).'],
-    [{run_bytes_max: 20}, {}, 'failed', 'limit', 'run_bytes_max', 'The run has used up its budget of bytes: run_bytes_max (20 bytes).'],
+    [{run_events_max: 3}, {}, 'failed', 'limit', 'run_events_max', 'The run has reached its limit of events: run_events_max (3).'],
+    [{run_bytes_max: 20}, {}, 'failed', 'limit', 'run_bytes_max', 'The run has reached its limit of bytes: run_bytes_max (20 bytes).'],
     [{run_timeout_ms: 200}, {}, 'timeout', 'run_time', 'run_timeout_ms', 'The run took too long: run_timeout_ms (200 ms).'],
     [{}, {timeout_ms: 150}, 'timeout', 'run_time', 'timeout_ms', 'The run took too long: timeout_ms (150 ms).'],
   ];
@@ -173,7 +173,7 @@ test('budgets and times of a run are named with their number', async (t) => {
   const queue = await startSluice(t, {upstream: hold.url, upstream_kind: 'sse', runs_max: 1, queue_timeout_ms: 100});
   await queue.run(sessionPath());
   const {status, reason, cause, message} = await queue.taskEnded((await queue.run(sessionPath())).task_id);
-  assert.deepEqual([status, reason, cause, message], ['timeout', 'queue_time', 'queue_timeout_ms', 'The run waited too long for its turn: queue_timeout_ms (100 ms).']);
+  assert.deepEqual([status, reason, cause, message], ['timeout', 'queue_time', 'queue_timeout_ms', 'The run waited too long in the queue: queue_timeout_ms (100 ms).']);
 });
 
 test('a run that is refused for its session says why the agent did not create that', async (t) => {

@@ -181,7 +181,7 @@ test('a run that reaches its budget of events or bytes fails as limit, told in-b
     assert.equal(client.events.filter(({type}) => !type.startsWith('run.')).length, whole);
     const end = client.json('run.end');
     assert.deepEqual([end.status, end.reason, end.events], ['failed', 'limit', whole]);
-    assert.match(end.message, text === 'many' ? /budget of events/ : /budget of bytes/);
+    assert.match(end.message, text === 'many' ? /limit of events/ : /limit of bytes/);
   }
   await until(() => upstream.open === 0, 'the gateway has left the upstream');
 });

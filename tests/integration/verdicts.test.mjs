@@ -74,8 +74,8 @@ const table = {
     ['a partial event, and state after it', [adk('b', {partial: true}), data({actions: {stateDelta: {}}})], {...completed, warning: 'partial'}],
   ],
   strict: [
-    ['a code as the last word', [adk('a'), data({errorCode: 'SAFETY'})], said("The upstream's last word was not a whole answer: SAFETY.")],
-    ['a partial event without its whole one', [adk('b', {partial: true})], said("The upstream's last word was not a whole answer: partial.")],
+    ['a code as the last word', [adk('a'), data({errorCode: 'SAFETY'})], said("The upstream's last event was not a complete answer: SAFETY.")],
+    ['a partial event without its whole one', [adk('b', {partial: true})], said("The upstream's last event was not a complete answer: partial.")],
     ['a whole answer', [adk('b', {partial: true}), adk('b')], completed],
     ['no event at all', [], {...completed, warning: 'empty'}],
   ],

@@ -223,7 +223,7 @@ export class SessionLog {
 const inLog = (client) => client.events.filter(({id}) => id !== undefined);
 
 /** Made for one viewer: how a run ended in the agent's own framing. */
-const isForOne = ({kind}, {data}) => kind === 'agent' && data.startsWith('{"error":"run ') || data.startsWith('{"error":"events were lost');
+const isForOne = ({kind}, {data}) => kind === 'agent' && data.startsWith('{"error":"run ') || data.startsWith('{"error":"Some events are no longer retained');
 
 /** The agent's own framing keeps all names as the agent gave them. */
 const nameOf = ({kind}, {type}) => (kind === 'agent' && isLifecycle(type) ? `upstream.${type}` : type);

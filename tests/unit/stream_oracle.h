@@ -206,7 +206,7 @@ static inline size_t oracle_read_id(const char *text, struct event_id *ret_id) {
 
 /* `text`: an event's lines and the empty one, or a notice's line. */
 static inline void oracle_read_block(const struct oracle *oracle, struct reader *reader, const char *text) {
-    static const char loss[] = "data: {\"error\":\"events were lost: they are no longer retained\"}\n";
+    static const char loss[] = "data: {\"error\":\"Some events are no longer retained and were lost.\"}\n";
     struct event_id id;
     assert_false(reader->ended);
     if (strcmp(text, ":\n") == 0) {

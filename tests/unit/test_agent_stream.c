@@ -58,22 +58,22 @@ static const struct {
 } forms[] = {
     {&adapter_adk, "data: {\"error\":\"run failed: upstream_truncated: cut\"}\nid: ",
      "data: {\"error\":\"run cancelled: requested\"}\nid: ",
-     "data: {\"error\":\"events were lost: they are no longer retained\"}\nid: "},
+     "data: {\"error\":\"Some events are no longer retained and were lost.\"}\nid: "},
     {&adapter_openai,
      "data: {\"error\":{\"message\":\"run failed: upstream_truncated: cut\",\"type\":\"gateway_error\","
      "\"param\":null,\"code\":\"upstream_truncated\"}}\nid: ",
      "data: {\"error\":{\"message\":\"run cancelled: requested\",\"type\":\"gateway_error\","
      "\"param\":null,\"code\":\"cancelled\"}}\nid: ",
-     "data: {\"error\":{\"message\":\"events were lost: they are no longer "
-     "retained\",\"type\":\"gateway_error\","
+     "data: {\"error\":{\"message\":\"Some events are no longer "
+     "retained and were lost.\",\"type\":\"gateway_error\","
      "\"param\":null,\"code\":\"events_lost\"}}\nid: "},
     {&adapter_sse,
      "event: error\ndata: {\"error\":{\"code\":\"upstream_truncated\",\"message\":\"run failed: "
      "upstream_truncated: cut\"}}\nid: ",
      "event: error\ndata: {\"error\":{\"code\":\"cancelled\",\"message\":\"run cancelled: "
      "requested\"}}\nid: ",
-     "event: error\ndata: {\"error\":{\"code\":\"events_lost\",\"message\":\"events were lost: they are no "
-     "longer retained\"}}\nid: "},
+     "event: error\ndata: {\"error\":{\"code\":\"events_lost\",\"message\":\"Some events are no "
+     "longer retained and were lost.\"}}\nid: "},
 };
 
 static void agent_stream_reports_a_bad_end_in_the_form_of_the_kind(void **state) {

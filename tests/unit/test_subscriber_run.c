@@ -196,7 +196,7 @@ static void subscriber_in_the_agents_framing_is_told_a_loss_as_an_error(void **s
     unit_publish(task, "1");
     unit_publish(task, "2");
     struct fake_sink *sink = subscribe((struct subscriber_spec){.run = task, .agent_framing = true});
-    ASSERT_SINK_SAYS(sink, "{\"error\":\"events were lost: they are no longer retained\"} 1 2");
+    ASSERT_SINK_SAYS(sink, "{\"error\":\"Some events are no longer retained and were lost.\"} 1 2");
     bench_release(sink);
     finish(task);
 }

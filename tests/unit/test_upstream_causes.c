@@ -44,7 +44,7 @@ static void connection_that_nobody_answers_is_a_connect_timeout(void **state) {
     assert_int_equal(recorder.result.end, UPSTREAM_CONNECT);
     assert_string_equal(upstream_cause_word(recorder.result.cause), "connect_timeout");
     static const char begin[] =
-        "The upstream took no connection in time: upstream_connect_timeout_ms (300 ms): ";
+        "The upstream did not accept a connection in time: upstream_connect_timeout_ms (300 ms): ";
     assert_memory_equal(recorder.message, begin, strlen(begin));
     assert_true(strlen(recorder.message) >
                 strlen(begin)); /* libcurl's words, which depend on what it waited for */

@@ -70,9 +70,10 @@ static void stream_ends_when_there_is_no_room_for_its_session(void **state) {
     (void)state;
     for (int exists = 0; exists < 2; exists++) {
         check_refused_creation("HTTP/1.1 429 X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", exists, 429,
-                               7000, "The upstream answered 429 when the session was to be created.");
+                               7000, "The upstream answered 429 to the request that creates the session.");
         check_refused_creation("HTTP/1.1 503 X\r\nContent-Length: 17\r\n\r\n{\"error\":\"later\"}", exists,
-                               503, 0, "The upstream answered 503 when the session was to be created: later");
+                               503, 0,
+                               "The upstream answered 503 to the request that creates the session: later");
     }
 }
 
