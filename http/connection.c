@@ -51,7 +51,7 @@ void http_connection_destroy(struct http_connection *connection) {
         return;
     struct http_listener *listener = connection->listener;
     if (!connection->closing && !listener->closing && peer_is_there(connection->fd))
-        http_connection_offends(connection, 0, "the library could not make out a request line");
+        http_connection_offends(connection, 0, "libmicrohttpd found no valid request line");
     /* libmicrohttpd 0.9.75 completes no request for which it has failed twice to make an error answer. */
     if (connection->exchange != NULL)
         http_exchange_finish(connection->exchange, false);

@@ -255,7 +255,7 @@ static void check_request(struct http_exchange *exchange, const char *method, co
     } else if (request->reply.kind == REPLY_NONE &&
                !address_take_request(exchange->listener->limits, exchange->connection->address)) {
         metrics_add(METRIC_REQUESTS_OF_ADDRESS_REFUSED, 1);
-        reply_limit(request, 429, "too_many_requests_of_address", "Your address asks too often",
+        reply_limit(request, 429, "too_many_requests_of_address", "Your address sends too many requests",
                     "request_rate_per_address",
                     address_limits_settings(exchange->listener->limits)->requests_per_second, "a second");
     }
@@ -266,7 +266,7 @@ static void check_request(struct http_exchange *exchange, const char *method, co
     router_begin(request);
     if (request->reply.kind == REPLY_NONE && exchange->has_own_body && router_streams_answer(request)) {
         reply_error(request, 400, "invalid_header",
-                    "White space after the Transfer-Encoding is not taken on this path.");
+                    "White space after the Transfer-Encoding is not accepted on this path.");
         http_exchange_offend(exchange, request->reply.code);
     }
     if (request->reply.status == 413 || request->reply.status == 403)

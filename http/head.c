@@ -201,14 +201,14 @@ static const char *check_length(struct http_exchange *exchange, const struct hea
     struct request *request = &exchange->request;
     const char *encoding = request_header(request, "Transfer-Encoding");
     if (head->lengths + head->encodings > 1 || (head->encodings > 0 && request->http_1_0))
-        return refuse_head(request, 400, "ambiguous_length", "A request has one length at most.");
+        return refuse_head(request, 400, "ambiguous_length", "A request must not have more than one length.");
     if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
         return refuse_head(request, 501, "unsupported_transfer_encoding",
-                           "The only transfer encoding is chunked.");
+                           "The only transfer encoding allowed is chunked.");
     exchange->has_own_body = head->padded_encoding;
     if (head->padded_encoding && request->method != METHOD_POST)
         return refuse_head(request, 400, "invalid_header",
-                           "White space after the Transfer-Encoding is taken with POST only.");
+                           "White space after the Transfer-Encoding is accepted with POST only.");
     return NULL;
 }
 
@@ -216,14 +216,14 @@ static const char *check_length(struct http_exchange *exchange, const struct hea
 static const char *check_target(struct request *request, const struct head *head) {
     const char *host = request_header(request, "Host");
     if (head->hosts != 1 && !(request->http_1_0 && head->hosts == 0))
-        return refuse_head(request, 400, "invalid_host", "A request has one Host header.");
+        return refuse_head(request, 400, "invalid_host", "A request must have exactly one Host header.");
     if (host != NULL && !http_authority_is_valid(host, strlen(host)))
         return refuse_head(request, 400, "invalid_host",
-                           "The Host header is no host with or without a port.");
+                           "The Host header must be a host with or without a port.");
     if (!site_serves(request->context->settings, host)) {
         metrics_add(METRIC_REQUESTS_OF_OTHER_HOST, 1);
         return refuse_head(request, 403, "host_not_allowed",
-                           "The Host header is no name of this gateway; allowed_hosts lists further ones.");
+                           "The Host header does not name this gateway; allowed_hosts lists further names.");
     }
     int result = read_target(request, host);
     if (result == -ENOMEM)
@@ -236,17 +236,19 @@ static const char *check_target(struct request *request, const struct head *head
 static const char *check_syntax(struct request *request, const struct head *head, const char *method) {
     const char *expected = request_header(request, "Expect");
     if (!is_token(method))
-        return refuse_head(request, 400, "invalid_method", "The method is not a token.");
+        return refuse_head(request, 400, "invalid_method", "The method is not a valid token.");
     if (head->bad_name || head->bad_value)
-        return refuse_head(request, 400, "invalid_header", "No header may have such a name or value.");
+        return refuse_head(request, 400, "invalid_header", "A header has an invalid name or value.");
     if (head->repeated != NULL) {
-        reply_error(request, 400, "repeated_header", "The header %s may be there once.", head->repeated);
+        reply_error(request, 400, "repeated_header", "The header %s must not be repeated.", head->repeated);
         return "repeated_header";
     }
     if (head->scattered)
-        return refuse_head(request, 400, "invalid_head", "Something is between the lines of the request.");
+        return refuse_head(request, 400, "invalid_head",
+                           "The request head contains bytes that belong to no header line.");
     if (expected != NULL && strcasecmp(expected, "100-continue") != 0)
-        return refuse_head(request, 417, "unsupported_expectation", "The only expectation is 100-continue.");
+        return refuse_head(request, 417, "unsupported_expectation",
+                           "The only expectation allowed is 100-continue.");
     return NULL;
 }
 

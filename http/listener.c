@@ -76,7 +76,8 @@ static enum MHD_Result listener_on_request(void *context, struct MHD_Connection 
 static void note_refusal(struct http_exchange *exchange, struct MHD_Connection *handle) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(handle, MHD_CONNECTION_INFO_HTTP_STATUS);
     if (exchange->request.reply.kind == REPLY_NONE && info != NULL && info->http_status >= 400)
-        http_connection_offends(exchange->connection, (int)info->http_status, "the library refused it");
+        http_connection_offends(exchange->connection, (int)info->http_status,
+                                "libmicrohttpd refused the request");
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **exchange,

@@ -35,7 +35,7 @@ enum MHD_Result http_own_body_take(struct http_exchange *exchange, const char *b
         return MHD_YES;
     if (found == CHUNKS_END)
         return complete_body(exchange, length);
-    reply_error(&exchange->request, 400, "invalid_chunk", "The chunks of the body are not in order.");
+    reply_error(&exchange->request, 400, "invalid_chunk", "The chunked body is malformed.");
     http_exchange_offend(exchange, "invalid_chunk");
     write_answer(exchange);
     return MHD_NO;

@@ -38,9 +38,9 @@ static bool read_body_name(struct request *request, const cJSON *body, const str
 bool adk_body_refuse_identity(struct request *request, const cJSON *body, const char *const *but) {
     const char *name = identity_find(body, but);
     if (name != NULL)
-        reply_error(request, 400, "identity_in_body",
-                    "The body may not have the member \"%.64s\": it could name another app, user or session.",
-                    name);
+        reply_error(
+            request, 400, "identity_in_body",
+            "The body must not have the member \"%.64s\": it could name another app, user or session.", name);
     return name != NULL;
 }
 

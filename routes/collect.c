@@ -66,7 +66,7 @@ static void collect_on_end(void *context, const struct upstream_result *result) 
         .length = collect->body.length,
         .result = *result,
     };
-    answer.result.message = collect->overflowed  ? "The upstream's answer is too long."
+    answer.result.message = collect->overflowed  ? "The upstream's answer is too large."
                             : collect->no_memory ? "Memory ran out."
                                                  : result->message;
     collect->done(request, &answer);

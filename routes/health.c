@@ -19,7 +19,7 @@ void handle_healthz(struct request *request) {
 
 void handle_readyz(struct request *request) {
     if (broadcaster_is_draining(request->context->broadcaster))
-        reply_error(request, 503, "draining", "The gateway is about to stop.");
+        reply_error(request, 503, "draining", "The gateway is shutting down.");
     else
         reply_status(request, "ready");
 }

@@ -28,19 +28,22 @@ static void judge_upstream(struct health_report *report, const struct upstream_v
                                           "The last health check of the upstream failed.", name, 0, 0});
     if (view->has_limiter && view->limiter.paused_ms > 0)
         add_reason(report, HEALTH_DEGRADED,
-                   (struct health_reason){"upstream_paused",
-                                          "The upstream asked for a pause: nobody calls it.", name, 0, 0});
+                   (struct health_reason){
+                       "upstream_paused",
+                       "The upstream asked for a pause, and the gateway does not call it meanwhile.", name, 0,
+                       0});
     if (view->has_breaker && view->breaker.state == BREAKER_OPEN)
         add_reason(report, HEALTH_DEGRADED,
                    (struct health_reason){"breaker_open",
-                                          "The circuit breaker keeps calls away from the upstream.", name, 0,
-                                          0});
+                                          "The circuit breaker of the upstream is open and refuses calls.",
+                                          name, 0, 0});
     if (view->has_breaker && view->breaker.state == BREAKER_HALF_OPEN)
-        add_reason(report, HEALTH_DEGRADED,
-                   (struct health_reason){
-                       "breaker_half_open",
-                       "The circuit breaker lets a few calls through to see whether the upstream is back.",
-                       name, 0, 0});
+        add_reason(
+            report, HEALTH_DEGRADED,
+            (struct health_reason){
+                "breaker_half_open",
+                "The circuit breaker is half-open: a few calls test whether the upstream has recovered.",
+                name, 0, 0});
 }
 
 static void judge_upstreams(struct health_report *report, const struct upstream_caller *caller) {
@@ -74,11 +77,11 @@ static void judge_memory(struct health_report *report, uint64_t warn_bytes) {
                        "memory_full", "The memory limit has been reached: new runs and sessions are refused.",
                        NULL, bytes, memory_limit()});
     else if (bytes > warn_bytes)
-        add_reason(report, HEALTH_DEGRADED,
-                   (struct health_reason){
-                       "memory_high",
-                       "Events, sessions, requests and answers take more memory than they should.", NULL,
-                       bytes, warn_bytes});
+        add_reason(
+            report, HEALTH_DEGRADED,
+            (struct health_reason){"memory_high",
+                                   "The memory taken for clients and upstreams is above memory_warn_bytes.",
+                                   NULL, bytes, warn_bytes});
 }
 
 static void judge_redis(struct health_report *report, struct cache *cache) {
@@ -88,7 +91,8 @@ static void judge_redis(struct health_report *report, struct cache *cache) {
     if (info.redis_state == REDIS_AWAY)
         add_reason(report, HEALTH_DEGRADED,
                    (struct health_reason){
-                       "redis_away", "Redis does not answer: runs are kept in memory alone.", NULL, 0, 0});
+                       "redis_away", "Redis does not answer; each gateway keeps runs in its own memory only.",
+                       NULL, 0, 0});
 }
 
 void health_report_make(const struct routes_context *context, struct health_report *ret_report) {
@@ -99,12 +103,12 @@ void health_report_make(const struct routes_context *context, struct health_repo
     *ret_report = (struct health_report){.status = HEALTH_HEALTHY};
     if (broadcaster_is_draining(context->broadcaster))
         add_reason(ret_report, HEALTH_DEGRADED,
-                   (struct health_reason){"draining", "The gateway is about to stop and takes no new runs.",
+                   (struct health_reason){"draining", "The gateway is shutting down and accepts no new runs.",
                                           NULL, 0, 0});
     judge_upstreams(ret_report, context->relay.caller);
-    judge_share(ret_report, "queue_high", "Nearly as many runs wait as may.", stats.runs_queued,
+    judge_share(ret_report, "queue_high", "The queue of runs is nearly full.", stats.runs_queued,
                 limits->runs_queued_max, settings->health_queue_percent);
-    judge_share(ret_report, "sessions_high", "Nearly as many sessions are open as may be.", stats.sessions,
+    judge_share(ret_report, "sessions_high", "The session limit has nearly been reached.", stats.sessions,
                 limits->sessions_max, settings->health_sessions_percent);
     judge_memory(ret_report, settings->memory_warn_bytes);
     judge_redis(ret_report, context->cache);

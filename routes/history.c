@@ -67,7 +67,7 @@ void handle_history(struct request *request) {
         reply_error(request, 400, "invalid_query", "\"limit\" must be a whole number from 1 to %d.",
                     LIMIT_MAX);
     else if (session == NULL)
-        reply_error(request, 404, "unknown_session", "There is no such session here.");
+        reply_error(request, 404, "unknown_session", "There is no such session.");
     else
         reply_history(request, session, (uint64_t)limit);
     session_unref(session);

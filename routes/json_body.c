@@ -12,7 +12,7 @@ bool json_body_read(struct request *request, cJSON **ret_object) {
     if (result == -EINVAL)
         reply_error(request, 400, "invalid_json", "%s", error);
     else if (result == -E2BIG)
-        reply_limit(request, 413, "too_many_json_values", "The body holds too many JSON values",
+        reply_limit(request, 413, "too_many_json_values", "The body contains too many JSON values",
                     "request_json_values_max", values_max, NULL);
     else if (result < 0)
         reply_no_memory(request);

@@ -86,13 +86,13 @@ static void scan_escape(struct scan *scan) {
             zero = zero && scan->at[i] == '0';
     }
     if (zero && scan->error == NULL)
-        scan->error = "The body holds \\u0000, which is not taken.";
+        scan->error = "The body contains \\u0000, which is not allowed.";
 }
 
 static void scan_input_string(struct scan *scan) {
     for (scan->at++; scan->at < scan->end && *scan->at != '"'; scan->at++) {
         if ((unsigned char)*scan->at < 0x20) {
-            scan->error = "The body holds a control byte within a string.";
+            scan->error = "The body contains a control byte within a string.";
             return;
         }
         if (*scan->at != '\\')

@@ -95,7 +95,7 @@ struct live *live_open(struct request *request, const struct passed_owner *owner
     }
     live_free(live);
     metrics_add(METRIC_TUNNELS_REFUSED, 1);
-    reply_limit(request, 503, "too_many_tunnels", "There are as many tunnels as may be", "tunnels_max",
+    reply_limit(request, 503, "too_many_tunnels", "The tunnel limit has been reached", "tunnels_max",
                 tunnels_max, NULL);
     return NULL;
 }

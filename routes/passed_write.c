@@ -72,7 +72,7 @@ void handle_passed_run(struct request *request) {
     struct passed_owner owner;
     cJSON *body;
     if (broadcaster_is_draining(request->context->broadcaster)) {
-        reply_error(request, 503, "draining", "The gateway is about to stop and starts no runs.");
+        reply_error(request, 503, "draining", "The gateway is shutting down and starts no runs.");
         return;
     }
     if (!json_body_read(request, &body))

@@ -212,7 +212,7 @@ static bool take_slot(struct request *request, const struct passed_owner *owner,
     metrics_add(METRIC_RUNS_REFUSED, 1);
     reply_retry_after(request, info.retry_after_ms);
     reply_error(request, 429, "too_many_runs",
-                "The limit of runs under way has been reached, in all, of this app or of this user.");
+                "A limit of runs under way has been reached: of all runs, of this app or of this user.");
     return false;
 }
 
@@ -295,7 +295,7 @@ static const char *choose_query(struct request *request, const struct passing *p
         reply_no_memory(request);
     else
         reply_error(request, 400, "identity_in_query",
-                    "The query may not have a parameter that could name another app, user or session.");
+                    "The query must not have a parameter that could name another app, user or session.");
     return NULL;
 }
 

@@ -273,9 +273,9 @@ static bool refuse_foreign(struct request *request) {
     if (!is_guarded(request->route) || !site_is_foreign(request))
         return false;
     metrics_add(METRIC_REQUESTS_CROSS_SITE, 1);
-    reply_error(
-        request, 403, "cross_site",
-        "A page of another origin may not do this; cors_origins and allowed_hosts list those that may.");
+    reply_error(request, 403, "cross_site",
+                "Pages of this origin may not send this request; cors_origins and allowed_hosts list the "
+                "allowed pages.");
     return true;
 }
 
@@ -325,7 +325,8 @@ void router_begin(struct request *request) {
     if (match.methods == 0)
         answer_unknown_path(request);
     else if (match.misspelled) /* a rule of a proxy for this path would not have seen it */
-        reply_error(request, 400, "invalid_path", "A word of the path is percent-encoded and need not be.");
+        reply_error(request, 400, "invalid_path",
+                    "The path percent-encodes characters that need no encoding.");
     else if (request->method == METHOD_OPTIONS)
         answer_options(request, match.methods);
     else if (match.route == NULL)

@@ -16,7 +16,7 @@
 
 static const char *message_of(enum task_status status, bool replayed) {
     if (replayed)
-        return "The run of an earlier request with this Idempotency-Key.";
+        return "An earlier request with this Idempotency-Key started this run.";
     return status == TASK_PENDING ? "The run waits for its turn." : "The run was started.";
 }
 

@@ -43,7 +43,7 @@ static bool read_live_name(struct request *request, const char *name, size_t byt
 
 static bool read_live_owner(struct request *request, struct passed_owner *ret_owner) {
     if (strchr(request->query, ';') != NULL) { /* which ends a parameter for some servers */
-        reply_error(request, 400, "invalid_query", "The query may not have a semicolon.");
+        reply_error(request, 400, "invalid_query", "The query must not contain a semicolon.");
         return false;
     }
     return query_check_names(request, query_names) &&
@@ -65,14 +65,14 @@ static bool check_handshake(struct request *request) {
     if (!is_asked) {
         reply_header(request, "Upgrade", "websocket");
         reply_error(request, 426, "upgrade_required",
-                    "This path takes a WebSocket's handshake in HTTP/1.1: Upgrade: websocket.");
+                    "This path needs a WebSocket handshake over HTTP/1.1 with Upgrade: websocket.");
         return false;
     }
     if (!has_value(request, "Sec-WebSocket-Version", "13")) {
         reply_header(request, "Sec-WebSocket-Version", "13");
-        reply_error(request, 426, "websocket_version", "The version of the WebSocket must be 13.");
+        reply_error(request, 426, "websocket_version", "The Sec-WebSocket-Version must be 13.");
     } else if (request_header(request, "Sec-WebSocket-Key") == NULL) {
-        reply_error(request, 400, "invalid_header", "A WebSocket's handshake has a Sec-WebSocket-Key.");
+        reply_error(request, 400, "invalid_header", "A WebSocket handshake needs a Sec-WebSocket-Key.");
     }
     return request->reply.kind == REPLY_NONE;
 }
@@ -80,7 +80,7 @@ static bool check_handshake(struct request *request) {
 void handle_run_live(struct request *request) {
     struct passed_owner owner = {.app = ""};
     if (broadcaster_is_draining(request->context->broadcaster)) {
-        reply_error(request, 503, "draining", "The gateway is about to stop and starts no runs.");
+        reply_error(request, 503, "draining", "The gateway is shutting down and starts no runs.");
         return;
     }
     if (!check_handshake(request) || !read_live_owner(request, &owner) ||

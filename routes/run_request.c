@@ -232,8 +232,8 @@ static bool build_run(struct request *request, const struct run_request *run, si
     else if (upstream.body == NULL || upstream.url == NULL || !has_session)
         reply_no_memory(request);
     else if (!run->unchanged && alters_numbers(request, &upstream))
-        *error = (struct build_error){"inexact_number",
-                                      "The body holds a number that cannot be passed on without a change."};
+        *error = (struct build_error){
+            "inexact_number", "The body contains a number that the gateway cannot pass on unchanged."};
     if (error->code != NULL || request->reply.kind != REPLY_NONE) {
         upstream_run_finish(&upstream);
         return false;

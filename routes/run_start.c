@@ -89,7 +89,7 @@ static void refuse_run(struct request *request, enum register_result result,
         refuse_runs_full(request, limits);
         break;
     case REGISTER_DRAINING:
-        reply_error(request, 503, "draining", "The gateway is about to stop and takes no new runs.");
+        reply_error(request, 503, "draining", "The gateway is shutting down and accepts no new runs.");
         break;
     case REGISTER_CLOSED:
         reply_error(request, 503, "session_closing",

@@ -18,7 +18,7 @@ struct session *session_open(struct request *request, const char *key) {
     } else if (result == -ENOBUFS) {
         reply_memory_full(request);
     } else if (result == -ESHUTDOWN) {
-        reply_error(request, 503, "draining", "The gateway is about to stop and opens no sessions.");
+        reply_error(request, 503, "draining", "The gateway is shutting down and opens no sessions.");
     } else {
         reply_no_memory(request);
     }

@@ -102,7 +102,7 @@ static bool says_exists(const struct collected *answer) {
 
 static void refuse_create(struct request *request, const struct collected *answer) {
     if (says_exists(answer))
-        reply_error(request, 409, "session_exists", "The session exists already.");
+        reply_error(request, 409, "session_exists", "The session already exists.");
     else if (answer->complete && answer->status >= 400 && answer->status < 500)
         collect_refuse_as(request, answer, answer->status, "The upstream refused to create the session");
     else
@@ -141,7 +141,7 @@ static void create_here(struct request *request) {
 
 void handle_session_create(struct request *request) {
     if (broadcaster_is_draining(request->context->broadcaster)) {
-        reply_error(request, 503, "draining", "The gateway is about to stop and opens no sessions.");
+        reply_error(request, 503, "draining", "The gateway is shutting down and opens no sessions.");
         return;
     }
     cJSON *body = NULL;

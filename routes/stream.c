@@ -67,8 +67,7 @@ static bool read_parameter_word(struct request *request, const char *name, const
     bool found = text != NULL && words[*ret_place] != NULL;
     free(text);
     if (!found)
-        reply_error(request, 400, "invalid_query",
-                    "The query parameter \"%s\" has a value that it cannot have.", name);
+        reply_error(request, 400, "invalid_query", "The query parameter \"%s\" has an invalid value.", name);
     return found;
 }
 
@@ -144,7 +143,7 @@ static void refuse_stream(struct request *request, enum subscriber_result result
                     atomic_load(&limits->subscribers_waiting_per_address_max), NULL);
         break;
     case SUBSCRIBER_DRAINING:
-        reply_error(request, 503, "draining", "The gateway is about to stop and opens no streams.");
+        reply_error(request, 503, "draining", "The gateway is shutting down and opens no streams.");
         return;
     case SUBSCRIBER_CLOSED:
         reply_error(request, 503, "session_closing",
@@ -160,7 +159,7 @@ static void refuse_stream(struct request *request, enum subscriber_result result
 static bool refuse_draining(struct request *request) {
     if (!broadcaster_is_draining(request->context->broadcaster))
         return false;
-    reply_error(request, 503, "draining", "The gateway is about to stop and opens no streams.");
+    reply_error(request, 503, "draining", "The gateway is shutting down and opens no streams.");
     return true;
 }
 

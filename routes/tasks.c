@@ -24,8 +24,7 @@ static void refuse_listing(struct request *request, const char *name, int result
     if (result == -ENOMEM)
         reply_no_memory(request);
     else
-        reply_error(request, 400, "invalid_query",
-                    "The query parameter \"%s\" has a value that it cannot have.", name);
+        reply_error(request, 400, "invalid_query", "The query parameter \"%s\" has an invalid value.", name);
 }
 
 /* ---- one run ------------------------------------------------------------------------------------- */
@@ -52,7 +51,7 @@ void handle_task_delete(struct request *request) {
         struct task_info info;
         task_get_info(task, &info);
         const char *status = task_status_name(info.status);
-        reply_error_about(request, 409, "run_ended", "status", status, "The run has ended already: %s.",
+        reply_error_about(request, 409, "run_ended", "status", status, "The run has already ended: %s.",
                           status);
     }
     task_unref(task);
@@ -254,7 +253,7 @@ static bool check_extent(struct request *request, const struct filter *filter) {
                       filter->status != TASK_STATUS_COUNT;
     if (!has_filter && !is_all)
         reply_error(request, 400, "filter_required",
-                    "Name which runs to cancel, by \"app\", \"user\", \"session\" or \"status\", or say "
+                    "Select the runs to cancel by \"app\", \"user\", \"session\" or \"status\", or give "
                     "all=true.");
     return has_filter || is_all;
 }

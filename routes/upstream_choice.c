@@ -33,19 +33,20 @@ void upstream_refuse_run(struct request *request, const struct upstream_choice *
     if (choice->by_breaker) {
         breaker_note_refused(request->context->relay.caller->upstreams->items[choice->index].breaker);
         reply_limit(request, 503, "circuit_open",
-                    "The upstream has failed too often and is given time to recover",
+                    "The circuit breaker refuses calls because the upstream failed too often",
                     "breaker_failure_percent", settings->breaker.failure_percent, NULL);
         request->reply.cause = upstream_cause_word(CAUSE_BREAKER);
     } else {
         reply_limit(request, 503, "upstream_paused",
-                    "The upstream has asked to be left alone for longer than a run may wait",
-                    "retry_total_ms", (uint64_t)settings->retry.total_ms, "ms");
+                    "The upstream asked for a longer pause than a run may wait", "retry_total_ms",
+                    (uint64_t)settings->retry.total_ms, "ms");
         request->reply.cause = upstream_cause_word(CAUSE_RETRY_AFTER);
     }
 }
 
 void upstream_refuse_query(struct request *request, const struct upstream_result *result) {
-    const char *message = result->message[0] != '\0' ? result->message : "The upstream gave no whole answer.";
+    const char *message =
+        result->message[0] != '\0' ? result->message : "The upstream gave no complete answer.";
     const char *code = "upstream_unavailable", *cause = upstream_cause_word(result->cause);
     if (result->end == UPSTREAM_REFUSED)
         code = "circuit_open";
@@ -58,7 +59,7 @@ void upstream_refuse_query(struct request *request, const struct upstream_result
                     LOG_INT("upstream_status", result->http_status),
                     LOG_STR("cause", cause != NULL ? cause : ""), LOG_STR("message", message));
     if (request->context->settings->errors_to_viewers == ERRORS_TO_VIEWERS_CODE)
-        message = "The upstream gave no whole answer.";
+        message = "The upstream gave no complete answer.";
     reply_retry_after(request, result->retry_after_ms);
     reply_error(request, 503, code, "%s", message);
 }

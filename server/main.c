@@ -301,7 +301,9 @@ static bool start_workers(struct process *process) {
         return false;
     }
     if (!create_workers(process, sockets)) {
-        log_error("start_failed", LOG_STR("message", "no memory, descriptors or threads for the workers"));
+        log_error(
+            "start_failed",
+            LOG_STR("message", "The workers cannot start: memory, descriptors or threads are missing."));
         return false;
     }
     /* Not its query, which may be a secret. */
@@ -355,11 +357,12 @@ int main(int argc, char **argv) {
     srandom((unsigned)(clock_unix_ms() ^ getpid()));
     if (!hash_seed()) {
         log_error("start_failed",
-                  LOG_STR("message", "the system has no random bytes to seed the tables with"));
+                  LOG_STR("message", "The system has no random bytes to seed the hash tables."));
         return 1;
     }
     if (!has_libraries || !init_main(&process)) {
-        log_error("start_failed", LOG_STR("message", "no memory or descriptors to begin with"));
+        log_error("start_failed",
+                  LOG_STR("message", "The process cannot start: memory or descriptors are missing."));
         return 1;
     }
     if (!start_workers(&process))

@@ -209,7 +209,8 @@ static enum upstream_cause explain_refusal(const struct upstream_settings *setti
     switch (refusal) {
     case GUARD_OPEN:
         snprintf(message, GUARD_MESSAGE_SIZE,
-                 "The circuit breaker is open because the upstream failed too often: breaker_failure_percent "
+                 "The circuit breaker refuses calls because the upstream failed too often: "
+                 "breaker_failure_percent "
                  "(%" PRIu64 ").",
                  settings->breaker.failure_percent);
         return CAUSE_BREAKER;
