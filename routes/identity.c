@@ -32,21 +32,17 @@ const char *identity_find(const cJSON *object, const char *const *but) {
     return NULL;
 }
 
-/* Some servers take a character like this in the middle of a parameter's name for an underscore (PHP). */
-static bool may_be_underscore(char byte) {
-    return byte == ' ' || byte == '+' || byte == '.' || byte == '-';
-}
-
 static bool is_of_word(char byte) {
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
            byte == '_' || (unsigned char)byte >= 0x80;
 }
 
-/* Whether the name, without what may be an underscore, stands for one of them. */
+/* Whether the letters of the name, whatever stands between them, are one of those names: some servers take a
+ * blank, a dot or a bracket without its other one for an underscore (PHP). */
 static bool names_identity_as_whole(const char *name, char *scratch) {
     size_t length = 0;
     for (; *name != '\0'; name++) {
-        if (!may_be_underscore(*name))
+        if (is_of_word(*name))
             scratch[length++] = *name;
     }
     scratch[length] = '\0';

@@ -131,16 +131,18 @@ static void identity_of_an_object_is_looked_for_outermost_alone(void **state) {
 static void identity_in_a_query_is_seen_however_it_is_encoded(void **state) {
     (void)state;
     static const char *const with[] = {
-        "userId=v",    "userId",       "a=b&USER_ID=v",  "&&user%49d=",     "u%C5%BFerId=v", "x&app_name=1",
-        "sessionId&x", "u_%73erId=1",  "a=b;userId=v",   "userId[]=v",      "[userId]=v",    "%5BuserId%5D=v",
-        "[userId][]",  "x[user_id]=v", "x.userId=v",     "!userId=v",       "user.id=v",     "user+id=v",
-        "user-id=v",   "+userId=v",    "%20user%20id=v", "a[b].u%C5%BFerId"};
+        "userId=v",       "userId",           "a=b&USER_ID=v", "&&user%49d=",  "u%C5%BFerId=v",
+        "x&app_name=1",   "sessionId&x",      "u_%73erId=1",   "a=b;userId=v", "userId[]=v",
+        "[userId]=v",     "%5BuserId%5D=v",   "[userId][]",    "x[user_id]=v", "x.userId=v",
+        "!userId=v",      "user.id=v",        "user+id=v",     "user-id=v",    "+userId=v",
+        "%20user%20id=v", "a[b].u%C5%BFerId", "user[id=v",     "user%5BId=v",  "user]id=v",
+        "app[Name",       "user%3Aid",        "[session]id=v"};
     for (size_t i = 0; i < sizeof(with) / sizeof(with[0]); i++)
         assert_int_equal(identity_is_in_query(with[i]), 1);
     static const char *const without[] = {
-        "",          "&",           "a=userId",     "user=1",   "userIds=1", "a=b&c=%75serId",
-        "%zz=1",     "%ff=1",       "x=1;y=userId", "[]",       "[user]=1",  "user[name]=1",
-        "userId2=1", "x.userIds=1", "!=1",          "user/id=1"};
+        "",          "&",           "a=userId",     "user=1",     "userIds=1", "a=b&c=%75serId",
+        "%zz=1",     "%ff=1",       "x=1;y=userId", "[]",         "[user]=1",  "user[name]=1",
+        "userId2=1", "x.userIds=1", "!=1",          "user/name=1"};
     for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++)
         assert_int_equal(identity_is_in_query(without[i]), 0);
 }
