@@ -55,11 +55,11 @@ static bool is_word_in_other_case(const struct path *path, size_t at) {
     return false;
 }
 
-bool passed_path_has_other_case(const struct path *path) {
-    bool found = false;
-    for (size_t at = 0; at < path->count && !found; at++)
-        found = is_word_in_other_case(path, at);
-    return found;
+bool passed_path_is_plain(const struct path *path) {
+    bool is_plain = true;
+    for (size_t at = 0; at < path->count && is_plain; at++)
+        is_plain = path_segment_is_plain(&path->segments[at]) && !is_word_in_other_case(path, at);
+    return is_plain;
 }
 
 bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_owner) {

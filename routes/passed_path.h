@@ -12,8 +12,10 @@ struct passed_owner {
     char session[SESSION_PART_MAX + 1];
 };
 
-/** Whether one of the words in it is written in another case: "USERS". */
-bool passed_path_has_other_case(const struct path *path);
+/** Whether each segment is spelled plainly, and no word in it is written in another case ("USERS"). One path
+ * has one spelling: what a rule of somebody in between keeps from the upstream by its path must not get there
+ * by another one. */
+bool passed_path_is_plain(const struct path *path);
 
 /** Reads them. False: a name is none. */
 bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_owner) MUST_CHECK;

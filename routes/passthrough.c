@@ -344,20 +344,10 @@ size_t passthrough_choose(struct request *request, const struct passed_owner *ow
     return UPSTREAM_NONE;
 }
 
-/* One path has one spelling here: what a rule of somebody in between keeps from the upstream by its path must
- * not get there by another one. */
-static bool is_spelled_plainly(const struct path *path) {
-    for (size_t i = 0; i < path->count; i++) {
-        if (!path_segment_is_plain(&path->segments[i]))
-            return false;
-    }
-    return !passed_path_has_other_case(path);
-}
-
 void handle_passthrough(struct request *request) {
     struct path path;
     struct passed_owner owner;
-    if (!path_split(request->path, &path) || !is_spelled_plainly(&path) ||
+    if (!path_split(request->path, &path) || !passed_path_is_plain(&path) ||
         !passed_path_read_owner(&path, &owner)) {
         refuse_path(request);
         return;
@@ -370,7 +360,7 @@ void handle_passthrough(struct request *request) {
 void handle_passed_ui(struct request *request) {
     const struct passed_owner nobody = {.app = ""};
     struct path path = {.count = 0};
-    if (!router_is_ui_root(request) && (!path_split(request->path, &path) || !is_spelled_plainly(&path))) {
+    if (!router_is_ui_root(request) && (!path_split(request->path, &path) || !passed_path_is_plain(&path))) {
         refuse_path(request);
         return;
     }

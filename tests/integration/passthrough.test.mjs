@@ -179,6 +179,13 @@ test('a redirect leads to what is passed on to the same upstream, and not to the
       assert.equal(await location('POST', `${S}/artifacts`, status, to), undefined, to);
     }
   }
+  const up = '../'.repeat(8);
+  const spelled = [`${S}/artifacts/${up}tasks?all=true`, `${S}/artifacts/${up.replaceAll('.', '%2E')}tasks?all=true`, `${S}/artifacts/${up.replaceAll('..', '.\t.')}tasks?all=true`,
+    `${S}/artifacts/${up.replaceAll('../', '..%5C')}tasks`, `${S}/artifacts/..`, `${S}/artifacts/a/./b`, `${S}/artifacts/a\tb`, `${S}/artifacts/a;x`, '/apps/a1/USERS/u1/sessions'];
+  for (const to of spelled) {
+    for (const [method, path] of [['GET', '/list-apps'], ['DELETE', `${S}/artifacts/a`]])
+      for (const status of [303, 307]) assert.equal(await location(method, path, status, to), undefined, `${method} ${status} ${to}: a browser may resolve it to a path of the gateway's`);
+  }
   for (const status of [301, 302, 307, 308]) {
     assert.equal(await location('DELETE', `${S}/artifacts/a`, status, '/apps/b1/users/victim/sessions/s'), undefined, 'it would be deleted');
     assert.equal(await location('POST', '/config/x', status, S), undefined, 'it would be created');
