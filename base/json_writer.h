@@ -1,5 +1,9 @@
-/* JSON answers, written as they go along. A failure (no memory, over the maximum) sticks: it is asked for
- * once, at the end.
+/* JSON, written as it goes along: answers, events, log lines. All JSON that the gateway makes is written here.
+ *
+ * JSON is read in three ways: into a tree (base/json_parse.h), the outermost members without a tree
+ * (base/json_members.h), and members by their names, quickly (base/json_keys.h).
+ *
+ * A failure (no memory, over the maximum) sticks, so it is asked for once, at the end.
  *
  *     struct json_writer json;
  *     json_writer_init(&json, 4096);
@@ -48,5 +52,19 @@ void json_end_text(struct json_writer *writer);
 
 /** A moment as ISO 8601 in UTC; 0 becomes null. */
 void json_add_time(struct json_writer *writer, const char *name, int64_t unix_ms);
+
+/* ---- texts alone --------------------------------------------------------------------------------- */
+
+/** Appends what stands between the quotes of a JSON string: a part of one that ends where a character does.
+ * Invalid UTF-8 becomes U+FFFD. False: the buffer is full (and holds some of the part then). Any thread. */
+bool json_text_append_part(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
+
+/** Appends `text` as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. False: the buffer is full
+ *  (and holds a part of the string then). Any thread. */
+bool json_text_append_string(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
+
+/** The same for a log that people read and for the gateway's own events: what deceives (base/plain_text.h) is
+ * escaped, too. */
+bool json_text_append_plainly(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
 
 #endif

@@ -3,7 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
-#include "base/json_text.h"
+#include "base/json_writer.h"
 
 #include <errno.h>
 #include <fcntl.h>

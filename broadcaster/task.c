@@ -2,7 +2,7 @@
 #include "broadcaster/task.h"
 
 #include "base/clock.h"
-#include "base/json_text.h"
+#include "base/json_writer.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "base/random_id.h"

@@ -5,7 +5,7 @@
  */
 #include "config/print.h"
 
-#include "base/json_text.h"
+#include "base/json_writer.h"
 #include "config/file.h"
 #include "config/keys.h"
 #include "config/load.h"

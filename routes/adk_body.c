@@ -2,7 +2,7 @@
 #include "routes/adk_body.h"
 
 #include "base/buffer.h"
-#include "base/json_text.h"
+#include "base/json_writer.h"
 #include "routes/identity.h"
 #include "routes/json_cut.h"
 

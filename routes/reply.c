@@ -1,5 +1,4 @@
 /* The answer to a request: see reply.h. */
-#include "base/json_text.h"
 #include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"

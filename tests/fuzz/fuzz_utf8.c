@@ -1,8 +1,8 @@
-/* base/utf8 and base/json_text against the Encoding standard's decoder.
+/* base/utf8 and base/json_writer against the Encoding standard's decoder.
  *
  * input: [room: 2] text
  */
-#include "base/json_text.h"
+#include "base/json_writer.h"
 #include "base/utf8.h"
 #include "tests/fuzz/utf8_reference.h"
 

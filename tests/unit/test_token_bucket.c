@@ -56,6 +56,7 @@ static void token_that_was_put_back_can_be_taken_and_full_stays_full(void **stat
     take_all(&bucket, &rate, 0, 1);
     token_bucket_fill(&bucket, &rate, HOUR_MS);
     token_bucket_put_back(&bucket, &rate);
+    assert_int_equal(token_bucket_count(&bucket, &rate), 2);
     take_all(&bucket, &rate, HOUR_MS, 2);
 }
 

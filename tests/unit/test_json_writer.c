@@ -1,5 +1,5 @@
-/* base/json_text: what comes out is one JSON string, whatever went in. */
-#include "base/json_text.h"
+/* base/json_writer: what comes out is one JSON string, whatever went in. */
+#include "base/json_writer.h"
 #include "tests/support/unit.h"
 
 #include <cjson/cJSON.h>
