@@ -7,7 +7,8 @@
 docs/api.md must name every route, query parameter, gateway option, error code, answer header, event and member of a JSON
 answer that the sources name, and no route and no error code that they do not name. The keys of configuration.md, which
 /stats shows, need not stand in it again. Every relative link of every page must lead to a file, and its fragment to a
-heading there. Every `function()`, `struct name` and `enum name` in the pages about the program must stand in its sources.
+heading there. Every `function()`, `struct name` and `enum name` in the pages about the program must stand in its sources, and
+so must each block of C in these pages, character for character.
 """
 import os
 import re
@@ -215,6 +216,9 @@ def check_names(problems):
         missing = [name + '()' for name in re.findall(r'`(\w+)\(\)`', page) if name not in words]
         missing += [name for name in re.findall(r'`((?:struct|enum) \w+)`', page) if name not in kinds]
         problems.extend(f'{path}: the sources have no {name}' for name in missing)
+        for code in re.findall(r'^```c\n(.*?)^```', page, flags=re.S | re.M):
+            if code not in text:
+                problems.append(f'{path}: the sources have no such code: {code.splitlines()[0]}')
 
 
 def find_problems(directory):
@@ -271,6 +275,8 @@ def self_test():
     expect({'docs/internals/a.md': '`gone()`'}, 'the sources have no gone()')
     expect({'docs/architecture.md': '`struct gone`'}, 'the sources have no struct gone')
     expect({'docs/operations.md': '`gone()`'}, None)
+    expect({'CONTRIBUTING.md': '```c\n    {"label", read_label, true},\n```\n'}, None)
+    expect({'CONTRIBUTING.md': '```c\n    {"label", read_label, false},\n```\n'}, 'the sources have no such code')
     expect(source('reply_limit(r, 429, is_app ? "of_app" : "not_found", "x", "k", 1, NULL);'), 'the error code of_app')
     expect(source('reply_error_about(request(r), 409, "taken", "a", b, "c");'), 'the error code taken')
     expect(source('reply_error(r, 400, names[i], "x");'), 'cannot be read')
