@@ -9,16 +9,16 @@
 
 static bool build_for_flight(struct flight_request *request, const struct upstream_settings *settings,
                              struct upstream_run *ret_run, const char **ret_message) {
-    return run_plan_build(CONTAINER_OF(request, struct run_plan, flight), settings, ret_run, ret_message);
+    return plan_build(CONTAINER_OF(request, struct plan, flight), settings, ret_run, ret_message);
 }
 
 static void destroy_with_flight(struct flight_request *request) {
-    run_plan_destroy(CONTAINER_OF(request, struct run_plan, flight));
+    plan_destroy(CONTAINER_OF(request, struct plan, flight));
 }
 
-struct run_plan *run_plan_create(const struct upstream_caller *caller, struct session *session,
-                                 const struct trace *trace, size_t steps_max) {
-    struct run_plan *plan = calloc(1, sizeof(*plan) + steps_max * sizeof(plan->steps[0]));
+struct plan *plan_create(const struct upstream_caller *caller, struct session *session,
+                         const struct trace *trace, size_t steps_max) {
+    struct plan *plan = calloc(1, sizeof(*plan) + steps_max * sizeof(plan->steps[0]));
     if (plan == NULL)
         return NULL;
     plan->memory =
@@ -34,7 +34,7 @@ struct run_plan *run_plan_create(const struct upstream_caller *caller, struct se
     return plan;
 }
 
-void run_plan_destroy(struct run_plan *plan) {
+void plan_destroy(struct plan *plan) {
     if (plan == NULL)
         return;
     for (size_t i = 0; i < plan->count; i++)
@@ -52,13 +52,13 @@ static bool settles_choice(const struct upstream_settings *settings) {
 }
 
 /* Whether what is asked cannot be needed a second time. */
-static bool is_asked_once(const struct run_plan *plan, const struct upstream_settings *settings) {
+static bool is_asked_once(const struct plan *plan, const struct upstream_settings *settings) {
     return plan->count == 1 && settings->retry.attempts_max <= 1 && !settings->resumable &&
            !settles_choice(settings);
 }
 
 /* How long the session's agent is left alone after a cut. */
-static int64_t settle_in_ms(const struct run_plan *plan, const struct upstream_settings *settings) {
+static int64_t settle_in_ms(const struct plan *plan, const struct upstream_settings *settings) {
     int64_t cut_ms = session_cut_mono_ms(plan->session);
     int64_t left_ms = cut_ms + settings->settle_ms - clock_mono_ms();
     return cut_ms > 0 && settles_choice(settings) && left_ms > 0 ? left_ms : 0;
@@ -82,7 +82,7 @@ static bool copy_upstream_run(const struct upstream_run *from, struct upstream_r
 }
 
 /* The trace goes on at the upstream; without memory for that, the run goes on without its trace. */
-static void add_trace(const struct run_plan *plan, struct upstream_run *request) {
+static void add_trace(const struct plan *plan, struct upstream_run *request) {
     char parent[TRACE_PARENT_SIZE];
     if (!trace_make_parent(plan->trace_id, plan->is_sampled, parent))
         return;
@@ -91,7 +91,7 @@ static void add_trace(const struct run_plan *plan, struct upstream_run *request)
         request->tracestate = strdup(plan->tracestate);
 }
 
-static struct run_step *find_step(struct run_plan *plan, size_t upstream) {
+static struct plan_step *find_step(struct plan *plan, size_t upstream) {
     for (size_t i = 0; i < plan->count; i++) {
         if (plan->steps[i].upstream == upstream)
             return &plan->steps[i];
@@ -99,10 +99,10 @@ static struct run_step *find_step(struct run_plan *plan, size_t upstream) {
     return NULL;
 }
 
-bool run_plan_build(struct run_plan *plan, const struct upstream_settings *settings,
-                    struct upstream_run *ret_run, const char **ret_message) {
+bool plan_build(struct plan *plan, const struct upstream_settings *settings, struct upstream_run *ret_run,
+                const char **ret_message) {
     size_t upstream = (size_t)(settings - plan->caller->settings.items);
-    struct run_step *step = find_step(plan, upstream);
+    struct plan_step *step = find_step(plan, upstream);
     if (step == NULL || step->request.url == NULL) {
         *ret_message = "This upstream cannot execute the run.";
         return false;

@@ -12,12 +12,12 @@
 #include <netinet/in.h>
 
 /** What is asked of one upstream. */
-struct run_step {
+struct plan_step {
     size_t upstream;
     struct upstream_run request;
 };
 
-struct run_plan {
+struct plan {
     struct flight_request flight;         /* whoever shares the answer asks by it */
     const struct upstream_caller *caller; /* of the worker where the run is */
     struct session *session;              /* a reference */
@@ -29,17 +29,17 @@ struct run_plan {
     struct recording *found;     /* a reference: its answer is at hand; NULL: it is not */
     size_t memory;               /* charged for it, but for its steps' requests */
     size_t count;                /* of the steps, at least 1 */
-    struct run_step steps[];     /* in the order in which they are asked */
+    struct plan_step steps[];    /* in the order in which they are asked */
 };
 
 /** A plan without steps, with room for `steps_max`. The session is referenced. NULL: out of memory. */
-struct run_plan *run_plan_create(const struct upstream_caller *caller, struct session *session,
-                                 const struct trace *trace, size_t steps_max) MUST_CHECK;
-void run_plan_destroy(struct run_plan *plan); /* takes NULL */
+struct plan *plan_create(const struct upstream_caller *caller, struct session *session,
+                         const struct trace *trace, size_t steps_max) MUST_CHECK;
+void plan_destroy(struct plan *plan); /* takes NULL */
 
 /** Makes the request for one upstream, as build() of struct upstream_call_callbacks (upstream/call.h) has it.
  */
-bool run_plan_build(struct run_plan *plan, const struct upstream_settings *settings,
-                    struct upstream_run *ret_run, const char **ret_message);
+bool plan_build(struct plan *plan, const struct upstream_settings *settings, struct upstream_run *ret_run,
+                const char **ret_message);
 
 #endif

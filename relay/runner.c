@@ -18,143 +18,143 @@
 #define BREATH_MS 1 /* how long a stream is held that is ahead of a worker */
 
 static void runner_on_timer(uv_timer_t *timer);
-static void consider_letting_go(struct run *run);
+static void consider_letting_go(struct work *work);
 
-static struct run *run_of(struct task *task) {
+static struct work *work_of(struct task *task) {
     return task->payload;
 }
 
-static void run_free(struct run *run) {
-    run_plan_destroy(run->plan);
-    task_unref(run->task);
-    memory_release(MEMORY_TASKS, sizeof(*run));
-    free(run);
+static void work_free(struct work *work) {
+    plan_destroy(work->plan);
+    task_unref(work->task);
+    memory_release(MEMORY_TASKS, sizeof(*work));
+    free(work);
 }
 
 /* ---- times --------------------------------------------------------------------------------------- */
 
 /* Sleeps for so long, or shorter; 0: for ever. */
-static void sleep_for(struct run *run, int64_t ms, int64_t other_ms) {
+static void sleep_for(struct work *work, int64_t ms, int64_t other_ms) {
     if (other_ms > 0 && (ms <= 0 || other_ms < ms))
         ms = other_ms;
     if (ms > 0)
-        uv_timer_start(&run->timer, runner_on_timer, (uint64_t)ms, 0);
+        uv_timer_start(&work->timer, runner_on_timer, (uint64_t)ms, 0);
 }
 
 /* Until it is due; then it takes its place. Until it waits for too long, or its clients have left it for too
  * long; then it ends. */
-static void watch_pending(struct run *run) {
-    int64_t until_due_ms = run->task->due_mono_ms - clock_mono_ms();
-    int64_t idle_check_ms = task_check_idle(run->task);
+static void watch_pending(struct work *work) {
+    int64_t until_due_ms = work->task->due_mono_ms - clock_mono_ms();
+    int64_t idle_check_ms = task_check_idle(work->task);
     if (until_due_ms > 0) {
-        sleep_for(run, until_due_ms, idle_check_ms);
+        sleep_for(work, until_due_ms, idle_check_ms);
         return;
     }
-    task_become_due(run->task);
-    sleep_for(run, task_check_queue(run->task), idle_check_ms);
+    task_become_due(work->task);
+    sleep_for(work, task_check_queue(work->task), idle_check_ms);
 }
 
-static void end_timeout(const struct run *run) {
-    int64_t timeout_ms = run->task->options.timeout_ms;
-    bool is_own = timeout_ms < run->runner->context->settings->run_timeout_ms;
+static void end_timeout(const struct work *work) {
+    int64_t timeout_ms = work->task->options.timeout_ms;
+    bool is_own = timeout_ms < work->runner->context->settings->run_timeout_ms;
     const char *key = is_own ? "timeout_ms" : "run_timeout_ms";
     char message[96];
     snprintf(message, sizeof(message), "The run took too long: %s (%" PRId64 " ms).", key, timeout_ms);
     const struct task_fault fault = {.cause = key, .message = message};
-    task_end_for(run->task, TASK_TIMEOUT, REASON_RUN_TIME, &fault);
+    task_end_for(work->task, TASK_TIMEOUT, REASON_RUN_TIME, &fault);
 }
 
 /* Until the run's time is up, or it may have been idle for too long. */
-static void watch_started(struct run *run) {
-    int64_t left_ms = run->deadline_mono_ms - clock_mono_ms();
+static void watch_started(struct work *work) {
+    int64_t left_ms = work->deadline_mono_ms - clock_mono_ms();
     if (left_ms <= 0)
-        end_timeout(run);
+        end_timeout(work);
     else
-        sleep_for(run, left_ms, task_check_idle(run->task));
+        sleep_for(work, left_ms, task_check_idle(work->task));
 }
 
-void runner_hold(struct run *run) {
-    run->held = true;
-    uv_timer_start(&run->timer, runner_on_timer, BREATH_MS, 0);
+void runner_hold(struct work *work) {
+    work->held = true;
+    uv_timer_start(&work->timer, runner_on_timer, BREATH_MS, 0);
 }
 
 static void runner_on_timer(uv_timer_t *timer) {
-    struct run *run = timer->data;
-    if (run->ended)
+    struct work *work = timer->data;
+    if (work->ended)
         return;
-    if (run->held && run->source != NULL)
-        run->source->resume(run);
-    run->held = false;
-    if (run->deadline_mono_ms == 0)
-        watch_pending(run);
+    if (work->held && work->source != NULL)
+        work->source->resume(work);
+    work->held = false;
+    if (work->deadline_mono_ms == 0)
+        watch_pending(work);
     else
-        watch_started(run);
+        watch_started(work);
 }
 
 /* At its start, or when it is to be watched, if that comes first. */
-static void open_timer(struct run *run) {
-    if (run->timer_open)
+static void open_timer(struct work *work) {
+    if (work->timer_open)
         return;
-    uv_timer_init(run->runner->context->loop, &run->timer);
-    run->timer.data = run;
-    run->timer_open = true;
+    uv_timer_init(work->runner->context->loop, &work->timer);
+    work->timer.data = work;
+    work->timer_open = true;
 }
 
-static void begin_watching(struct run *run) {
-    run->awaits_watch = false;
-    if (run->ended) {
-        consider_letting_go(run);
+static void begin_watching(struct work *work) {
+    work->awaits_watch = false;
+    if (work->ended) {
+        consider_letting_go(work);
         return;
     }
-    open_timer(run);
-    if (run->deadline_mono_ms == 0)
-        watch_pending(run);
+    open_timer(work);
+    if (work->deadline_mono_ms == 0)
+        watch_pending(work);
 }
 
 static void on_watch(struct inbox_item *item) {
-    struct run *run = CONTAINER_OF(item, struct run, watch_item);
-    struct task *task = run->task;
-    begin_watching(run);
+    struct work *work = CONTAINER_OF(item, struct work, watch_item);
+    struct task *task = work->task;
+    begin_watching(work);
     task_unref(task); /* the item's */
 }
 
 void runner_watch_task(const struct runner *here, struct task *task) {
-    struct run *run = run_of(task);
-    if (run->runner == here) {
-        begin_watching(run);
+    struct work *work = work_of(task);
+    if (work->runner == here) {
+        begin_watching(work);
         return;
     }
     task_ref(task);
-    inbox_post(run->runner->context->inbox, &run->watch_item);
+    inbox_post(work->runner->context->inbox, &work->watch_item);
 }
 
 /* ---- start and end ------------------------------------------------------------------------------- */
 
-static void start_work(struct run *run) {
-    struct task *task = run->task;
+static void begin_work(struct work *work) {
+    struct task *task = work->task;
     int64_t now_ms = clock_mono_ms();
-    open_timer(run);
+    open_timer(work);
     metrics_observe_ms(HISTOGRAM_QUEUE_WAIT, now_ms - task->due_mono_ms);
-    run->deadline_mono_ms = now_ms + task->options.timeout_ms;
-    sleep_for(run, task->options.timeout_ms, task_idle_check_due_ms(task));
+    work->deadline_mono_ms = now_ms + task->options.timeout_ms;
+    sleep_for(work, task->options.timeout_ms, task_idle_check_due_ms(task));
     static const struct task_fault no_memory = {.cause = "memory", .message = "Memory ran out."};
-    if (!run_work_start(run))
+    if (!work_start(work))
         task_end_for(task, TASK_FAILED, REASON_INTERNAL, &no_memory);
 }
 
 /* What is not known, a delay to what did not come, is left out. */
-static void log_end(const struct run *run, const struct task_info *info) {
-    const struct task *task = run->task;
-    const struct upstreams_settings *upstreams = &run->runner->context->caller->settings;
+static void log_end(const struct work *work, const struct task_info *info) {
+    const struct task *task = work->task;
+    const struct upstreams_settings *upstreams = &work->runner->context->caller->settings;
     const char *reason = task_reason_name(info->reason);
     bool is_bad = info->status == TASK_FAILED || info->status == TASK_TIMEOUT;
     struct log_field fields[20] = {
         LOG_STR("task_id", task->id),
         LOG_STR("session", task->session->key),
         LOG_STR("trace_id", task->trace_id),
-        LOG_STR("peer", run->peer),
+        LOG_STR("peer", work->peer),
         LOG_STR("upstream", upstreams->items[atomic_load(&task->upstream)].name),
-        LOG_INT("upstream_status", run->upstream_status),
+        LOG_INT("upstream_status", work->upstream_status),
         LOG_STR("status", task_status_name(info->status)),
         LOG_STR("reason", reason != NULL ? reason : ""),
         LOG_STR("cause", info->cause != NULL ? info->cause : ""),
@@ -175,48 +175,48 @@ static void log_end(const struct run *run, const struct task_info *info) {
 
 /* A run that is watched or was started is told so: if that is still on its way, the run, and with it the
  * worker, is kept until it came. */
-static void consider_letting_go(struct run *run) {
-    if (!run->ended || run->timer_open || run->awaits_start || run->awaits_watch)
+static void consider_letting_go(struct work *work) {
+    if (!work->ended || work->timer_open || work->awaits_start || work->awaits_watch)
         return;
-    atomic_fetch_sub(&run->runner->active, 1);
-    run->task->payload = NULL;
-    run_free(run);
+    atomic_fetch_sub(&work->runner->active, 1);
+    work->task->payload = NULL;
+    work_free(work);
 }
 
 static void runner_on_timer_closed(uv_handle_t *handle) {
-    struct run *run = handle->data;
-    run->timer_open = false;
-    consider_letting_go(run);
+    struct work *work = handle->data;
+    work->timer_open = false;
+    consider_letting_go(work);
 }
 
 static void on_start(struct inbox_item *item) {
     struct task *task = CONTAINER_OF(item, struct task, start_item);
-    struct run *run = run_of(task);
-    run->start_came = true;
-    run->awaits_start = false;
-    if (run->ended)
-        consider_letting_go(run);
+    struct work *work = work_of(task);
+    work->start_came = true;
+    work->awaits_start = false;
+    if (work->ended)
+        consider_letting_go(work);
     else
-        start_work(run);
+        begin_work(work);
     task_unref(task); /* the item's */
 }
 
 static void on_ended(struct inbox_item *item) {
     struct task *task = CONTAINER_OF(item, struct task, ended_item);
-    struct run *run = run_of(task);
+    struct work *work = work_of(task);
     struct task_info info;
     task_get_info(task, &info);
-    run->ended = true;
-    run->awaits_start = info.started_unix_ms != 0 && !run->start_came;
-    if (run->source != NULL)
-        run->source->cancel(run);
-    run->source = NULL;
-    log_end(run, &info);
+    work->ended = true;
+    work->awaits_start = info.started_unix_ms != 0 && !work->start_came;
+    if (work->source != NULL)
+        work->source->cancel(work);
+    work->source = NULL;
+    log_end(work, &info);
     if (info.started_unix_ms != 0)
         metrics_observe_ms(HISTOGRAM_RUN_DURATION, info.duration_ms);
-    if (run->timer_open)
-        uv_close((uv_handle_t *)&run->timer, runner_on_timer_closed);
-    consider_letting_go(run);
+    if (work->timer_open)
+        uv_close((uv_handle_t *)&work->timer, runner_on_timer_closed);
+    consider_letting_go(work);
     task_unref(task); /* the item's */
 }
 
@@ -277,31 +277,31 @@ size_t runner_active(const struct runner *runner) {
 }
 
 struct task *runner_create_task(struct runner *runner, struct session *session,
-                                const struct task_options *options, struct run_plan *plan) {
-    struct run *run = calloc(1, sizeof(*run));
-    struct task *task = run != NULL ? task_create(session, options, &runner->driver, run) : NULL;
+                                const struct task_options *options, struct plan *plan) {
+    struct work *work = calloc(1, sizeof(*work));
+    struct task *task = work != NULL ? task_create(session, options, &runner->driver, work) : NULL;
     if (task == NULL) {
-        free(run);
-        run_plan_destroy(plan);
+        free(work);
+        plan_destroy(plan);
         return NULL;
     }
-    *run = (struct run){.runner = runner, .task = task_ref(task), .plan = plan, .awaits_watch = true};
-    memory_charge(MEMORY_TASKS, sizeof(*run));
-    run->first_upstream = (uint32_t)plan->steps[0].upstream;
-    memcpy(run->peer, plan->peer, sizeof(run->peer));
-    atomic_init(&task->upstream, run->first_upstream);
+    *work = (struct work){.runner = runner, .task = task_ref(task), .plan = plan, .awaits_watch = true};
+    memory_charge(MEMORY_TASKS, sizeof(*work));
+    work->first_upstream = (uint32_t)plan->steps[0].upstream;
+    memcpy(work->peer, plan->peer, sizeof(work->peer));
+    atomic_init(&task->upstream, work->first_upstream);
     memcpy(task->trace_id, plan->trace_id, sizeof(task->trace_id));
     task->start_item.handle = on_start;
     task->ended_item.handle = on_ended;
-    run->watch_item.handle = on_watch;
+    work->watch_item.handle = on_watch;
     atomic_fetch_add(&runner->active, 1); /* before it is registered: then the worker stays for it */
     return task;
 }
 
 void runner_discard_task(struct task *task) {
-    struct run *run = run_of(task);
-    run->ended = true;
-    run->awaits_watch = false;
-    consider_letting_go(run);
+    struct work *work = work_of(task);
+    work->ended = true;
+    work->awaits_watch = false;
+    consider_letting_go(work);
     task_unref(task);
 }

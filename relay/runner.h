@@ -40,7 +40,7 @@ size_t runner_active(const struct runner *runner);
 /** Makes a task of this session whose work is to do as `plan` says, which is taken over in any case. NULL:
  * out of memory. Any thread; it must be watched or discarded there. */
 struct task *runner_create_task(struct runner *runner, struct session *session,
-                                const struct task_options *options, struct run_plan *plan) MUST_CHECK;
+                                const struct task_options *options, struct plan *plan) MUST_CHECK;
 
 /** The task was registered: from now on its runner watches its times. At once after that, on the thread that
  * made it; `here` is the runner of that thread. */

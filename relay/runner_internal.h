@@ -1,4 +1,5 @@
-/* What the files of the runner share: the runner, and a run, the payload of a task. On the worker's thread.
+/* What the files of the runner share: the runner, and the work of a run, which is the payload of its task. On
+ * the thread of the worker.
  */
 #ifndef SLUICE_RELAY_RUNNER_INTERNAL_H
 #define SLUICE_RELAY_RUNNER_INTERNAL_H
@@ -12,11 +13,11 @@ struct runner {
 };
 
 /* The payload of a task. Until its task was registered it is on the thread that made it. */
-struct run {
+struct work {
     struct runner *runner;
-    struct task *task;               /* a reference */
-    struct run_plan *plan;           /* NULL: a follower has taken it over */
-    const struct run_source *source; /* what its events come from; NULL: not started, or it has ended */
+    struct task *task;              /* a reference */
+    struct plan *plan;              /* NULL: a follower has taken it over */
+    const struct work_feed *source; /* what its events come from; NULL: not started, or it has ended */
     union {
         struct upstream_call *call;
         struct follower *follower;
@@ -38,15 +39,15 @@ struct run {
 };
 
 /** A call to the upstream, or a follower of one that is shared or recorded. */
-struct run_source {
-    void (*resume)(struct run *run);
-    void (*cancel)(struct run *run);
+struct work_feed {
+    void (*resume)(struct work *work);
+    void (*cancel)(struct work *work);
 };
 
-/** Starts the work of a run that may start: run->source. False: out of memory. */
-bool run_work_start(struct run *run) MUST_CHECK;
+/** Starts the work of a run that may start: work->source. False: out of memory. */
+bool work_start(struct work *work) MUST_CHECK;
 
 /** Holds the events for a moment, because of may_read(). */
-void runner_hold(struct run *run);
+void runner_hold(struct work *work);
 
 #endif

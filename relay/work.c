@@ -14,25 +14,25 @@
 #define RETRY_DATA_MAX 4096
 #define NAME_LOGGED_MAX 64
 
-static const struct run_source from_follower;
+static const struct work_feed from_follower;
 
-static const struct upstream_settings *settings_of(const struct run *run) {
-    return &run->runner->context->caller->settings.items[atomic_load(&run->task->upstream)];
+static const struct upstream_settings *settings_of(const struct work *work) {
+    return &work->runner->context->caller->settings.items[atomic_load(&work->task->upstream)];
 }
 
 static bool work_build(void *context, const struct upstream_settings *settings, struct upstream_run *ret_run,
                        const char **ret_message) {
-    struct run *run = context;
-    return run_plan_build(run->plan, settings, ret_run, ret_message);
+    struct work *work = context;
+    return plan_build(work->plan, settings, ret_run, ret_message);
 }
 
 /* ---- what comes of it: the callbacks of a call or a follower -------------------------------------- */
 
 static void work_on_sent(void *context) {
-    struct run *run = context;
+    struct work *work = context;
     int64_t now_ms = clock_mono_ms();
-    atomic_store(&run->task->sent_mono_ms, now_ms);
-    metrics_observe_ms(HISTOGRAM_EXECUTION_DELAY, now_ms - run->task->due_mono_ms);
+    atomic_store(&work->task->sent_mono_ms, now_ms);
+    metrics_observe_ms(HISTOGRAM_EXECUTION_DELAY, now_ms - work->task->due_mono_ms);
 }
 
 static bool is_over(uint64_t used, uint64_t used_max) {
@@ -40,13 +40,13 @@ static bool is_over(uint64_t used, uint64_t used_max) {
 }
 
 /* Ends a run that has used up a budget of this room's settings. Always false: the run does not go on. */
-static bool end_at_budget(const struct run *run, const char *key, const char *what, uint64_t used_max,
+static bool end_at_budget(const struct work *work, const char *key, const char *what, uint64_t used_max,
                           const char *unit) {
     char message[128];
     snprintf(message, sizeof(message), "The run has reached its limit of %s: %s (%" PRIu64 "%s).", what, key,
              used_max, unit);
     const struct task_fault fault = {.cause = key, .message = message};
-    task_end_for(run->task, TASK_FAILED, REASON_LIMIT, &fault);
+    task_end_for(work->task, TASK_FAILED, REASON_LIMIT, &fault);
     return false;
 }
 
@@ -59,77 +59,77 @@ static uint64_t bytes_of(const struct sse_event *event) {
 }
 
 /* Whether the event may be published. */
-static bool fits_budgets(struct run *run, const struct sse_event *event) {
-    const struct relay_settings *settings = run->runner->context->settings;
-    run->events++;
-    run->bytes += bytes_of(event);
-    if (is_over(run->events, settings->run_events_max))
-        return end_at_budget(run, "run_events_max", "events", settings->run_events_max, "");
-    if (is_over(run->bytes, settings->run_bytes_max))
-        return end_at_budget(run, "run_bytes_max", "bytes", settings->run_bytes_max, " bytes");
+static bool fits_budgets(struct work *work, const struct sse_event *event) {
+    const struct relay_settings *settings = work->runner->context->settings;
+    work->events++;
+    work->bytes += bytes_of(event);
+    if (is_over(work->events, settings->run_events_max))
+        return end_at_budget(work, "run_events_max", "events", settings->run_events_max, "");
+    if (is_over(work->bytes, settings->run_bytes_max))
+        return end_at_budget(work, "run_bytes_max", "bytes", settings->run_bytes_max, " bytes");
     return true;
 }
 
 /* Tokens are told by an event after they were spent: it is published before the run ends for them. They are
  * looked for only if there is a budget: the search is 4 % of the instructions of a relayed event. */
-static bool fits_token_budget(struct run *run, const struct sse_event *event) {
-    const struct relay_settings *settings = run->runner->context->settings;
-    const struct adapter *adapter = settings_of(run)->adapter;
+static bool fits_token_budget(struct work *work, const struct sse_event *event) {
+    const struct relay_settings *settings = work->runner->context->settings;
+    const struct adapter *adapter = settings_of(work)->adapter;
     if (settings->run_tokens_max == 0 || adapter->count_tokens == NULL ||
-        !adapter->count_tokens(event->data, event->data_length, &run->tokens))
+        !adapter->count_tokens(event->data, event->data_length, &work->tokens))
         return true;
-    atomic_store(&run->task->tokens, run->tokens);
-    if (!is_over(run->tokens, settings->run_tokens_max))
+    atomic_store(&work->task->tokens, work->tokens);
+    if (!is_over(work->tokens, settings->run_tokens_max))
         return true;
-    return end_at_budget(run, "run_tokens_max", "tokens", settings->run_tokens_max, "");
+    return end_at_budget(work, "run_tokens_max", "tokens", settings->run_tokens_max, "");
 }
 
-static enum follower_source note_source(const struct run *run) {
+static enum follower_source note_source(const struct work *work) {
     enum follower_source source =
-        run->source == &from_follower ? follower_source(run->follower) : FOLLOWER_UPSTREAM;
+        work->source == &from_follower ? follower_source(work->follower) : FOLLOWER_UPSTREAM;
     if (follower_source_is_cached(source))
-        atomic_store(&run->task->cached, true);
+        atomic_store(&work->task->cached, true);
     return source;
 }
 
-static void work_note_first_event(const struct run *run) {
-    struct task *task = run->task;
-    if (note_source(run) == FOLLOWER_UPSTREAM &&
+static void work_note_first_event(const struct work *work) {
+    struct task *task = work->task;
+    if (note_source(work) == FOLLOWER_UPSTREAM &&
         !atomic_load(&task->canned)) /* else it heard of another session, or none */
         session_note_known_by(task->session, atomic_load(&task->upstream));
     metrics_observe_ms(HISTOGRAM_FIRST_EVENT_DELAY, clock_mono_ms() - task->due_mono_ms);
 }
 
 /* Counts each, and logs the first one of a run: an agent may send any number of them. */
-static void note_renaming(struct run *run, const struct sse_event *event) {
-    const struct task *task = run->task;
+static void note_renaming(struct work *work, const struct sse_event *event) {
+    const struct task *task = work->task;
     char type[NAME_LOGGED_MAX + 1];
     metrics_add(METRIC_EVENTS_RENAMED, 1);
-    if (run->logged_renaming)
+    if (work->logged_renaming)
         return;
-    run->logged_renaming = true;
+    work->logged_renaming = true;
     snprintf(type, sizeof(type), "%.*s", (int)event->type_length, event->type);
     log_warn("event_renamed", LOG_STR("task_id", task->id), LOG_STR("session", task->session->key),
-             LOG_STR("trace_id", task->trace_id), LOG_STR("upstream", settings_of(run)->name),
+             LOG_STR("trace_id", task->trace_id), LOG_STR("upstream", settings_of(work)->name),
              LOG_STR("type", type));
 }
 
 /* Ends a run that would take more, when nothing may grow. Small events go on: the log of the session lets as
  * much go for each. */
-static bool has_memory(struct run *run, const struct sse_event *event) {
+static bool has_memory(struct work *work, const struct sse_event *event) {
     if (memory_may_grow(event->data_length))
         return true;
     char message[MEMORY_MESSAGE_SIZE];
     const struct task_fault fault = {.cause = "memory_max_bytes", .message = memory_full_message(message)};
-    if (task_end_for(run->task, TASK_FAILED, REASON_LIMIT, &fault))
+    if (task_end_for(work->task, TASK_FAILED, REASON_LIMIT, &fault))
         metrics_add(METRIC_MEMORY_RUNS_ENDED, 1);
     return false;
 }
 
 static const struct task_fault no_memory = {.cause = "memory", .message = "Memory ran out."};
 
-static bool publish_event(struct run *run, const struct sse_event *event) {
-    struct task *task = run->task;
+static bool publish_event(struct work *work, const struct sse_event *event) {
+    struct task *task = work->task;
     struct frame *frame = frame_create(FRAME_EVENT, task->serial, event->type, event->type_length,
                                        event->data, event->data_length);
     bool is_renamed = frame != NULL && frame->is_renamed;
@@ -137,54 +137,54 @@ static bool publish_event(struct run *run, const struct sse_event *event) {
         task_end_for(task, TASK_FAILED, REASON_INTERNAL, &no_memory);
     bool is_published = frame != NULL && task_publish(task, frame);
     if (is_renamed && is_published)
-        note_renaming(run, event);
+        note_renaming(work, event);
     return is_published;
 }
 
 /* Whether the event reports that the run fails, in words that are the upstream's. */
-static bool reports_failure(const struct run *run, const struct sse_event *event) {
-    const struct upstream_settings *settings = settings_of(run);
+static bool reports_failure(const struct work *work, const struct sse_event *event) {
+    const struct upstream_settings *settings = settings_of(work);
     struct adapter_reading reading = {.rules = &settings->rules};
     return settings->adapter->judge(&reading, event) == ADAPTER_FAILED;
 }
 
 /* Publishes an event in the form of its kind that says no more than the reason does. */
-static bool publish_hidden(struct run *run, const struct sse_event *event) {
+static bool publish_hidden(struct work *work, const struct sse_event *event) {
     char data[TASK_ERROR_DATA_MAX];
     struct sse_event hidden = *event;
     hidden.data = data;
     hidden.data_length =
-        error_form_write(task_error_form(run->task), task_reason_sentence(REASON_UPSTREAM_ERROR),
+        error_form_write(task_error_form(work->task), task_reason_sentence(REASON_UPSTREAM_ERROR),
                          task_reason_name(REASON_UPSTREAM_ERROR), data, sizeof(data));
-    return publish_event(run, &hidden);
+    return publish_event(work, &hidden);
 }
 
-static bool show_event(struct run *run, const struct sse_event *event) {
-    bool hides = run->task->options.hides_words && reports_failure(run, event);
-    return hides ? publish_hidden(run, event) : publish_event(run, event);
+static bool show_event(struct work *work, const struct sse_event *event) {
+    bool hides = work->task->options.hides_words && reports_failure(work, event);
+    return hides ? publish_hidden(work, event) : publish_event(work, event);
 }
 
 static bool work_on_event(void *context, const struct sse_event *event) {
-    struct run *run = context;
-    if (run->events == 0)
-        work_note_first_event(run);
-    bool goes_on = fits_budgets(run, event) && has_memory(run, event) && show_event(run, event) &&
-                   fits_token_budget(run, event);
+    struct work *work = context;
+    if (work->events == 0)
+        work_note_first_event(work);
+    bool goes_on = fits_budgets(work, event) && has_memory(work, event) && show_event(work, event) &&
+                   fits_token_budget(work, event);
     if (!goes_on)
-        run->source = NULL;
+        work->source = NULL;
     return goes_on;
 }
 
 /* A burst from the upstream must not push events out of the log that a worker had no time yet to write. Ours
  * writes at once; for the others the stream takes a breath. */
 static bool work_may_read(void *context) {
-    struct run *run = context;
-    if (!task_is_ahead(run->task))
+    struct work *work = context;
+    if (!task_is_ahead(work->task))
         return true;
-    fanout_flush(run->runner->context->fanout);
-    if (!task_is_ahead(run->task))
+    fanout_flush(work->runner->context->fanout);
+    if (!task_is_ahead(work->task))
         return true;
-    runner_hold(run);
+    runner_hold(work);
     return false;
 }
 
@@ -247,34 +247,34 @@ static struct frame *make_retry_frame(const struct task *task, const struct upst
     return frame;
 }
 
-static void note_upstream(const struct run *run, const char *name) {
-    size_t upstream = upstreams_find(&run->runner->context->caller->settings, name);
+static void note_upstream(const struct work *work, const char *name) {
+    size_t upstream = upstreams_find(&work->runner->context->caller->settings, name);
     if (upstream != UPSTREAM_NONE)
-        atomic_store(&run->task->upstream, (uint32_t)upstream);
+        atomic_store(&work->task->upstream, (uint32_t)upstream);
 }
 
 /* No attempt is made that its session's log does not report: neither without memory for that, nor when the
  * run has ended on another thread, of which this one has not heard yet. */
-static bool announce_retry(const struct run *run, const struct upstream_retry *retry) {
-    struct frame *frame = make_retry_frame(run->task, retry);
+static bool announce_retry(const struct work *work, const struct upstream_retry *retry) {
+    struct frame *frame = make_retry_frame(work->task, retry);
     if (frame == NULL)
-        task_end_for(run->task, TASK_FAILED, REASON_INTERNAL, &no_memory);
-    return frame != NULL && task_announce(run->task, frame);
+        task_end_for(work->task, TASK_FAILED, REASON_INTERNAL, &no_memory);
+    return frame != NULL && task_announce(work->task, frame);
 }
 
 static bool work_on_retry(void *context, const struct upstream_retry *retry) {
-    struct run *run = context;
-    struct task *task = run->task;
-    if (!announce_retry(run, retry)) {
-        run->source = NULL;
+    struct work *work = context;
+    struct task *task = work->task;
+    if (!announce_retry(work, retry)) {
+        work->source = NULL;
         return false;
     }
     atomic_fetch_add(&task->retries, 1);
     if (retry->upstream != NULL) {
-        note_upstream(run, retry->upstream);
+        note_upstream(work, retry->upstream);
     } else {
         atomic_store(&task->canned, true);
-        atomic_store(&task->upstream, run->first_upstream); /* it is said in the way of that one's kind */
+        atomic_store(&task->upstream, work->first_upstream); /* it is said in the way of that one's kind */
     }
     log_warn("run_retried", LOG_STR("task_id", task->id), LOG_STR("session", task->session->key),
              LOG_STR("trace_id", task->trace_id), LOG_INT("attempt", retry->attempt),
@@ -287,7 +287,7 @@ static bool work_on_retry(void *context, const struct upstream_retry *retry) {
     return true;
 }
 
-static void note_outcome(const struct run *run, const struct upstream_outcome *said) {
+static void note_outcome(const struct work *work, const struct upstream_outcome *said) {
     struct task_outcome outcome = {.is_told = said->is_told,
                                    .has_usage = said->usage.is_known,
                                    .input_tokens = said->usage.input_tokens,
@@ -295,21 +295,21 @@ static void note_outcome(const struct run *run, const struct upstream_outcome *s
                                    .total_tokens = said->usage.total_tokens};
     snprintf(outcome.finish_reason, sizeof(outcome.finish_reason), "%s", said->finish_reason);
     snprintf(outcome.warning, sizeof(outcome.warning), "%s", said->warning);
-    task_note_outcome(run->task, &outcome);
+    task_note_outcome(work->task, &outcome);
 }
 
 static void work_on_end(void *context, const struct upstream_result *result) {
-    struct run *run = context;
-    note_source(run);
+    struct work *work = context;
+    note_source(work);
     if (result->outcome != NULL)
-        note_outcome(run, result->outcome);
-    run->source = NULL;
-    run->upstream_status = result->http_status;
+        note_outcome(work, result->outcome);
+    work->source = NULL;
+    work->upstream_status = result->http_status;
     bool completed = result->end == UPSTREAM_COMPLETED;
     const struct task_fault fault = {.http_status = completed ? 0 : result->http_status,
                                      .cause = upstream_cause_word(result->cause),
                                      .message = result->message};
-    task_end_for(run->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end), &fault);
+    task_end_for(work->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end), &fault);
 }
 
 static const struct upstream_call_callbacks callbacks = {.build = work_build,
@@ -321,52 +321,52 @@ static const struct upstream_call_callbacks callbacks = {.build = work_build,
 
 /* ---- where it comes from ------------------------------------------------------------------------- */
 
-static void resume_call(struct run *run) {
-    upstream_call_resume(run->call);
+static void resume_call(struct work *work) {
+    upstream_call_resume(work->call);
 }
 
-static void cancel_call(struct run *run) {
-    upstream_call_cancel(run->call);
+static void cancel_call(struct work *work) {
+    upstream_call_cancel(work->call);
 }
 
-static void resume_follower(struct run *run) {
-    follower_resume(run->follower);
+static void resume_follower(struct work *work) {
+    follower_resume(work->follower);
 }
 
-static void cancel_follower(struct run *run) {
-    follower_cancel(run->follower);
+static void cancel_follower(struct work *work) {
+    follower_cancel(work->follower);
 }
 
-static const struct run_source from_call = {.resume = resume_call, .cancel = cancel_call};
-static const struct run_source from_follower = {.resume = resume_follower, .cancel = cancel_follower};
+static const struct work_feed from_call = {.resume = resume_call, .cancel = cancel_call};
+static const struct work_feed from_follower = {.resume = resume_follower, .cancel = cancel_follower};
 
-static bool start_call(struct run *run) {
-    run->call =
-        upstream_call_start(run->runner->context->caller, run->plan->steps[0].upstream, &callbacks, run);
-    run->source = run->call != NULL ? &from_call : NULL;
-    return run->call != NULL;
+static bool start_call(struct work *work) {
+    work->call =
+        upstream_call_start(work->runner->context->caller, work->plan->steps[0].upstream, &callbacks, work);
+    work->source = work->call != NULL ? &from_call : NULL;
+    return work->call != NULL;
 }
 
 /* The plan goes over to the flight, if there is to be one. */
-static bool start_follower(struct run *run) {
-    struct run_plan *plan = run->plan;
+static bool start_follower(struct work *work) {
+    struct plan *plan = work->plan;
     size_t upstream = plan->steps[0].upstream;
     const struct follower_start start = {
         .key = plan->cache_key,
         .upstream = upstream,
-        .policy = &run->runner->context->caller->settings.items[upstream].cache,
+        .policy = &work->runner->context->caller->settings.items[upstream].cache,
         .found = plan->found,
         .request = &plan->flight,
         .callbacks = &callbacks,
-        .context = run,
+        .context = work,
     };
     plan->found = NULL;
-    run->plan = NULL;
-    run->follower = follower_start(run->runner->context->cache_worker, &start);
-    run->source = run->follower != NULL ? &from_follower : NULL;
-    return run->follower != NULL;
+    work->plan = NULL;
+    work->follower = follower_start(work->runner->context->cache_worker, &start);
+    work->source = work->follower != NULL ? &from_follower : NULL;
+    return work->follower != NULL;
 }
 
-bool run_work_start(struct run *run) {
-    return run->plan->cache_key != NULL ? start_follower(run) : start_call(run);
+bool work_start(struct work *work) {
+    return work->plan->cache_key != NULL ? start_follower(work) : start_call(work);
 }

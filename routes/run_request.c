@@ -250,9 +250,9 @@ static bool is_of_its_kind(const struct request *request, const struct run_reque
 }
 
 static void add_step(struct request *request, const struct run_request *run, size_t index,
-                     struct run_plan *plan) {
+                     struct plan *plan) {
     struct build_error error;
-    struct run_step *step = &plan->steps[plan->count];
+    struct plan_step *step = &plan->steps[plan->count];
     step->upstream = index;
     if (build_run(request, run, index, &step->request, &error))
         plan->count++;
@@ -262,7 +262,7 @@ static void add_step(struct request *request, const struct run_request *run, siz
 
 /* Whether others may share its answer, and whether it is at hand already. */
 static void look_into_cache(struct request *request, const struct run_request *run, bool starts_at_once,
-                            struct run_plan *plan) {
+                            struct plan *plan) {
     const struct upstream_settings *settings = upstream_at(request, run->upstream);
     const struct upstream_run *posted = &plan->steps[0].request;
     if (!settings->cache.on || request->context->cache == NULL)
@@ -291,12 +291,11 @@ struct routes_context *run_request_home(const struct request *request, const str
     return run->has_stream ? request->context : context_home(request->context, session);
 }
 
-struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
-                                  struct session *session, bool starts_at_once) {
+struct plan *run_request_plan(struct request *request, const struct run_request *run, struct session *session,
+                              bool starts_at_once) {
     const struct upstream_caller *caller = run_request_home(request, run, session)->relay.caller;
     const struct upstreams_settings *settings = &request->context->relay.caller->settings;
-    struct run_plan *plan =
-        run_plan_create(caller, session, &run->trace, chain_length(settings, run->upstream));
+    struct plan *plan = plan_create(caller, session, &run->trace, chain_length(settings, run->upstream));
     if (plan == NULL) {
         reply_no_memory(request);
         return NULL;
@@ -313,7 +312,7 @@ struct run_plan *run_request_plan(struct request *request, const struct run_requ
         look_into_cache(request, run, starts_at_once, plan);
     if (request->reply.kind == REPLY_NONE)
         return plan;
-    run_plan_destroy(plan);
+    plan_destroy(plan);
     return NULL;
 }
 

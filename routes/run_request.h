@@ -48,8 +48,8 @@ struct routes_context *run_request_home(const struct request *request, const str
 /** Makes what is asked of the upstream that was chosen, and of those that it falls back to; the caller's. An
  * answer that is at hand is only looked for if the run will start at once: else it could be too old by then.
  * One of the latter that the run cannot be made for is left out. NULL: the reply is decided. */
-struct run_plan *run_request_plan(struct request *request, const struct run_request *run,
-                                  struct session *session, bool starts_at_once) MUST_CHECK;
+struct plan *run_request_plan(struct request *request, const struct run_request *run, struct session *session,
+                              bool starts_at_once) MUST_CHECK;
 
 void run_request_finish(struct run_request *run);
 

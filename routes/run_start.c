@@ -121,12 +121,12 @@ static struct task *make_task(struct request *request, const struct run_request 
                               struct session *session) {
     struct task_options options = run->options;
     bool at_once = will_start_at_once(request, &options);
-    struct run_plan *plan = run_request_plan(request, run, session, at_once);
+    struct plan *plan = run_request_plan(request, run, session, at_once);
     if (plan == NULL)
         return NULL;
     if (!run->choice.can_take && plan->found == NULL) {
         refuse_for_upstream(request, run);
-        run_plan_destroy(plan);
+        plan_destroy(plan);
         return NULL;
     }
     memcpy(options.id, run->task_id, sizeof(options.id));

@@ -232,7 +232,7 @@ static void check_sent(const struct request_stub *stub, const struct run_request
 static void check_request(struct request_stub *stub, const cJSON *body, bool is_adks_own) {
     struct request *request = &stub->request;
     struct run_request run;
-    struct run_plan *plan = NULL;
+    struct plan *plan = NULL;
     struct session *session = session_create(NULL, "app/user/session");
     REQUIRE(session != NULL);
     bool good = is_adks_own ? run_request_read_adk(request, &run) : run_request_read(request, &run);
@@ -254,7 +254,7 @@ static void check_request(struct request_stub *stub, const cJSON *body, bool is_
         int status = request->reply.status;
         REQUIRE(status == 400 || (status == 413 && body == NULL) || (status == 404 && is_of_another_kind));
     }
-    run_plan_destroy(plan);
+    plan_destroy(plan);
     session_unref(session);
     run_request_finish(&run);
 }

@@ -48,15 +48,15 @@ static struct task *make_run(struct broadcaster *broadcaster, struct relay_conte
     static const struct trace no_trace;
     const struct task_options options = {.on_conflict = ON_CONFLICT_REPLACE, .timeout_ms = HOUR_MS};
     assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
-    struct run_plan *plan = run_plan_create(context->caller, session, &no_trace, 1);
+    struct plan *plan = plan_create(context->caller, session, &no_trace, 1);
     assert_non_null(plan);
     const struct upstream_settings *settings = &context->caller->settings.items[UPSTREAM_A];
     plan->count = 1;
-    plan->steps[0] = (struct run_step){.upstream = UPSTREAM_A,
-                                       .request = {.adapter = settings->adapter,
-                                                   .url = call_url(settings, "/run"),
-                                                   .body = strdup("{}"),
-                                                   .body_length = 2}};
+    plan->steps[0] = (struct plan_step){.upstream = UPSTREAM_A,
+                                        .request = {.adapter = settings->adapter,
+                                                    .url = call_url(settings, "/run"),
+                                                    .body = strdup("{}"),
+                                                    .body_length = 2}};
     struct task *task = runner_create_task(runner, session, &options, plan);
     assert_non_null(task);
     session_unref(session);

@@ -73,7 +73,7 @@ static struct task *register_run(enum on_conflict on_conflict) {
     static const struct trace no_trace;
     const struct task_options options = {.on_conflict = on_conflict, .timeout_ms = 60000, .priority = 5};
     assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
-    struct run_plan *plan = run_plan_create(NULL, session, &no_trace, 1);
+    struct plan *plan = plan_create(NULL, session, &no_trace, 1);
     assert_non_null(plan);
     plan->count = 1;
     struct task *task = runner_create_task(runner, session, &options, plan);
