@@ -1,5 +1,5 @@
 /* upstream/answer_form: which answers are event streams, not compressed, and framed as they may be. */
-#include "tests/unit/exchange_recorder.h"
+#include "tests/unit/passage_recorder.h"
 #include "tests/unit/stream_recorder.h"
 
 #define EVENT "data: a\n\n" /* 9 bytes */

@@ -1,5 +1,5 @@
-/* upstream/exchange, upstream/stream: a body that is taken slowly, later, or not at all. */
-#include "tests/unit/exchange_recorder.h"
+/* upstream/passage, upstream/stream: a body that is taken slowly, later, or not at all. */
+#include "tests/unit/passage_recorder.h"
 #include "tests/unit/held_stream.h"
 
 #include "base/clock.h"

@@ -1,5 +1,5 @@
 /* upstream/client: a run is posted once, however libcurl's kept connections end. */
-#include "tests/unit/exchange_recorder.h"
+#include "tests/unit/passage_recorder.h"
 #include "tests/unit/stream_recorder.h"
 
 #include <stdatomic.h>

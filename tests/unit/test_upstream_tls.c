@@ -1,7 +1,7 @@
 /* TLS to upstreams: the certificates of authorities are shared by all workers, so no connection may change
  * them. */
 #include "tests/support/unit_certificate.h"
-#include "tests/unit/exchange_recorder.h"
+#include "tests/unit/passage_recorder.h"
 
 #include <openssl/ssl.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* upstream/exchange: requests passed on, and how their answers are told. */
-#include "tests/unit/exchange_recorder.h"
+/* upstream/passage: requests passed on, and how their answers are told. */
+#include "tests/unit/passage_recorder.h"
 
 static const char *_Atomic answer; /* each connection has a thread */
 
