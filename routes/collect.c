@@ -83,7 +83,7 @@ static void collect_on_abandoned(void *context) {
 void collect_start(struct request *request, size_t upstream, const char *method, const char *path,
                    const char *body, size_t length,
                    void (*done)(struct request *request, const struct collected *answer)) {
-    static const struct upstream_exchange_callbacks callbacks = {
+    static const struct upstream_passage_callbacks callbacks = {
         .on_head = collect_on_head, .on_body = collect_on_body, .on_end = collect_on_end};
     static const struct upstream_header accept = {"Accept", "application/json"};
     struct collect *collect = calloc(1, sizeof(*collect));

@@ -245,10 +245,10 @@ static struct passthrough *passthrough_create(struct request *request, const str
 }
 
 static void start_passing(struct request *request, const struct passing *passing, const char *target) {
-    static const struct upstream_exchange_callbacks callbacks = {.on_head = passthrough_on_head,
-                                                                 .on_body = passthrough_on_body,
-                                                                 .on_upload = passthrough_upload,
-                                                                 .on_end = passthrough_on_end};
+    static const struct upstream_passage_callbacks callbacks = {.on_head = passthrough_on_head,
+                                                                .on_body = passthrough_on_body,
+                                                                .on_upload = passthrough_upload,
+                                                                .on_end = passthrough_on_end};
     const struct routes_settings *settings = request->context->settings;
     struct upstream_header headers[8 + HANDSHAKE_HEADERS_MAX];
     size_t count = collect_headers(request, headers);

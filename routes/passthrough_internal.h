@@ -65,7 +65,7 @@ void handshake_free(struct upstream_header *headers, size_t count);
 void passthrough_open_tunnel(struct passthrough *passthrough, const struct upstream_header *headers,
                              size_t count);
 
-/** Bytes for the upstream: see struct upstream_exchange_callbacks. */
+/** Bytes for the upstream: see struct upstream_passage_callbacks. */
 ssize_t passthrough_upload(void *context, char *bytes, size_t size);
 
 /** Somebody wants the tunnel to end. */

@@ -3,7 +3,7 @@
  *
  * Two shapes of request:
  *   - a stream: one run; POST, then events until the end, which is told truthfully and once;
- *   - an exchange: any other request (sessions, passthrough), its body handed on as it comes.
+ *   - a passage: any other request (sessions, passthrough), its body handed on as it comes.
  */
 #ifndef SLUICE_UPSTREAM_CLIENT_H
 #define SLUICE_UPSTREAM_CLIENT_H
@@ -221,14 +221,14 @@ void upstream_stream_cancel(struct upstream_stream *stream);
 /** Frees the strings of a run that was never started. */
 void upstream_run_finish(struct upstream_run *run);
 
-/* ---- exchanges ---------------------------------------------------------------------------------- */
+/* ---- passages ---------------------------------------------------------------------------------- */
 
 struct upstream_header {
     const char *name;
     const char *value;
 };
 
-struct upstream_exchange_callbacks {
+struct upstream_passage_callbacks {
     /** The connection stands and the request goes out. NULL: nobody asks. */
     void (*on_sent)(void *context);
     /** Status and headers, hop-by-hop ones (RFC 9110, section 7.6.1) and Content-Length removed, valid in the
@@ -236,53 +236,55 @@ struct upstream_exchange_callbacks {
     void (*on_head)(void *context, int status, const struct upstream_header *headers, size_t count,
                     int64_t content_length);
     /** The next bytes of the body. False: no room now; the same bytes come again after
-     *  upstream_exchange_resume(). */
+     *  upstream_passage_resume(). */
     bool (*on_body)(void *context, const char *bytes, size_t length);
-    /** Of a tunnel (upstream_exchange_make_tunnel()): copies at most `size` bytes for the upstream. 0: none
-     * now, upstream_exchange_resume_upload() follows; -1: none any more. NULL: it is no tunnel. */
+    /** Of a tunnel (upstream_passage_make_tunnel()): copies at most `size` bytes for the upstream. 0: none
+     * now, upstream_passage_resume_upload() follows; -1: none any more. NULL: it is no tunnel. */
     ssize_t (*on_upload)(void *context, char *bytes, size_t size);
-    /** The end, once; the exchange is freed right after it. `end` is COMPLETED (whatever the status),
+    /** The end, once; the passage is freed right after it. `end` is COMPLETED (whatever the status),
      * CONNECT, TRUNCATED, PROTOCOL, IDLE or INTERNAL. Without on_head() before it, there was no answer. */
     void (*on_end)(void *context, const struct upstream_result *result);
 };
 
-struct upstream_exchange;
+struct upstream_passage;
 
 /** Makes one that is not sent yet. `method` and `body` as given; `path` is the raw path and query behind the
  * settings' base_url; Content-Type application/json if there is a body; `headers` end-to-end ones to send
  * along (Host, Expect, Content-Type, Content-Length and hop-by-hop ones among them are left out). All are
  * copied; of `settings` it keeps nothing. NULL: out of memory. */
-struct upstream_exchange *
-upstream_exchange_create(struct upstream_client *client, const struct upstream_settings *settings,
-                         const char *method, const char *path, const struct upstream_header *headers,
-                         size_t header_count, const char *body, size_t body_length,
-                         const struct upstream_exchange_callbacks *callbacks, void *context) MUST_CHECK;
+struct upstream_passage *upstream_passage_create(struct upstream_client *client,
+                                                 const struct upstream_settings *settings, const char *method,
+                                                 const char *path, const struct upstream_header *headers,
+                                                 size_t header_count, const char *body, size_t body_length,
+                                                 const struct upstream_passage_callbacks *callbacks,
+                                                 void *context) MUST_CHECK;
 
 /** Before it is sent: another time for the first byte than the settings have. */
-void upstream_exchange_set_first_byte_timeout(struct upstream_exchange *exchange, int64_t timeout_ms);
+void upstream_passage_set_first_byte_timeout(struct upstream_passage *passage, int64_t timeout_ms);
 
 /** Before it is sent: it asks for an upgrade to `protocol`. If the answer's status is 101, its body is what
  * comes through the tunnel, and on_upload() is asked what goes into it. The end of the client's side is
  * passed on, but not through TLS. False: out of memory, and it must be cancelled. */
-bool upstream_exchange_make_tunnel(struct upstream_exchange *exchange, const char *protocol) MUST_CHECK;
+bool upstream_passage_make_tunnel(struct upstream_passage *passage, const char *protocol) MUST_CHECK;
 
 /** There is something for the tunnel, or no more. */
-void upstream_exchange_resume_upload(struct upstream_exchange *exchange);
+void upstream_passage_resume_upload(struct upstream_passage *passage);
 
 /** Sends it. No callback before it returns. False: out of memory, and it must be cancelled. */
-bool upstream_exchange_send(struct upstream_exchange *exchange) MUST_CHECK;
+bool upstream_passage_send(struct upstream_passage *passage) MUST_CHECK;
 
 /** Makes one and sends it. NULL: out of memory. */
-struct upstream_exchange *
-upstream_exchange_start(struct upstream_client *client, const struct upstream_settings *settings,
-                        const char *method, const char *path, const struct upstream_header *headers,
-                        size_t header_count, const char *body, size_t body_length,
-                        const struct upstream_exchange_callbacks *callbacks, void *context) MUST_CHECK;
+struct upstream_passage *upstream_passage_start(struct upstream_client *client,
+                                                const struct upstream_settings *settings, const char *method,
+                                                const char *path, const struct upstream_header *headers,
+                                                size_t header_count, const char *body, size_t body_length,
+                                                const struct upstream_passage_callbacks *callbacks,
+                                                void *context) MUST_CHECK;
 
 /** There is room for the body again. */
-void upstream_exchange_resume(struct upstream_exchange *exchange);
+void upstream_passage_resume(struct upstream_passage *passage);
 
 /** Ends it without a callback. Also from within its own callbacks. */
-void upstream_exchange_cancel(struct upstream_exchange *exchange);
+void upstream_passage_cancel(struct upstream_passage *passage);
 
 #endif

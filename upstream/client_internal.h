@@ -1,5 +1,5 @@
 /* What the files of the upstream client share: the client, and a transfer, the common half of a stream and an
- * exchange.
+ * passage.
  *
  * libcurl allows hardly anything inside its callbacks, and users may start, cancel or resume anything in
  * theirs. So nothing of that touches curl where it is called: it marks the transfer and queues it
@@ -42,7 +42,7 @@ struct upstream_client {
     int64_t until_mono_ms; /* so long it reads on */
     uv_idle_t idle;        /* keeps the loop awake while some rest */
     bool queue_rests;      /* until then: enough of it was settled in this turn */
-    size_t active;         /* streams and exchanges whose end is still to be told */
+    size_t active;         /* streams and passages whose end is still to be told */
     size_t handles;        /* uv handles that are not closed yet */
     bool closing;
     bool is_shut;                   /* closed but for its uv handles */

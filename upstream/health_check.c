@@ -8,8 +8,8 @@ struct health_check {
     struct health_checks *checks;
     size_t index; /* of the upstream */
     uv_timer_t timer;
-    struct upstream_exchange *exchange; /* NULL: none is under way */
-    int status;                         /* of its answer; 0: none yet */
+    struct upstream_passage *passage; /* NULL: none is under way */
+    int status;                       /* of its answer; 0: none yet */
 };
 
 struct health_checks {
@@ -31,10 +31,10 @@ static void set_unhealthy(struct health_check *check, bool is_unhealthy, const c
         caller->notify(&notice);
 }
 
-static void stop_exchange(struct health_check *check) {
-    if (check->exchange != NULL)
-        upstream_exchange_cancel(check->exchange);
-    check->exchange = NULL;
+static void stop_passage(struct health_check *check) {
+    if (check->passage != NULL)
+        upstream_passage_cancel(check->passage);
+    check->passage = NULL;
 }
 
 /* ---- one check --------------------------------------------------------------------------------------- */
@@ -55,7 +55,7 @@ static void health_on_end(void *context, const struct upstream_result *result) {
     struct health_check *check = context;
     bool is_healthy = result->end == UPSTREAM_COMPLETED && check->status >= 200 && check->status < 300;
     bool is_ours = result->end == UPSTREAM_NO_DESCRIPTOR || result->end == UPSTREAM_INTERNAL;
-    check->exchange = NULL;
+    check->passage = NULL;
     if (!is_ours)
         set_unhealthy(check, !is_healthy, result->message != NULL ? result->message : "");
 }
@@ -69,14 +69,14 @@ static char *copy_origin(const char *url) {
 
 /** Without the memory or the descriptor for it nothing is asked, and nothing is found. */
 static void ask_health(struct health_check *check, const struct upstream_settings *settings) {
-    static const struct upstream_exchange_callbacks callbacks = {
+    static const struct upstream_passage_callbacks callbacks = {
         .on_head = health_on_head, .on_body = health_on_body, .on_end = health_on_end};
     struct upstream_settings at_origin = *settings;
     at_origin.base_url = copy_origin(settings->base_url);
     check->status = 0;
     if (at_origin.base_url != NULL)
-        check->exchange = upstream_exchange_start(check->checks->caller->client, &at_origin, "GET",
-                                                  settings->health_path, NULL, 0, NULL, 0, &callbacks, check);
+        check->passage = upstream_passage_start(check->checks->caller->client, &at_origin, "GET",
+                                                settings->health_path, NULL, 0, NULL, 0, &callbacks, check);
     free(at_origin.base_url);
 }
 
@@ -88,9 +88,9 @@ static uint64_t jittered_ms(int64_t interval_ms) {
 static void on_due(uv_timer_t *timer) {
     struct health_check *check = CONTAINER_OF(timer, struct health_check, timer);
     const struct upstream_settings *settings = &check->checks->caller->settings.items[check->index];
-    if (check->exchange != NULL)
+    if (check->passage != NULL)
         set_unhealthy(check, true, "The check was still under way when the next one was due.");
-    stop_exchange(check);
+    stop_passage(check);
     ask_health(check, settings);
     uv_timer_start(timer, on_due, jittered_ms(settings->health_interval_ms), 0);
 }
@@ -100,7 +100,7 @@ static void on_due(uv_timer_t *timer) {
 void health_checks_reload(struct health_checks *checks) {
     for (size_t i = 0; i < checks->count; i++) {
         struct health_check *check = &checks->items[i];
-        stop_exchange(check);
+        stop_passage(check);
         if (checks->caller->settings.items[i].health_path != NULL) {
             uv_timer_start(&check->timer, on_due, 0, 0);
         } else {
@@ -138,7 +138,7 @@ void health_checks_close(struct health_checks *checks) {
         return;
     size_t count = checks->count;
     for (size_t i = 0; i < count; i++) {
-        stop_exchange(&checks->items[i]);
+        stop_passage(&checks->items[i]);
         uv_close((uv_handle_t *)&checks->items[i].timer, health_on_closed);
     }
 }

@@ -1,6 +1,6 @@
 /* Queries: see query.h.
  *
- * The exchange is made at once, for it keeps the request, and is sent when the guards let it through.
+ * The passage is made at once, for it keeps the request, and is sent when the guards let it through.
  */
 #include "upstream/query.h"
 
@@ -18,9 +18,9 @@
 struct upstream_query {
     struct upstream_caller *caller;
     LIST_ENTRY(upstream_query) link; /* of the caller's queries, until it has ended */
-    struct upstream_exchange_callbacks callbacks;
+    struct upstream_passage_callbacks callbacks;
     void *context;
-    struct upstream_exchange *exchange; /* NULL once it has ended */
+    struct upstream_passage *passage; /* NULL once it has ended */
     struct guard guard;
     uv_timer_t timer; /* the guard's in the line, then that of the whole query */
     size_t index;
@@ -108,9 +108,9 @@ static void leave_guards(struct upstream_query *query, const struct upstream_res
  * cancelled. */
 static void close_query(struct upstream_query *query, const struct upstream_result *result) {
     query->has_ended = true;
-    if (query->exchange != NULL)
-        upstream_exchange_cancel(query->exchange);
-    query->exchange = NULL;
+    if (query->passage != NULL)
+        upstream_passage_cancel(query->passage);
+    query->passage = NULL;
     leave_guards(query, result);
     set_counted(&query->is_waiting, &query_upstream(query)->queries_waiting, false);
     set_counted(&query->is_active, &query_upstream(query)->queries_active, false);
@@ -123,7 +123,7 @@ static void end_query(struct upstream_query *query, const struct upstream_result
     query->callbacks.on_end(query->context, result);
 }
 
-/* ---- the exchange ------------------------------------------------------------------------------------ */
+/* ---- the passage ------------------------------------------------------------------------------------ */
 
 static void query_on_sent(void *context) {
     struct upstream_query *query = context;
@@ -162,7 +162,7 @@ static ssize_t query_on_upload(void *context, char *bytes, size_t size) {
 
 static void query_on_end(void *context, const struct upstream_result *result) {
     struct upstream_query *query = context;
-    query->exchange = NULL;
+    query->passage = NULL;
     end_query(query, result);
 }
 
@@ -210,7 +210,7 @@ static void on_timeout(uv_timer_t *timer) {
 }
 
 static void query_send_request(struct upstream_query *query) {
-    if (!upstream_exchange_send(query->exchange)) {
+    if (!upstream_passage_send(query->passage)) {
         static const struct upstream_result no_memory = {
             .end = UPSTREAM_INTERNAL, .cause = CAUSE_MEMORY, .message = "Memory ran out."};
         refuse_later(query, &no_memory);
@@ -277,31 +277,31 @@ static void enter_query(struct upstream_query *query, const struct upstream_sett
 
 struct upstream_query *upstream_query_start(struct upstream_caller *caller,
                                             const struct upstream_query_request *request,
-                                            const struct upstream_exchange_callbacks *callbacks,
+                                            const struct upstream_passage_callbacks *callbacks,
                                             void *context) {
-    static const struct upstream_exchange_callbacks own = {.on_sent = query_on_sent,
-                                                           .on_head = query_on_head,
-                                                           .on_body = query_on_body,
-                                                           .on_upload = query_on_upload,
-                                                           .on_end = query_on_end};
+    static const struct upstream_passage_callbacks own = {.on_sent = query_on_sent,
+                                                          .on_head = query_on_head,
+                                                          .on_body = query_on_body,
+                                                          .on_upload = query_on_upload,
+                                                          .on_end = query_on_end};
     const struct upstream_settings *settings = &caller->settings.items[request->index];
     struct upstream_query *query = calloc(1, sizeof(*query));
     if (query == NULL)
         return NULL;
-    query->exchange =
-        upstream_exchange_create(caller->client, settings, request->method, request->path, request->headers,
-                                 request->header_count, request->body, request->body_length, &own, query);
-    if (query->exchange != NULL && request->upgrade != NULL &&
-        !upstream_exchange_make_tunnel(query->exchange, request->upgrade)) {
-        upstream_exchange_cancel(query->exchange);
-        query->exchange = NULL;
+    query->passage =
+        upstream_passage_create(caller->client, settings, request->method, request->path, request->headers,
+                                request->header_count, request->body, request->body_length, &own, query);
+    if (query->passage != NULL && request->upgrade != NULL &&
+        !upstream_passage_make_tunnel(query->passage, request->upgrade)) {
+        upstream_passage_cancel(query->passage);
+        query->passage = NULL;
     }
-    if (query->exchange == NULL) {
+    if (query->passage == NULL) {
         free(query);
         return NULL;
     }
     if (request->first_byte_timeout_ms > 0)
-        upstream_exchange_set_first_byte_timeout(query->exchange, request->first_byte_timeout_ms);
+        upstream_passage_set_first_byte_timeout(query->passage, request->first_byte_timeout_ms);
     query->caller = caller;
     query->callbacks = *callbacks;
     query->context = context;
@@ -318,13 +318,13 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
 }
 
 void upstream_query_resume(struct upstream_query *query) {
-    if (query->exchange != NULL)
-        upstream_exchange_resume(query->exchange);
+    if (query->passage != NULL)
+        upstream_passage_resume(query->passage);
 }
 
 void upstream_query_resume_upload(struct upstream_query *query) {
-    if (query->exchange != NULL)
-        upstream_exchange_resume_upload(query->exchange);
+    if (query->passage != NULL)
+        upstream_passage_resume_upload(query->passage);
 }
 
 void upstream_query_cancel(struct upstream_query *query) {

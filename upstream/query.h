@@ -31,12 +31,12 @@ struct upstream_query_request {
     const char *upgrade;           /* to the protocol of a tunnel; NULL: it asks for none */
 };
 
-/** Starts one. The callbacks are those of an exchange (client.h; on_sent() may be NULL), and the end may be
+/** Starts one. The callbacks are those of a passage (client.h; on_sent() may be NULL), and the end may be
  * UPSTREAM_REFUSED by the breaker, UPSTREAM_CROWDED at the limiter, each with a retry_after_ms, and
  * UPSTREAM_LIMIT when `timeout_ms` is over. No callback before it returns. NULL: out of memory. */
 struct upstream_query *upstream_query_start(struct upstream_caller *caller,
                                             const struct upstream_query_request *request,
-                                            const struct upstream_exchange_callbacks *callbacks,
+                                            const struct upstream_passage_callbacks *callbacks,
                                             void *context) MUST_CHECK;
 
 /** There is room for the body again. */

@@ -103,19 +103,19 @@ static void transfer_coding_of_an_interim_answer_counts(void **state) {
     assert_int_equal(recorder.result.cause, CAUSE_COMPRESSED);
 }
 
-static void exchange_with_a_transfer_coding_is_no_answer(void **state) {
+static void passage_with_a_transfer_coding_is_no_answer(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" CHUNKS;
     fixture_begin(&fixture, serve_answer);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
+    passage_await_end(&recorder);
     assert_false(recorder.has_head);
     assert_int_equal(recorder.result.end, UPSTREAM_PROTOCOL);
     assert_int_equal(recorder.result.cause, CAUSE_COMPRESSED);
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
 static void refusal_is_read_unless_it_is_compressed(void **state) {
@@ -249,19 +249,19 @@ static void refusal_with_a_bad_length_keeps_its_status(void **state) {
     assert_string_equal(recorder.message, "The upstream answered 429.");
 }
 
-static void exchange_with_a_bad_length_is_no_answer(void **state) {
+static void passage_with_a_bad_length_is_no_answer(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof bad_lengths / sizeof *bad_lengths; i++) {
         struct fixture fixture;
-        struct exchange_recorder recorder;
+        struct passage_recorder recorder;
         answer = answer_of("200 OK", NULL, bad_lengths[i], EVENT);
         fixture_begin(&fixture, serve_answer);
-        exchange_begin(&recorder, &fixture);
-        exchange_start(&recorder, "GET", "/x", NULL);
-        exchange_await_end(&recorder);
+        passage_begin(&recorder, &fixture);
+        passage_start(&recorder, "GET", "/x", NULL);
+        passage_await_end(&recorder);
         assert_int_equal(recorder.result.end, UPSTREAM_PROTOCOL);
         assert_false(recorder.has_head);
-        exchange_end(&recorder);
+        passage_end(&recorder);
     }
 }
 
@@ -293,7 +293,7 @@ int main(void) {
         cmocka_unit_test(answer_with_a_transfer_coding_is_refused),
         cmocka_unit_test(answer_with_a_transfer_coding_that_is_none_is_taken),
         cmocka_unit_test(transfer_coding_of_an_interim_answer_counts),
-        cmocka_unit_test(exchange_with_a_transfer_coding_is_no_answer),
+        cmocka_unit_test(passage_with_a_transfer_coding_is_no_answer),
         cmocka_unit_test(refusal_is_read_unless_it_is_compressed),
         cmocka_unit_test(any_good_status_with_an_event_stream_is_a_stream),
         cmocka_unit_test(good_status_without_an_event_stream_is_a_refusal),
@@ -302,7 +302,7 @@ int main(void) {
         cmocka_unit_test(answer_with_a_good_length_is_taken),
         cmocka_unit_test(interim_answer_has_lengths_of_its_own),
         cmocka_unit_test(refusal_with_a_bad_length_keeps_its_status),
-        cmocka_unit_test(exchange_with_a_bad_length_is_no_answer),
+        cmocka_unit_test(passage_with_a_bad_length_is_no_answer),
         cmocka_unit_test(connection_of_an_answer_with_a_bad_length_is_not_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -236,13 +236,13 @@ static void serve_nothing(struct raw_server *server, int fd, size_t connection) 
 
 static void nothing_is_begun_at_a_client_that_closes(void **state) {
     (void)state;
-    static const struct upstream_exchange_callbacks callbacks = {0};
+    static const struct upstream_passage_callbacks callbacks = {0};
     struct fixture fixture;
     clock_real();
     fixture_begin(&fixture, serve_nothing);
     fixture_close_client(&fixture);
-    assert_null(upstream_exchange_start(fixture.client, &fixture.settings, "GET", "/", NULL, 0, NULL, 0,
-                                        &callbacks, NULL));
+    assert_null(upstream_passage_start(fixture.client, &fixture.settings, "GET", "/", NULL, 0, NULL, 0,
+                                       &callbacks, NULL));
     assert_noted(1);
     while (!fixture.is_closed)
         fixture_turn(&fixture);

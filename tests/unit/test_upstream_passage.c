@@ -17,18 +17,18 @@ static void serve_answer_and_close(struct raw_server *server, int fd, size_t con
         raw_server_write(fd, answer);
 }
 
-static void exchange_passes_status_end_to_end_headers_and_body(void **state) {
+static void passage_passes_status_end_to_end_headers_and_body(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer =
         "HTTP/1.1 404 Gone fishing\r\nContent-Type: text/plain\r\nconnection: X-Private, close\r\n"
         "x-private: 1\r\nKeep-Alive: timeout=5\r\nX-Two: a\r\nX-Two: b\r\nProxy-Authenticate: x\r\nTE: x\r\n"
         "Upgrade: x\r\nX-Empty:\r\nX-Blank: \r\nX-Privateer: yes\r\nContent-Length: 5\r\n\r\nhello";
     fixture_begin(&fixture, serve_answer_and_close);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/list-apps?x=%2F..", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/list-apps?x=%2F..", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_int_equal(recorder.result.http_status, 404);
     assert_int_equal(recorder.status, 404);
@@ -38,24 +38,24 @@ static void exchange_passes_status_end_to_end_headers_and_body(void **state) {
     assert_string_equal(recorder.body.bytes, "hello");
     assert_true(raw_server_was_sent(&fixture.server, "GET /list-apps?x=%2F.. HTTP/1.1\r\n"));
     assert_false(raw_server_was_sent(&fixture.server, "Content-"));
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
-static void exchange_sends_the_clients_headers_but_not_those_of_the_hop(void **state) {
+static void passage_sends_the_clients_headers_but_not_those_of_the_hop(void **state) {
     (void)state;
     static const struct upstream_header headers[] = {
         {"Accept", "image/png"},           {"Host", "elsewhere"},
         {"Connection", "close"},           {"Content-Length", "7"},
         {"Authorization", "Basic theirs"}, {"X-Empty", ""}};
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     fixture_begin(&fixture, serve_answer);
     fixture.settings.authorization = (char[]){"Bearer ours"};
-    exchange_begin(&recorder, &fixture);
-    recorder.exchange = upstream_exchange_start(fixture.client, &fixture.settings, "PATCH", "/x", headers, 6,
-                                                "{\"b\":2}", 7, &exchange_callbacks, &recorder);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    recorder.passage = upstream_passage_start(fixture.client, &fixture.settings, "PATCH", "/x", headers, 6,
+                                              "{\"b\":2}", 7, &passage_callbacks, &recorder);
+    passage_await_end(&recorder);
     assert_true(raw_server_was_sent(&fixture.server, "PATCH /x HTTP/1.1\r\nHost: 127.0.0.1:"));
     assert_true(raw_server_was_sent(&fixture.server, "\r\nAccept: image/png\r\n"));
     assert_true(raw_server_was_sent(&fixture.server, "\r\nX-Empty:\r\n"));
@@ -66,25 +66,25 @@ static void exchange_sends_the_clients_headers_but_not_those_of_the_hop(void **s
     assert_false(raw_server_was_sent(&fixture.server, "close"));
     assert_false(raw_server_was_sent(&fixture.server, "theirs"));
     assert_false(raw_server_was_sent(&fixture.server, "Expect"));
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
 static void check_method(const char *method, const char *body, const char *expected, const char *unexpected) {
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     fixture_begin(&fixture, serve_answer);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, method, "/x", body);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, method, "/x", body);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_true(raw_server_was_sent(&fixture.server, method));
     assert_true(raw_server_was_sent(&fixture.server, expected));
     assert_false(raw_server_was_sent(&fixture.server, unexpected));
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
-static void exchange_frames_bodies_as_the_method_wants_it(void **state) {
+static void passage_frames_bodies_as_the_method_wants_it(void **state) {
     (void)state;
     check_method("GET", NULL, "\r\n\r\n", "Content-");
     check_method("DELETE", NULL, "\r\n\r\n", "Content-");
@@ -94,36 +94,36 @@ static void exchange_frames_bodies_as_the_method_wants_it(void **state) {
     check_method("POST", "", "Content-Length: 0\r\n", "Transfer-Encoding");
 }
 
-static void exchange_asks_for_a_head_without_a_body(void **state) {
+static void passage_asks_for_a_head_without_a_body(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n";
     fixture_begin(&fixture, serve_answer);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "HEAD", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "HEAD", "/x", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_int_equal(recorder.content_length, 500);
     assert_int_equal(recorder.body.length, 0);
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
 static void check_end(const char *bytes, enum upstream_end end, bool has_head, const char *body) {
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer = bytes;
     fixture_begin(&fixture, serve_answer_and_close);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, end);
     assert_int_equal(recorder.has_head, has_head);
     assert_string_equal(recorder.body.length > 0 ? recorder.body.bytes : "", body);
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
-static void exchange_tells_how_it_ended(void **state) {
+static void passage_tells_how_it_ended(void **state) {
     (void)state;
     check_end("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", UPSTREAM_COMPLETED,
               true, "a");
@@ -135,35 +135,35 @@ static void exchange_tells_how_it_ended(void **state) {
     check_end("not HTTP at all\r\n\r\n", UPSTREAM_PROTOCOL, false, "");
 }
 
-static void exchange_says_nothing_of_the_length_of_chunks(void **state) {
+static void passage_says_nothing_of_the_length_of_chunks(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n1\r\na\r\n0\r\nX: y\r\n\r\n";
     fixture_begin(&fixture, serve_answer);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_int_equal(recorder.content_length, -1);
     assert_string_equal(recorder.headers, "");
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
-static void exchange_reads_odd_headers(void **state) {
+static void passage_reads_odd_headers(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer = "HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n"
              "HTTP/1.1 200 OK\r\nX-Fold: a\r\n b\r\n\tc\r\nX-Empty:\r\nX-Pad: \t d:e \t\r\nConnection: \r\n"
              "Connection: x-one,,X-TWO\r\nX-One: 1\r\nX-Two: 2\r\nX-Thre: 3\r\nContent-Length: 0\r\n\r\n";
     fixture_begin(&fixture, serve_answer);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_string_equal(recorder.headers, "X-Fold: a   b  \tc|X-Empty: |X-Pad: d:e|X-Thre: 3|");
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
 /* An answer with `named` headers that its Connection header names, one by one, and `lines` more. */
@@ -179,42 +179,42 @@ static char *write_many_headers(size_t named, size_t lines) {
     return buffer_detach(&text);
 }
 
-static void exchange_has_a_bound_of_headers(void **state) {
+static void passage_has_a_bound_of_headers(void **state) {
     (void)state;
     for (int over = 0; over < 2; over++) {
         struct fixture fixture;
-        struct exchange_recorder recorder;
+        struct passage_recorder recorder;
         char *text = write_many_headers(450, over ? 100 : 80);
         answer = text;
         fixture_begin(&fixture, serve_answer_and_close);
-        exchange_begin(&recorder, &fixture);
-        exchange_start(&recorder, "GET", "/x", NULL);
-        exchange_await_end(&recorder);
+        passage_begin(&recorder, &fixture);
+        passage_start(&recorder, "GET", "/x", NULL);
+        passage_await_end(&recorder);
         assert_int_equal(recorder.has_head, !over);
         assert_int_equal(recorder.result.end, over ? UPSTREAM_PROTOCOL : UPSTREAM_COMPLETED);
         if (!over) /* none of those that Connection names */
             assert_int_equal(strlen(recorder.headers), 80 * strlen("a: b|"));
-        exchange_end(&recorder);
+        passage_end(&recorder);
         free(text);
     }
 }
 
-static void exchange_cannot_connect_when_nobody_listens(void **state) {
+static void passage_cannot_connect_when_nobody_listens(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     char base_url[64];
     int port;
     int fd = raw_server_bind(&port);
     snprintf(base_url, sizeof base_url, "http://127.0.0.1:%d", port);
     fixture_begin(&fixture, serve_answer);
     fixture.settings.base_url = base_url;
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_CONNECT);
     assert_false(recorder.has_head);
-    exchange_end(&recorder);
+    passage_end(&recorder);
     close(fd);
 }
 
@@ -225,21 +225,21 @@ static void serve_and_hold(struct raw_server *server, int fd, size_t connection)
     raw_server_hold(fd);
 }
 
-static void exchange_is_idle_without_a_first_or_a_next_byte(void **state) {
+static void passage_is_idle_without_a_first_or_a_next_byte(void **state) {
     (void)state;
     static const char *const texts[] = {"", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na"};
     for (size_t i = 0; i < 2; i++) {
         struct fixture fixture;
-        struct exchange_recorder recorder;
+        struct passage_recorder recorder;
         answer = texts[i];
         fixture_begin(&fixture, serve_and_hold);
         fixture.settings.first_byte_timeout_ms = i == 0 ? 100 : 60000;
         fixture.settings.idle_timeout_ms = i == 0 ? 60000 : 100;
-        exchange_begin(&recorder, &fixture);
-        exchange_start(&recorder, "GET", "/x", NULL);
-        exchange_await_end(&recorder);
+        passage_begin(&recorder, &fixture);
+        passage_start(&recorder, "GET", "/x", NULL);
+        passage_await_end(&recorder);
         assert_int_equal(recorder.result.end, UPSTREAM_IDLE);
-        exchange_end(&recorder);
+        passage_end(&recorder);
     }
 }
 
@@ -251,54 +251,54 @@ static void serve_slow_bytes(struct raw_server *server, int fd, size_t connectio
         usleep(50000);
 }
 
-static void exchange_is_not_idle_while_bytes_come(void **state) {
+static void passage_is_not_idle_while_bytes_come(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     fixture_begin(&fixture, serve_slow_bytes);
     fixture.settings.idle_timeout_ms = 250; /* less than all of it, more than one pause */
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_int_equal(recorder.body.length, 8);
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
-static void cancel_in_head(struct exchange_recorder *recorder) {
-    upstream_exchange_cancel(recorder->exchange);
+static void cancel_in_head(struct passage_recorder *recorder) {
+    upstream_passage_cancel(recorder->passage);
 }
 
-static void exchange_cancelled_in_its_callback_tells_nothing_more(void **state) {
+static void passage_cancelled_in_its_callback_tells_nothing_more(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     fixture_begin(&fixture, serve_answer);
-    exchange_begin(&recorder, &fixture);
+    passage_begin(&recorder, &fixture);
     recorder.in_head = cancel_in_head;
-    exchange_start(&recorder, "GET", "/x", NULL);
+    passage_start(&recorder, "GET", "/x", NULL);
     while (upstream_client_active(fixture.client) > 0)
         fixture_turn(&fixture);
-    exchange_end(&recorder);
+    passage_end(&recorder);
     assert_false(recorder.has_ended);
     assert_true(recorder.has_head);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exchange_passes_status_end_to_end_headers_and_body),
-        cmocka_unit_test(exchange_sends_the_clients_headers_but_not_those_of_the_hop),
-        cmocka_unit_test(exchange_frames_bodies_as_the_method_wants_it),
-        cmocka_unit_test(exchange_asks_for_a_head_without_a_body),
-        cmocka_unit_test(exchange_tells_how_it_ended),
-        cmocka_unit_test(exchange_says_nothing_of_the_length_of_chunks),
-        cmocka_unit_test(exchange_reads_odd_headers),
-        cmocka_unit_test(exchange_has_a_bound_of_headers),
-        cmocka_unit_test(exchange_cannot_connect_when_nobody_listens),
-        cmocka_unit_test(exchange_is_idle_without_a_first_or_a_next_byte),
-        cmocka_unit_test(exchange_is_not_idle_while_bytes_come),
-        cmocka_unit_test(exchange_cancelled_in_its_callback_tells_nothing_more),
+        cmocka_unit_test(passage_passes_status_end_to_end_headers_and_body),
+        cmocka_unit_test(passage_sends_the_clients_headers_but_not_those_of_the_hop),
+        cmocka_unit_test(passage_frames_bodies_as_the_method_wants_it),
+        cmocka_unit_test(passage_asks_for_a_head_without_a_body),
+        cmocka_unit_test(passage_tells_how_it_ended),
+        cmocka_unit_test(passage_says_nothing_of_the_length_of_chunks),
+        cmocka_unit_test(passage_reads_odd_headers),
+        cmocka_unit_test(passage_has_a_bound_of_headers),
+        cmocka_unit_test(passage_cannot_connect_when_nobody_listens),
+        cmocka_unit_test(passage_is_idle_without_a_first_or_a_next_byte),
+        cmocka_unit_test(passage_is_not_idle_while_bytes_come),
+        cmocka_unit_test(passage_cancelled_in_its_callback_tells_nothing_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* upstream/passage, upstream/stream: a body that is taken slowly, later, or not at all. */
-#include "tests/unit/passage_recorder.h"
 #include "tests/unit/held_stream.h"
+#include "tests/unit/passage_recorder.h"
 
 #include "base/clock.h"
 #include "upstream/client_internal.h"
@@ -28,15 +28,15 @@ static void serve_counted_bytes(struct raw_server *server, int fd, size_t connec
     raw_server_hold(fd);
 }
 
-static void exchange_goes_on_with_the_same_bytes_after_a_pause(void **state) {
+static void passage_goes_on_with_the_same_bytes_after_a_pause(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     fixture_begin(&fixture, serve_counted_bytes);
-    exchange_begin(&recorder, &fixture);
+    passage_begin(&recorder, &fixture);
     recorder.refuses = true;
-    exchange_start(&recorder, "GET", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_start(&recorder, "GET", "/x", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_true(recorder.refusals >= PIECES);
     assert_int_equal(recorder.body.length, PIECES * PIECE_BYTES);
@@ -44,19 +44,19 @@ static void exchange_goes_on_with_the_same_bytes_after_a_pause(void **state) {
         if (recorder.body.bytes[i] != (char)('0' + i / PIECE_BYTES))
             fail_msg("other bytes at %zu", i);
     }
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
 /* The server is ahead by several pieces, so that more could be read in each turn. */
-static void exchange_leaves_the_loop_to_others_while_there_is_more(void **state) {
+static void passage_leaves_the_loop_to_others_while_there_is_more(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     size_t most = 0;
     pieces_written = 0;
     fixture_begin(&fixture, serve_counted_bytes);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
     while (!recorder.has_ended) {
         size_t before = recorder.body.length, piece = before / PIECE_BYTES;
         while (before > 0 && pieces_written < PIECES && pieces_written < piece + 4)
@@ -68,7 +68,7 @@ static void exchange_leaves_the_loop_to_others_while_there_is_more(void **state)
     assert_int_equal(recorder.body.length, PIECES * PIECE_BYTES);
     if (most > 3 * TRANSFER_TURN_BYTES / 2)
         fail_msg("%zu bytes in one turn", most);
-    exchange_end(&recorder);
+    passage_end(&recorder);
 }
 
 enum { FLOODS = 8 };
@@ -79,10 +79,10 @@ static size_t pieces_taken;
 static bool take_slowly(void *context, const char *bytes, size_t length) {
     clock_fake_advance(1);
     pieces_taken++;
-    return exchange_on_body(context, bytes, length);
+    return passage_on_body(context, bytes, length);
 }
 
-static bool have_ended(const struct exchange_recorder *recorders) {
+static bool have_ended(const struct passage_recorder *recorders) {
     size_t ended = 0;
     for (size_t i = 0; i < FLOODS; i++)
         ended += recorders[i].has_ended;
@@ -91,20 +91,20 @@ static bool have_ended(const struct exchange_recorder *recorders) {
 
 /* All servers are ahead by several pieces. What is asked for in a turn begins in the next one, at the latest.
  */
-static void exchanges_leave_the_loop_to_others_together(void **state) {
+static void passages_leave_the_loop_to_others_together(void **state) {
     (void)state;
     struct fixture fixture;
-    static struct exchange_recorder recorders[FLOODS];
-    struct upstream_exchange_callbacks slow = exchange_callbacks;
+    static struct passage_recorder recorders[FLOODS];
+    struct upstream_passage_callbacks slow = passage_callbacks;
     size_t most = 0;
     slow.on_body = take_slowly;
     pieces_written = pieces_taken = 0;
     fixture_begin(&fixture, serve_counted_bytes);
     clock_fake(1000, 1700000000000);
     for (size_t i = 0; i < FLOODS; i++) {
-        exchange_begin(&recorders[i], &fixture);
-        recorders[i].exchange = upstream_exchange_start(fixture.client, &fixture.settings, "GET", "/x", NULL,
-                                                        0, NULL, 0, &slow, &recorders[i]);
+        passage_begin(&recorders[i], &fixture);
+        recorders[i].passage = upstream_passage_start(fixture.client, &fixture.settings, "GET", "/x", NULL, 0,
+                                                      NULL, 0, &slow, &recorders[i]);
     }
     while (!have_ended(recorders)) {
         size_t before = pieces_taken;
@@ -121,11 +121,11 @@ static void exchanges_leave_the_loop_to_others_together(void **state) {
         uv_close((uv_handle_t *)&recorders[i].resume_timer, NULL);
         buffer_finish(&recorders[i].body);
     }
-    exchange_end(&recorders[0]);
+    passage_end(&recorders[0]);
 }
 
 static bool refuse_forever(void *context, const char *bytes, size_t length) {
-    struct exchange_recorder *recorder = context;
+    struct passage_recorder *recorder = context;
     (void)bytes, (void)length;
     recorder->refusals++;
     return false;
@@ -135,17 +135,17 @@ static void note_turn(uv_timer_t *timer) {
     *(bool *)timer->data = true;
 }
 
-static void exchange_is_not_idle_while_it_is_paused(void **state) {
+static void passage_is_not_idle_while_it_is_paused(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
-    struct upstream_exchange_callbacks refusing = exchange_callbacks;
+    struct passage_recorder recorder;
+    struct upstream_passage_callbacks refusing = passage_callbacks;
     refusing.on_body = refuse_forever;
     fixture_begin(&fixture, serve_counted_bytes);
     fixture.settings.idle_timeout_ms = 50;
-    exchange_begin(&recorder, &fixture);
-    recorder.exchange = upstream_exchange_start(fixture.client, &fixture.settings, "GET", "/x", NULL, 0, NULL,
-                                                0, &refusing, &recorder);
+    passage_begin(&recorder, &fixture);
+    recorder.passage = upstream_passage_start(fixture.client, &fixture.settings, "GET", "/x", NULL, 0, NULL,
+                                              0, &refusing, &recorder);
     bool over = false;
     recorder.resume_timer.data = &over;
     uv_timer_start(&recorder.resume_timer, note_turn, 300, 0); /* six times the idle limit */
@@ -153,8 +153,8 @@ static void exchange_is_not_idle_while_it_is_paused(void **state) {
         fixture_turn(&fixture);
     assert_false(recorder.has_ended);
     assert_int_equal(recorder.refusals, 1); /* curl waits; it does not ask again and again */
-    upstream_exchange_cancel(recorder.exchange);
-    exchange_end(&recorder);
+    upstream_passage_cancel(recorder.passage);
+    passage_end(&recorder);
     assert_false(recorder.has_ended);
 }
 
@@ -180,22 +180,22 @@ static void stream_ends_at_once_when_what_was_held_back_cannot_be_taken(void **s
 static void client_closes_with_an_exchange_open(void **state) {
     (void)state;
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     fixture_begin(&fixture, serve_counted_bytes);
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
     while (recorder.body.length == 0)
         fixture_turn(&fixture);
-    exchange_end(&recorder);
+    passage_end(&recorder);
     assert_false(recorder.has_ended && recorder.result.end != UPSTREAM_COMPLETED);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exchange_goes_on_with_the_same_bytes_after_a_pause),
-        cmocka_unit_test(exchange_leaves_the_loop_to_others_while_there_is_more),
-        cmocka_unit_test(exchanges_leave_the_loop_to_others_together),
-        cmocka_unit_test(exchange_is_not_idle_while_it_is_paused),
+        cmocka_unit_test(passage_goes_on_with_the_same_bytes_after_a_pause),
+        cmocka_unit_test(passage_leaves_the_loop_to_others_while_there_is_more),
+        cmocka_unit_test(passages_leave_the_loop_to_others_together),
+        cmocka_unit_test(passage_is_not_idle_while_it_is_paused),
         cmocka_unit_test(stream_ends_at_once_when_what_was_held_back_cannot_be_taken),
         cmocka_unit_test(client_closes_with_an_exchange_open),
     };

@@ -56,7 +56,7 @@ static void query_on_end(void *context, const struct upstream_result *result) {
 
 /* Asks upstream a. */
 static void query_start(struct query_recorder *recorder, struct call_fixture *fixture, int64_t timeout_ms) {
-    static const struct upstream_exchange_callbacks callbacks = {
+    static const struct upstream_passage_callbacks callbacks = {
         .on_sent = query_on_sent, .on_head = query_on_head, .on_body = query_on_body, .on_end = query_on_end};
     const struct upstream_query_request request = {
         .index = UPSTREAM_A, .method = "GET", .path = "/x", .timeout_ms = timeout_ms};

@@ -303,35 +303,35 @@ static void client_uses_a_new_connection_whatever_has_come(void **state) {
 
 /* ---- other requests ------------------------------------------------------------------------------------ */
 
-static void do_exchange(struct exchange_recorder *recorder, struct fixture *fixture, const char *method) {
-    exchange_begin(recorder, fixture);
-    exchange_start(recorder, method, "/x", strcmp(method, "GET") != 0 ? "{}" : NULL);
-    exchange_await_end(recorder);
+static void do_passage(struct passage_recorder *recorder, struct fixture *fixture, const char *method) {
+    passage_begin(recorder, fixture);
+    passage_start(recorder, method, "/x", strcmp(method, "GET") != 0 ? "{}" : NULL);
+    passage_await_end(recorder);
     uv_close((uv_handle_t *)&recorder->resume_timer, NULL);
     buffer_finish(&recorder->body);
 }
 
-static void check_exchange(const char *method, size_t requests, enum upstream_end end) {
+static void check_passage(const char *method, size_t requests, enum upstream_end end) {
     static const char *const empty[] = {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", NULL};
     for (enum dying how = IN_ORDER; how <= BY_RESET; how++) {
         struct fixture fixture;
-        struct exchange_recorder first, second;
+        struct passage_recorder first, second;
         begin(&fixture, empty, 1, how, GOES_ON);
-        do_exchange(&first, &fixture, "GET");
-        do_exchange(&second, &fixture, method);
+        do_passage(&first, &fixture, "GET");
+        do_passage(&second, &fixture, method);
         assert_int_equal(second.result.end, end);
         assert_int_equal(posted(&fixture, " /x "), 1 + requests);
         fixture_end(&fixture);
     }
 }
 
-static void exchange_is_sent_again_only_if_that_does_no_harm(void **state) {
+static void passage_is_sent_again_only_if_that_does_no_harm(void **state) {
     (void)state;
-    check_exchange("GET", 2, UPSTREAM_COMPLETED);
-    check_exchange("PUT", 2, UPSTREAM_COMPLETED);
-    check_exchange("DELETE", 2, UPSTREAM_COMPLETED);
-    check_exchange("POST", 1, UPSTREAM_TRUNCATED);
-    check_exchange("PATCH", 1, UPSTREAM_TRUNCATED);
+    check_passage("GET", 2, UPSTREAM_COMPLETED);
+    check_passage("PUT", 2, UPSTREAM_COMPLETED);
+    check_passage("DELETE", 2, UPSTREAM_COMPLETED);
+    check_passage("POST", 1, UPSTREAM_TRUNCATED);
+    check_passage("PATCH", 1, UPSTREAM_TRUNCATED);
 }
 
 int main(void) {
@@ -346,7 +346,7 @@ int main(void) {
         cmocka_unit_test(stream_is_sent_anew_if_not_a_byte_of_it_could_be_sent),
         cmocka_unit_test(stream_is_unanswered_if_it_was_sent_into_a_closed_connection),
         cmocka_unit_test(client_uses_a_new_connection_whatever_has_come),
-        cmocka_unit_test(exchange_is_sent_again_only_if_that_does_no_harm),
+        cmocka_unit_test(passage_is_sent_again_only_if_that_does_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,7 @@ static void tls_leaves_the_shared_authorities_as_they_are(void **state) {
     (void)state;
     char directory[] = "/tmp/sluice-tls-XXXXXX", file[64], hashed[64];
     struct fixture fixture;
-    struct exchange_recorder recorder;
+    struct passage_recorder recorder;
     unit_certificate_make(&own);
     unit_certificate_make(&stranger);
     assert_non_null(mkdtemp(directory));
@@ -71,12 +71,12 @@ static void tls_leaves_the_shared_authorities_as_they_are(void **state) {
     fixture_begin(&fixture, serve_tls);
     snprintf(fixture.base_url, sizeof(fixture.base_url), "https://127.0.0.1:%d", fixture.server.port);
     fixture.settings.ca = bundle;
-    exchange_begin(&recorder, &fixture);
-    exchange_start(&recorder, "GET", "/x", NULL);
-    exchange_await_end(&recorder);
+    passage_begin(&recorder, &fixture);
+    passage_start(&recorder, "GET", "/x", NULL);
+    passage_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_CONNECT);
     assert_non_null(strstr(recorder.message, "self-signed certificate"));
-    exchange_end(&recorder);
+    passage_end(&recorder);
 
     ca_bundle_unref(bundle);
     unlink(file);
