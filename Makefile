@@ -2,13 +2,13 @@
 .DEFAULT_GOAL := all
 
 .PHONY: run
-run: ## Install what is missing, build, and show the gateway: with the demo agent, or UPSTREAM=http://...
+run: ## Install missing packages, build and start the gateway with the demo agent; UPSTREAM=http://... takes another agent
 	@scripts/install-deps.sh build
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) UPSTREAM=$(UPSTREAM) scripts/run-demo.sh
 
 .PHONY: check
-check: ## Install what is missing, build, and run every test
+check: ## Install missing packages, build, and run every test
 	@scripts/install-deps.sh test
 	@$(MAKE) --no-print-directory all unit-tests laws
 	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS) tests/integration tests/browser
@@ -115,21 +115,21 @@ $(BUILD)/libraries:
 # ---- tests ----------------------------------------------------------------------------------------
 
 .PHONY: check-unit
-check-unit: unit-tests ## Run the unit tests: the inner loop
+check-unit: unit-tests ## Run the unit tests
 	@scripts/run-tests.sh $(BUILD) $(UNIT_TESTS)
 
 .PHONY: check-integration
-check-integration: all ## Run the tests that talk HTTP with the gateway, real agents' servers included
+check-integration: all ## Run the tests that send HTTP to the gateway, those with real agents' servers included
 	@scripts/install-deps.sh test
 	@scripts/run-tests.sh $(BUILD) tests/integration
 
 .PHONY: real-servers
-real-servers: all ## Run the tests with LiteLLM's proxy, whose installation is large: 760 MB
+real-servers: all ## Run the tests with LiteLLM's proxy; its installation takes 760 MB
 	@scripts/install-deps.sh servers
 	@scripts/run-tests.sh $(BUILD) tests/servers
 
 .PHONY: clients
-clients: all ## Cut the connections of SSE clients of Go, Java and Rust, whose toolchains it needs; ROUNDS=20, SEED=1
+clients: all ## Cut the connections of SSE clients in Go, Java and Rust; needs their toolchains; ROUNDS=20, SEED=1
 	@scripts/install-deps.sh test
 	@scripts/build-clients.sh
 	@ROUNDS=$(if $(findstring command,$(origin ROUNDS)),$(ROUNDS)) $(if $(SEED),SEED=$(SEED)) scripts/run-tests.sh $(BUILD) tests/clients
@@ -140,12 +140,12 @@ check-browser: all ## Run the tests in a real Chromium
 	@scripts/run-tests.sh $(BUILD) tests/browser
 
 .PHONY: model
-model: ## Check the models of the swap with spin; LONG=1 takes minutes
+model: ## Check the models of the run swap with spin; LONG=1 checks larger models for minutes
 	@scripts/install-deps.sh test
 	@scripts/check-model.sh $(if $(LONG),long)
 
 .PHONY: asan
-asan: ## Run every test with the address and undefined behaviour sanitizers
+asan: ## Run every test with the address and undefined-behaviour sanitizers
 	@scripts/install-deps.sh test
 	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined SLUICE_TEST_SLOW=5 check-everything
 
@@ -155,7 +155,7 @@ tsan: ## Run the broadcaster's and the integration tests with the thread sanitiz
 	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread SLUICE_TEST_SLOW=8 check-threads
 
 .PHONY: scarcity
-scarcity: ## Let allocations and descriptors fail, some of them; LONG=1: each of them, which takes minutes
+scarcity: ## Let some allocations and descriptors fail; LONG=1 lets each one fail and takes minutes
 	@scripts/install-deps.sh test
 	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined SLUICE_TEST_SLOW=2 \
 		$(if $(LONG),SCARCE_LONG=1 SUITE_TIMEOUT_S=3600) check-scarcity
@@ -167,7 +167,7 @@ check-scarcity: $(BUILD)/scarcity/sluice
 # How long each target is fuzzed.
 SECONDS = 60
 .PHONY: fuzz
-fuzz: ## Fuzz each parser for SECONDS=60 with libFuzzer; FUZZ=sse_parser takes that one alone
+fuzz: ## Fuzz each parser for SECONDS=60 with libFuzzer; FUZZ=sse_parser fuzzes one parser only
 	@scripts/install-deps.sh test
 	@$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang SANITIZE=address,undefined \
 		CFLAGS='-g -O1 -fsanitize=fuzzer-no-link' fuzzers
@@ -177,7 +177,7 @@ fuzz: ## Fuzz each parser for SECONDS=60 with libFuzzer; FUZZ=sse_parser takes t
 SEED =
 SIDE = both
 .PHONY: fuzz-gateway
-fuzz-gateway: ## Fuzz the whole gateway for SECONDS=60 by requests, and as long by upstream answers; SEED=, SIDE=requests|answers
+fuzz-gateway: ## Fuzz the gateway for SECONDS=60 by requests and for SECONDS=60 by upstream answers; SEED=, SIDE=requests|answers
 	@scripts/install-deps.sh test
 	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined SLUICE_TEST_SLOW=5 run-fuzz-gateway
 
@@ -190,7 +190,7 @@ run-fuzz-gateway: $(BUILD)/sluice
 fuzzers: $(FUZZERS)
 
 .PHONY: coverage
-coverage: ## Show which lines and branches the unit and integration tests run, and write build-coverage/report/
+coverage: ## Show the lines and branches that the unit and integration tests run, and write build-coverage/report/
 	@scripts/install-deps.sh test
 	@scripts/install-deps.sh lint
 	@$(MAKE) --no-print-directory BUILD=build-coverage CFLAGS='-g -O0 --coverage' LDFLAGS=--coverage \
@@ -205,7 +205,7 @@ check-coverage: all unit-tests
 		--html-details $(BUILD)/report/index.html $(BUILD)
 
 .PHONY: valgrind
-valgrind: ## Run the unit tests under valgrind's memcheck, those with threads under helgrind too; SHORT=1: each once
+valgrind: ## Run the unit tests under valgrind's memcheck, and those with threads under helgrind; SHORT=1 runs each test once
 	@scripts/install-deps.sh test
 	@scripts/install-deps.sh lint
 	@$(MAKE) --no-print-directory BUILD=build-valgrind CPPFLAGS=-DSLUICE_HELGRIND CFLAGS='-g -O1' check-valgrind
@@ -229,7 +229,7 @@ check-threads: all $(THREADED_TESTS)
 
 # Nothing may run beside a measurement.
 .PHONY: faults
-faults: all $(BUILD)/crowd ## Break upstreams and clients in every way and see that nothing is left; LONG=1 takes minutes
+faults: all $(BUILD)/crowd ## Break upstreams and clients in every way and check that nothing leaks; LONG=1 runs more cases for minutes
 	@scripts/install-deps.sh test
 	@FAULTS_LONG=$(LONG) TEST_CONCURRENCY=1 scripts/run-tests.sh $(BUILD) tests/faults
 
@@ -239,14 +239,14 @@ $(BUILD)/crowd: $(call OBJECTS,tests/support/crowd.c)
 
 # The seconds are given on the command line only: without them each variant runs once.
 .PHONY: storm
-storm: all ## Draw requests, faults and ends of all kinds and judge each run; SECONDS=600, SEED=1, VARIANT=chain; BUILD and SANITIZE as ever
+storm: all ## Send random requests, faults and ends and judge each run; SECONDS=600, SEED=1, VARIANT=chain, BUILD=, SANITIZE=
 	@scripts/install-deps.sh test
 	@SLUICE_BIN=$(abspath $(BUILD))/sluice SEED=$(SEED) VARIANT=$(VARIANT) node tests/storm/main.mjs $(if $(findstring command,$(origin SECONDS)),$(SECONDS))
 
 # A long soak draws the plot that is in the documentation.
 MINUTES = 10
 .PHONY: soak
-soak: all ## Churn for MINUTES=10: memory, descriptors and latency stay where they are; from 5 on it draws docs/measurements/soak.svg
+soak: all ## Load the gateway for MINUTES=10 and check memory, descriptors and latency; 5 minutes or more draw docs/measurements/soak.svg
 	@SLUICE_BIN=$(BUILD)/sluice node tests/soak/soak.mjs $(MINUTES) \
 		$$(awk 'BEGIN { print ($(MINUTES) >= 5) ? "docs/measurements/soak.svg" : "$(BUILD)/soak.svg" }')
 
@@ -271,7 +271,7 @@ $(BENCH_TOOLS): %: %.o $(BUILD)/libbench.a $(BUILD)/libsluice.a
 # Nothing may run beside a measurement.
 ROUNDS = 5
 .PHONY: bench
-bench: ## Measure it beside the ceiling and its peers, and write docs/measurements/benchmarks.md; PART=fanout|relay|runs, ROUNDS=5, QUICK=1
+bench: ## Compare the gateway with other gateways and write docs/measurements/benchmarks.md; PART=fanout|relay|runs, ROUNDS=5, QUICK=1
 	@scripts/install-deps.sh bench
 	@$(MAKE) --no-print-directory run-bench
 
@@ -288,7 +288,7 @@ $(PERF_PROGRAMS): %: %.o $(BUILD)/libsluice.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 .PHONY: perf-check
-perf-check: ## Fail if an event, a run or the parser takes over 5 % more instructions; RAISE=1 keeps what is counted
+perf-check: ## Fail if an event, a run or the parser takes over 5 % more instructions; RAISE=1 keeps the new counts
 	@scripts/install-deps.sh lint
 	@$(MAKE) --no-print-directory check-perf
 
@@ -299,7 +299,7 @@ check-perf: $(PERF_PROGRAMS)
 # ---- the source tree ------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: ## Fail if a static analyzer finds something: cppcheck, gcc's, clang-tidy, scan-build
+lint: ## Fail if a static analyzer reports something: cppcheck, gcc, clang-tidy, scan-build
 	@scripts/install-deps.sh lint
 	@scripts/lint.sh
 
@@ -316,18 +316,18 @@ format-check: ## Fail if a source is not formatted
 	@clang-format --dry-run -Werror $(FORMATTED)
 
 .PHONY: house
-house: ## Print the figures of the house: files, functions, names, and the sources that run for an event and for a swap
+house: ## Print figures of the sources: files, functions, names, and the files that run for an event and for a swap
 	@scripts/install-deps.sh lint
 	@$(MAKE) --no-print-directory $(BUILD)/tests/bench/perf_relay $(BUILD)/tests/bench/swap_once
 	@scripts/measure-house.py $(BUILD)
 
 .PHONY: laws
-laws: layers ## Fail if a source or a document breaks a law of the house: layers, locks, names of functions, files
+laws: layers ## Fail if a source or a document breaks a rule: layers, locks, names of functions, names of files
 	@scripts/check-house.py --self-test
 	@scripts/check-house.py
 
 .PHONY: layers
-layers: ## Fail if an include goes the wrong way between the rooms
+layers: ## Fail if a file includes a header of a room that its own room must not include
 	@scripts/check-layers.sh --self-test
 	@scripts/check-layers.sh
 
@@ -357,7 +357,7 @@ install: $(BUILD)/sluice ## Install the program, its man page, an example config
 	sed 's|@PREFIX@|$(PREFIX)|' scripts/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove the built files
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-coverage build-valgrind
 
 .PHONY: help

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for tool in go cargo java mvn; do
-    command -v "$tool" >/dev/null || { echo "build-clients: $tool is missing: install golang, cargo, default-jdk and maven" >&2; exit 1; }
+    command -v "$tool" >/dev/null || { echo "build-clients: $tool is missing; install golang, cargo, default-jdk and maven" >&2; exit 1; }
 done
 mkdir -p build-clients
 (cd tests/clients/go && go build -o ../../../build-clients/go-clients .)

@@ -10,7 +10,7 @@ status=0
 
 # Compares the file $1 with standard input.
 same() {
-    diff -u "$1" - || { echo "$1 is not current: run make docs" >&2; status=1; }
+    diff -u "$1" - || { echo "$1 is out of date; run make docs" >&2; status=1; }
 }
 
 "$program" --print-config-docs | same docs/configuration.md
@@ -19,13 +19,13 @@ same() {
 # The example with every key in force says the defaults.
 values() { "$program" "$@" --check-config | sed 's/  # .*//'; }
 diff <(values) <(values --config <(sed 's/^#\([a-z_]*:\)/\1/' scripts/sluice.example.yaml)) ||
-    { echo 'the example configuration says something else than the defaults' >&2; status=1; }
+    { echo 'scripts/sluice.example.yaml differs from the defaults' >&2; status=1; }
 
 # The man page speaks of no flag and no version that there is not.
 help=$("$program" --help)
 for flag in $(sed 's/\\-/-/g' scripts/sluice.1 | grep -o -- '--[a-z][a-z-]*' | sort -u); do
-    grep -q -- "^  $flag " <<<"$help" || { echo "scripts/sluice.1: there is no $flag" >&2; status=1; }
+    grep -q -- "^  $flag " <<<"$help" || { echo "scripts/sluice.1: $flag does not exist" >&2; status=1; }
 done
 version=$("$program" --version)
-grep -qF "\"${version%%$'\n'*}\"" scripts/sluice.1 || { echo "scripts/sluice.1: is not of this version" >&2; status=1; }
+grep -qF "\"${version%%$'\n'*}\"" scripts/sluice.1 || { echo "scripts/sluice.1: names another version" >&2; status=1; }
 exit $status

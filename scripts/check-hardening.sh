@@ -25,6 +25,6 @@ expect 'the stack protector' ' __stack_chk_fail@' "$symbols"
 expect '_FORTIFY_SOURCE' ' __snprintf_chk@' "$symbols"
 # Only level 3 knows of sizes that are not constants, and there are no others here.
 expect '_FORTIFY_SOURCE=3' ' __memcpy_chk@' "$symbols"
-! grep -qE '(RPATH|RUNPATH|TEXTREL)' <<<"$dynamic" || { echo "$program: RPATH, RUNPATH or TEXTREL is there" >&2; status=1; }
+! grep -qE '(RPATH|RUNPATH|TEXTREL)' <<<"$dynamic" || { echo "$program: has RPATH, RUNPATH or TEXTREL" >&2; status=1; }
 ! grep -qE ' RWE ' <<<"$segments" || { echo "$program: a segment is writable and executable" >&2; status=1; }
 exit $status

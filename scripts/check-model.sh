@@ -34,7 +34,7 @@ verify() {
         echo "ok: $1 $3: $verdict, $states states"
     else
         failed=$((failed + 1))
-        echo "not ok: $1 $3: $verdict and not $2"
+        echo "not ok: $1 $3: $verdict instead of $2"
         cat output
     fi
 }

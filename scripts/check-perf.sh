@@ -28,7 +28,7 @@ count() {
     fi
     if [ "${total:-0}" -eq 0 ]; then
         tail -n 5 "$2.stderr" >&2
-        echo "not counted: the program failed, or nothing ran of what ${options[*]: -2} name"
+        echo "not counted: the program failed, or no function that ${options[*]: -2} name ran"
         return 1
     fi
     echo "$((total / ${said%% *})) ${said#* }"
@@ -63,13 +63,13 @@ for program in "$@"; do
         passed=$((passed + 1))
     elif [ -z "$kept" ] || [ $((now * 100)) -gt $((kept * (100 + tolerance_percent))) ]; then
         failed=$((failed + 1))
-        echo "! $name: more than $tolerance_percent % above what is kept in $figures
+        echo "! $name: more than $tolerance_percent % above the count in $figures
   look:   callgrind_annotate --auto=no $directory/$name.1
-  raise:  make perf-check RAISE=1, and say in the commit what it bought"
+  raise:  make perf-check RAISE=1, and give the reason in the commit message"
     else
         passed=$((passed + 1))
         [ $((now * 100)) -ge $((kept * (100 - tolerance_percent))) ] ||
-            echo "  $name is better than what is kept: make perf-check RAISE=1 keeps it so"
+            echo "  $name is better than the kept count; make perf-check RAISE=1 keeps the new one"
     fi
 done
 [ -z "$raise" ] || [ "$failed" -gt 0 ] || echo "$written" >"$figures"

@@ -31,14 +31,14 @@ missing_packages() {
 
 install_packages() {
     local missing
-    command -v dpkg-query >/dev/null || fail "this is no Debian: install what these packages of it hold: $*"
+    command -v dpkg-query >/dev/null || fail "this system is not Debian; install the contents of these Debian packages: $*"
     mapfile -t missing < <(missing_packages "$@")
     [ ${#missing[@]} -gt 0 ] || return 0
     [ "$(id -u)" -eq 0 ] || fail "packages are missing. Run:
     sudo apt-get install --no-install-recommends ${missing[*]}"
     echo "install-deps: installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update || echo 'install-deps: apt-get update failed, trying with the lists there are' >&2
+    apt-get -qq update || echo 'install-deps: apt-get update failed; the installation continues with the present lists' >&2
     install_without_services "${missing[@]}"
 }
 
@@ -86,7 +86,7 @@ install_node() {
     mkdir -p build-node/bin
     ln -sf "../node_modules/node-linux-$machine/bin/node" build-node/bin/node
     hash -r
-    node_is_new_enough || fail "Node.js 20.10 or later is needed, $(node --version) is there"
+    node_is_new_enough || fail "Node.js 20.10 or later is needed; this is $(node --version)"
 }
 
 # Installs the npm packages of directory $1 unless they are those of its lock file.

@@ -51,7 +51,7 @@ wait_for() {
 trap 'say ""; finish 0' INT TERM HUP
 
 for program in sluice demo-agent; do
-    [ -x "$build/$program" ] || fail "$build/$program is not there: run make first"
+    [ -x "$build/$program" ] || fail "$build/$program is missing; run make first"
 done
 
 # The programs get sessions of their own (setsid), so that the terminal's Ctrl-C reaches this script alone, and the
@@ -74,7 +74,7 @@ if ! start_gateway "$listen"; then
     wait "$gateway_pid" 2>/dev/null
     gateway_pid=
     [ -z "${LISTEN:-}" ] || fail "the gateway did not start: $(cat "$directory/gateway")"
-    say "$listen is taken; a free port is used instead."
+    say "$listen is in use; the gateway takes a free port instead."
     start_gateway 127.0.0.1:0 || fail "the gateway did not start: $(cat "$directory/gateway")"
 fi
 

@@ -15,7 +15,7 @@ shift 2
 passed=0
 failed=0
 
-[[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "run-fuzz: $seconds is no number of seconds" >&2; exit 2; }
+[[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "run-fuzz: $seconds is not a number of seconds" >&2; exit 2; }
 [ ! -x build-node/bin/node ] || PATH=$PWD/build-node/bin:$PATH
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
@@ -40,7 +40,7 @@ fuzz() {
             passed=$((passed + 1))
             return
         fi
-        echo "$1: in $seconds s it tried nothing but the $known inputs that it has"
+        echo "$1: it tried no new input in $seconds s, only the $known known ones"
     fi
     grep -v -e '^#' -e '^NEW_FUNC' "$log" | head -n 80
     echo "!  $1: see $log; the input is $(find "$build/crashes" -name "$1-*" -print -quit)"
