@@ -1,8 +1,8 @@
 /* The newest retained events of a session: GET S/history. */
 #include "base/memory_budget.h"
+#include "routes/access.h"
 #include "routes/event_list.h"
 #include "routes/handlers.h"
-#include "routes/session_access.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,11 +3,11 @@
  * A body is passed on byte for byte, after it was read as JSON: it may not name another app, user or session
  * than the path. POST /run has no names in its path; there the body says whose it is, as for /run_sse.
  */
+#include "routes/access.h"
 #include "routes/adk_body.h"
 #include "routes/handlers.h"
 #include "routes/json_body.h"
 #include "routes/passthrough.h"
-#include "routes/session_access.h"
 #include "routes/upstream_choice.h"
 
 #include <stdio.h>

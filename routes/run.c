@@ -1,11 +1,11 @@
 /* Starting and cancelling runs: POST and DELETE S/run, and POST /run_sse. */
 #include "base/json_writer.h"
 #include "base/percent.h"
+#include "routes/access.h"
 #include "routes/cancel.h"
 #include "routes/handlers.h"
 #include "routes/live.h"
 #include "routes/run_start.h"
-#include "routes/session_access.h"
 #include "routes/stream.h"
 
 #include <stdio.h>

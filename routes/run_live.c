@@ -4,10 +4,10 @@
  * A WebSocket is under no rule of CORS: a page of another origin may open one to any server. So the router
  * refuses it as it refuses a foreign write.
  */
+#include "routes/access.h"
 #include "routes/handlers.h"
 #include "routes/passthrough.h"
 #include "routes/query_names.h"
-#include "routes/session_access.h"
 #include "routes/upstream_choice.h"
 
 #include <errno.h>

@@ -4,8 +4,8 @@
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "relay/runner.h"
+#include "routes/access.h"
 #include "routes/refusal.h"
-#include "routes/session_access.h"
 #include "routes/stream.h"
 #include "routes/upstream_choice.h"
 

@@ -8,13 +8,13 @@
 #include "base/log.h"
 #include "base/percent.h"
 #include "base/random_id.h"
+#include "routes/access.h"
 #include "routes/collect.h"
 #include "routes/handlers.h"
 #include "routes/json_body.h"
 #include "routes/live.h"
 #include "routes/passthrough.h"
 #include "routes/query_names.h"
-#include "routes/session_access.h"
 #include "routes/upstream_choice.h"
 
 #include <errno.h>

@@ -3,9 +3,9 @@
 
 #include "base/metrics.h"
 #include "broadcaster/subscriber.h"
+#include "routes/access.h"
 #include "routes/handlers.h"
 #include "routes/refusal.h"
-#include "routes/session_access.h"
 #include "routes/task_access.h"
 
 #include <errno.h>

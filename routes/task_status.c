@@ -1,7 +1,7 @@
 /* Which runs the sessions have: GET S/task-status and GET /task-status. */
 #include "base/json_writer.h"
+#include "routes/access.h"
 #include "routes/handlers.h"
-#include "routes/session_access.h"
 
 #define LISTED_MAX 1000
 #define VISITED_MAX 20000

@@ -1,5 +1,5 @@
-/* Finding and opening the session that a request speaks of: see session_access.h. */
-#include "routes/session_access.h"
+/* Finding and opening the session that a request speaks of: see access.h. */
+#include "routes/access.h"
 
 #include "routes/refusal.h"
 

@@ -1,6 +1,6 @@
 /* Finding and opening the session that a request speaks of. */
-#ifndef SLUICE_ROUTES_SESSION_ACCESS_H
-#define SLUICE_ROUTES_SESSION_ACCESS_H
+#ifndef SLUICE_ROUTES_ACCESS_H
+#define SLUICE_ROUTES_ACCESS_H
 
 #include "routes/passed_path.h"
 #include "routes/request.h"
