@@ -22,6 +22,18 @@ enum errors_to_viewers {
     ERRORS_TO_VIEWERS_CODE, /* its reason, and a sentence that says no more */
 };
 
+/** What a request needs to be allowed to do: see access.h. */
+enum access_right {
+    ACCESS_UNSAID, /* nobody has said it: refused */
+    ACCESS_PUBLIC, /* what is answered to everybody, since it holds nothing of anybody's */
+    ACCESS_RUN,    /* start runs, and write what belongs to a session */
+    ACCESS_READ,   /* see sessions, runs and their events */
+    ACCESS_CANCEL, /* end runs, tunnels and sessions */
+    ACCESS_ADMIN,  /* what belongs to no user: the gateway's state, the agent's own pages and settings */
+};
+
+struct request;
+
 /** A limit that is in force, by the key that sets it. */
 struct limit_in_force {
     const char *key;
@@ -74,6 +86,10 @@ struct routes_context {
     struct routes_context *const *peers; /* of all workers, this one's among them */
     size_t workers;
     int64_t started_unix_ms;
+    /** Whether a request may use this right: see access_check(), which alone calls it. NULL: everything is
+     * allowed. */
+    bool (*allows)(const struct request *request, const char *app, const char *user, const char *session,
+                   enum access_right right);
     size_t awaits; /* of runs' ends, each of which may still be told through the inbox: see await.h */
     uint64_t (*connections)(void); /* HTTP connections of all workers; any thread */
 };

@@ -60,7 +60,7 @@ static void reply_history(struct request *request, struct session *session, uint
 void handle_history(struct request *request) {
     int64_t limit = LIMIT_DEFAULT;
     int result = request_query_number(request, "limit", 1, LIMIT_MAX, &limit);
-    struct session *session = result == 0 ? session_find(request) : NULL;
+    struct session *session = result == 0 ? access_find_session(request) : NULL;
     if (result == -ENOMEM)
         reply_no_memory(request);
     else if (result < 0)

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
+#include "routes/access.h"
 #include "routes/handlers.h"
 
 #include <stdatomic.h>
@@ -73,8 +74,7 @@ static bool enter_list(struct live *live, uint64_t tunnels_max) {
     return has_room;
 }
 
-struct live *live_open(struct request *request, const struct passed_owner *owner,
-                       void (*cancel)(void *context), void *context) {
+struct live *live_open(struct request *request, void (*cancel)(void *context), void *context) {
     uint64_t tunnels_max = request->context->settings->tunnels_max;
     struct live *live = calloc(1, sizeof(*live));
     if (live == NULL || !task_make_id(live->view.id)) {
@@ -83,7 +83,9 @@ struct live *live_open(struct request *request, const struct passed_owner *owner
         return NULL;
     }
     memory_charge(MEMORY_CONNECTIONS, sizeof(*live));
-    live->view.owner = *owner;
+    memcpy(live->view.owner.app, request->app, sizeof(request->app));
+    memcpy(live->view.owner.user, request->user, sizeof(request->user));
+    memcpy(live->view.owner.session, request->session, sizeof(request->session));
     live->view.started_unix_ms = clock_unix_ms();
     live->inbox = request->context->relay.inbox;
     live->item.handle = on_cancel;
@@ -183,26 +185,37 @@ void handle_tunnel_list(struct request *request) {
     json_writer_init(&json, (copied + 1) * LIVE_JSON_BYTES_MAX);
     json_begin_object(&json, NULL);
     json_begin_array(&json, "tunnels");
-    for (size_t i = 0; i < copied; i++)
-        write_live(&json, &copies[i]);
+    for (size_t i = 0; i < copied; i++) {
+        if (access_shows(request, &copies[i].owner))
+            write_live(&json, &copies[i]);
+    }
     json_end_array(&json);
     json_end_object(&json);
     free(copies);
     reply_json(request, 200, &json);
 }
 
-void handle_tunnel_delete(struct request *request) {
+/* Copies whose the tunnel of this id is; with `cancels`, asks it to end. False: there is none. */
+static bool find_live(const char *id, bool cancels, struct passed_owner *ret_owner) {
     struct live *live;
     bool is_found = false;
     lock_acquire(&lock);
     LIST_FOREACH(live, &tunnels, entry) {
-        if (strcmp(live->view.id, request->id) == 0) {
+        if (strcmp(live->view.id, id) != 0)
+            continue;
+        *ret_owner = live->view.owner;
+        is_found = true;
+        if (cancels)
             cancel_locked(live);
-            is_found = true;
-        }
     }
     lock_release(&lock);
-    if (!is_found) {
+    return is_found;
+}
+
+void handle_tunnel_delete(struct request *request) {
+    struct passed_owner owner;
+    if (!find_live(request->id, false, &owner) || !access_enter_item(request, &owner) ||
+        !find_live(request->id, true, &owner)) {
         reply_error(request, 404, "unknown_tunnel", "There is no tunnel with this id, or it has ended.");
         return;
     }

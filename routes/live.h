@@ -7,10 +7,9 @@
 
 struct live;
 
-/** Counts one in, for its owner. `cancel` is called on this thread if somebody ends it. NULL: there are
+/** Counts one in, for the session that the request is about. `cancel` is called on this thread if somebody ends it. NULL: there are
  * tunnels_max, or no memory, and the reply says so. */
-struct live *live_open(struct request *request, const struct passed_owner *owner,
-                       void (*cancel)(void *context), void *context) MUST_CHECK;
+struct live *live_open(struct request *request, void (*cancel)(void *context), void *context) MUST_CHECK;
 
 /** It has ended; on the same thread. Takes NULL. */
 void live_close(struct live *live);

@@ -10,21 +10,11 @@
 #include "routes/passthrough.h"
 #include "routes/upstream_choice.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-static void read_passed_owner(const struct request *request, struct passed_owner *ret_owner) {
-    snprintf(ret_owner->app, sizeof(ret_owner->app), "%s", request->app);
-    snprintf(ret_owner->user, sizeof(ret_owner->user), "%s", request->user);
-    snprintf(ret_owner->session, sizeof(ret_owner->session), "%s", request->session);
-}
-
 static void pass_write_on(struct request *request) {
-    struct passed_owner owner = {.app = ""};
-    read_passed_owner(request, &owner);
-    const struct passing passing = {.upstream = passthrough_choose(request, &owner),
-                                    .body = request->body,
-                                    .body_length = request->body_length};
+    const struct passing passing = {
+        .upstream = passthrough_choose(request), .body = request->body, .body_length = request->body_length};
     if (passing.upstream != UPSTREAM_NONE)
         passthrough_to(request, &passing);
 }
@@ -49,16 +39,16 @@ void handle_passed_memory(struct request *request) {
 
 /* ---- POST /run ----------------------------------------------------------------------------------- */
 
-static void pass_run_on(struct request *request, const cJSON *body, const struct passed_owner *owner) {
-    struct passing passing = {.upstream = passthrough_choose(request, owner),
+static void pass_run_on(struct request *request, const cJSON *body) {
+    struct passing passing = {.upstream = passthrough_choose(request),
                               .body = request->body,
                               .body_length = request->body_length,
                               .first_byte_timeout_ms = request->context->relay.settings->run_timeout_ms,
-                              .run_of = owner};
+                              .is_run = true};
     char *own = NULL;
     if (passing.upstream == UPSTREAM_NONE)
         return;
-    if (!adk_body_make_text(request, body, owner->app, false, &own, &passing.body_length)) {
+    if (!adk_body_make_text(request, body, request->app, false, &own, &passing.body_length)) {
         reply_no_memory(request);
         return;
     }
@@ -77,7 +67,8 @@ void handle_passed_run(struct request *request) {
     }
     if (!json_body_read(request, &body))
         return;
-    if (adk_body_read_owner(request, body, &owner) && !session_refuse_conflict(request, &owner))
-        pass_run_on(request, body, &owner);
+    if (adk_body_read_owner(request, body, &owner) && access_enter(request, &owner) &&
+        !access_refuse_conflict(request))
+        pass_run_on(request, body);
     cJSON_Delete(body);
 }

@@ -8,6 +8,7 @@
 #include "routes/passthrough_internal.h"
 
 #include "base/metrics.h"
+#include "routes/access.h"
 #include "routes/handlers.h"
 #include "routes/identity.h"
 #include "routes/refusal.h"
@@ -198,14 +199,12 @@ static const char *method_name_of(const struct request *request) {
 }
 
 /* False: the reply is decided. */
-static bool take_slot(struct request *request, const struct passed_owner *owner,
-                      struct passthrough *passthrough) {
+static bool take_slot(struct request *request, struct passthrough *passthrough) {
     struct scheduler *scheduler = broadcaster_scheduler(request->context->broadcaster);
     struct scheduler_info info;
-    if (owner == NULL)
-        return true;
     passthrough->broadcaster = request->context->broadcaster;
-    passthrough->has_slot = scheduler_admit_guest(scheduler, owner->app, owner->user, &passthrough->guest);
+    passthrough->has_slot =
+        scheduler_admit_guest(scheduler, request->app, request->user, &passthrough->guest);
     if (passthrough->has_slot)
         return true;
     scheduler_get_info(scheduler, &info);
@@ -219,11 +218,11 @@ static bool take_slot(struct request *request, const struct passed_owner *owner,
 /* Its places: of a run, and of a tunnel. False: the reply is decided. */
 static bool take_places(struct request *request, const struct passing *passing,
                         struct passthrough *passthrough) {
-    if (!take_slot(request, passing->run_of, passthrough))
+    if (passing->is_run && !take_slot(request, passthrough))
         return false;
     if (!passing->is_tunnel)
         return true;
-    passthrough->live = live_open(request, passing->run_of, passthrough_cancel, passthrough);
+    passthrough->live = live_open(request, passthrough_cancel, passthrough);
     return passthrough->live != NULL;
 }
 
@@ -334,14 +333,21 @@ void passthrough_to(struct request *request, const struct passing *passing) {
         refuse_path(request);
 }
 
-size_t passthrough_choose(struct request *request, const struct passed_owner *owner) {
-    char key[SESSION_KEY_SIZE];
-    snprintf(key, sizeof(key), "%s/%s/%s", owner->app, owner->user, owner->session);
-    size_t index = upstream_choose_for_app(request, owner->app, key);
+size_t passthrough_choose(struct request *request) {
+    char key[SESSION_KEY_SIZE]; /* also of a request that names less than a session */
+    snprintf(key, sizeof(key), "%s/%s/%s", request->app, request->user, request->session);
+    size_t index = upstream_choose_for_app(request, request->app, key);
     if (index != UPSTREAM_NONE && upstream_at(request, index)->adapter->serves_adk_api)
         return index;
     reply_error(request, 404, "unknown_app", "No upstream of the kind adk serves this app.");
     return UPSTREAM_NONE;
+}
+
+/* What is an app's, and no user's of it, needs the right of an administrator. */
+static bool enter_passed(struct request *request, const struct passed_owner *owner) {
+    if (owner->app[0] != '\0' && owner->user[0] == '\0')
+        request->right = ACCESS_ADMIN;
+    return access_enter(request, owner);
 }
 
 void handle_passthrough(struct request *request) {
@@ -352,19 +358,20 @@ void handle_passthrough(struct request *request) {
         refuse_path(request);
         return;
     }
-    const struct passing passing = {.upstream = passthrough_choose(request, &owner)};
+    if (!request->let_in && !enter_passed(request, &owner))
+        return;
+    const struct passing passing = {.upstream = passthrough_choose(request)};
     if (passing.upstream != UPSTREAM_NONE)
         pass_request_on(request, &path, &passing);
 }
 
 void handle_passed_ui(struct request *request) {
-    const struct passed_owner nobody = {.app = ""};
     struct path path = {.count = 0};
     if (!router_is_ui_root(request) && (!path_split(request->path, &path) || !passed_path_is_plain(&path))) {
         refuse_path(request);
         return;
     }
-    const struct passing passing = {.upstream = passthrough_choose(request, &nobody), .trust = PASSED_AS_UI};
+    const struct passing passing = {.upstream = passthrough_choose(request), .trust = PASSED_AS_UI};
     if (passing.upstream != UPSTREAM_NONE)
         pass_request_on(request, &path, &passing);
 }

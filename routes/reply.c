@@ -95,6 +95,10 @@ static bool decide_reply(struct request *request, enum reply_kind kind, int stat
         request_break(request, "routes/reply.c: answered twice");
         return false;
     }
+    if (request->route != NULL && !request->let_in && (kind != REPLY_BODY || status < 400)) {
+        request_break(request, "routes/reply.c: answered without having been let in");
+        return false;
+    }
     request->reply.kind = kind;
     request->reply.status = status;
     if (!has_header(&request->reply, "X-Content-Type-Options"))

@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,6 +138,13 @@ int request_query_number(const struct request *request, const char *name, int64_
         return -EINVAL;
     *value = number;
     return 0;
+}
+
+void request_note_session(struct request *request) {
+    if (request->session[0] == '\0')
+        return;
+    snprintf(request->session_key, sizeof(request->session_key), "%s/%s/%s", request->app, request->user,
+             request->session);
 }
 
 void request_break(struct request *request, const char *what) {

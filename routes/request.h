@@ -60,11 +60,13 @@ struct request {
                                 IPv6 address */
 
     const struct route *route; /* set by router_begin() */
+    enum access_right right;   /* that the route needs */
+    bool let_in;               /* access_check() has allowed it; no other request is answered with success */
     char app[SESSION_PART_MAX + 1];
     char user[SESSION_USER_MAX + 1];
     char session[SESSION_PART_MAX + 1];
     char id[SESSION_PART_MAX + 1];      /* {id} of the path */
-    char session_key[SESSION_KEY_SIZE]; /* "app/user/session", if the path names all three */
+    char session_key[SESSION_KEY_SIZE]; /* "app/user/session", if all three are named */
 
     struct turn turn; /* if it is a long one: see router_handle() */
     struct reply reply;
@@ -93,6 +95,9 @@ bool request_query_find_other(const struct request *request, const char *const *
  *  is none from `minimum` (not negative) to `maximum`; -ENOMEM. */
 int request_query_number(const struct request *request, const char *name, int64_t minimum, int64_t maximum,
                          int64_t *value) MUST_CHECK;
+
+/** The names of app, user and session are there: makes the session's key of them, if it is named. */
+void request_note_session(struct request *request);
 
 /** Notes a state that cannot be, and has the connection closed: no answer of this request is sent any more.
  */

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
+#include "routes/access.h"
 #include "routes/cors.h"
 #include "routes/handlers.h"
 #include "routes/header_value.h"
@@ -25,11 +26,19 @@
 /* What a route does with a request's body. */
 enum body_rule { BODY_IGNORED, BODY_OPTIONAL, BODY_REQUIRED };
 
+/* How a request says whose it is, and so where it passes the gate: see access.h. */
+enum naming {
+    BY_PATH, /* by the names of its path, or it is about no session: router_begin() checks it */
+    BY_REST, /* by its body, its query, an id, or a path that is read by its handler, which checks it */
+};
+
 struct route {
     enum request_method method;
     const char *pattern; /* {name}: a segment that is decoded and checked; a last * stands for one or more */
     void (*handle)(struct request *request);
     enum body_rule body;
+    enum access_right right; /* that it needs: see access.h */
+    enum naming naming;
     bool is_adk_api;          /* of ADK's own API, which is passed on: only if an upstream answers it */
     const char *const *query; /* its parameters; NULL: any, if they are passed on */
 };
@@ -53,52 +62,63 @@ static const char *const task_query[] = {"wait_ms", NULL};
 /* The first one that fits path and method counts: those with a * stand last. */
 /* clang-format off */
 static const struct route routes[] = {
-    {METHOD_POST,   SESSION "/run",         handle_run_post,       BODY_REQUIRED, ANY, run_query},
-    {METHOD_GET,    SESSION "/run",         handle_stream_session, BODY_IGNORED,  ANY, stream_query},
-    {METHOD_DELETE, SESSION "/run",         handle_run_delete,     BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    SESSION "/task-status", handle_status_session, BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    SESSION "/history",     handle_history,        BODY_IGNORED,  ANY, history_query},
-    {METHOD_POST,   SESSION,                handle_session_create, BODY_OPTIONAL, ANY, no_query},
-    {METHOD_GET,    SESSION,                handle_session_get,    BODY_IGNORED,  ANY, NULL},
-    {METHOD_DELETE, SESSION,                handle_session_delete, BODY_IGNORED,  ANY, no_query},
-    {METHOD_POST,   USER "/sessions",       handle_session_create, BODY_OPTIONAL, ANY, no_query},
-    {METHOD_GET,    USER "/sessions",       handle_session_list,   BODY_IGNORED,  ANY, NULL},
+    {METHOD_POST,   SESSION "/run",         handle_run_post,       BODY_REQUIRED, ACCESS_RUN,    BY_PATH, ANY, run_query},
+    {METHOD_GET,    SESSION "/run",         handle_stream_session, BODY_IGNORED,  ACCESS_READ,   BY_PATH, ANY, stream_query},
+    {METHOD_DELETE, SESSION "/run",         handle_run_delete,     BODY_IGNORED,  ACCESS_CANCEL, BY_PATH, ANY, no_query},
+    {METHOD_GET,    SESSION "/task-status", handle_status_session, BODY_IGNORED,  ACCESS_READ,   BY_PATH, ANY, no_query},
+    {METHOD_GET,    SESSION "/history",     handle_history,        BODY_IGNORED,  ACCESS_READ,   BY_PATH, ANY, history_query},
+    {METHOD_POST,   SESSION,                handle_session_create, BODY_OPTIONAL, ACCESS_RUN,    BY_PATH, ANY, no_query},
+    {METHOD_GET,    SESSION,                handle_session_get,    BODY_IGNORED,  ACCESS_READ,   BY_PATH, ANY, NULL},
+    {METHOD_DELETE, SESSION,                handle_session_delete, BODY_IGNORED,  ACCESS_CANCEL, BY_PATH, ANY, no_query},
+    {METHOD_POST,   USER "/sessions",       handle_session_create, BODY_OPTIONAL, ACCESS_RUN,    BY_PATH, ANY, no_query},
+    {METHOD_GET,    USER "/sessions",       handle_session_list,   BODY_IGNORED,  ACCESS_READ,   BY_PATH, ANY, NULL},
 
-    {METHOD_GET,    "/task-status",         handle_status_all,     BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    "/tasks",               handle_task_list,      BODY_IGNORED,  ANY, list_query},
-    {METHOD_DELETE, "/tasks",               handle_tasks_cancel,   BODY_IGNORED,  ANY, cancel_query},
-    {METHOD_GET,    "/tasks/{id}",          handle_task_get,       BODY_IGNORED,  ANY, task_query},
-    {METHOD_DELETE, "/tasks/{id}",          handle_task_delete,    BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    "/tasks/{id}/result",   handle_task_result,    BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    "/tasks/{id}/events",   handle_stream_task,    BODY_IGNORED,  ANY, events_query},
+    {METHOD_GET,    "/task-status",         handle_status_all,     BODY_IGNORED,  ACCESS_READ,   BY_PATH, ANY, no_query},
+    {METHOD_GET,    "/tasks",               handle_task_list,      BODY_IGNORED,  ACCESS_READ,   BY_PATH, ANY, list_query},
+    {METHOD_DELETE, "/tasks",               handle_tasks_cancel,   BODY_IGNORED,  ACCESS_CANCEL, BY_PATH, ANY, cancel_query},
+    {METHOD_GET,    "/tasks/{id}",          handle_task_get,       BODY_IGNORED,  ACCESS_READ,   BY_REST, ANY, task_query},
+    {METHOD_DELETE, "/tasks/{id}",          handle_task_delete,    BODY_IGNORED,  ACCESS_CANCEL, BY_REST, ANY, no_query},
+    {METHOD_GET,    "/tasks/{id}/result",   handle_task_result,    BODY_IGNORED,  ACCESS_READ,   BY_REST, ANY, no_query},
+    {METHOD_GET,    "/tasks/{id}/events",   handle_stream_task,    BODY_IGNORED,  ACCESS_READ,   BY_REST, ANY, events_query},
 
-    {METHOD_GET,    "/healthz",             handle_healthz,        BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    "/readyz",              handle_readyz,         BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    "/health",              handle_health,         BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    "/metrics",             handle_metrics,        BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    "/stats",               handle_stats,          BODY_IGNORED,  ANY, no_query},
-    {METHOD_GET,    "/demo",                handle_demo,           BODY_IGNORED,  ANY, no_query},
+    {METHOD_GET,    "/healthz",             handle_healthz,        BODY_IGNORED,  ACCESS_PUBLIC, BY_PATH, ANY, no_query},
+    {METHOD_GET,    "/readyz",              handle_readyz,         BODY_IGNORED,  ACCESS_PUBLIC, BY_PATH, ANY, no_query},
+    {METHOD_GET,    "/health",              handle_health,         BODY_IGNORED,  ACCESS_ADMIN,  BY_PATH, ANY, no_query},
+    {METHOD_GET,    "/metrics",             handle_metrics,        BODY_IGNORED,  ACCESS_ADMIN,  BY_PATH, ANY, no_query},
+    {METHOD_GET,    "/stats",               handle_stats,          BODY_IGNORED,  ACCESS_ADMIN,  BY_PATH, ANY, no_query},
+    {METHOD_GET,    "/demo",                handle_demo,           BODY_IGNORED,  ACCESS_PUBLIC, BY_PATH, ANY, no_query},
 
-    {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ADK, no_query},
-    {METHOD_POST,   "/run",                 handle_passed_run,     BODY_REQUIRED, ADK, NULL},
-    {METHOD_GET,    "/run_live",            handle_run_live,       BODY_IGNORED,  ADK, NULL},
-    {METHOD_GET,    "/tunnels",             handle_tunnel_list,    BODY_IGNORED,  ADK, no_query},
-    {METHOD_DELETE, "/tunnels/{id}",        handle_tunnel_delete,  BODY_IGNORED,  ADK, no_query},
-    {METHOD_PATCH,  SESSION,                handle_passed_write,   BODY_REQUIRED, ADK, NULL},
-    {METHOD_PATCH,  USER "/memory",         handle_passed_memory,  BODY_REQUIRED, ADK, NULL},
-    {METHOD_POST,   SESSION "/artifacts",   handle_passed_write,   BODY_REQUIRED, ADK, NULL},
-    {METHOD_DELETE, SESSION "/artifacts/*", handle_passthrough,    BODY_IGNORED,  ADK, NULL},
-    {METHOD_GET,    "/dev/apps/*",          handle_passthrough,    BODY_IGNORED,  ADK, NULL},
-    {METHOD_GET,    "/config/*",            handle_passthrough,    BODY_IGNORED,  ADK, NULL},
-    {METHOD_POST,   "/config/*",            handle_passed_write,   BODY_REQUIRED, ADK, NULL},
-    {METHOD_GET,    "/list-apps",           handle_passthrough,    BODY_IGNORED,  ADK, NULL},
-    {METHOD_GET,    "/version",             handle_passthrough,    BODY_IGNORED,  ADK, NULL},
-    {METHOD_GET,    "/debug/trace/*",       handle_passthrough,    BODY_IGNORED,  ADK, NULL},
-    {METHOD_GET,    "/apps/*",              handle_passthrough,    BODY_IGNORED,  ADK, NULL},
-    {METHOD_GET,    UI,                     handle_passed_ui,      BODY_IGNORED,  ADK, NULL},
-    {METHOD_GET,    UI "/*",                handle_passed_ui,      BODY_IGNORED,  ADK, NULL},
+    {METHOD_POST,   "/run_sse",             handle_run_sse,        BODY_REQUIRED, ACCESS_RUN,    BY_REST, ADK, no_query},
+    {METHOD_POST,   "/run",                 handle_passed_run,     BODY_REQUIRED, ACCESS_RUN,    BY_REST, ADK, NULL},
+    {METHOD_GET,    "/run_live",            handle_run_live,       BODY_IGNORED,  ACCESS_RUN,    BY_REST, ADK, NULL},
+    {METHOD_GET,    "/tunnels",             handle_tunnel_list,    BODY_IGNORED,  ACCESS_READ,   BY_PATH, ADK, no_query},
+    {METHOD_DELETE, "/tunnels/{id}",        handle_tunnel_delete,  BODY_IGNORED,  ACCESS_CANCEL, BY_REST, ADK, no_query},
+    {METHOD_PATCH,  SESSION,                handle_passed_write,   BODY_REQUIRED, ACCESS_RUN,    BY_PATH, ADK, NULL},
+    {METHOD_PATCH,  USER "/memory",         handle_passed_memory,  BODY_REQUIRED, ACCESS_RUN,    BY_PATH, ADK, NULL},
+    {METHOD_POST,   SESSION "/artifacts",   handle_passed_write,   BODY_REQUIRED, ACCESS_RUN,    BY_PATH, ADK, NULL},
+    {METHOD_DELETE, SESSION "/artifacts/*", handle_passthrough,    BODY_IGNORED,  ACCESS_RUN,    BY_PATH, ADK, NULL},
+    {METHOD_GET,    "/dev/apps/*",          handle_passthrough,    BODY_IGNORED,  ACCESS_ADMIN,  BY_REST, ADK, NULL},
+    {METHOD_GET,    "/config/*",            handle_passthrough,    BODY_IGNORED,  ACCESS_ADMIN,  BY_PATH, ADK, NULL},
+    {METHOD_POST,   "/config/*",            handle_passed_write,   BODY_REQUIRED, ACCESS_ADMIN,  BY_PATH, ADK, NULL},
+    {METHOD_GET,    "/list-apps",           handle_passthrough,    BODY_IGNORED,  ACCESS_READ,   BY_PATH, ADK, NULL},
+    {METHOD_GET,    "/version",             handle_passthrough,    BODY_IGNORED,  ACCESS_ADMIN,  BY_PATH, ADK, NULL},
+    {METHOD_GET,    "/debug/trace/*",       handle_passthrough,    BODY_IGNORED,  ACCESS_ADMIN,  BY_PATH, ADK, NULL},
+    {METHOD_GET,    "/apps/*",              handle_passthrough,    BODY_IGNORED,  ACCESS_READ,   BY_REST, ADK, NULL},
+    {METHOD_GET,    UI,                     handle_passed_ui,      BODY_IGNORED,  ACCESS_ADMIN,  BY_PATH, ADK, NULL},
+    {METHOD_GET,    UI "/*",                handle_passed_ui,      BODY_IGNORED,  ACCESS_ADMIN,  BY_PATH, ADK, NULL},
 };
 /* clang-format on */
+
+bool router_describe(size_t index, struct route_description *ret_description) {
+    if (index >= sizeof(routes) / sizeof(routes[0]))
+        return false;
+    const struct route *route = &routes[index];
+    *ret_description = (struct route_description){.method = route->method,
+                                                  .pattern = route->pattern,
+                                                  .right = route->right,
+                                                  .takes_body = route->body != BODY_IGNORED};
+    return true;
+}
 
 /* ---- matching ------------------------------------------------------------------------------------ */
 
@@ -182,9 +202,7 @@ static bool read_names(struct request *request, const struct path *path) {
             return false;
         }
     }
-    if (request->session[0] != '\0')
-        snprintf(request->session_key, sizeof(request->session_key), "%s/%s/%s", request->app, request->user,
-                 request->session);
+    request_note_session(request);
     return true;
 }
 
@@ -279,6 +297,14 @@ static bool refuse_foreign(struct request *request) {
     return true;
 }
 
+/* A request that is named later is checked then. */
+static bool pass_gate(struct request *request) {
+    const struct route *route = request->route;
+    request->right = route->right;
+    return route->naming == BY_REST ||
+           access_check(request, request->app, request->user, request->session, route->right);
+}
+
 /* ---- the two steps ------------------------------------------------------------------------------- */
 
 static void answer_unknown_path(struct request *request) {
@@ -331,7 +357,7 @@ void router_begin(struct request *request) {
         answer_options(request, match.methods);
     else if (match.route == NULL)
         refuse_method(request, match.methods);
-    else if (!refuse_foreign(request) && read_names(request, &path) &&
+    else if (!refuse_foreign(request) && read_names(request, &path) && pass_gate(request) &&
              query_check_names(request, match.route->query))
         check_body(request);
     if (request->reply.kind == REPLY_NONE)

@@ -25,6 +25,15 @@ bool router_passes_on(const struct request *request, enum request_method method,
  * router_begin(), which has found a route. */
 bool router_streams_answer(const struct request *request);
 
+/** The table, for tests and tools: what the route at `index` is. False: there are not so many. */
+struct route_description {
+    enum request_method method;
+    const char *pattern; /* "/tasks/{id}" */
+    enum access_right right;
+    bool takes_body;
+};
+bool router_describe(size_t index, struct route_description *ret_description) MUST_CHECK;
+
 /** The client sent more than the body may have: decides the reply (413). */
 void router_refuse_body(struct request *request);
 

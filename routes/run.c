@@ -20,17 +20,16 @@ static const char *message_of(enum task_status status, bool replayed) {
     return status == TASK_PENDING ? "The run waits for its turn." : "The run was started.";
 }
 
-static void reply_started(struct request *request, const struct run_request *run,
-                          const struct run_started *started) {
+static void reply_started(struct request *request, const struct run_started *started) {
     struct task_info info = {.status = started->earlier_status};
     char stream_text[STREAM_URL_SIZE], task_url[TASK_ID_SIZE + 16];
     struct buffer stream_url;
     if (started->task != NULL)
         task_get_info(started->task, &info);
     buffer_init_fixed(&stream_url, stream_text, sizeof(stream_text));
-    bool is_written = percent_append_part(&stream_url, "/apps/", run->app) &&
-                      percent_append_part(&stream_url, "/users/", run->user) &&
-                      percent_append_part(&stream_url, "/sessions/", run->session) &&
+    bool is_written = percent_append_part(&stream_url, "/apps/", request->app) &&
+                      percent_append_part(&stream_url, "/users/", request->user) &&
+                      percent_append_part(&stream_url, "/sessions/", request->session) &&
                       buffer_append_text(&stream_url, "/run");
     snprintf(task_url, sizeof(task_url), "/tasks/%s", started->task_id);
     struct json_writer json;
@@ -38,9 +37,9 @@ static void reply_started(struct request *request, const struct run_request *run
     json.failed = !is_written;
     json_begin_object(&json, NULL);
     json_add_bool(&json, "success", true);
-    json_add_string(&json, "app_name", run->app);
-    json_add_string(&json, "user_id", run->user);
-    json_add_string(&json, "session_id", run->session);
+    json_add_string(&json, "app_name", request->app);
+    json_add_string(&json, "user_id", request->user);
+    json_add_string(&json, "session_id", request->session);
     json_add_string(&json, "task_id", started->task_id);
     json_add_string(&json, "status", task_status_name(info.status));
     json_add_string(&json, "message", message_of(info.status, started->replayed));
@@ -72,7 +71,7 @@ void handle_run_post(struct request *request) {
         if (run.has_stream)
             reply_run_stream(request, &run, &started);
         else
-            reply_started(request, &run, &started);
+            reply_started(request, &started);
         task_unref(started.task);
     }
     run_request_finish(&run);
@@ -101,7 +100,7 @@ static void reply_tunnels_cancelled(struct request *request, size_t tunnels) {
 }
 
 void handle_run_delete(struct request *request) {
-    struct session *session = session_find(request);
+    struct session *session = access_find_session(request);
     bool current = false;
     struct task *task = session != NULL ? broadcaster_session_task(session, &current) : NULL;
     size_t tunnels = live_cancel_session(request->app, request->user, request->session);

@@ -83,11 +83,11 @@ void handle_run_live(struct request *request) {
         reply_error(request, 503, "draining", "The gateway is shutting down and starts no runs.");
         return;
     }
-    if (!check_handshake(request) || !read_live_owner(request, &owner) ||
-        session_refuse_conflict(request, &owner))
+    if (!check_handshake(request) || !read_live_owner(request, &owner) || !access_enter(request, &owner) ||
+        access_refuse_conflict(request))
         return;
     const struct passing passing = {
-        .upstream = passthrough_choose(request, &owner), .run_of = &owner, .is_tunnel = true};
+        .upstream = passthrough_choose(request), .is_run = true, .is_tunnel = true};
     if (passing.upstream != UPSTREAM_NONE)
         passthrough_to(request, &passing);
 }

@@ -2,6 +2,7 @@
 #include "routes/run_request.h"
 
 #include "base/hash.h"
+#include "routes/access.h"
 #include "routes/adk_body.h"
 #include "routes/header_value.h"
 #include "routes/json_body.h"
@@ -46,15 +47,14 @@ static void read_trace(const struct request *request, struct trace *ret_trace) {
     free(tracestate);
 }
 
-/* Whose run it is, and which upstream it is for. False: the reply is decided. */
+/* Whose run it is, for the upstream, and which upstream that is. False: the reply is decided. */
 static bool set_run_input(struct request *request, struct run_request *run) {
-    snprintf(run->session_key, sizeof(run->session_key), "%s/%s/%s", run->app, run->user, run->session);
-    run->input.app = run->app;
-    run->input.user = run->user;
-    run->input.session = run->session;
+    run->input.app = request->app;
+    run->input.user = request->user;
+    run->input.session = request->session;
     run->input.task = run->task_id;
     run->input.fields = run->body;
-    run->choice = upstream_choose_for_run(request, run->app, run->session_key);
+    run->choice = upstream_choose_for_run(request, request->app, request->session_key);
     run->upstream = run->choice.index;
     read_trace(request, &run->trace);
     if (run->upstream != UPSTREAM_NONE && !task_make_id(run->task_id))
@@ -128,9 +128,6 @@ static bool read_options(struct request *request, struct run_request *run, enum 
 bool run_request_read(struct request *request, struct run_request *ret_run) {
     *ret_run = (struct run_request){
         .has_stream = header_accepts(request_header(request, "Accept"), "text/event-stream")};
-    memcpy(ret_run->app, request->app, sizeof(ret_run->app));
-    memcpy(ret_run->user, request->user, sizeof(ret_run->user));
-    memcpy(ret_run->session, request->session, sizeof(ret_run->session));
     if (!stream_read_form(request, &ret_run->form))
         return false;
     /* The form of a stream asks for one, too: not all SDKs say in Accept what they read. */
@@ -158,7 +155,7 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
 static bool set_raw(struct request *request, struct run_request *run) {
     run->input.raw = request->body;
     run->input.raw_length = request->body_length;
-    if (!adk_body_make_text(request, run->body, run->app, true, &run->own_raw, &run->input.raw_length))
+    if (!adk_body_make_text(request, run->body, request->app, true, &run->own_raw, &run->input.raw_length))
         reply_no_memory(request);
     else if (run->own_raw != NULL)
         run->input.raw = run->own_raw;
@@ -170,11 +167,8 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
     *ret_run = (struct run_request){
         .unchanged = true, .has_stream = true, .form = {.agent_only = true, .is_bare = true}};
     if (!json_body_read(request, &ret_run->body) || !adk_body_read_owner(request, ret_run->body, &owner) ||
-        !read_repetition(request, ret_run))
+        !access_enter(request, &owner) || !read_repetition(request, ret_run))
         return false;
-    memcpy(ret_run->app, owner.app, sizeof(ret_run->app));
-    memcpy(ret_run->user, owner.user, sizeof(ret_run->user));
-    memcpy(ret_run->session, owner.session, sizeof(ret_run->session));
     if (refuse_misplaced(request, ret_run, true) || !set_raw(request, ret_run) ||
         !set_run_input(request, ret_run) ||
         !read_options(request, ret_run, request->context->settings->run_sse_on_disconnect))
@@ -268,8 +262,8 @@ static void look_into_cache(struct request *request, const struct run_request *r
     if (!settings->cache.on || request->context->cache == NULL)
         return;
     const struct cache_key_parts parts = {.url = posted->url,
-                                          .app = run->app,
-                                          .user = run->user,
+                                          .app = request->app,
+                                          .user = request->user,
                                           .body = posted->body,
                                           .length = posted->body_length};
     plan->cache_key = malloc(CACHE_KEY_SIZE);

@@ -8,6 +8,7 @@
 #include "routes/stream.h"
 #include "upstream/prospect.h"
 
+/** Whose it is, the HTTP request says. */
 struct run_request {
     cJSON *body;                /* what is left of it for the upstream; owned */
     struct adapter_input input; /* points into the others, the HTTP request and its context */
@@ -23,10 +24,6 @@ struct run_request {
     bool unchanged;  /* the body is passed on byte for byte */
     bool has_stream; /* it is answered by its own stream */
     struct stream_form form;
-    char app[SESSION_PART_MAX + 1];
-    char user[SESSION_USER_MAX + 1];
-    char session[SESSION_PART_MAX + 1];
-    char session_key[SESSION_KEY_SIZE];
     char task_id[TASK_ID_SIZE]; /* that the run will have */
 
     char *own_raw;         /* what `input.raw` is, if it is not the body as it came; else NULL. Owned */

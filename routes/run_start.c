@@ -104,7 +104,7 @@ static void refuse_run(struct request *request, enum register_result result,
 
 static void log_run_refusal(struct request *request, const struct run_request *run) {
     const struct reply *reply = &request->reply;
-    refusal_log(request, LOG_LEVEL_INFO, "run_refused", LOG_STR("session", run->session_key),
+    refusal_log(request, LOG_LEVEL_INFO, "run_refused", LOG_STR("session", request->session_key),
                 LOG_STR("upstream", upstream_at(request, run->upstream)->name),
                 LOG_STR("reason", reply->code), LOG_STR("cause", reply->cause != NULL ? reply->cause : ""),
                 LOG_INT("status", reply->status), LOG_INT("retry_after_ms", reply->retry_after_ms),
@@ -180,9 +180,10 @@ static enum register_result register_once(struct request *request, const struct 
     return result;
 }
 
-static void log_start(const struct run_request *run, const struct run_started *started, bool continued) {
+static void log_start(const struct request *request, const struct run_request *run,
+                      const struct run_started *started, bool continued) {
     const char *event = continued ? "run_continued" : started->replayed ? "run_replayed" : "run_accepted";
-    log_info(event, LOG_STR("task_id", started->task_id), LOG_STR("session", run->session_key),
+    log_info(event, LOG_STR("task_id", started->task_id), LOG_STR("session", request->session_key),
              LOG_STR("label", run->options.label),
              LOG_STR("trace_id", started->task != NULL ? started->task->trace_id : ""));
 }
@@ -208,16 +209,16 @@ static void finish_start(struct request *request, const struct run_request *run,
     reply_header(request, "Location", location);
     if (ret_started->replayed && !continued)
         reply_header(request, "Idempotency-Replayed", "true");
-    log_start(run, ret_started, continued);
+    log_start(request, run, ret_started, continued);
 }
 
 /* Whether the run's Idempotency-Key was used before, and how. Then no upstream and no cache need be asked;
  * one that is used by two requests at once is found when they are registered. */
-static bool find_earlier(const struct request *request, const struct run_request *run,
+static bool find_earlier(struct request *request, const struct run_request *run,
                          enum register_result *ret_result, struct registration *ret_registration) {
     if (run->idempotency_key == NULL)
         return false;
-    struct session *session = broadcaster_find_session(request->context->broadcaster, run->session_key);
+    struct session *session = access_find_session(request);
     enum register_result result = REGISTER_OK;
     if (session != NULL)
         result = broadcaster_find_replay(session, run->idempotency_key, run->body_hash, ret_registration);
@@ -229,11 +230,11 @@ static bool find_earlier(const struct request *request, const struct run_request
 
 /* Whether the client has read part of a run that was started by the same request: then it goes on with that
  * one. Clients such as fetch-event-source send their POST again after a cut. */
-static bool find_continued(const struct request *request, const struct run_request *run,
+static bool find_continued(struct request *request, const struct run_request *run,
                            struct registration *registration) {
     if (!run->continues)
         return false;
-    struct session *session = broadcaster_find_session(request->context->broadcaster, run->session_key);
+    struct session *session = access_find_session(request);
     if (session != NULL)
         registration->task = broadcaster_find_run_of_event(session, run->last_id, run->body_hash);
     session_unref(session);
@@ -260,7 +261,7 @@ bool run_start(struct request *request, const struct run_request *run, struct ru
         return false;
     }
     for (int attempt = 0; attempt < ATTEMPTS_MAX && result == REGISTER_CLOSED; attempt++) {
-        struct session *session = session_open(request, run->session_key);
+        struct session *session = access_open_session(request);
         if (session == NULL)
             return false;
         result = register_once(request, run, session, &registration, &subscriber);

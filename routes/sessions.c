@@ -39,8 +39,7 @@ static size_t keeper_of(const struct request *request) {
 
 static void set_session(struct request *request, const char *session) {
     snprintf(request->session, sizeof(request->session), "%s", session);
-    snprintf(request->session_key, sizeof(request->session_key), "%s/%s/%s", request->app, request->user,
-             request->session);
+    request_note_session(request);
 }
 
 static void write_session(struct json_writer *json, const char *app, const char *user, const char *session) {
@@ -111,17 +110,16 @@ static void refuse_create(struct request *request, const struct collected *answe
 
 /* It is there upstream, whatever comes of it here: if it cannot be opened now it is when it is used. */
 static void session_on_created(struct request *request, const struct collected *answer) {
-    struct session *session;
     bool created = answer->complete && answer->status >= 200 && answer->status < 300;
     if (!created) {
         refuse_create(request, answer);
         return;
     }
-    if ((request->session[0] != '\0' || take_given_name(request, answer)) &&
-        broadcaster_open_session(request->context->broadcaster, request->session_key, &session) == 0) {
+    bool is_named = request->session[0] != '\0' || take_given_name(request, answer);
+    struct session *session = is_named ? access_try_open_session(request) : NULL;
+    if (session != NULL)
         session_note_known_by(session, (uint32_t)answer->upstream);
-        session_unref(session);
-    }
+    session_unref(session);
     collect_pass_on(request, answer);
 }
 
@@ -133,7 +131,7 @@ static void create_here(struct request *request) {
     }
     if (request->session[0] == '\0')
         set_session(request, name);
-    struct session *session = session_open(request, request->session_key);
+    struct session *session = access_open_session(request);
     if (session != NULL)
         reply_session(request);
     session_unref(session);
@@ -189,7 +187,7 @@ static void on_deleted_unknown(struct request *request, const struct collected *
 }
 
 void handle_session_delete(struct request *request) {
-    struct session *session = session_find(request);
+    struct session *session = access_find_session(request);
     bool was_open = session != NULL && broadcaster_close_session(session, REASON_SESSION_DELETED);
     session_unref(session);
     live_cancel_session(request->app, request->user, request->session);
@@ -221,7 +219,7 @@ void handle_session_get(struct request *request) {
     }
     if (!query_check_names(request, no_query))
         return;
-    struct session *session = session_find(request);
+    struct session *session = access_find_session(request);
     if (session != NULL)
         reply_session(request);
     else
@@ -240,7 +238,8 @@ struct listing {
 static bool visit_session(void *context, struct session *session) {
     struct listing *listing = context;
     size_t length = strlen(listing->prefix);
-    bool listed = strncmp(session->key, listing->prefix, length) == 0;
+    bool listed = strncmp(session->key, listing->prefix, length) == 0 &&
+                  access_shows_session(listing->request, session);
     listing->truncated = ++listing->visited > VISITED_MAX || (listed && listing->listed == LISTED_MAX);
     if (listed && !listing->truncated) {
         write_session(&listing->json, listing->request->app, listing->request->user, session->key + length);

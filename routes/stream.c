@@ -217,7 +217,7 @@ bool stream_reply_run(struct request *request, struct task *task, enum stream_ki
 /* One that must not wait for its session: none is made for it. */
 static enum subscriber_result prepare_now(struct request *request, const struct subscriber_spec *spec,
                                           struct subscriber **ret_subscriber) {
-    struct session *session = session_find(request);
+    struct session *session = access_find_session(request);
     enum subscriber_result result =
         session != NULL ? subscriber_prepare(session, spec, ret_subscriber) : SUBSCRIBER_COMPLETE;
     session_unref(session);
@@ -229,10 +229,8 @@ static void subscribe_request(struct request *request, const struct subscriber_s
     struct subscriber *subscriber;
     if (!reserve_place(request))
         return;
-    enum subscriber_result result =
-        spec->expects_now
-            ? prepare_now(request, spec, &subscriber)
-            : subscriber_await(request->context->broadcaster, request->session_key, spec, &subscriber);
+    enum subscriber_result result = spec->expects_now ? prepare_now(request, spec, &subscriber)
+                                                      : access_await_session(request, spec, &subscriber);
     if (result == SUBSCRIBER_OK)
         reply_stream(request, subscriber, true);
     else
@@ -251,7 +249,7 @@ void handle_stream_session(struct request *request) {
 
 void handle_stream_task(struct request *request) {
     struct stream_form form;
-    struct task *task = task_find(request);
+    struct task *task = access_find_task(request);
     if (task == NULL || refuse_draining(request) || !stream_read_form(request, &form)) {
         task_unref(task);
         return;

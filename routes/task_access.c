@@ -1,4 +1,4 @@
-/* Finding a run and telling of it as JSON: see task_access.h. */
+/* A run as JSON: see task_access.h. */
 #include "routes/task_access.h"
 
 #include "base/memory_budget.h"
@@ -9,13 +9,6 @@
 
 /* A longer input is written a piece at a time: one of 1 MiB takes six times as much, and up to 0.2 s. */
 #define INPUT_AT_ONCE_MAX 4096
-
-struct task *task_find(struct request *request) {
-    struct task *task = task_table_find(broadcaster_tasks(request->context->broadcaster), request->id);
-    if (task == NULL)
-        reply_error(request, 404, "unknown_task", "There is no such run, or it is no longer tracked.");
-    return task;
-}
 
 static void write_names(struct json_writer *json, const struct task *task) {
     struct session_parts parts = session_parts(task->session);

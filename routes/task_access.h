@@ -1,4 +1,4 @@
-/* Finding the run that a request speaks of, and telling of it as JSON. */
+/* A run as JSON. */
 #ifndef SLUICE_ROUTES_TASK_ACCESS_H
 #define SLUICE_ROUTES_TASK_ACCESS_H
 
@@ -7,9 +7,6 @@
 
 /** Bytes that one task's JSON never exceeds, its input aside. */
 #define TASK_JSON_BYTES_MAX (8 * 1024)
-
-/** The run that {id} of the path names, referenced. NULL: the reply is decided (404). */
-struct task *task_find(struct request *request) MUST_CHECK;
 
 /** Writes what is known of a run as an object, but for its input. */
 void task_write(struct json_writer *json, const char *name, const struct upstreams_settings *upstreams,

@@ -1,5 +1,6 @@
 /* What a run produced: GET /tasks/{id}/result. */
 #include "base/memory_budget.h"
+#include "routes/access.h"
 #include "routes/event_list.h"
 #include "routes/handlers.h"
 #include "routes/run_text.h"
@@ -83,7 +84,7 @@ static void reply_result(struct request *request, struct task *task, const struc
 }
 
 void handle_task_result(struct request *request) {
-    struct task *task = task_find(request);
+    struct task *task = access_find_task(request);
     struct task_info info;
     if (task == NULL)
         return;

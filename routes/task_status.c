@@ -19,7 +19,7 @@ static void write_task(struct json_writer *json, struct task *task) {
 /* ---- one session --------------------------------------------------------------------------------- */
 
 void handle_status_session(struct request *request) {
-    struct session *session = session_find(request);
+    struct session *session = access_find_session(request);
     bool current;
     struct task *task = session != NULL ? broadcaster_session_task(session, &current) : NULL;
     struct json_writer json;
@@ -37,6 +37,7 @@ void handle_status_session(struct request *request) {
 /* ---- all sessions -------------------------------------------------------------------------------- */
 
 struct listing {
+    const struct request *request;
     struct json_writer json;
     size_t listed, visited;
     bool truncated;
@@ -44,8 +45,8 @@ struct listing {
 
 static bool visit_status(void *context, struct session *session) {
     struct listing *listing = context;
-    bool current;
-    struct task *task = broadcaster_session_task(session, &current);
+    bool current, shows = access_shows_session(listing->request, session);
+    struct task *task = shows ? broadcaster_session_task(session, &current) : NULL;
     listing->truncated = ++listing->visited > VISITED_MAX || (task != NULL && listing->listed == LISTED_MAX);
     if (task != NULL && !listing->truncated) {
         json_begin_object(&listing->json, session->key);
@@ -61,7 +62,7 @@ void handle_status_all(struct request *request) {
     struct broadcaster *broadcaster = request->context->broadcaster;
     struct broadcaster_stats stats;
     broadcaster_get_stats(broadcaster, &stats);
-    struct listing listing = {0};
+    struct listing listing = {.request = request};
     json_writer_init(&listing.json, (LISTED_MAX + 1) * SESSION_JSON_BYTES_MAX);
     json_begin_object(&listing.json, NULL);
     json_add_count(&listing.json, "total_tasks", stats.tasks);

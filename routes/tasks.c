@@ -1,6 +1,7 @@
 /* Runs as a resource: GET and DELETE /tasks, GET and DELETE /tasks/{id}. */
 #include "base/json_writer.h"
 #include "base/log.h"
+#include "routes/access.h"
 #include "routes/await.h"
 #include "routes/cancel.h"
 #include "routes/handlers.h"
@@ -36,7 +37,7 @@ void handle_task_get(struct request *request) {
         refuse_listing(request, "wait_ms", result);
         return;
     }
-    struct task *task = task_find(request);
+    struct task *task = access_find_task(request);
     if (task == NULL)
         return;
     await_end(request, task, wait_ms, task_reply);
@@ -44,7 +45,7 @@ void handle_task_get(struct request *request) {
 }
 
 void handle_task_delete(struct request *request) {
-    struct task *task = task_find(request);
+    struct task *task = access_find_task(request);
     if (task == NULL)
         return;
     if (!cancel_and_reply(request, task)) {
@@ -113,11 +114,12 @@ static bool is_part(const char *wanted, const char *part, int length) {
     return wanted == NULL || (strlen(wanted) == (size_t)length && memcmp(wanted, part, (size_t)length) == 0);
 }
 
-static bool filter_matches(const struct filter *filter, struct task *task) {
+static bool filter_matches(const struct request *request, const struct filter *filter, struct task *task) {
     struct session_parts parts = session_parts(task->session);
     if (!is_part(filter->app, parts.app, parts.app_length) ||
         !is_part(filter->user, parts.user, parts.user_length) ||
-        !is_part(filter->session, parts.session, parts.session_length))
+        !is_part(filter->session, parts.session, parts.session_length) ||
+        !access_shows_session(request, task->session))
         return false;
     if (filter->status == TASK_STATUS_COUNT)
         return true;
@@ -140,7 +142,7 @@ static bool scan_batch(struct request *request, const struct filter *filter, str
     size_t count =
         task_table_list(broadcaster_tasks(request->context->broadcaster), page->last, batch, BATCH);
     for (size_t i = 0; i < count; i++) {
-        bool wanted = !page->more && filter_matches(filter, batch[i]);
+        bool wanted = !page->more && filter_matches(request, filter, batch[i]);
         if (wanted && page->written == filter->limit) {
             page->more = true;
         } else if (!page->more) {
@@ -182,10 +184,11 @@ void handle_task_list(struct request *request) {
 
 /* Leaves those out that do not fit. Done once, before the first is cancelled: that gives its slot to another
  * one, whose status is not what it was any more. */
-static size_t keep_matching(const struct filter *filter, struct task **tasks, size_t count) {
+static size_t keep_matching(const struct request *request, const struct filter *filter, struct task **tasks,
+                            size_t count) {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        if (filter_matches(filter, tasks[i]))
+        if (filter_matches(request, filter, tasks[i]))
             tasks[kept++] = tasks[i];
         else
             task_unref(tasks[i]);
@@ -229,7 +232,7 @@ static void cancel_and_answer(struct request *request, const struct filter *filt
         reply_no_memory(request);
         return;
     }
-    count = keep_matching(filter, tasks, count);
+    count = keep_matching(request, filter, tasks, count);
     size_t cancelled = cancel_all(tasks, count);
     for (size_t i = 0; i < count; i++)
         task_unref(tasks[i]);

@@ -234,6 +234,54 @@ static void tunnel_that_is_cancelled_in_the_turn_of_its_answer_is_answered_once(
     let_go(&asked);
 }
 
+/* ---- of others ----------------------------------------------------------------------------------- */
+
+static bool allows_reading_of_a(const struct request *request, const char *app, const char *user,
+                                const char *session, enum access_right right) {
+    (void)request, (void)user, (void)session;
+    return right == ACCESS_READ && (app[0] == '\0' || strcmp(app, "a") == 0);
+}
+
+static bool allows_other_apps(const struct request *request, const char *app, const char *user,
+                              const char *session, enum access_right right) {
+    (void)request, (void)user, (void)session, (void)right;
+    return strcmp(app, "a") != 0;
+}
+
+/* Asks for the list, which holds the text; copies the id of its first tunnel, if it has one. */
+static void read_list(const char *text, char ret_id[TASK_ID_SIZE]) {
+    struct asked asked = {0};
+    ask(&fixture, &asked, METHOD_GET, "/tunnels", NULL);
+    assert_int_equal(asked.request.reply.status, 200);
+    assert_non_null(strstr(asked.request.reply.body, text));
+    const char *id = strstr(asked.request.reply.body, "\"id\":\"");
+    if (id != NULL)
+        snprintf(ret_id, TASK_ID_SIZE, "%s", id + strlen("\"id\":\""));
+    let_go(&asked);
+}
+
+static void tunnel_of_others_is_neither_listed_nor_ended(void **state) {
+    (void)state;
+    struct asked asked = {.headers = HANDSHAKE};
+    char id[TASK_ID_SIZE], target[128];
+    answer = SWITCHING "\r\nheld";
+    open_tunnel(&asked);
+    fixture.context.allows = allows_other_apps;
+    read_list("\"tunnels\":[]", id);
+    fixture.context.allows = allows_reading_of_a;
+    read_list("\"app\":\"a\"", id);
+    id[TASK_ID_SIZE - 1] = '\0';
+    snprintf(target, sizeof(target), "/tunnels/%s", id);
+    expect(&fixture, METHOD_DELETE, target, NULL, 404, "unknown_tunnel");
+    routes_turn(&fixture);
+    assert_true(goes_on(&asked));
+    fixture.context.allows = NULL;
+    expect(&fixture, METHOD_DELETE, target, NULL, 202, NULL);
+    while (goes_on(&asked))
+        routes_turn(&fixture);
+    let_go(&asked);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(tunnel_that_lasts_too_long_waits_for_no_client, set_up, tear_down),
@@ -248,6 +296,7 @@ int main(void) {
                                         tear_down),
         cmocka_unit_test_setup_teardown(tunnel_that_is_cancelled_in_the_turn_of_its_answer_is_answered_once,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tunnel_of_others_is_neither_listed_nor_ended, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
