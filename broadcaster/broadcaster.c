@@ -239,7 +239,7 @@ static uint64_t serial_of_event_locked(const struct session *session, struct eve
     struct event_log_position position = event_log_find(&session->log, id);
     if (!position.known || position.sequence == session->log.first_sequence)
         return 0;
-    return event_log_at(&session->log, position.sequence - 1)->run;
+    return event_log_at(&session->log, position.sequence - 1)->task_serial;
 }
 
 struct task *broadcaster_find_run_of_event(struct session *session, struct event_id id, uint64_t body_hash) {

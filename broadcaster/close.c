@@ -3,9 +3,8 @@
 #include "base/helgrind.h"
 #include "base/metrics.h"
 #include "broadcaster/broadcaster.h"
+#include "broadcaster/lifecycle.h"
 #include "broadcaster/session_table.h"
-
-#include <string.h>
 
 /* Cancels the runs that wait, for whatever it is: one in the queue, one that is not due, the current one if
  * it has no slot yet. Returns how many. */
@@ -100,9 +99,7 @@ static bool closes_locked(struct session *session, enum close_rule rule) {
 }
 
 static struct frame *make_session_end(enum task_reason reason) {
-    const char *data =
-        reason == REASON_SESSION_DELETED ? "{\"reason\":\"deleted\"}" : "{\"reason\":\"shutdown\"}";
-    return frame_create(FRAME_SESSION_END, 0, "session.end", strlen("session.end"), data, strlen(data));
+    return lifecycle_make_session_end(reason == REASON_SESSION_DELETED ? "deleted" : "shutdown");
 }
 
 /* Closes the session if it is open and the rule says so. */

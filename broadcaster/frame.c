@@ -1,9 +1,10 @@
-/* One immutable, reference-counted event: see frame.h. */
+/* One immutable, reference-counted event. The event line and the data lines are written when the frame is made;
+ * the id and the chunk line when it is stamped, into slack that was left for them (frame.h has a picture).
+ */
 #include "broadcaster/frame.h"
 
 #include "base/memory_budget.h"
 #include "base/refcount.h"
-#include "broadcaster/lifecycle.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -75,18 +76,6 @@ static char *put_data_lines(char *out, const char *data, size_t length) {
     return out;
 }
 
-/* A type as it is to be written: what stands before it, and the type itself. */
-struct event_name {
-    struct frame_span prefix, type;
-};
-
-static struct event_name name_of(enum frame_kind kind, const char *type, size_t length) {
-    struct event_name name = {.type = {type, length}};
-    if (kind == FRAME_EVENT && lifecycle_owns_type(type, length))
-        name.prefix = (struct frame_span){LIFECYCLE_AGENT_PREFIX, strlen(LIFECYCLE_AGENT_PREFIX)};
-    return name;
-}
-
 /* What is allocated for a frame with so much room. */
 static size_t frame_size_of(size_t room) {
     return offsetof(struct frame, bytes) + room;
@@ -94,34 +83,34 @@ static size_t frame_size_of(size_t room) {
 
 /* A frame with its event line written, and room for `lines` data lines of together `data_max` bytes. Its
  * positions are 32 bits wide. */
-static struct frame *create_room(enum frame_kind kind, uint64_t run, struct event_name name, size_t lines,
+static struct frame *create_room(uint64_t task_serial, const struct frame_name *name, size_t lines,
                                  size_t data_max) {
-    size_t type_length = name.prefix.length + name.type.length;
+    size_t prefix_length = strlen(name->prefix), type_length = prefix_length + name->type_length;
     size_t room = TEXT_START + 8 + type_length + 7 * lines + data_max + END_MAX;
     struct frame *frame = room <= UINT32_MAX ? malloc(frame_size_of(room)) : NULL;
     if (frame == NULL)
         return NULL;
-    *frame = (struct frame){.kind = kind,
-                            .run = run,
+    *frame = (struct frame){.task_serial = task_serial,
                             .type_length = (uint32_t)type_length,
                             .chunk_start = TEXT_START,
                             .lines_end = TEXT_START,
                             .room = (uint32_t)room,
-                            .is_renamed = name.prefix.length > 0};
+                            .prefix_length = (uint32_t)prefix_length};
     memory_charge(MEMORY_EVENTS, frame_size_of(room));
     atomic_init(&frame->references, 1);
     if (type_length > 0) {
         char *out = put_bytes(frame->bytes + TEXT_START, "event: ", 7);
-        out = put_bytes(out, name.prefix.bytes, name.prefix.length);
-        out = put_bytes(out, name.type.bytes, name.type.length);
+        out = put_bytes(out, name->prefix, prefix_length);
+        out = put_bytes(out, name->type, name->type_length);
         *out++ = '\n';
         frame->lines_end = (uint32_t)(out - frame->bytes);
     }
     return frame;
 }
 
-struct frame *frame_reserve(enum frame_kind kind, uint64_t run, const char *type, size_t data_max) {
-    return create_room(kind, run, name_of(kind, type, strlen(type)), 1, data_max);
+struct frame *frame_reserve(uint64_t task_serial, const char *type, size_t data_max) {
+    const struct frame_name name = {.prefix = "", .type = type, .type_length = strlen(type)};
+    return create_room(task_serial, &name, 1, data_max);
 }
 
 void frame_fill(struct frame *frame, const char *data, size_t length) {
@@ -130,16 +119,17 @@ void frame_fill(struct frame *frame, const char *data, size_t length) {
     frame->lines_end = (uint32_t)(end - frame->bytes);
 }
 
-struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type, size_t type_length,
-                           const char *data, size_t data_length) {
-    if (type == NULL || (type_length == strlen(default_type) && memcmp(type, default_type, type_length) == 0))
-        type_length = 0;
-    if (type_length > UINT32_MAX || data_length > UINT32_MAX)
+struct frame *frame_create(uint64_t task_serial, const struct frame_name *name, const char *data,
+                           size_t data_length) {
+    struct frame_name given = *name;
+    if (given.type == NULL || (given.type_length == strlen(default_type) &&
+                               memcmp(given.type, default_type, given.type_length) == 0))
+        given.type_length = 0;
+    if (given.type_length > UINT32_MAX || data_length > UINT32_MAX)
         return NULL;
     if (data_length == 0)
         data = "";
-    struct frame *frame =
-        create_room(kind, run, name_of(kind, type, type_length), count_lines(data, data_length), data_length);
+    struct frame *frame = create_room(task_serial, &given, count_lines(data, data_length), data_length);
     if (frame != NULL)
         frame_fill(frame, data, data_length);
     return frame;
@@ -151,18 +141,19 @@ static const char *lines_begin(const struct frame *frame) {
 }
 
 struct frame *frame_create_as_sent(const struct frame *frame) {
-    assert(frame->is_renamed);
-    size_t prefix_length = strlen(LIFECYCLE_AGENT_PREFIX);
-    const char *type = frame->bytes + TEXT_START + 7 + prefix_length;
-    struct event_name sent = {.type = {type, frame->type_length - prefix_length}};
+    assert(frame_is_renamed(frame));
+    const char *type = frame->bytes + TEXT_START + 7 + frame->prefix_length;
+    const struct frame_name sent = {
+        .prefix = "", .type = type, .type_length = frame->type_length - frame->prefix_length};
     const char *lines = lines_begin(frame);
     size_t length = (size_t)(frame->bytes + frame->lines_end - lines);
-    struct frame *copy = create_room(frame->kind, frame->run, sent, 0, length);
+    struct frame *copy = create_room(frame->task_serial, &sent, 0, length);
     if (copy == NULL)
         return NULL;
     put_bytes(copy->bytes + copy->lines_end, lines, length);
     copy->lines_end += (uint32_t)length;
     copy->data_length = frame->data_length;
+    copy->is_of_agent = frame->is_of_agent;
     frame_stamp(copy, frame->id);
     return copy;
 }

@@ -23,31 +23,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum frame_kind {
-    FRAME_EVENT, /* of the agent */
-    FRAME_RUN_START,
-    FRAME_RUN_RETRY,
-    FRAME_RUN_END,
-    FRAME_GAP,
-    FRAME_SESSION_END,
-};
-
 struct frame {
     atomic_uint references;
-    enum frame_kind kind;
-    uint64_t run;       /* serial of the run that it belongs to; 0: of the session as a whole */
-    struct event_id id; /* once stamped */
-    struct frame *next; /* for whoever must hold a short list of frames */
+    uint64_t task_serial; /* of the task that it belongs to; 0: of the session as a whole */
+    struct event_id id;   /* once stamped */
+    struct frame *next;   /* for whoever must hold a short list of frames */
     /** Of a run.end: what a stream of the agent's events alone has in its place, with the same id. A
      * reference. NULL: nothing. */
     struct frame *for_agents;
-    uint32_t type_length;
-    uint32_t data_length; /* as it came in, without "data: " */
+    uint32_t type_length;   /* with its prefix */
+    uint32_t prefix_length; /* 0: it has none */
+    uint32_t data_length;   /* as it came in, without "data: " */
     uint32_t chunk_start;
     uint32_t lines_end; /* after the event and data lines */
     uint32_t text_end;  /* after the empty line; 0: not stamped yet */
     uint32_t room;      /* of `bytes` */
-    bool is_renamed;    /* the agent had given it a name of the gateway's (lifecycle.h) */
+    bool is_of_agent;   /* else it is one of the gateway's (lifecycle.h) */
     char bytes[];
 };
 
@@ -57,18 +48,29 @@ struct frame_span {
 };
 
 /** An empty frame with room for `data_max` bytes of data, for an event that must not fail for want of memory
- *  later. NULL: out of memory. Any thread. */
-struct frame *frame_reserve(enum frame_kind kind, uint64_t run, const char *type, size_t data_max) MUST_CHECK;
+ * later. NULL: out of memory. Any thread. */
+struct frame *frame_reserve(uint64_t task_serial, const char *type, size_t data_max) MUST_CHECK;
 
 /** Encodes the data of a reserved frame: one line, at most `data_max` bytes. Once, before it is stamped. */
 void frame_fill(struct frame *frame, const char *data, size_t length);
 
-/** Encodes an event (WHATWG HTML, "Server-sent events": a line a field). `type` must hold no line end; NULL
- * or "message" is the default type. Line ends in `data` (LF, CR, CRLF) part its lines. `data` may be NULL
- * if it is empty. An event of the agent whose type belongs to the gateway is renamed to upstream.<type>. The
+/** The type of an event. */
+struct frame_name {
+    const char *prefix; /* written before the type; "": none */
+    const char *type;   /* must hold no line end; NULL or "message" is the default type */
+    size_t type_length;
+};
+
+/** Encodes an event (WHATWG HTML, "Server-sent events": a line a field). Line ends in `data` (LF, CR, CRLF)
+ * part its lines. `data` may be NULL if it is empty. The makers of lifecycle.h are what others call. The
  * caller owns the one reference. NULL: out of memory, or over 4 GiB. Any thread. */
-struct frame *frame_create(enum frame_kind kind, uint64_t run, const char *type, size_t type_length,
-                           const char *data, size_t data_length) MUST_CHECK;
+struct frame *frame_create(uint64_t task_serial, const struct frame_name *name, const char *data,
+                           size_t data_length) MUST_CHECK;
+
+/** Whether the agent had given it a name of the gateway's, so that a prefix stands before it. Any thread. */
+static inline bool frame_is_renamed(const struct frame *frame) {
+    return frame->prefix_length > 0;
+}
 
 /** A copy of a stamped frame that was renamed, with the type that the agent had given it, and the same id:
  * for a stream that holds no event of the gateway. The caller owns the one reference. NULL: out of memory.

@@ -1,7 +1,34 @@
-/* The names of the gateway's own events: see lifecycle.h. */
+/* The gateway's own events. At the top stand their names, each once, then the test that keeps an agent's events
+ * apart from them, then a maker for each event.
+ *
+ * Most events are encoded when they are made, before any lock is taken. A run.end alone is reserved when its
+ * run begins and filled when it ends: that happens under the session's lock, and must not fail. So its text
+ * is written to the stack, and the room is known to suffice.
+ */
 #include "broadcaster/lifecycle.h"
 
+#include "base/json_writer.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+
+#define RUN_START "run.start"
+#define RUN_RETRY "run.retry"
+#define RUN_END "run.end"
+#define GAP "gap"
+#define SESSION_END "session.end"
+#define SERVER_DRAIN "server.drain"
+#define PING "ping"
+
+/* Room for what a run.start says besides its input, and for all that a run.retry says. */
+#define DATA_MAX 4096
+/* Room for the data of any run.end. */
+#define END_DATA_MAX 1472
+/* A character of JSON takes six bytes at most. */
+#define ESCAPE_MAX 6
 
 /* ---- blanks -------------------------------------------------------------------------------------- */
 
@@ -54,10 +81,10 @@ static bool owns_type(const char *type, size_t length) {
         return false;
     switch (*type) {
     case 'r':
-        return type_is(type, length, "run.start") || type_is(type, length, "run.end") ||
-               type_is(type, length, "run.retry");
+        return type_is(type, length, RUN_START) || type_is(type, length, RUN_END) ||
+               type_is(type, length, RUN_RETRY);
     case 'g':
-        return type_is(type, length, "gap");
+        return type_is(type, length, GAP);
     case 's':
         return type_begins_with(type, length, "session.") || type_begins_with(type, length, "server.");
     case 'a':
@@ -79,4 +106,173 @@ bool lifecycle_owns_type(const char *type, size_t length) {
     while ((blank = blank_length_before(type + length, length)) > 0)
         length -= blank;
     return owns_type(type, length);
+}
+
+struct frame *lifecycle_make_agent_event(uint64_t task_serial, const char *type, size_t type_length,
+                                         const char *data, size_t data_length) {
+    bool is_ours = type != NULL && lifecycle_owns_type(type, type_length);
+    const struct frame_name name = {
+        .prefix = is_ours ? LIFECYCLE_AGENT_PREFIX : "", .type = type, .type_length = type_length};
+    struct frame *frame = frame_create(task_serial, &name, data, data_length);
+    if (frame != NULL)
+        frame->is_of_agent = true;
+    return frame;
+}
+
+/* ---- what is encoded at once ------------------------------------------------------------------------- */
+
+static struct frame *make_event(uint64_t task_serial, const char *type, const char *data, size_t length) {
+    const struct frame_name name = {.prefix = "", .type = type, .type_length = strlen(type)};
+    return frame_create(task_serial, &name, data, length);
+}
+
+/* Takes the writer over. */
+static struct frame *make_json_event(uint64_t task_serial, const char *type, struct json_writer *json) {
+    struct frame *frame =
+        json->failed ? NULL : make_event(task_serial, type, json->text.bytes, json->text.length);
+    json_writer_finish(json);
+    return frame;
+}
+
+static void begin_json(struct json_writer *json, size_t data_max) {
+    json_writer_init(json, data_max);
+    json->is_plain = true;
+    json_begin_object(json, NULL);
+}
+
+struct frame *lifecycle_make_run_start(uint64_t task_serial, const struct lifecycle_run_start *start) {
+    struct json_writer json;
+    begin_json(&json, DATA_MAX + ESCAPE_MAX * start->input.length);
+    json_add_string(&json, "task_id", start->task_id);
+    json_add_text(&json, "app_name", start->app.bytes, start->app.length);
+    json_add_text(&json, "user_id", start->user.bytes, start->user.length);
+    json_add_text(&json, "session_id", start->session.bytes, start->session.length);
+    json_add_string(&json, "label", start->label[0] != '\0' ? start->label : NULL);
+    if (start->input.bytes != NULL)
+        json_add_text(&json, "input", start->input.bytes, start->input.length);
+    if (start->input.bytes != NULL && start->input_is_cut)
+        json_add_bool(&json, "input_truncated", true);
+    if (start->cached)
+        json_add_bool(&json, "cached", true);
+    if (start->canned)
+        json_add_bool(&json, "canned", true);
+    json_end_object(&json);
+    return make_json_event(task_serial, RUN_START, &json);
+}
+
+struct frame *lifecycle_make_run_retry(uint64_t task_serial, const struct lifecycle_run_retry *retry) {
+    struct json_writer json;
+    begin_json(&json, DATA_MAX);
+    json_add_string(&json, "task_id", retry->task_id);
+    json_add_number(&json, "attempt", retry->attempt);
+    json_add_number(&json, "delay_ms", retry->delay_ms);
+    json_add_string(&json, "reason", retry->reason);
+    json_add_string(&json, "upstream", retry->upstream);
+    json_add_bool(&json, "fallback", retry->is_fallback);
+    json_add_bool(&json, "resumption", retry->is_resumption);
+    json_add_bool(&json, "canned", retry->upstream == NULL);
+    json_add_string(&json, "cause", retry->cause);
+    json_add_string(&json, "message", retry->message);
+    json_end_object(&json);
+    return make_json_event(task_serial, RUN_RETRY, &json);
+}
+
+struct frame *lifecycle_make_gap(struct event_id from, struct event_id to) {
+    char from_text[EVENT_ID_SIZE], to_text[EVENT_ID_SIZE], data[2 * EVENT_ID_SIZE + 64];
+    bool is_fresh = from.ms == 0 && from.n == 0;
+    bool is_trimmed = event_id_compare(from, to) < 0;
+    event_id_format(from, from_text);
+    event_id_format(to, to_text);
+    const char *quote = is_fresh ? "" : "\"";
+    int length =
+        snprintf(data, sizeof(data), "{\"from\":%s%s%s,\"to\":\"%s\",\"reason\":\"%s\"}", quote,
+                 is_fresh ? "null" : from_text, quote, to_text, is_trimmed ? "trimmed" : "unknown_id");
+    struct frame *frame = make_event(0, GAP, data, (size_t)length);
+    if (frame != NULL)
+        frame_stamp(frame, to);
+    return frame;
+}
+
+struct frame *lifecycle_make_session_end(const char *reason) {
+    char data[64];
+    int length = snprintf(data, sizeof(data), "{\"reason\":\"%s\"}", reason);
+    assert(length > 0 && (size_t)length < sizeof(data));
+    return make_event(0, SESSION_END, data, (size_t)length);
+}
+
+/* ---- run.end ----------------------------------------------------------------------------------------- */
+
+struct frame *lifecycle_reserve_run_end(uint64_t task_serial) {
+    return frame_reserve(task_serial, RUN_END, END_DATA_MAX);
+}
+
+/* The JSON of a run.end while it is written; its room is known to suffice. */
+struct end_text {
+    char bytes[END_DATA_MAX];
+    size_t length;
+};
+
+static __attribute__((format(printf, 2, 3))) void add_end_text(struct end_text *text, const char *format,
+                                                               ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text->bytes + text->length, END_DATA_MAX - text->length, format, arguments);
+    va_end(arguments);
+    assert(length >= 0 && text->length + (size_t)length < END_DATA_MAX);
+    text->length += (size_t)length;
+}
+
+/* Only what is known. */
+static void add_outcome(struct end_text *text, const struct lifecycle_run_end *end) {
+    if (end->finish_reason[0] != '\0')
+        add_end_text(text, ",\"finish_reason\":\"%s\"", end->finish_reason);
+    if (end->has_usage)
+        add_end_text(text,
+                     ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64
+                     ",\"total_tokens\":%" PRIu64 "}",
+                     end->input_tokens, end->output_tokens, end->total_tokens);
+    if (end->warning[0] != '\0')
+        add_end_text(text, ",\"warning\":\"%s\"", end->warning);
+}
+
+void lifecycle_fill_run_end(struct frame *frame, const struct lifecycle_run_end *end) {
+    struct end_text text;
+    const char *quote = end->reason != NULL ? "\"" : "";
+    text.length = 0;
+    add_end_text(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", end->task_id, end->status,
+                 quote, end->reason != NULL ? end->reason : "null", quote);
+    add_end_text(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, end->events,
+                 end->bytes, end->duration_ms);
+    add_outcome(&text, end);
+    if (end->upstream_status != 0)
+        add_end_text(&text, ",\"upstream_status\":%d", end->upstream_status);
+    if (end->cached)
+        add_end_text(&text, ",\"cached\":true");
+    if (end->canned)
+        add_end_text(&text, ",\"canned\":true");
+    if (end->cause != NULL)
+        add_end_text(&text, ",\"cause\":\"%s\"", end->cause);
+    if (end->message[0] != '\0')
+        add_end_text(&text, ",\"message\":\"%s\"", end->message);
+    add_end_text(&text, "}");
+    frame_fill(frame, text.bytes, text.length);
+}
+
+/* ---- events of one connection ------------------------------------------------------------------------ */
+
+#define DRAIN_TEXT "event: " SERVER_DRAIN "\ndata: {\"reason\":\"shutdown\"}\n\n"
+#define PING_TEXT "event: " PING "\ndata: {}\n\n"
+static const char drain_chunk[] = "31\r\n" DRAIN_TEXT "\r\n";
+static const char ping_chunk[] = "16\r\n" PING_TEXT "\r\n";
+_Static_assert(sizeof(DRAIN_TEXT) - 1 == 0x31 && sizeof(PING_TEXT) - 1 == 0x16,
+               "the lengths of their chunks");
+
+struct frame_span lifecycle_server_drain(bool chunked) {
+    return chunked ? (struct frame_span){drain_chunk, sizeof(drain_chunk) - 1}
+                   : (struct frame_span){DRAIN_TEXT, sizeof(DRAIN_TEXT) - 1};
+}
+
+struct frame_span lifecycle_ping(bool chunked) {
+    return chunked ? (struct frame_span){ping_chunk, sizeof(ping_chunk) - 1}
+                   : (struct frame_span){PING_TEXT, sizeof(PING_TEXT) - 1};
 }

@@ -2,7 +2,6 @@
 #include "broadcaster/session.h"
 
 #include "base/clock.h"
-#include "base/json_writer.h"
 #include "base/memory_budget.h"
 #include "base/refcount.h"
 #include "broadcaster/broadcaster.h"
@@ -66,17 +65,6 @@ struct session_parts session_parts(const struct session *session) {
                                   .user_length = (int)(name - user) - 1,
                                   .session = name,
                                   .session_length = (int)strlen(name)};
-}
-
-/* A part may hold what JSON has to escape. */
-bool session_append_names(const struct session *session, struct buffer *json) {
-    const struct session_parts parts = session_parts(session);
-    return buffer_append_text(json, "\"app_name\":") &&
-           json_text_append_plainly(json, parts.app, (size_t)parts.app_length) &&
-           buffer_append_text(json, ",\"user_id\":") &&
-           json_text_append_plainly(json, parts.user, (size_t)parts.user_length) &&
-           buffer_append_text(json, ",\"session_id\":") &&
-           json_text_append_plainly(json, parts.session, (size_t)parts.session_length);
 }
 
 void session_touch_locked(struct session *session) {
@@ -186,9 +174,7 @@ static void fill_for_agents_locked(struct task *task, struct session_effects *ef
 static void append_run_end_locked(struct session *session, struct task *task,
                                   struct session_effects *effects) {
     lock_assert_held(&session->lock);
-    char text[TASK_END_DATA_MAX];
-    size_t length = task_format_end_locked(task, text);
-    frame_fill(task->end_frame, text, length);
+    task_fill_end_locked(task);
     fill_for_agents_locked(task, effects);
     task->end_sequence = session->log.next_sequence;
     session_append_locked(session, task->end_frame, effects);

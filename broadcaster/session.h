@@ -116,9 +116,6 @@ struct session_parts {
 };
 struct session_parts session_parts(const struct session *session);
 
-/** Appends the parts as members of a JSON object: "app_name", "user_id", "session_id". False: full. */
-bool session_append_names(const struct session *session, struct buffer *json) MUST_CHECK;
-
 /** A session that is in no table yet, one reference. NULL: out of memory. */
 struct session *session_create(struct broadcaster *broadcaster, const char *key) MUST_CHECK;
 struct session *session_ref(struct session *session);

@@ -23,9 +23,9 @@ uint64_t subscriber_run_begin_locked(const struct session *session, const struct
 }
 
 struct frame *subscriber_choose(const struct task *run, bool agent_framing, struct frame *frame) {
-    if (run != NULL && frame->run != 0 && frame->run != run->serial)
+    if (run != NULL && frame->task_serial != 0 && frame->task_serial != run->serial)
         return NULL;
-    if (!agent_framing || frame->kind == FRAME_EVENT)
+    if (!agent_framing || frame->is_of_agent)
         return frame;
     return frame->for_agents;
 }

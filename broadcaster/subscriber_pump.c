@@ -160,7 +160,7 @@ static int write_found(struct subscriber *subscriber, const struct find *find) {
  * that the agent gave them. */
 static bool restore_names(struct find *find) {
     for (size_t i = 0; i < find->count; i++) {
-        if (!find->frames[i]->is_renamed)
+        if (!frame_is_renamed(find->frames[i]))
             continue;
         struct frame *sent = frame_create_as_sent(find->frames[i]);
         if (sent == NULL)

@@ -2,12 +2,12 @@
 #include "broadcaster/task.h"
 
 #include "base/clock.h"
-#include "base/json_writer.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "base/random_id.h"
 #include "base/refcount.h"
 #include "broadcaster/broadcaster.h"
+#include "broadcaster/lifecycle.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -67,34 +67,21 @@ bool task_make_id(char out[TASK_ID_SIZE]) {
     return random_id(out, TASK_ID_SIZE - 1);
 }
 
-static bool append_label(struct buffer *data, const char *label) {
-    return buffer_append_text(data, ",\"label\":") &&
-           (label[0] != '\0' ? json_text_append_plainly(data, label, strlen(label))
-                             : buffer_append_text(data, "null"));
-}
-
-static bool append_input(struct buffer *data, const struct task_input *input) {
-    if (input->text == NULL)
-        return true;
-    return buffer_append_text(data, ",\"input\":") &&
-           json_text_append_plainly(data, input->text, input->length) &&
-           (!input->is_cut || buffer_append_text(data, ",\"input_truncated\":true"));
-}
-
 static struct frame *make_start_frame(const struct task *task) {
     const struct task_options *options = &task->options;
-    struct buffer data;
-    buffer_init(&data, 4096 + 6 * options->input.length); /* an escape takes six bytes */
-    struct frame *frame = NULL;
-    if (buffer_printf(&data, "{\"task_id\":\"%s\",", task->id) &&
-        session_append_names(task->session, &data) && append_label(&data, options->label) &&
-        append_input(&data, &options->input) &&
-        (!options->cached || buffer_append_text(&data, ",\"cached\":true")) &&
-        (!options->canned || buffer_append_text(&data, ",\"canned\":true")) && buffer_append_text(&data, "}"))
-        frame = frame_create(FRAME_RUN_START, task->serial, "run.start", strlen("run.start"), data.bytes,
-                             data.length);
-    buffer_finish(&data);
-    return frame;
+    const struct session_parts parts = session_parts(task->session);
+    const struct lifecycle_run_start start = {
+        .task_id = task->id,
+        .app = {parts.app, (size_t)parts.app_length},
+        .user = {parts.user, (size_t)parts.user_length},
+        .session = {parts.session, (size_t)parts.session_length},
+        .label = options->label,
+        .input = {options->input.text, options->input.length},
+        .input_is_cut = options->input.is_cut,
+        .cached = options->cached,
+        .canned = options->canned,
+    };
+    return lifecycle_make_run_start(task->serial, &start);
 }
 
 /* False: out of memory. */
@@ -120,11 +107,10 @@ static void free_input(struct task *task) {
 
 /* Both of its forms, so that none can fail later. */
 static struct frame *make_end_frame(const struct task *task) {
-    struct frame *frame = frame_reserve(FRAME_RUN_END, task->serial, "run.end", TASK_END_DATA_MAX);
+    struct frame *frame = lifecycle_reserve_run_end(task->serial);
     if (frame == NULL)
         return NULL;
-    frame->for_agents =
-        frame_reserve(FRAME_EVENT, task->serial, task_error_form(task)->type, TASK_ERROR_DATA_MAX);
+    frame->for_agents = frame_reserve(task->serial, task_error_form(task)->type, TASK_ERROR_DATA_MAX);
     if (frame->for_agents != NULL)
         return frame;
     frame_unref(frame);
@@ -182,7 +168,7 @@ static bool append_fenced(struct task *task, struct frame *frame) {
     struct session *session = task->session;
     struct session_effects effects = {0};
     uint64_t bytes = frame->data_length;
-    bool is_event = frame->kind == FRAME_EVENT;
+    bool is_event = frame->is_of_agent;
     lock_acquire(&session->lock);
     bool is_current = session->current == task;
     if (is_current && is_event) {
@@ -201,7 +187,7 @@ static bool append_fenced(struct task *task, struct frame *frame) {
 }
 
 bool task_publish(struct task *task, struct frame *frame) {
-    assert(frame->kind == FRAME_EVENT);
+    assert(frame->is_of_agent);
     uint64_t bytes = frame->data_length;
     bool is_current = append_fenced(task, frame);
     metrics_add(is_current ? METRIC_EVENTS_IN : METRIC_EVENTS_FENCED, 1);
@@ -211,7 +197,7 @@ bool task_publish(struct task *task, struct frame *frame) {
 }
 
 bool task_announce(struct task *task, struct frame *frame) {
-    assert(frame->kind != FRAME_EVENT);
+    assert(!frame->is_of_agent);
     return append_fenced(task, frame);
 }
 

@@ -295,14 +295,11 @@ void task_become_due(struct task *task);
  * ask again, since a reload may change that limit; 0: it waits no more. Any thread, no lock held. */
 int64_t task_check_queue(struct task *task);
 
-/** Room for the data of any run.end. */
-#define TASK_END_DATA_MAX 1472
-
 /** Since it was started, until it ended. Session lock held. */
 int64_t task_duration_locked(const struct task *task);
 
-/** Writes the data of run.end, one line of JSON; returns its length. Session lock held, the end decided. */
-size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]);
+/** Fills its run.end, which says what its viewers may see. Session lock held, the end decided. */
+void task_fill_end_locked(struct task *task);
 
 /** Room for the data of any event that reports a bad end or a loss in an agent's form. */
 #define TASK_ERROR_DATA_MAX 768

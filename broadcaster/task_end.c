@@ -1,11 +1,10 @@
 /* How a run ends, and what its run.end says: see task.h. */
 #include "base/plain_text.h"
 #include "broadcaster/broadcaster.h"
+#include "broadcaster/lifecycle.h"
 #include "broadcaster/task.h"
 
-#include <assert.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -104,56 +103,28 @@ void task_get_viewer_info(struct task *task, struct task_info *ret_info) {
 
 /* ---- its run.end ------------------------------------------------------------------------------------- */
 
-/* The JSON of a run.end while it is written; its room is known to suffice. */
-struct end_text {
-    char *out;
-    size_t length;
-};
-
-static __attribute__((format(printf, 2, 3))) void add_end_text(struct end_text *text, const char *format,
-                                                               ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(text->out + text->length, TASK_END_DATA_MAX - text->length, format, arguments);
-    va_end(arguments);
-    assert(length >= 0 && text->length + (size_t)length < TASK_END_DATA_MAX);
-    text->length += (size_t)length;
-}
-
-/* Only what is known. */
-static void add_outcome(struct end_text *text, const struct task *task) {
-    const struct task_outcome *outcome = &task->outcome;
-    if (outcome->finish_reason[0] != '\0')
-        add_end_text(text, ",\"finish_reason\":\"%s\"", outcome->finish_reason);
-    if (outcome->has_usage)
-        add_end_text(text,
-                     ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64
-                     ",\"total_tokens\":%" PRIu64 "}",
-                     outcome->input_tokens, outcome->output_tokens, outcome->total_tokens);
-    if (outcome->warning[0] != '\0')
-        add_end_text(text, ",\"warning\":\"%s\"", warning_for_viewers(&task->options, outcome->warning));
-}
-
-size_t task_format_end_locked(const struct task *task, char out[TASK_END_DATA_MAX]) {
+void task_fill_end_locked(struct task *task) {
     lock_assert_held(&task->session->lock);
-    struct end_text text = {.out = out};
-    const char *reason = task_reason_name(task->reason), *message = task_viewer_message_locked(task);
-    const char *quote = reason != NULL ? "\"" : "";
-    add_end_text(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", task->id,
-                 task_status_name(task->status), quote, reason != NULL ? reason : "null", quote);
-    add_end_text(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64,
-                 task->events, task->bytes, task_duration_locked(task));
-    add_outcome(&text, task);
-    if (task->http_status != 0 && !task->options.hides_words)
-        add_end_text(&text, ",\"upstream_status\":%d", task->http_status);
-    if (atomic_load(&task->cached))
-        add_end_text(&text, ",\"cached\":true");
-    if (atomic_load(&task->canned))
-        add_end_text(&text, ",\"canned\":true");
-    if (task->cause != NULL && !task->options.hides_words)
-        add_end_text(&text, ",\"cause\":\"%s\"", task->cause);
-    if (message[0] != '\0')
-        add_end_text(&text, ",\"message\":\"%s\"", message);
-    add_end_text(&text, "}");
-    return text.length;
+    const struct task_outcome *outcome = &task->outcome;
+    bool hides_words = task->options.hides_words;
+    const struct lifecycle_run_end end = {
+        .task_id = task->id,
+        .status = task_status_name(task->status),
+        .reason = task_reason_name(task->reason),
+        .events = task->events,
+        .bytes = task->bytes,
+        .duration_ms = task_duration_locked(task),
+        .finish_reason = outcome->finish_reason,
+        .has_usage = outcome->has_usage,
+        .input_tokens = outcome->input_tokens,
+        .output_tokens = outcome->output_tokens,
+        .total_tokens = outcome->total_tokens,
+        .warning = warning_for_viewers(&task->options, outcome->warning),
+        .upstream_status = hides_words ? 0 : task->http_status,
+        .cached = atomic_load(&task->cached),
+        .canned = atomic_load(&task->canned),
+        .cause = hides_words ? NULL : task->cause,
+        .message = task_viewer_message_locked(task),
+    };
+    lifecycle_fill_run_end(task->end_frame, &end);
 }

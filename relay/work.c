@@ -1,9 +1,9 @@
 /* The work of a run: what it asks of the upstream, what comes of it, and the end. See runner_internal.h. */
 #include "base/clock.h"
-#include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
+#include "broadcaster/lifecycle.h"
 #include "relay/runner_internal.h"
 
 #include <inttypes.h>
@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_DATA_MAX 4096
 #define NAME_LOGGED_MAX 64
 
 static const struct work_feed from_follower;
@@ -130,9 +129,9 @@ static const struct task_fault no_memory = {.cause = "memory", .message = "Memor
 
 static bool publish_event(struct work *work, const struct sse_event *event) {
     struct task *task = work->task;
-    struct frame *frame = frame_create(FRAME_EVENT, task->serial, event->type, event->type_length,
-                                       event->data, event->data_length);
-    bool is_renamed = frame != NULL && frame->is_renamed;
+    struct frame *frame = lifecycle_make_agent_event(task->serial, event->type, event->type_length,
+                                                     event->data, event->data_length);
+    bool is_renamed = frame != NULL && frame_is_renamed(frame);
     if (frame == NULL)
         task_end_for(task, TASK_FAILED, REASON_INTERNAL, &no_memory);
     bool is_published = frame != NULL && task_publish(task, frame);
@@ -225,26 +224,18 @@ static const char *word_of(enum upstream_cause cause) {
 static struct frame *make_retry_frame(const struct task *task, const struct upstream_retry *retry) {
     enum task_reason reason = reason_of(retry->failure.end);
     bool hides_words = task->options.hides_words;
-    struct json_writer json;
-    json_writer_init(&json, RETRY_DATA_MAX);
-    json.is_plain = true;
-    json_begin_object(&json, NULL);
-    json_add_string(&json, "task_id", task->id);
-    json_add_number(&json, "attempt", retry->attempt);
-    json_add_number(&json, "delay_ms", retry->delay_ms);
-    json_add_string(&json, "reason", task_reason_name(reason));
-    json_add_string(&json, "upstream", retry->upstream);
-    json_add_bool(&json, "fallback", retry->is_fallback);
-    json_add_bool(&json, "resumption", retry->is_resumption);
-    json_add_bool(&json, "canned", retry->upstream == NULL);
-    json_add_string(&json, "cause", hides_words ? NULL : upstream_cause_word(retry->failure.cause));
-    json_add_string(&json, "message", hides_words ? task_reason_sentence(reason) : retry->failure.message);
-    json_end_object(&json);
-    struct frame *frame = json.failed ? NULL
-                                      : frame_create(FRAME_RUN_RETRY, task->serial, "run.retry",
-                                                     strlen("run.retry"), json.text.bytes, json.text.length);
-    json_writer_finish(&json);
-    return frame;
+    const struct lifecycle_run_retry said = {
+        .task_id = task->id,
+        .attempt = retry->attempt,
+        .delay_ms = retry->delay_ms,
+        .reason = task_reason_name(reason),
+        .upstream = retry->upstream,
+        .is_fallback = retry->is_fallback,
+        .is_resumption = retry->is_resumption,
+        .cause = hides_words ? NULL : upstream_cause_word(retry->failure.cause),
+        .message = hides_words ? task_reason_sentence(reason) : retry->failure.message,
+    };
+    return lifecycle_make_run_retry(task->serial, &said);
 }
 
 static void note_upstream(const struct work *work, const char *name) {

@@ -19,7 +19,7 @@ void event_list_finish(struct event_list *list) {
 }
 
 bool event_list_has(const struct event_list *list, const struct frame *frame) {
-    return list->run == 0 || (frame->run == list->run && frame->kind == FRAME_EVENT);
+    return list->run == 0 || (frame->task_serial == list->run && frame->is_of_agent);
 }
 
 static void begin_event(struct event_list *list, const struct frame *frame, struct json_answer *answer) {
@@ -31,7 +31,7 @@ static void begin_event(struct event_list *list, const struct frame *frame, stru
     json_add_string(json, "id", id);
     json_add_text(json, "type", type.bytes, type.length);
     if (list->with_source)
-        json_add_string(json, "source", frame->kind == FRAME_EVENT ? "agent" : "gateway");
+        json_add_string(json, "source", frame->is_of_agent ? "agent" : "gateway");
     json_begin_text(json, "data");
     json->failed = json->failed || !frame_append_data(frame, &list->data);
     json_answer_worked(answer, frame->data_length);

@@ -45,7 +45,7 @@ static bool read_event(struct run_text *text, struct json_answer *answer, struct
     if (frame == NULL)
         return false;
     json_answer_worked(answer, EVENT_WORK);
-    if (frame->kind == FRAME_EVENT && frame->run == text->run) {
+    if (frame->is_of_agent && frame->task_serial == text->run) {
         json_answer_worked(answer, (size_t)READ_WORK_FACTOR * frame->data_length);
         bool done = frame_append_data(frame, &text->data) &&
                     text->adapter->read_text(text->data.length > 0 ? text->data.bytes : "", text->data.length,

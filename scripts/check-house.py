@@ -9,6 +9,7 @@
   `create` and `destroy` are free.
 - docs/architecture.md has a table of locks, in which each file with a `struct lock` has a row, and no other file has one.
   A mutex of another kind stands in base/lock.[ch] alone.
+- A name of one of the gateway's events stands in broadcaster/lifecycle.c alone, and once there: each event has one maker.
 - A file that a document or a comment names exists.
 """
 import os
@@ -21,6 +22,9 @@ import c_source
 
 FREE_NAMES = {"create", "destroy"}
 LOCK_TABLE = "docs/architecture.md"
+
+EVENT_HOME = "broadcaster/lifecycle.c"
+EVENT_NAME = re.compile(r'(?:"|event: )(run\.[a-z]+|session\.end|server\.drain|gap)(?:"|\\n)')
 
 # Files of others that comments and documents name.
 NOT_OURS = re.compile(r"sys/\w+\.h$"  # the C library
@@ -132,12 +136,25 @@ def file_breaches(root):
                 yield path, number, f"there is no file {name}"
 
 
+def event_breaches(root, paths):
+    seen = set()
+    for path in paths:
+        for number, line in enumerate(c_source.read(root, path).split("\n"), 1):
+            for name in EVENT_NAME.findall(line):
+                if path != EVENT_HOME:
+                    yield path, number, f"the event {name} is made in {EVENT_HOME}, by the maker for it"
+                elif name in seen:
+                    yield path, number, f"the name of the event {name} stands here twice"
+                seen.add(name)
+
+
 def find_breaches(root):
     paths = c_source.sources(root)
     functions = [function for path in paths for function in c_source.functions(root, path)]
     yield from locked_breaches(functions)
     yield from name_breaches(functions)
     yield from lock_breaches(root, paths)
+    yield from event_breaches(root, paths)
     yield from file_breaches(root)
 
 
@@ -166,6 +183,9 @@ SELF_TEST = (
     ({"base/a.c": "", "docs/architecture.md": "| the lock of a (a.c) | all |\n"}, ["names a.c, which has none"]),
     ({"base/a.c": "    pthread_mutex_lock(&a->mutex);\n"}, ["a lock is a struct lock"]),
     ({"base/lock.c": "    pthread_mutex_lock(&lock->mutex);\n"}, []),
+    ({"relay/a.c": "    make(\"run.retry\");\n", EVENT_HOME: "#define GAP \"gap\"\n"}, ["the event run.retry is made in"]),
+    ({"broadcaster/a.c": "    say(\"event: server.drain\\n\");\n"}, ["the event server.drain is made in"]),
+    ({EVENT_HOME: "#define GAP \"gap\"\n    make(\"gap\");\n"}, ["the event gap stands here twice"]),
     ({"base/a.c": "/* See b.h. */\n"}, ["there is no file b.h"]),
     ({"base/a.c": "/* See\n * base/b.h. */\nint c; /* docs/d.md */\n", "base/b.h": ""}, ["there is no file docs/d.md"]),
     ({"base/a.c": "/* See a.c, base/a.c and <b.h>. */\n#include <c.h>\nconst char *d = \"d.c\";\n"}, []),

@@ -9,6 +9,7 @@
 #include "tests/bench/bench.h"
 
 #include "broadcaster/frame.h"
+#include "broadcaster/lifecycle.h"
 #include "upstream/sse_parser.h"
 
 #include <stdbool.h>
@@ -107,7 +108,7 @@ static void pass_encoder(struct stream *stream) {
     size_t least = strlen("data: ") + stream->size->data_bytes;
     for (size_t i = 0; i < stream->events; i++) {
         struct frame *frame =
-            frame_create(FRAME_EVENT, 1, "message", 7, stream->data, stream->size->data_bytes);
+            lifecycle_make_agent_event(1, "message", 7, stream->data, stream->size->data_bytes);
         if (frame == NULL)
             die("out of memory");
         id.n++;

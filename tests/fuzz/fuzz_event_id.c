@@ -5,6 +5,7 @@
  * header
  */
 #include "broadcaster/event_log.h"
+#include "broadcaster/lifecycle.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
@@ -96,7 +97,7 @@ static void check_evicted(struct frame *evicted, uint64_t first_before, const st
 static void append(struct history *history, int64_t now_ms, size_t data_length) {
     static const char data[256] = "";
     struct event_log *log = &history->log;
-    struct frame *frame = frame_create(FRAME_EVENT, 1, NULL, 0, data, data_length);
+    struct frame *frame = lifecycle_make_agent_event(1, NULL, 0, data, data_length);
     struct frame *evicted;
     struct event_id before = log->last_id;
     uint64_t first_before = log->first_sequence;

@@ -4,6 +4,7 @@
  * input: frames, each [cuts: 2] [id: 4] [type's length: 1] [data's length: 2] type data
  */
 #include "broadcaster/frame.h"
+#include "broadcaster/lifecycle.h"
 #include "tests/fuzz/sse_reference.h"
 #include "upstream/sse_parser.h"
 
@@ -171,7 +172,7 @@ static void check_accessors(const struct frame *frame, const struct original *or
     REQUIRE(frame_append_data(frame, &out));
     REQUIRE(is_text(out.bytes, out.length, data.bytes, data.length));
     REQUIRE(is_text(type.bytes, type.length, original->delivered, original->delivered_length));
-    REQUIRE(frame->is_renamed == is_reserved(&original->type));
+    REQUIRE(frame_is_renamed(frame) == is_reserved(&original->type));
     REQUIRE(frame->data_length == original->data.length);
     REQUIRE(event_id_compare(frame->id, original->id) == 0);
     buffer_finish(&out);
@@ -184,12 +185,12 @@ static void check_reserved(const struct frame *frame, const struct original *ori
     bool one_line =
         memchr(data->bytes, '\n', data->length) == NULL && memchr(data->bytes, '\r', data->length) == NULL;
     if (!one_line || memchr(type->bytes, '\0', type->length) != NULL || frame->type_length == 0 ||
-        frame->is_renamed)
+        frame_is_renamed(frame))
         return;
     char name[3 * 255 + 1];
     memcpy(name, type->bytes, type->length);
     name[type->length] = '\0';
-    struct frame *reserved = frame_reserve(FRAME_RUN_END, 1, name, data->length);
+    struct frame *reserved = frame_reserve(1, name, data->length);
     REQUIRE(reserved != NULL);
     frame_fill(reserved, data->bytes, data->length);
     frame_stamp(reserved, original->id);
@@ -200,10 +201,11 @@ static void check_reserved(const struct frame *frame, const struct original *ori
 
 /* A frame that was renamed holds all that the agent had sent. */
 static void check_as_sent(const struct frame *frame, const struct original *original) {
-    if (!frame->is_renamed)
+    if (!frame_is_renamed(frame))
         return;
     struct frame *sent = frame_create_as_sent(frame);
-    REQUIRE(sent != NULL && sent->data_length == frame->data_length && sent->run == frame->run);
+    REQUIRE(sent != NULL && sent->data_length == frame->data_length &&
+            sent->task_serial == frame->task_serial);
     check_chunk(sent);
     struct frame_span type = frame_type(sent), one = frame_plain(sent), other = frame_plain(frame);
     REQUIRE(is_text(type.bytes, type.length, original->type.bytes, original->type.length));
@@ -226,7 +228,7 @@ static void check_frame(const struct original *original, struct sse_parser *pars
     char *type = fuzz_copy(original->type.bytes, original->type.length);
     char *data = fuzz_copy(original->data.bytes, original->data.length);
     struct frame *frame =
-        frame_create(FRAME_EVENT, 1, type, original->type.length, data, original->data.length);
+        lifecycle_make_agent_event(1, type, original->type.length, data, original->data.length);
     REQUIRE(frame != NULL);
     free(type);
     free(data);

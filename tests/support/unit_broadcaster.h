@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "broadcaster/broadcaster.h"
+#include "broadcaster/lifecycle.h"
 #include "tests/support/unit.h"
 
 #include <stdio.h>
@@ -114,7 +115,7 @@ static inline struct task *unit_run(struct fake_driver *driver, struct session *
 }
 
 static inline bool unit_publish(struct task *task, const char *text) {
-    struct frame *frame = frame_create(FRAME_EVENT, task->serial, NULL, 0, text, strlen(text));
+    struct frame *frame = lifecycle_make_agent_event(task->serial, NULL, 0, text, strlen(text));
     assert_non_null(frame);
     return task_publish(task, frame);
 }
@@ -140,6 +141,11 @@ static inline size_t unit_newest(struct session *session, struct frame **frames,
     return count;
 }
 
+static inline bool unit_frame_is(const struct frame *frame, const char *type) {
+    const struct frame_span span = frame_type(frame);
+    return span.length == strlen(type) && memcmp(span.bytes, type, span.length) == 0;
+}
+
 /* What the session's log says, as stream_assert_says() has it. */
 static inline void unit_log_text(struct session *session, char *out, size_t size) {
     static struct frame *frames[5000];
@@ -152,9 +158,9 @@ static inline void unit_log_text(struct session *session, char *out, size_t size
         struct frame_span type = frame_type(frames[i]);
         const char *status = strstr(data.bytes, "\"status\":\"");
         length += (size_t)snprintf(out + length, size - length, "%s", i > 0 ? " " : "");
-        if (frames[i]->kind == FRAME_EVENT)
+        if (frames[i]->is_of_agent)
             length += (size_t)snprintf(out + length, size - length, "%s", data.bytes);
-        else if (frames[i]->kind == FRAME_RUN_END)
+        else if (unit_frame_is(frames[i], "run.end"))
             length += (size_t)snprintf(out + length, size - length, "end:%.*s",
                                        (int)strcspn(status + 10, "\""), status + 10);
         else

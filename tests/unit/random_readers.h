@@ -95,7 +95,7 @@ static inline void publish_one(struct task *task) {
                                         "session.end"}; /* the others are ours */
     const char *type = draw(5) == 0 ? types[draw(4)] : NULL;
     struct frame *frame =
-        frame_create(FRAME_EVENT, task->serial, type, type != NULL ? strlen(type) : 0, text, length);
+        lifecycle_make_agent_event(task->serial, type, type != NULL ? strlen(type) : 0, text, length);
     assert_non_null(frame);
     (void)task_publish(task, frame);
     oracle_note(&oracle);

@@ -98,10 +98,11 @@ static inline uint64_t oracle_begin(const struct reader *reader) {
 static inline bool oracle_wants(const struct reader *reader, const struct frame *frame, uint64_t sequence) {
     if (reader->run != NULL) {
         uint64_t begin = oracle_begin(reader);
-        if (begin == 0 || sequence < begin || (frame->run != 0 && frame->run != reader->run->serial))
+        if (begin == 0 || sequence < begin ||
+            (frame->task_serial != 0 && frame->task_serial != reader->run->serial))
             return false;
     }
-    return !reader->agent_framing || (frame->run != 0 && !oracle_is_type(frame, "run.start") &&
+    return !reader->agent_framing || (frame->task_serial != 0 && !oracle_is_type(frame, "run.start") &&
                                       (!oracle_is_type(frame, "run.end") || oracle_ends_unheard(frame)));
 }
 
@@ -182,7 +183,7 @@ static inline bool oracle_is_event(const struct oracle *oracle, const struct rea
     if (sequence == 0 || event_id_compare(oracle->events[sequence]->id, id) != 0)
         return false;
     struct frame *frame = oracle->events[sequence];
-    bool is_sent = reader->agent_framing && frame->is_renamed;
+    bool is_sent = reader->agent_framing && frame_is_renamed(frame);
     frame = is_sent ? frame_create_as_sent(frame) : frame_ref(frame);
     assert_non_null(frame);
     struct frame_span span = frame_plain(frame);
@@ -314,10 +315,10 @@ static inline void oracle_assert_complete(const struct oracle *oracle, struct re
 
 static inline bool oracle_is_run_end(const struct oracle *oracle, const struct reader *reader, uint64_t end) {
     const struct frame *last = end < oracle->next ? oracle->events[end] : NULL;
-    if (last == NULL || !oracle_is_type(last, "run.end") || last->run == reader->until_after)
+    if (last == NULL || !oracle_is_type(last, "run.end") || last->task_serial == reader->until_after)
         return false;
     for (uint64_t sequence = 1; sequence < end; sequence++) {
-        if (oracle->events[sequence] != NULL && oracle->events[sequence]->run == last->run &&
+        if (oracle->events[sequence] != NULL && oracle->events[sequence]->task_serial == last->task_serial &&
             oracle_is_type(oracle->events[sequence], "run.start"))
             return true;
     }

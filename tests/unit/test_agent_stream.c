@@ -21,7 +21,7 @@ static enum subscriber_result resume(struct subscriber_spec spec, struct event_i
 }
 
 static void publish_named(struct task *task, const char *type) {
-    struct frame *frame = frame_create(FRAME_EVENT, task->serial, type, strlen(type), "x", 1);
+    struct frame *frame = lifecycle_make_agent_event(task->serial, type, strlen(type), "x", 1);
     assert_true(task_publish(task, frame));
 }
 

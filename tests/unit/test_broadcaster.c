@@ -196,7 +196,7 @@ static void broadcaster_passes_over_events_that_were_trimmed_meanwhile(void **st
     struct log_span span = broadcaster_newest_events(session, 100);
     bool lost = false;
     struct frame *first = broadcaster_next_event(session, &span, &lost);
-    assert_int_equal(first->kind, FRAME_RUN_START);
+    assert_true(unit_frame_is(first, "run.start"));
     assert_false(lost);
     unit_publish(task, "y");
     unit_publish(task, "y");
@@ -204,7 +204,7 @@ static void broadcaster_passes_over_events_that_were_trimmed_meanwhile(void **st
     assert_true(lost);
     lost = false;
     struct frame *fourth = broadcaster_next_event(session, &span, &lost);
-    assert_true(third->kind == FRAME_EVENT && fourth->kind == FRAME_EVENT && third != fourth);
+    assert_true(third->is_of_agent && fourth->is_of_agent && third != fourth);
     assert_null(broadcaster_next_event(session, &span, &lost)); /* what came later is not of it */
     assert_false(lost);
     struct log_span gone = broadcaster_newest_events(session, 2);

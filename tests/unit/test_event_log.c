@@ -1,5 +1,6 @@
 /* broadcaster/event_log: what is retained, where a reader goes on, and what is missing. */
 #include "broadcaster/event_log.h"
+#include "broadcaster/lifecycle.h"
 #include "tests/support/unit.h"
 
 #include <stdio.h>
@@ -25,7 +26,7 @@ static int tear_down(void **state) {
 static size_t append_sized(size_t length) {
     char *data = calloc(1, length + 1);
     memset(data, 'x', length);
-    struct frame *frame = frame_create(FRAME_EVENT, 1, NULL, 0, data, length), *evicted = NULL;
+    struct frame *frame = lifecycle_make_agent_event(1, NULL, 0, data, length), *evicted = NULL;
     free(data);
     event_log_append(&event_log, &limits, frame, 2000, &evicted);
     ids[event_log.next_sequence - 1] = event_log.last_id;
@@ -124,7 +125,7 @@ static void event_log_finds_the_place_of_an_id_that_was_never_given(void **state
     (void)state;
     struct frame *evicted;
     for (int64_t now_ms = 2000; now_ms < 2100; now_ms += 10)
-        event_log_append(&event_log, &limits, frame_create(FRAME_EVENT, 1, NULL, 0, "x", 1), now_ms,
+        event_log_append(&event_log, &limits, lifecycle_make_agent_event(1, NULL, 0, "x", 1), now_ms,
                          &evicted);
     assert_unknown((struct event_id){2035, 0}, 5, (struct event_id){2035, 0});
     assert_unknown((struct event_id){2030, 1}, 5, (struct event_id){2030, 1});

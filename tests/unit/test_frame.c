@@ -1,5 +1,6 @@
 /* broadcaster/frame: the bytes of an event, as a chunk and bare. */
 #include "broadcaster/frame.h"
+#include "broadcaster/lifecycle.h"
 #include "tests/support/unit.h"
 
 #include <stdio.h>
@@ -14,7 +15,7 @@ static void assert_span(struct frame_span span, const char *expected) {
 
 static void assert_encoded(const char *type, const char *data, size_t length, const char *expected,
                            const char *expected_data) {
-    struct frame *frame = frame_create(FRAME_EVENT, 1, type, type != NULL ? strlen(type) : 0, data, length);
+    struct frame *frame = lifecycle_make_agent_event(1, type, type != NULL ? strlen(type) : 0, data, length);
     assert_non_null(frame);
     frame_stamp(frame, id);
     char plain[256], chunk[512];
@@ -59,8 +60,8 @@ static void frame_with_empty_data_still_is_an_event(void **state) {
 
 static void frame_tells_its_type(void **state) {
     (void)state;
-    struct frame *typed = frame_create(FRAME_EVENT, 1, "tick", 4, "x", 1);
-    struct frame *plain = frame_create(FRAME_EVENT, 1, NULL, 0, "x", 1);
+    struct frame *typed = lifecycle_make_agent_event(1, "tick", 4, "x", 1);
+    struct frame *plain = lifecycle_make_agent_event(1, NULL, 0, "x", 1);
     assert_span(frame_type(typed), "tick");
     assert_span(frame_type(plain), "message");
     frame_unref(typed);
@@ -70,7 +71,7 @@ static void frame_tells_its_type(void **state) {
 
 static void frame_that_was_reserved_takes_as_much_data_as_was_said(void **state) {
     (void)state;
-    struct frame *frame = frame_reserve(FRAME_RUN_END, 7, "run.end", 5);
+    struct frame *frame = frame_reserve(7, "run.end", 5);
     frame_fill(frame, "12345", 5);
     frame_stamp(frame, (struct event_id){UINT64_MAX, UINT64_MAX});
     assert_span(frame_plain(frame), "event: run.end\ndata: 12345\n"
@@ -83,7 +84,7 @@ static void frame_chunk_says_the_length_of_every_size(void **state) {
     static char data[70000];
     memset(data, 'x', sizeof(data));
     for (size_t length = 0; length < sizeof(data); length = length * 2 + 1) {
-        struct frame *frame = frame_create(FRAME_EVENT, 1, NULL, 0, data, length);
+        struct frame *frame = lifecycle_make_agent_event(1, NULL, 0, data, length);
         frame_stamp(frame, id);
         struct frame_span chunk = frame_chunked(frame), plain = frame_plain(frame);
         char *end;
@@ -102,7 +103,7 @@ static void frame_of_a_million_lines_is_made_in_no_time(void **state) {
     for (const char *ends = "\r\n"; *ends != '\0'; ends++) {
         char *data = malloc(LENGTH);
         memset(data, *ends, LENGTH);
-        struct frame *frame = frame_create(FRAME_EVENT, 1, NULL, 0, data, LENGTH);
+        struct frame *frame = lifecycle_make_agent_event(1, NULL, 0, data, LENGTH);
         frame_stamp(frame, id);
         assert_int_equal(frame_plain(frame).length, 20 + 7 * (LENGTH + 1) + 1);
         frame_unref(frame);
@@ -157,8 +158,8 @@ static void frame_of_the_agent_cannot_bear_a_name_of_the_gateway(void **state) {
         snprintf(type, sizeof(type), "upstream.%s", name);
         snprintf(line, sizeof(line), "event: %s\ndata: x\ndata: y\n", type);
         assert_encoded(name, TEXT_AND_LENGTH("x\ny"), line, "x\ny");
-        struct frame *frame = frame_create(FRAME_EVENT, 1, name, strlen(name), "x", 1);
-        assert_true(frame->is_renamed);
+        struct frame *frame = lifecycle_make_agent_event(1, name, strlen(name), "x", 1);
+        assert_true(frame_is_renamed(frame));
         assert_span(frame_type(frame), type);
         frame_unref(frame);
     }
@@ -177,8 +178,8 @@ static void frame_of_the_agent_hides_no_name_behind_nul(void **state) {
                  {TEXT_AND_LENGTH("x\0run.end"), false},  {TEXT_AND_LENGTH("run.\0end"), false},
                  {TEXT_AND_LENGTH("\0"), false},          {TEXT_AND_LENGTH("\0\0x"), false}};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        struct frame *frame = frame_create(FRAME_EVENT, 1, names[i].bytes, names[i].length, "x", 1);
-        assert_int_equal(frame->is_renamed, names[i].is_renamed);
+        struct frame *frame = lifecycle_make_agent_event(1, names[i].bytes, names[i].length, "x", 1);
+        assert_int_equal(frame_is_renamed(frame), names[i].is_renamed);
         frame_unref(frame);
     }
 }
@@ -204,8 +205,8 @@ static void frame_of_the_agent_keeps_any_other_name(void **state) {
                                         " ",           "\xEF\xBB\xBF",
                                         "x gap",       "gap x"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        struct frame *frame = frame_create(FRAME_EVENT, 1, names[i], strlen(names[i]), "x", 1);
-        assert_false(frame->is_renamed);
+        struct frame *frame = lifecycle_make_agent_event(1, names[i], strlen(names[i]), "x", 1);
+        assert_false(frame_is_renamed(frame));
         assert_span(frame_type(frame), names[i]);
         frame_unref(frame);
     }
@@ -214,16 +215,16 @@ static void frame_of_the_agent_keeps_any_other_name(void **state) {
 /* NUL is a byte like any other in a name, and one that Java strips. */
 static void frame_of_the_agent_cannot_hide_a_name_by_NUL(void **state) {
     (void)state;
-    struct frame *frame = frame_create(FRAME_EVENT, 1, "\0run.end\0", 9, "x", 1);
-    assert_true(frame->is_renamed);
+    struct frame *frame = lifecycle_make_agent_event(1, "\0run.end\0", 9, "x", 1);
+    assert_true(frame_is_renamed(frame));
     assert_int_equal(frame->type_length, strlen("upstream.") + 9);
     frame_unref(frame);
 }
 
 static void frame_of_the_gateway_keeps_its_name(void **state) {
     (void)state;
-    struct frame *frame = frame_create(FRAME_RUN_RETRY, 1, "run.retry", strlen("run.retry"), "x", 1);
-    assert_false(frame->is_renamed);
+    struct frame *frame = frame_reserve(1, "run.retry", 1);
+    assert_false(frame_is_renamed(frame));
     assert_span(frame_type(frame), "run.retry");
     frame_unref(frame);
 }
@@ -233,13 +234,13 @@ static void frame_that_was_renamed_can_be_had_as_the_agent_sent_it(void **state)
     (void)state;
     static const char *const datas[] = {"", "x", "a\nb", "\n", "event: upstream.gap"};
     for (size_t i = 0; i < sizeof(datas) / sizeof(datas[0]); i++) {
-        struct frame *frame = frame_create(FRAME_EVENT, 7, "gap", 3, datas[i], strlen(datas[i]));
-        struct frame *twin = frame_create(FRAME_EVENT, 7, "tap", 3, datas[i], strlen(datas[i]));
+        struct frame *frame = lifecycle_make_agent_event(7, "gap", 3, datas[i], strlen(datas[i]));
+        struct frame *twin = lifecycle_make_agent_event(7, "tap", 3, datas[i], strlen(datas[i]));
         frame_stamp(frame, id);
         frame_stamp(twin, id);
         struct frame *sent = frame_create_as_sent(frame);
         assert_span(frame_type(sent), "gap");
-        assert_int_equal(sent->run, 7);
+        assert_int_equal(sent->task_serial, 7);
         assert_int_equal(sent->data_length, frame->data_length);
         assert_int_equal(event_id_compare(sent->id, id), 0);
         *(char *)(uintptr_t)frame_type(twin).bytes = 'g';

@@ -1,6 +1,7 @@
 /* The hand-over of a connection from libmicrohttpd to a subscriber, held against the library that is
  * installed: another one that behaves otherwise is noticed here. A real worker runs on its thread; the
  * clients are raw sockets. */
+#include "broadcaster/lifecycle.h"
 #include "tests/support/unit_worker.h"
 
 #define STREAM "GET /apps/a/users/u/sessions/s/run HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -59,7 +60,7 @@ static struct task *start_run(void) {
 }
 
 static void publish(struct task *task, const char *data, size_t length) {
-    assert_true(task_publish(task, frame_create(FRAME_EVENT, task->serial, NULL, 0, data, length)));
+    assert_true(task_publish(task, lifecycle_make_agent_event(task->serial, NULL, 0, data, length)));
 }
 
 static void wait_for_subscribers(uint64_t count) {

@@ -70,7 +70,7 @@ static cJSON *start_event(const char *id) {
     struct frame *frame = broadcaster_next_event(task->session, &span, &lost);
     struct buffer text;
     buffer_init(&text, 1 << 20);
-    assert_int_equal(frame->kind, FRAME_RUN_START);
+    assert_true(unit_frame_is(frame, "run.start"));
     assert_true(frame_append_data(frame, &text));
     cJSON *data = cJSON_ParseWithLength(text.bytes, text.length);
     assert_non_null(data);

@@ -66,7 +66,7 @@ static struct fake_sink *subscribe_bare(struct subscriber_spec spec) {
 }
 
 static void publish_as(struct task *task, const char *type, const char *data) {
-    struct frame *frame = frame_create(FRAME_EVENT, task->serial, type, strlen(type), data, strlen(data));
+    struct frame *frame = lifecycle_make_agent_event(task->serial, type, strlen(type), data, strlen(data));
     assert_non_null(frame);
     assert_true(task_publish(task, frame));
 }

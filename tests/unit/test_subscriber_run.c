@@ -202,7 +202,7 @@ static void subscriber_in_the_agents_framing_is_told_a_loss_as_an_error(void **s
 }
 
 static void publish_named(struct task *task, const char *type, const char *data) {
-    struct frame *frame = frame_create(FRAME_EVENT, task->serial, type, strlen(type), data, strlen(data));
+    struct frame *frame = lifecycle_make_agent_event(task->serial, type, strlen(type), data, strlen(data));
     assert_true(task_publish(task, frame));
 }
 

@@ -37,7 +37,7 @@ static int tear_down(void **state) {
 
 static void publish(const char *type, const char *data, size_t length) {
     struct frame *frame =
-        frame_create(FRAME_EVENT, task->serial, type, type != NULL ? strlen(type) : 0, data, length);
+        lifecycle_make_agent_event(task->serial, type, type != NULL ? strlen(type) : 0, data, length);
     assert_non_null(frame);
     assert_true(task_publish(task, frame));
 }

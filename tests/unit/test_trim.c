@@ -96,7 +96,7 @@ static void trim_takes_about_what_is_wanted_and_the_oldest_events(void **state) 
     assert_true(retained(other) > 400);
     struct frame *last[1];
     assert_int_equal(unit_newest(other, last, 1), 1);
-    assert_int_equal(last[0]->kind, FRAME_RUN_END);
+    assert_true(unit_frame_is(last[0], "run.end"));
     frame_unref(last[0]);
     assert_true(trim(100 << 10) > 0); /* it is the next one still */
     close_session(other);
