@@ -99,7 +99,7 @@ static bool place_due_locked(struct session *session, struct task *task, struct 
     task->is_delayed = false;
     if (place_task_locked(session, task, &nobody, effects) == REGISTER_OK)
         return true;
-    broken_state_note("broadcaster/register.c: no place for a run that had one");
+    broken_state_note("broadcaster/register.c: a run has lost its place in the queue");
     TAILQ_INSERT_TAIL(&session->delayed, task, queue_entry);
     session->queue_length++;
     session->delayed_length++;

@@ -130,17 +130,17 @@ const struct config_key config_keys[] = {
                 "client's body."},
     {UPSTREAM, MS("upstream_connect_timeout_ms", upstream.connect_timeout_ms, "10000", 10, HOUR),
      .of_upstream = true, .reloadable = true,
-     .meaning = "Time limit for connecting. After that the run fails with upstream_connect."},
+     .meaning = "Time limit for connecting. After that the run fails with reason upstream_connect."},
     {UPSTREAM, MS("upstream_first_byte_timeout_ms", upstream.first_byte_timeout_ms, "60000", 10, DAY),
      .of_upstream = true, .reloadable = true,
-     .meaning = "Time limit for the beginning of the answer. After that the run fails with upstream_idle."},
+     .meaning = "Time limit for the beginning of the answer. After that the run fails with reason upstream_idle."},
     {UPSTREAM, MS("upstream_idle_timeout_ms", upstream.idle_timeout_ms, "120000", 10, DAY),
      .of_upstream = true, .reloadable = true,
      .meaning = "Longest silence of the connection after the answer has begun. Any byte ends the silence, that of a comment "
-                "too. After a longer silence the run fails with upstream_idle."},
+                "too. After a longer silence the run fails with reason upstream_idle."},
     {UPSTREAM, MS("upstream_event_timeout_ms", upstream.event_timeout_ms, "0", 0, DAY),
      .of_upstream = true, .reloadable = true,
-     .meaning = "Longest time from one event to the next, even if comments arrive. After that the run fails with "
+     .meaning = "Longest time from one event to the next, even if comments arrive. After that the run fails with reason "
                 "upstream_idle. 0 disables this limit."},
     {UPSTREAM, MS("upstream_keepalive_ms", upstream.keepalive_ms, "4000", 0, HOUR),
      .of_upstream = true, .reloadable = true,
@@ -186,7 +186,7 @@ const struct config_key config_keys[] = {
     {UPSTREAM, TYPED_TEXT("upstream_end_events", config_words, upstream.rules.end_events, KIB),
      .of_upstream = true,
      .meaning = "For the kind sse: events that end a run, matched like upstream_error_events. If words are set, an answer "
-                "that ends without such an event fails with upstream_truncated."},
+                "that ends without such an event fails with reason upstream_truncated."},
     {UPSTREAM, BOOL("upstream_doubt_fails", upstream.rules.doubt_fails, "false"),
      .of_upstream = true,
      .meaning = "For the kind adk: fail a run whose last event has an errorCode, or is partial and never followed by the "
@@ -238,7 +238,8 @@ const struct config_key config_keys[] = {
      .meaning = "Longest time for which the breaker stays open, plus or minus a jitter."},
     {GUARD, COUNT("breaker_probes_max", upstream.breaker.probes_max, "1", 1, 1000),
      .of_upstream = true,
-     .meaning = "Calls that may pass at once after that time, as probes. The same number of successes closes the breaker."},
+     .meaning = "Calls that may pass at once as probes when the breaker's open time is over. The same number of successes "
+                "closes the breaker."},
     {GUARD, COUNT("limiter_rate_calls", upstream.limiter.rate_calls, "0", 0, 1000000),
      .of_upstream = true,
      .meaning = "Calls allowed in limiter_rate_per_ms, and at once after a pause. Further calls wait. 0 disables the rate "
@@ -324,13 +325,14 @@ const struct config_key config_keys[] = {
      .meaning = "Runs with a delay_ms of one user of an app that have not started. 0 disables the limit."},
     {RUNS, MS("queue_timeout_ms", limits.queue_timeout_ms, "600000", 0, 30 * DAY),
      .reloadable = true, .limit = true,
-     .meaning = "Time that a run may wait in the queue. After that it ends as timeout. 0 disables the limit."},
+     .meaning = "Time that a run may wait in the queue. After that it ends with status timeout. 0 disables the limit."},
     {RUNS, MS("queue_aging_ms", limits.queue_aging_ms, "10000", 1, DAY),
      .reloadable = true, .limit = true,
      .meaning = "Waiting time that raises the priority of a run by one step, so that no run waits forever."},
     {RUNS, MS("run_timeout_ms", relay.run_timeout_ms, "300000", 10, 30 * DAY),
      .reloadable = true, .limit = true,
-     .meaning = "Time limit of a run, and the highest limit that a client may ask for. After that the run ends as timeout."},
+     .meaning = "Time limit of a run, and the highest limit that a client may ask for. After that the run ends with status "
+                "timeout."},
     {RUNS, MS("disconnect_grace_ms", routes.disconnect_grace_ms, "5000", 0, HOUR),
      .reloadable = true,
      .meaning = "Time without any client on a session after which a run with on_disconnect: cancel is cancelled. A client can "
@@ -340,14 +342,14 @@ const struct config_key config_keys[] = {
      .meaning = "Default of on_disconnect for POST /run_sse. ADK's clients stop a run by closing the connection."},
     {RUNS, COUNT("run_events_max", relay.run_events_max, "0", 0, 1000000000),
      .reloadable = true, .limit = true,
-     .meaning = "Events that one run may send. A run with more fails with limit. 0 disables the limit."},
+     .meaning = "Events that one run may send. A run with more fails with reason limit. 0 disables the limit."},
     {RUNS, BYTES("run_bytes_max", relay.run_bytes_max, "0", 0, 1024 * GIB),
      .reloadable = true, .limit = true,
-     .meaning = "Bytes of events, types included, that one run may send. A run with more fails with limit. 0 disables the "
-                "limit."},
+     .meaning = "Bytes of events, types included, that one run may send. A run with more fails with reason limit. 0 disables "
+                "the limit."},
     {RUNS, COUNT("run_tokens_max", relay.run_tokens_max, "0", 0, 1000000000),
      .reloadable = true, .limit = true,
-     .meaning = "Tokens that one run may take, if the upstream reports them. A run that takes more fails with limit. 0 "
+     .meaning = "Tokens that one run may take, if the upstream reports them. A run that takes more fails with reason limit. 0 "
                 "disables the limit."},
     {RUNS, CHOICE("run_start_input", routes.run_input, enum run_input, "text", run_inputs),
      .reloadable = true,
@@ -386,10 +388,10 @@ const struct config_key config_keys[] = {
                 "gap event."},
     {SESSIONS, BYTES("event_bytes_max", upstream.event_bytes_max, "1MiB", 256, GIB),
      .reloadable = true, .limit = true,
-     .meaning = "Size limit of one event, never more than log_bytes_max. A run with a larger event fails with limit."},
+     .meaning = "Size limit of one event, never more than log_bytes_max. A run with a larger event fails with reason limit."},
     {SESSIONS, BYTES("event_type_bytes_max", upstream.event_type_bytes_max, "1KiB", 16, MIB),
      .reloadable = true, .limit = true,
-     .meaning = "Size limit of the type of one event. A run with a longer type fails with limit."},
+     .meaning = "Size limit of the type of one event. A run with a longer type fails with reason limit."},
     {SESSIONS, MS("cleanup_interval_ms", cleanup_interval_ms, "15000", 10, DAY),
      .reloadable = true,
      .meaning = "Time between two searches for expired sessions and old runs."},
@@ -418,7 +420,8 @@ const struct config_key config_keys[] = {
      .meaning = "Silence after which a subscriber gets a comment as a heartbeat."},
     {SUBSCRIBERS, MS("retry_ms", fanout.retry_ms, "2000", 1, HOUR),
      .reloadable = true,
-     .meaning = "Time that clients should wait before they reconnect, plus or minus a jitter. Each stream begins with it."},
+     .meaning = "Time that clients should wait before they reconnect, plus or minus a jitter. Each stream begins with this "
+                "time."},
     {SUBSCRIBERS, MS("stall_timeout_ms", fanout.stall_timeout_ms, "30000", 10, HOUR),
      .reloadable = true,
      .meaning = "Time without any byte taken after which a subscriber is closed."},

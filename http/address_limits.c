@@ -108,7 +108,7 @@ void address_limits_leave(struct address_limits *limits, struct address *address
         return;
     lock_acquire(&limits->lock);
     if (address->connections == 0)
-        broken_state_note("http/address_limits.c: one connection more left than came");
+        broken_state_note("http/address_limits.c: more connections left than came");
     else if (--address->connections == 0)
         TAILQ_INSERT_TAIL(&limits->unused, address, entry);
     lock_release(&limits->lock);

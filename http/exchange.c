@@ -266,7 +266,7 @@ static void check_request(struct http_exchange *exchange, const char *method, co
     router_begin(request);
     if (request->reply.kind == REPLY_NONE && exchange->has_own_body && router_streams_answer(request)) {
         reply_error(request, 400, "invalid_header",
-                    "White space after the Transfer-Encoding is not accepted on this path.");
+                    "White space after the value of Transfer-Encoding is not accepted on this path.");
         http_exchange_offend(exchange, request->reply.code);
     }
     if (request->reply.status == 413 || request->reply.status == 403)

@@ -201,14 +201,14 @@ static const char *check_length(struct http_exchange *exchange, const struct hea
     struct request *request = &exchange->request;
     const char *encoding = request_header(request, "Transfer-Encoding");
     if (head->lengths + head->encodings > 1 || (head->encodings > 0 && request->http_1_0))
-        return refuse_head(request, 400, "ambiguous_length", "A request must not have more than one length.");
+        return refuse_head(request, 400, "ambiguous_length", "A request must state its length only once.");
     if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
         return refuse_head(request, 501, "unsupported_transfer_encoding",
                            "The only transfer encoding allowed is chunked.");
     exchange->has_own_body = head->padded_encoding;
     if (head->padded_encoding && request->method != METHOD_POST)
         return refuse_head(request, 400, "invalid_header",
-                           "White space after the Transfer-Encoding is accepted with POST only.");
+                           "White space after the value of Transfer-Encoding is accepted with POST only.");
     return NULL;
 }
 
@@ -229,7 +229,8 @@ static const char *check_target(struct request *request, const struct head *head
     if (result == -ENOMEM)
         reply_no_memory(request);
     else if (result < 0)
-        return refuse_head(request, 400, "invalid_target", "The target is not a plain path on this host.");
+        return refuse_head(request, 400, "invalid_target",
+                           "The request target is not a valid path on this host.");
     return NULL;
 }
 

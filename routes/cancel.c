@@ -20,7 +20,7 @@ static void answer_cancel(struct request *request, struct task *task) {
     json_add_string(&json, "task_id", task->id);
     json_add_string(&json, "status", task_status_name(info.status));
     json_add_string(&json, "reason", task_reason_name(info.reason));
-    json_add_string(&json, "message", ended ? "The run has ended." : "The run was asked to end.");
+    json_add_string(&json, "message", ended ? "The run has ended." : "The run is being cancelled.");
     json_end_object(&json);
     reply_json(request, ended ? 200 : 202, &json);
 }

@@ -154,7 +154,7 @@ void collect_pass_on(struct request *request, const struct collected *answer) {
     }
     if (!answer->is_json) {
         reply_error(request, 503, "upstream_error",
-                    "The upstream answered with status %d, and not with JSON.", answer->status);
+                    "The upstream answered with status %d, but not with JSON.", answer->status);
         return;
     }
     char *copy = malloc(answer->length + 1);

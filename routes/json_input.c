@@ -197,7 +197,7 @@ int json_input_read(const char *text, size_t length, size_t values_max, cJSON **
     else if (!cJSON_IsObject(object))
         *ret_error = "The body is not a JSON object.";
     else if ((differ = json_input_names_differ(object)) == 0)
-        *ret_error = "The body names a member twice.";
+        *ret_error = "The body contains a member twice.";
     if (*ret_error == NULL && differ == 1) {
         *ret_object = object;
         return 0;

@@ -225,7 +225,7 @@ void handle_tunnel_delete(struct request *request) {
     json_begin_object(&json, NULL);
     json_add_bool(&json, "success", true);
     json_add_string(&json, "id", request->id);
-    json_add_string(&json, "message", "The tunnel was asked to end.");
+    json_add_string(&json, "message", "The tunnel is being closed.");
     json_end_object(&json);
     reply_json(request, 202, &json);
 }

@@ -89,7 +89,7 @@ static void add_memory(struct exposition *exposition) {
 static void add_memory_level(struct exposition *exposition) {
     enum memory_level now = memory_look();
     exposition_family(exposition, "sluice_memory_level", "gauge",
-                      "1 for the current memory level, 0 for the others");
+                      "1 for the current memory level, 0 for other levels");
     for (int i = MEMORY_EASY; i <= MEMORY_OVER; i++) {
         const char *name = memory_level_name((enum memory_level)i);
         exposition_sample(exposition, (const struct exposition_label[]){{"level", name}, {0}}, i == (int)now);
@@ -155,7 +155,7 @@ static void add_counter(struct exposition *exposition, const char *name, const c
 
 static void add_redis(struct exposition *exposition, const struct cache_info *info) {
     exposition_family(exposition, "sluice_redis_state", "gauge",
-                      "1 for the current state of Redis, 0 for the others");
+                      "1 for the current state of Redis, 0 for other states");
     for (int i = REDIS_OFF; i <= REDIS_AWAY; i++) {
         enum redis_state state = (enum redis_state)i;
         exposition_sample(exposition,
@@ -178,7 +178,7 @@ static void add_cache(struct exposition *exposition, struct cache *cache) {
     add_gauge(exposition, "sluice_cache_bytes", "Bytes of memory of the runs kept", info.bytes);
     add_gauge(exposition, "sluice_cache_flights", "Calls under way whose runs may be kept", info.flights);
     add_counter(exposition, "sluice_cache_hits_total", "Runs found in memory", info.hits);
-    add_counter(exposition, "sluice_cache_joined_total", "Runs that followed a call under way", info.joined);
+    add_counter(exposition, "sluice_cache_joined_total", "Runs that joined a call under way", info.joined);
     add_counter(exposition, "sluice_cache_misses_total", "Runs that began a call", info.misses);
     add_counter(exposition, "sluice_cache_stored_total", "Runs added to the cache", info.stored);
     add_counter(exposition, "sluice_cache_evicted_total", "Runs dropped from the cache to make room",

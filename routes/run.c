@@ -94,7 +94,7 @@ static void reply_tunnels_cancelled(struct request *request, size_t tunnels) {
     json_begin_object(&json, NULL);
     json_add_bool(&json, "success", true);
     json_add_count(&json, "tunnels", tunnels);
-    json_add_string(&json, "message", "The session's tunnels were asked to end.");
+    json_add_string(&json, "message", "The tunnels of this session are being closed.");
     json_end_object(&json);
     reply_json(request, 202, &json);
 }

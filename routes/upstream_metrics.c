@@ -35,7 +35,7 @@ static const struct family {
 #undef COUNTER
 #define GAUGE(member, what, help)                                                                            \
     { "sluice_upstream_" what, "gauge", help, NEED_NOTHING, offsetof(struct upstream_view, member) }
-    GAUGE(queries_active, "requests_active", "Requests other than runs under way"),
+    GAUGE(queries_active, "requests_active", "Requests under way that are not runs"),
     GAUGE(queries_waiting, "requests_waiting", "Requests other than runs that wait for the limiter"),
 #undef GAUGE
 #define BREAKER(member, type, what, help)                                                                    \
@@ -57,7 +57,7 @@ static const struct family {
     LIMITER(waiting, "gauge", "waiting", "Calls that wait for a slot or a token"),
     LIMITER(waited, "counter", "waited_total", "Calls that had to wait for a slot or a token"),
     LIMITER(refused, "counter", "refused_total", "Calls refused because the limiter's queue was full"),
-    LIMITER(throttled, "counter", "throttled_total", "Number of times the slots were cut"),
+    LIMITER(throttled, "counter", "throttled_total", "Number of times an overload cut the slots"),
 #undef LIMITER
 };
 
@@ -112,7 +112,7 @@ static void add_phases(struct exposition *exposition, const struct views *views)
 
 static void add_breaker_states(struct exposition *exposition, const struct views *views) {
     exposition_family(exposition, "sluice_upstream_breaker_state", "gauge",
-                      "1 for the current state of the circuit breaker, 0 for the others");
+                      "1 for the current state of the circuit breaker, 0 for other states");
     for (size_t i = 0; i < views->count; i++) {
         const struct upstream_view *view = &views->items[i];
         for (size_t k = 0; view->has_breaker && k < BREAKER_STATE_COUNT; k++)
