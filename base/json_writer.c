@@ -96,6 +96,11 @@ void json_writer_init(struct json_writer *writer, size_t bytes_max) {
     buffer_init_counted(&writer->text, bytes_max, MEMORY_ANSWERS);
 }
 
+void json_writer_init_fixed(struct json_writer *writer, char *storage, size_t size) {
+    *writer = (struct json_writer){0};
+    buffer_init_fixed(&writer->text, storage, size);
+}
+
 void json_writer_finish(struct json_writer *writer) {
     buffer_finish(&writer->text);
 }
@@ -201,4 +206,16 @@ void json_add_time(struct json_writer *writer, const char *name, int64_t unix_ms
     }
     clock_format_iso(unix_ms, text);
     json_add_string(writer, name, text);
+}
+
+size_t json_write_error(char *out, size_t size, const char *code, const char *message) {
+    struct json_writer json;
+    json_writer_init_fixed(&json, out, size);
+    json_begin_object(&json, NULL);
+    json_begin_object(&json, "error");
+    json_add_string(&json, "code", code);
+    json_add_string(&json, "message", message);
+    json_end_object(&json);
+    json_end_object(&json);
+    return json.text.length;
 }

@@ -27,7 +27,13 @@ struct json_writer {
                       init */
 };
 
+/** A writer of at most `bytes_max` bytes, which are charged as MEMORY_ANSWERS. */
 void json_writer_init(struct json_writer *writer, size_t bytes_max);
+
+/** A writer into the caller's `storage`: `size` - 1 bytes at most, and a NUL. It allocates nothing, unless a text
+ * is no UTF-8, and is not finished. Where memory is out, a lock is held, or a line is short. */
+void json_writer_init_fixed(struct json_writer *writer, char *storage, size_t size);
+
 void json_writer_finish(struct json_writer *writer);
 
 /* `name` is that of a member, or NULL for an item of an array and for the outermost value. */
@@ -52,6 +58,10 @@ void json_end_text(struct json_writer *writer);
 
 /** A moment as ISO 8601 in UTC; 0 becomes null. */
 void json_add_time(struct json_writer *writer, const char *name, int64_t unix_ms);
+
+/** Writes {"error":{"code":…,"message":…}} and a NUL to `out`; returns the length. `size` is known to suffice; what
+ * does not fit would be left out. Allocates nothing for texts in UTF-8. Any thread. */
+size_t json_write_error(char *out, size_t size, const char *code, const char *message);
 
 /* ---- texts alone --------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* libmicrohttpd on a worker's loop: see http/listener.h. */
 #include "http/listener.h"
 
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "base/metrics.h"
@@ -136,13 +137,12 @@ static void PRINTF_LIKE(2, 0) on_message(void *context, const char *format, va_l
 /* Answers before anything was asked: one connection too many. */
 static void refuse_connection(struct http_listener *listener, int fd, const struct peer *peer,
                               const char *status, const char *code, const char *message) {
-    static const char format[] = "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}";
     char body[256], answer[512];
-    int body_length = snprintf(body, sizeof(body), format, code, message);
+    size_t body_length = json_write_error(body, sizeof(body), code, message);
     int length = snprintf(answer, sizeof(answer),
                           "HTTP/1.1 %s\r\nConnection: close\r\nRetry-After: 2\r\n"
                           "Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
-                          "Content-Length: %d\r\n\r\n%s",
+                          "Content-Length: %zu\r\n\r\n%s",
                           status, body_length, body);
     log_connection(listener, peer, LOG_LEVEL_INFO, "connection_refused", code);
     send(fd, answer, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);

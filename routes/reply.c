@@ -178,12 +178,11 @@ static void set_code(struct request *request, const char *code) {
 
 void reply_memory_full(struct request *request) {
     char message[MEMORY_MESSAGE_SIZE], *body = request->reply.small;
-    int length = snprintf(body, REPLY_SMALL_SIZE, "{\"error\":{\"code\":\"memory_full\",\"message\":\"%s\"}}",
-                          memory_full_message(message));
+    size_t length = json_write_error(body, REPLY_SMALL_SIZE, "memory_full", memory_full_message(message));
     metrics_add(METRIC_MEMORY_REFUSED, 1);
     set_code(request, "memory_full");
     request->reply.cause = "memory_max_bytes";
-    reply_static(request, 503, json_type, body, (size_t)length);
+    reply_static(request, 503, json_type, body, length);
 }
 
 void reply_no_memory(struct request *request) {
@@ -191,11 +190,12 @@ void reply_no_memory(struct request *request) {
         reply_memory_full(request);
         return;
     }
-    static const char body[] =
-        "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"There is no memory for this request.\"}}";
+    char *body = request->reply.small;
+    size_t length =
+        json_write_error(body, REPLY_SMALL_SIZE, "out_of_memory", "There is no memory for this request.");
     refusal_log(request, LOG_LEVEL_ERROR, "out_of_memory", LOG_STR("path", request->path));
     set_code(request, "out_of_memory");
-    reply_static(request, 503, json_type, body, strlen(body));
+    reply_static(request, 503, json_type, body, length);
 }
 
 void reply_json(struct request *request, int status, struct json_writer *json) {

@@ -92,7 +92,7 @@ def error_codes(problems):
             codes.update(literals(assigned.group(2)))
         for assigned in re.finditer(r'snprintf\(code, sizeof\(code\), "([^"]*)"', text):
             codes.add(assigned.group(1))
-        for body in re.finditer(r'\{\\"error\\":\{\\"code\\":\\"([a-z_]+)\\"', text):
+        for body in re.finditer(r'\bjson_write_error\([^,;]*,[^,;]*, "([a-z_]+)"', text):
             codes.add(body.group(1))
     for made, codes_made in MADE.items():
         if made in codes:
@@ -284,6 +284,7 @@ def self_test():
     expect(source('const char *code = a ? "one_thing" : "not_found";'), 'the error code one_thing')
     expect(source('static const char chunks[] = "odd_chunk";'), 'the error code odd_chunk')
     expect(source('snprintf(code, sizeof(code), "bad_%s", name);'), 'made by a format')
+    expect(source('length = json_write_error(body, sizeof(body), "no_room", message);'), 'the error code no_room')
     expect(source('/* reply_error(r, 400, "gone", "x"); */'), None)
     expect(source('reply_header(r, "X-Thing", "a");'), 'the header X-Thing')
     expect(source('json_add_string(&json, "thing", a);'), 'the member thing')

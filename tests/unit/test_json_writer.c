@@ -100,6 +100,31 @@ static void json_text_says_when_it_does_not_fit(void **state) {
     }
 }
 
+static void json_writer_into_storage_stops_at_its_end_and_says_so(void **state) {
+    (void)state;
+    char storage[24];
+    for (size_t size = 1; size < sizeof(storage); size++) {
+        struct json_writer json;
+        memset(storage, '#', sizeof(storage));
+        json_writer_init_fixed(&json, storage, size);
+        json_begin_object(&json, NULL);
+        json_add_string(&json, "a", "xyz");
+        json_add_count(&json, "b", 7);
+        json_end_object(&json);
+        assert_int_equal(storage[size], '#');
+        assert_int_equal(json.failed, size < sizeof("{\"a\":\"xyz\",\"b\":7}"));
+        assert_true(json.text.length < size);
+    }
+}
+
+static void json_error_has_its_code_and_its_message(void **state) {
+    (void)state;
+    char out[64];
+    size_t length = json_write_error(out, sizeof(out), "some_code", "It is \"so\".");
+    assert_string_equal(out, "{\"error\":{\"code\":\"some_code\",\"message\":\"It is \\\"so\\\".\"}}");
+    assert_int_equal(length, strlen(out));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_text_escapes_what_json_forbids_and_nothing_else),
@@ -108,6 +133,8 @@ int main(void) {
         cmocka_unit_test(json_text_writes_a_nul_byte),
         cmocka_unit_test(json_text_replaces_invalid_utf8),
         cmocka_unit_test(json_text_says_when_it_does_not_fit),
+        cmocka_unit_test(json_writer_into_storage_stops_at_its_end_and_says_so),
+        cmocka_unit_test(json_error_has_its_code_and_its_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
