@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory_budget.h"
-#include "upstream/call_rules.h"
+#include "upstream/outcome.h"
 #include "upstream/retry.h"
 
 #include <stdlib.h>

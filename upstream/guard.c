@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "upstream/call.h"
-#include "upstream/call_rules.h"
+#include "upstream/outcome.h"
 
 #include <inttypes.h>
 #include <stdio.h>

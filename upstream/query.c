@@ -6,8 +6,8 @@
 
 #include "base/clock.h"
 #include "base/memory_budget.h"
-#include "upstream/call_rules.h"
 #include "upstream/guard.h"
+#include "upstream/outcome.h"
 #include "upstream/retry.h"
 
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* What the end of an attempt means: for the breaker, for the limiter, and for what is tried next. */
-#ifndef SLUICE_UPSTREAM_CALL_RULES_H
-#define SLUICE_UPSTREAM_CALL_RULES_H
+#ifndef SLUICE_UPSTREAM_OUTCOME_H
+#define SLUICE_UPSTREAM_OUTCOME_H
 
 #include "upstream/breaker.h"
 #include "upstream/client.h"

@@ -1,5 +1,5 @@
-/* What the end of an attempt means: see call_rules.h. */
-#include "upstream/call_rules.h"
+/* What the end of an attempt means: see outcome.h. */
+#include "upstream/outcome.h"
 
 #include "upstream/retry.h"
 
