@@ -188,32 +188,10 @@ static bool work_may_read(void *context) {
 }
 
 static enum task_reason reason_of(enum upstream_end end) {
-    switch (end) {
-    case UPSTREAM_COMPLETED:
-        return REASON_NONE;
-    case UPSTREAM_CONNECT:
-        return REASON_UPSTREAM_CONNECT;
-    case UPSTREAM_STATUS:
-        return REASON_UPSTREAM_STATUS;
-    case UPSTREAM_ERROR:
-        return REASON_UPSTREAM_ERROR;
-    case UPSTREAM_TRUNCATED:
-        return REASON_UPSTREAM_TRUNCATED;
-    case UPSTREAM_PROTOCOL:
-        return REASON_UPSTREAM_PROTOCOL;
-    case UPSTREAM_IDLE:
-        return REASON_UPSTREAM_IDLE;
-    case UPSTREAM_LIMIT:
-    case UPSTREAM_NO_DESCRIPTOR:
-        return REASON_LIMIT;
-    case UPSTREAM_REFUSED:
-        return REASON_CIRCUIT_OPEN;
-    case UPSTREAM_CROWDED:
-        return REASON_UPSTREAM_LIMITED;
-    case UPSTREAM_INTERNAL:
-        break;
-    }
-    return REASON_INTERNAL;
+#define REASON_OF_END(end, reason) [UPSTREAM_##end] = REASON_##reason,
+    static const enum task_reason reasons[UPSTREAM_END_COUNT] = {UPSTREAM_ENDS(REASON_OF_END)};
+#undef REASON_OF_END
+    return reasons[end];
 }
 
 static const char *word_of(enum upstream_cause cause) {

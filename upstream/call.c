@@ -161,15 +161,6 @@ static int64_t again_in_ms(const struct upstream_call *call, const struct upstre
     return retry_delay_ms(&bounds, failed, elapsed_ms, result->retry_after_ms);
 }
 
-/** Whether a stream that began with an error is asked for again: a call of chat completions only answers, but
- * an agent's may have had effects. */
-static bool may_repeat_error(const struct upstream_settings *settings, const struct upstream_result *result) {
-    bool repeats = settings->retry.stream_errors == RETRY_STREAM_ERRORS_ON ||
-                   (settings->retry.stream_errors == RETRY_STREAM_ERRORS_BY_KIND &&
-                    settings->adapter->is_without_effects);
-    return result->end == UPSTREAM_ERROR && repeats;
-}
-
 /** A session's agent was asked before it had written what a cut makes it write: it is asked again after a
  * while, whatever the retry settings are, for it has refused before it did anything. */
 static bool ask_unsettled_again(struct upstream_call *call, const struct upstream_result *result) {
@@ -185,9 +176,27 @@ static bool ask_unsettled_again(struct upstream_call *call, const struct upstrea
     return true;
 }
 
-/** Whether a run that the upstream may have received is sent again, though nothing is known of it. */
-static bool may_resend(const struct upstream_settings *settings, const struct upstream_result *result) {
-    return settings->resend == UPSTREAM_RESEND_UNANSWERED && result->is_unanswered;
+/** Whether a stream that began with an error is asked for again: a call of chat completions only answers, but
+ * an agent's may have had effects. */
+static bool repeats_stream_errors(const struct upstream_settings *settings) {
+    return settings->retry.stream_errors == RETRY_STREAM_ERRORS_ON ||
+           (settings->retry.stream_errors == RETRY_STREAM_ERRORS_BY_KIND &&
+            settings->adapter->is_without_effects);
+}
+
+/** Whether the same upstream may be asked from the beginning. */
+static bool may_retry(const struct upstream_settings *settings, const struct upstream_result *result) {
+    switch (outcome_of(result)->retry) {
+    case OUTCOME_NO_RETRY:
+        break;
+    case OUTCOME_RETRY:
+        return true;
+    case OUTCOME_RETRY_STREAM_ERRORS:
+        return repeats_stream_errors(settings);
+    case OUTCOME_RETRY_RESEND:
+        return settings->resend == UPSTREAM_RESEND_UNANSWERED && result->is_unanswered;
+    }
+    return false;
 }
 
 bool call_is_resumable(const struct upstream_call *call) {
@@ -201,11 +210,10 @@ static bool may_ask_again(const struct upstream_call *call, const struct upstrea
     if (call->is_last)
         return false;
     if (!call->has_event)
-        return was_made &&
-               (retry_may_pass(result) || may_resend(settings, result) || may_repeat_error(settings, result));
+        return was_made && may_retry(settings, result);
     bool has_place = settings->resume_by != RESUME_BY_LOCATION || call->resume_url != NULL;
     return call_is_resumable(call) && has_place && resume_point_id(&call->point) != NULL &&
-           call_may_resume(result);
+           outcome_of(result)->resumes;
 }
 
 static bool ask_again(struct upstream_call *call, const struct upstream_result *result) {
@@ -266,7 +274,7 @@ void call_attempt_failed(struct upstream_call *call, const struct upstream_resul
         return;
     if (may_ask_again(call, result, was_made) && ask_again(call, result))
         return;
-    bool may_go_on = !call->has_event && (!was_made || call_may_fall_back(result));
+    bool may_go_on = !call->has_event && (!was_made || outcome_of(result)->falls_back);
     if (may_go_on && fall_back(call, result))
         return;
     if (call_release_held(call))

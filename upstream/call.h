@@ -13,11 +13,11 @@
  * does, and that gives back its pass of the breaker and its ticket of the limiter.
  *
  * As long as no event was delivered, it is tried again:
- *   - at the same upstream, within its retry settings, if retry_may_pass(), or, if the settings allow it, for
+ *   - at the same upstream, within its retry settings, if the failure may pass, or, if the settings allow it, for
  * an error that the stream reports and for a run that was sent and not answered;
  *   - at the next upstream of the chain, each once: when that is used up, when breaker or limiter refuse
  * (also one that waits in the line, if the upstream asks for a pause longer than retry.total_ms), when the
- * run cannot be built for this one, and for what another one may do better (call_may_fall_back()): no
+ * run cannot be built for this one, and for what another one may do better (outcome.h): no
  * connection, no answer in time or none that is whole, an error that the stream reports, 429, and 500 and
  * above. Any other answer of 4xx speaks of the request, and an event over the limit of our settings: both end
  * the call;

@@ -118,20 +118,27 @@ size_t upstream_client_active(const struct upstream_client *client);
 
 /* ---- streams ------------------------------------------------------------------------------------ */
 
-enum upstream_end {
-    UPSTREAM_COMPLETED,
-    UPSTREAM_CONNECT,       /* no connection: refused, unreachable, unresolved, TLS, or out of time */
-    UPSTREAM_STATUS,        /* an answer other than 200 */
-    UPSTREAM_ERROR,         /* the stream said so */
-    UPSTREAM_TRUNCATED,     /* it broke off without the end that its framing promises */
-    UPSTREAM_PROTOCOL,      /* not an event stream, or not HTTP */
-    UPSTREAM_IDLE,          /* no first byte in time, silence after it, or no event in time */
-    UPSTREAM_LIMIT,         /* an event over event_bytes_max, or with too long a type or too many lines */
-    UPSTREAM_REFUSED,       /* a call (call.h): the breaker kept it from being made */
-    UPSTREAM_CROWDED,       /* a call: as many as may wait for the limiter do, or a pause of it is too long */
-    UPSTREAM_NO_DESCRIPTOR, /* no connection, since this process has no descriptor left */
-    UPSTREAM_INTERNAL,      /* out of memory and the like, on our side */
-};
+/* How a stream or a call ends: X(end, reason), where `reason` is the task_reason that clients read. What an end
+ * brings about is in the table of outcome.c. */
+/* clang-format off */
+#define UPSTREAM_ENDS(X)                                                                                     \
+    X(COMPLETED, NONE)                                                                                       \
+    X(CONNECT, UPSTREAM_CONNECT)     /* no connection: refused, unreachable, unresolved, TLS, out of time */ \
+    X(STATUS, UPSTREAM_STATUS)       /* an answer other than 200 */                                          \
+    X(ERROR, UPSTREAM_ERROR)         /* the stream said so */                                                \
+    X(TRUNCATED, UPSTREAM_TRUNCATED) /* it broke off without the end that its framing promises */            \
+    X(PROTOCOL, UPSTREAM_PROTOCOL)   /* not an event stream, or not HTTP */                                  \
+    X(IDLE, UPSTREAM_IDLE)           /* no first byte in time, silence after it, or no event in time */      \
+    X(LIMIT, LIMIT)                  /* an event over a limit of ours */                                     \
+    X(REFUSED, CIRCUIT_OPEN)         /* a call: the breaker kept it from being made */                       \
+    X(CROWDED, UPSTREAM_LIMITED)     /* a call: the limiter's queue is full, or its pause too long */        \
+    X(NO_DESCRIPTOR, LIMIT)          /* no connection, since this process has no descriptor left */          \
+    X(INTERNAL, INTERNAL)            /* out of memory and the like, on our side */
+/* clang-format on */
+
+#define UPSTREAM_END(end, reason) UPSTREAM_##end,
+enum upstream_end { UPSTREAM_ENDS(UPSTREAM_END) UPSTREAM_END_COUNT };
+#undef UPSTREAM_END
 
 /** What the stream of a run said of its own end. */
 struct upstream_outcome {

@@ -192,8 +192,8 @@ void guard_leave(struct guard *guard, const struct guard_report *report) {
     struct limiter_report to_limiter = {.unused = !report->was_sent, .latency_ms = report->latency_ms};
     enum breaker_outcome outcome = BREAKER_NEITHER;
     if (result != NULL) {
-        outcome = call_breaker_outcome(result);
-        to_limiter.overloaded = call_is_overloaded(result);
+        outcome = outcome_for_breaker(result);
+        to_limiter.overloaded = outcome_of(result)->is_overload;
         to_limiter.completed = result->end == UPSTREAM_COMPLETED;
         to_limiter.retry_after_ms = to_limiter.overloaded ? result->retry_after_ms : 0;
     }

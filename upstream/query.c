@@ -98,7 +98,7 @@ static void leave_guards(struct upstream_query *query, const struct upstream_res
         judged = judge_end(query, result);
         report.result = &judged;
         if (query->is_active &&
-            (call_breaker_outcome(&judged) == BREAKER_FAILURE || call_is_overloaded(&judged)))
+            (outcome_for_breaker(&judged) == BREAKER_FAILURE || outcome_of(&judged)->is_overload))
             count_query(&query_upstream(query)->query_failures);
     }
     guard_leave(&query->guard, &report);

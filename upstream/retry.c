@@ -12,12 +12,6 @@ static int64_t min_ms(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-bool retry_may_pass(const struct upstream_result *result) {
-    int status = result->http_status;
-    return result->end == UPSTREAM_CONNECT || result->end == UPSTREAM_NO_DESCRIPTOR ||
-           (result->end == UPSTREAM_STATUS && (status == 429 || (status >= 502 && status <= 504)));
-}
-
 /* The longest that the wait behind `attempt` may be. */
 static int64_t backoff_ms(const struct retry_settings *settings, unsigned attempt) {
     int64_t longest_ms = min_ms(settings->base_ms, settings->max_ms);

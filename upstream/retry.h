@@ -8,9 +8,6 @@
 /** A Retry-After of more than this is read as this. */
 #define RETRY_AFTER_MAX_MS (365 * 24 * 60 * 60 * INT64_C(1000))
 
-/** Whether the failure is one that may pass: no connection, or 429, 502, 503 or 504. */
-bool retry_may_pass(const struct upstream_result *result);
-
 /** How long to wait before attempt number `attempt` + 1, where `attempt` (from 1) has just failed: a random
  * time up to base_ms * 2^(attempt-1), at most max_ms and at most what is left of total_ms, and at least what
  * the upstream asked for by Retry-After (0: nothing). -1: not again, since the attempts or the time

@@ -10,35 +10,6 @@
 static const struct retry_settings settings = {
     .attempts_max = 5, .base_ms = 100, .max_ms = 1000, .total_ms = 30000};
 
-/* ---- whether ------------------------------------------------------------------------------------- */
-
-static bool may_pass(enum upstream_end end, int http_status) {
-    struct upstream_result result = {.end = end, .http_status = http_status, .message = ""};
-    return retry_may_pass(&result);
-}
-
-static void retry_is_for_failures_that_may_pass(void **state) {
-    (void)state;
-    assert_true(may_pass(UPSTREAM_CONNECT, 0));
-    assert_true(may_pass(UPSTREAM_NO_DESCRIPTOR, 0));
-    assert_true(may_pass(UPSTREAM_STATUS, 429));
-    assert_true(may_pass(UPSTREAM_STATUS, 502));
-    assert_true(may_pass(UPSTREAM_STATUS, 503));
-    assert_true(may_pass(UPSTREAM_STATUS, 504));
-}
-
-static void retry_is_not_for_failures_that_will_not_pass(void **state) {
-    (void)state;
-    static const int statuses[] = {0,   201, 204, 301, 400, 401, 403, 404,
-                                   408, 413, 422, 428, 430, 500, 501, 505};
-    for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++)
-        assert_false(may_pass(UPSTREAM_STATUS, statuses[i]));
-    for (int end = UPSTREAM_COMPLETED; end <= UPSTREAM_INTERNAL; end++) {
-        if (end != UPSTREAM_CONNECT && end != UPSTREAM_NO_DESCRIPTOR && end != UPSTREAM_STATUS)
-            assert_false(may_pass((enum upstream_end)end, 503));
-    }
-}
-
 /* ---- when ---------------------------------------------------------------------------------------- */
 
 /* Draws many delays: they are spread evenly from 0 to `longest_ms`. */
@@ -185,8 +156,6 @@ static void retry_after_is_never_more_than_its_maximum(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(retry_is_for_failures_that_may_pass),
-        cmocka_unit_test(retry_is_not_for_failures_that_will_not_pass),
         cmocka_unit_test(retry_waits_a_random_part_of_a_time_that_doubles),
         cmocka_unit_test(retry_never_waits_longer_than_its_maximum),
         cmocka_unit_test(retry_backoff_does_not_overflow),
