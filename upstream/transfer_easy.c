@@ -122,6 +122,13 @@ static bool take_header_line(struct transfer *transfer, const char *line, size_t
     return false;
 }
 
+/* After an answer that has no body by its nature (RFC 9112, section 6.3) a connection is not used again. Some
+ * servers send a body all the same, and by a part that comes late they would answer somebody's next request,
+ * with words that may be a client's. */
+static bool forbid_reuse(CURL *easy) {
+    return curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK;
+}
+
 /* cppcheck-suppress constParameter ; libcurl says what the parameters are */
 static size_t easy_on_header_line(char *bytes, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
@@ -143,6 +150,10 @@ static size_t easy_on_header_line(char *bytes, size_t size, size_t count, void *
     if (status < 200 && !(transfer->is_tunnel && status == STATUS_SWITCHING))
         return length; /* an interim answer */
     transfer->status = (int)status;
+    if ((status == 204 || status == 304) && !forbid_reuse(transfer->easy)) {
+        transfer_fail(transfer, CURLE_OUT_OF_MEMORY);
+        return CURL_WRITEFUNC_ERROR;
+    }
     rest_end(transfer);
     bool goes_on = transfer->role->on_head(transfer) && !transfer->is_released;
     return goes_on ? length : CURL_WRITEFUNC_ERROR;
@@ -180,7 +191,7 @@ static bool set_limits(struct transfer *transfer) {
     CURL *easy = transfer->easy;
     /* curl compares whole seconds, rounded down, so one less never uses a connection that is too old. */
     long idle_seconds_max = (long)(transfer->keepalive_ms / 1000) - 1;
-    if (idle_seconds_max < 0 && curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L) != CURLE_OK)
+    if (idle_seconds_max < 0 && !forbid_reuse(easy))
         return false;
     if (idle_seconds_max >= 0 && curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, idle_seconds_max) != CURLE_OK)
         return false;
@@ -219,7 +230,7 @@ static bool set_callbacks(struct transfer *transfer) {
 static bool set_method(CURL *easy, const struct transfer_request *request) {
     const char *method = request->method;
     if (strcmp(method, "HEAD") == 0)
-        return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L) == CURLE_OK;
+        return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L) == CURLE_OK && forbid_reuse(easy);
     bool has_body = request->body != NULL || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
                     strcmp(method, "PATCH") == 0; /* these say Content-Length: 0 */
     if (!has_body)

@@ -195,6 +195,33 @@ test('a redirect leads to what is passed on to the same upstream, and not to the
     assert.equal(await location(method, path, status, to), to, `${method} ${path} ${to}`);
 });
 
+test('a body that should not be there is no answer to the next request', async (t) => {
+  const heads = {HEAD: '200 OK\r\nContent-Length: 100', 204: '204 No Content', 304: '304 Not Modified'};
+  const json = (text) => `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
+  let connections = 0;
+  const server = net.createServer((socket) => {
+    let owes = false; // a body, which comes when the connection is used again
+    connections++;
+    socket.on('error', () => {});
+    socket.on('data', (bytes) => {
+      const [method, path] = bytes.toString().split(' ');
+      const head = heads[method] ?? heads[path.slice('/apps/'.length)];
+      socket.write(owes ? json('"forged"') : head !== undefined ? `HTTP/1.1 ${head}\r\n\r\n` : json('"true"'));
+      owes = head !== undefined;
+    });
+  }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const gateway = await startSluice(t, {upstream: `http://127.0.0.1:${server.address().port}`, workers: 1});
+  for (const [method, path, status] of [['HEAD', '/apps/x', 200], ['GET', '/apps/204', 204], ['GET', '/apps/304', 304]]) {
+    assert.equal((await gateway.request(method, path)).status, status);
+    assert.equal((await gateway.get('/version')).text, '"true"', `after ${method} ${path}`);
+  }
+  const before = connections;
+  assert.equal((await gateway.get('/version')).text, '"true"');
+  assert.equal(connections, before, 'a connection is used again after an answer with a body');
+});
+
 test('the demo page keeps the policy of its own', async () => {
   const {headers} = await sluice.get('/demo');
   assert.match(headers['content-type'], /^text\/html/);
