@@ -4,6 +4,7 @@
 #include "base/path_dots.h"
 #include "base/percent.h"
 #include "base/utf8.h"
+#include "routes/path.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -116,50 +117,28 @@ const char *http_target_path(const char *target, const char *host) {
 
 /* ---- path and query ------------------------------------------------------------------------------ */
 
-/* The byte that stands at *text, which is stepped over; -1: nothing that a target has. */
-static int next_target_byte(const char **text) {
-    const char *at = *text;
-    if (*at <= ' ' || *at >= 0x7f || *at == '#')
-        return -1;
-    *text = at + 1;
-    if (*at != '%')
-        return *at;
-    int high = hex_value(at[1]);
-    int low = high >= 0 ? hex_value(at[2]) : -1;
-    *text = low >= 0 ? at + 3 : at;
-    return low >= 0 ? high * 16 + low : -1;
-}
-
-/* Decodes once; 0, -EINVAL: some of it may not be there, or -ENOMEM. The caller frees the text. */
-static int decode_target(const char *text, bool (*may_be)(int byte), char **ret_decoded) {
-    char *decoded = malloc(strlen(text) + 1);
-    size_t length = 0;
-    bool is_good = true;
+/* Decodes once; 0, -EINVAL: a byte that a target does not have, or no UTF-8; or -ENOMEM. The caller frees the text. */
+static int decode_target(const char *text, char **ret_decoded) {
+    size_t length = strlen(text);
+    char *decoded = malloc(length + 1);
     if (decoded == NULL)
         return -ENOMEM;
-    while (is_good && *text != '\0') {
-        int byte = next_target_byte(&text);
-        is_good = byte > 0 && may_be(byte);
-        decoded[length++] = (char)byte;
-    }
-    decoded[length] = '\0';
     *ret_decoded = decoded;
-    return is_good && utf8_is_valid(decoded, length) ? 0 : -EINVAL;
+    int decoded_length =
+        path_query_is_safe(text) ? percent_decode(text, length, decoded, length + 1) : -EINVAL;
+    return decoded_length >= 0 && utf8_is_valid(decoded, (size_t)decoded_length) ? 0 : -EINVAL;
 }
 
-static bool may_be_in_path(int byte) {
-    return byte >= ' ' && byte != 0x7f;
-}
-
-static bool may_be_in_query(int byte) {
-    (void)byte;
-    return true;
+static bool has_control_byte(const char *text) {
+    while ((unsigned char)*text >= ' ' && *text != 0x7f)
+        text++;
+    return *text != '\0';
 }
 
 int http_path_check(const char *path) {
     char *decoded = NULL;
-    int result = decode_target(path, may_be_in_path, &decoded);
-    if (result == 0 && path_has_dots(decoded))
+    int result = decode_target(path, &decoded);
+    if (result == 0 && (has_control_byte(decoded) || path_has_dots(decoded)))
         result = -EINVAL;
     free(decoded);
     return result;
@@ -167,7 +146,7 @@ int http_path_check(const char *path) {
 
 int http_query_check(const char *query) {
     char *decoded = NULL;
-    int result = decode_target(query, may_be_in_query, &decoded);
+    int result = decode_target(query, &decoded);
     free(decoded);
     return result;
 }
