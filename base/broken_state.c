@@ -1,4 +1,8 @@
-/* States that cannot be: see broken_state.h. */
+/* States that cannot be.
+ *
+ * Each note is counted. One line a second reaches the log at most, since a state that a client can bring about
+ * again and again would fill it; the next line says how many were left out.
+ */
 #include "base/broken_state.h"
 
 #include "base/clock.h"

@@ -1,4 +1,9 @@
-/* A growing run of bytes with a maximum: see buffer.h. */
+/* A growing run of bytes with a maximum.
+ *
+ * The capacity doubles, up to the maximum, and there is always room for a NUL, so that the bytes are a C string at
+ * any time. A function that fails leaves the buffer as it was. Memory of a counted buffer is charged when the
+ * capacity grows, not for each byte.
+ */
 #include "base/buffer.h"
 
 #include <assert.h>

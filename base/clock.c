@@ -1,4 +1,8 @@
-/* The two clocks of the program, real or faked: see clock.h. */
+/* The two clocks of the program, real or faked.
+ *
+ * A faked clock is a number that only tests set. Faking is a flag of the process, so that code on any thread sees
+ * the same time.
+ */
 #include "base/clock.h"
 
 #include <stdatomic.h>

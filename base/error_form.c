@@ -1,4 +1,8 @@
-/* How a kind of upstream reports that a run has failed: see error_form.h. */
+/* The form in which a kind of upstream reports that a run has failed.
+ *
+ * The form is the data of such an event with two marks in its strings, control characters that JSON cannot hold.
+ * Writing copies the data and puts the message and the code in place of the marks.
+ */
 #include "base/error_form.h"
 
 #include <stdbool.h>

@@ -1,4 +1,9 @@
-/* How threads talk to a loop: see inbox.h. */
+/* How threads talk to a loop.
+ *
+ * The queue is a list of embedded items under a lock. Only the post into an empty queue wakes the loop. The loop
+ * takes the whole list at once and calls handlers without the lock, for some milliseconds a turn; items that are
+ * left go back in front of those that came meanwhile.
+ */
 #include "base/inbox.h"
 
 #include "base/clock.h"

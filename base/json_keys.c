@@ -1,4 +1,4 @@
-/* Finds members of JSON text by name: see json_keys.h.
+/* Finds members of JSON text by name.
  *
  * Nearly all of the text is passed in blocks: a block is looked at more closely only if it holds a quote with
  * one of the initials right after it, or with the backslash of an escape.

@@ -1,4 +1,9 @@
-/* Members of the outermost objects of JSON text: see json_members.h. */
+/* The members of the outermost objects of JSON text.
+ *
+ * One walk from quote to quote and bracket to bracket keeps the depth, and whether the two outermost groups are
+ * objects or lists. Nothing is remembered of deeper groups, so broken text costs no more than valid text. In
+ * lenient reading a quote ends a string only if something follows that may follow a string.
+ */
 #include "base/json_members.h"
 
 #include "base/percent.h"

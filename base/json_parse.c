@@ -1,4 +1,8 @@
-/* Reading JSON text from outside, within bounds: see json_parse.h. */
+/* Reading JSON text from outside, within bounds.
+ *
+ * Values are counted before cJSON makes the first one: the count looks at commas and at what opens a group, and
+ * steps over strings as cJSON does. It never counts fewer values than cJSON would make.
+ */
 #include "base/json_parse.h"
 
 #include "base/metrics.h"

@@ -1,4 +1,9 @@
-/* Names as lenient readers compare them: see lenient_name.h. */
+/* Names as lenient readers compare them.
+ *
+ * Both names are read character by character: underscores are skipped, letters of ASCII and the few others that
+ * fold to them are compared in lower case. All other characters count as equal, so the answer may be a needless
+ * yes, never a wrong no.
+ */
 #include "base/lenient_name.h"
 
 #include <stddef.h>

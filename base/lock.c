@@ -1,4 +1,8 @@
-/* A mutex that knows who holds it: see lock.h. */
+/* A mutex that knows which thread holds it.
+ *
+ * The holder is written by the thread that has just taken the mutex, and cleared by it before it releases. Another
+ * thread may read either value, but never its own id, and a thread compares with its own id only.
+ */
 #include "base/lock.h"
 
 #include "base/helgrind.h"

@@ -1,4 +1,9 @@
-/* The structured log: see log.h. */
+/* The structured log.
+ *
+ * A line is put together on the stack and written by one call, so lines of threads do not mix, and a line can be
+ * written when memory is out. Standard error must not block a loop: it is opened once more without blocking, and
+ * a line that does not fit is dropped and counted.
+ */
 #include "base/log.h"
 
 #include "base/buffer.h"

@@ -1,4 +1,4 @@
-/* One line a minute for each subject: see log_once.h.
+/* One line a minute for each subject.
  *
  * A slot belongs to a subject for one minute of the monotonic clock. The search begins at a place that the
  * hash chooses, and ends at the subject's own slot or at one of an earlier minute, which the subject then

@@ -1,4 +1,4 @@
-/* How much memory there is: see machine_memory.h.
+/* How much memory there is.
  *
  * The kernel says in two files where the limits are. /proc/self/cgroup has the path of the process's group
  * within the hierarchy; /proc/self/mountinfo has where (a part of) that hierarchy is mounted:

@@ -1,4 +1,4 @@
-/* The memory that the outside can make the process take: see memory_budget.h.
+/* The memory that the outside can make the process take.
  *
  * Each thread adds to a shard of its own, so that threads do not wait for each other's caches. What one
  * thread charged another one may release: a shard's number may be negative, the sum of all of them is right.

@@ -1,4 +1,8 @@
-/* Counters and histograms of the whole process: see metrics.h. */
+/* Counters and histograms of the whole process.
+ *
+ * Each is an array of atomics, made from the tables in metrics.h. Additions are relaxed: a reader wants a recent
+ * number, not an order among them.
+ */
 #include "base/metrics.h"
 
 #include <stdatomic.h>

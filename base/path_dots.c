@@ -1,4 +1,9 @@
-/* Segments of dots: see path_dots.h. */
+/* Segments of dots.
+ *
+ * Each character of a path is sorted as the most generous server would take it, after any number of decodings:
+ * slash, one to three dots, a mark at which a segment may be cut off, space, or other. A segment that is then
+ * nothing but one or two dots, up to a cut or spaces, leads elsewhere.
+ */
 #include "base/path_dots.h"
 
 #include "base/percent.h"

@@ -1,4 +1,9 @@
-/* Percent-encoding: see percent.h. */
+/* Percent-encoding.
+ *
+ * Decoding happens once, into storage of the caller. It refuses an encoded NUL, which would end a C string early, and
+ * a '%' without two digits, which servers read differently. Encoding keeps only what RFC 3986 calls unreserved, so
+ * that any text becomes one part of a path.
+ */
 #include "base/percent.h"
 
 #include <ctype.h>

@@ -1,4 +1,9 @@
-/* Text of strangers that people read: see plain_text.h. */
+/* Text of strangers that people read.
+ *
+ * Characters that a terminal obeys, that end a line for some readers or that turn the order of characters around
+ * are found by their bytes in UTF-8. The writer of JSON escapes them; a copy for a line of text has blanks and
+ * other marks in their place.
+ */
 #include "base/plain_text.h"
 
 #include "base/utf8.h"

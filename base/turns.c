@@ -1,4 +1,8 @@
-/* Turns on a loop: see turns.h. */
+/* Turns on a loop.
+ *
+ * One item in the loop's inbox stands for all that wait: it is posted again as long as there are some, because
+ * items that are posted while the inbox is handled come in the next turn. So each turn of the loop serves one.
+ */
 #include "base/turns.h"
 
 static void post_turns(struct turns *turns) {

@@ -1,4 +1,8 @@
-/* UTF-8 as the Encoding standard decodes it: see utf8.h. */
+/* UTF-8 as the Encoding standard decodes it.
+ *
+ * Eight bytes of ASCII are passed at a time. Other bytes are cut into parts: a well-formed sequence, or a maximal
+ * ill-formed part as the standard defines it, each of which becomes one U+FFFD.
+ */
 #include "base/utf8.h"
 
 #include <stdint.h>
