@@ -1,20 +1,249 @@
-/* What a client asks for when it starts a run: see run_request.h. */
+/* A request for a run: POST S/run, and ADK's own POST /run_sse.
+ *
+ *     body --> [ options ] the member "gateway" is taken out, read and checked
+ *          --> [ input ]   what the user wrote, as run.start and /tasks/{id} show it
+ *          --> [ request ] the rest, and which upstream it is for
+ *          --> [ plan ]    what is sent to that upstream and to each one that it falls back to
+ *
+ * All of it happens before the run is registered, so that a refusal changes nothing. The input is taken from
+ * what the client sent, not from what is posted to the upstream: so it does not depend on which of them
+ * answers, the upstream, a fallback or the cache.
+ */
 #include "routes/run_request.h"
 
 #include "base/hash.h"
+#include "base/utf8.h"
 #include "routes/access.h"
 #include "routes/adk_body.h"
 #include "routes/header_value.h"
 #include "routes/json_body.h"
 #include "routes/json_input.h"
-#include "routes/run_input.h"
-#include "routes/run_options.h"
 #include "routes/upstream_choice.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- the options: the member "gateway" ----------------------------------------------------------- */
+
+#define IDLE_MS_MAX (24 * 60 * 60 * 1000)
+#define DELAY_MS_MAX (24 * 60 * 60 * 1000)
+
+/* One option being read. */
+struct reading {
+    const cJSON *item;
+    struct task_options *options;
+    struct run_options_error *error;
+};
+
+static bool refuse_option(struct reading *reading, const char *code, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+
+static bool refuse_option(struct reading *reading, const char *code, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    reading->error->code = code;
+    vsnprintf(reading->error->message, sizeof(reading->error->message), format, values);
+    va_end(values);
+    return false;
+}
+
+static bool find_word(const char *text, const char *const *words, int *ret_index) {
+    for (int i = 0; text != NULL && words[i] != NULL; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_option_word(struct reading *reading, const char *const *words, int *ret_index) {
+    return find_word(cJSON_GetStringValue(reading->item), words, ret_index);
+}
+
+static bool read_option_number(struct reading *reading, int64_t minimum, int64_t maximum,
+                               int64_t *ret_number) {
+    if (json_input_integer(reading->item, minimum, maximum, ret_number))
+        return true;
+    return refuse_option(reading, "invalid_option",
+                         "The gateway option \"%s\" must be a whole number from %" PRId64 " to %" PRId64 ".",
+                         reading->item->string, minimum, maximum);
+}
+
+/* ---- the options --------------------------------------------------------------------------------- */
+
+static bool read_on_conflict(struct reading *reading) {
+    static const char *const words[] = {[ON_CONFLICT_REPLACE] = "replace",
+                                        [ON_CONFLICT_REJECT] = "reject",
+                                        [ON_CONFLICT_ENQUEUE] = "enqueue",
+                                        NULL};
+    int index;
+    if (!read_option_word(reading, words, &index))
+        return refuse_option(
+            reading, "invalid_option",
+            "The gateway option \"on_conflict\" must be \"replace\", \"reject\" or \"enqueue\".");
+    reading->options->on_conflict = (enum on_conflict)index;
+    return true;
+}
+
+static const char *const on_disconnect_words[] = {
+    [ON_DISCONNECT_CONTINUE] = "continue", [ON_DISCONNECT_CANCEL] = "cancel", NULL};
+
+static bool read_on_disconnect(struct reading *reading) {
+    int index;
+    if (!read_option_word(reading, on_disconnect_words, &index))
+        return refuse_option(reading, "invalid_option",
+                             "The gateway option \"on_disconnect\" must be \"continue\" or \"cancel\".");
+    reading->options->on_disconnect = (enum on_disconnect)index;
+    return true;
+}
+
+static bool read_cancel_after_idle(struct reading *reading) {
+    return read_option_number(reading, 0, IDLE_MS_MAX, &reading->options->cancel_after_idle_ms);
+}
+
+static bool read_timeout(struct reading *reading) {
+    return read_option_number(reading, 1, reading->options->timeout_ms, &reading->options->timeout_ms);
+}
+
+static bool read_priority(struct reading *reading) {
+    int64_t priority;
+    if (!read_option_number(reading, PRIORITY_MIN, PRIORITY_MAX, &priority))
+        return false;
+    reading->options->priority = (int)priority;
+    return true;
+}
+
+static bool read_delay(struct reading *reading) {
+    return read_option_number(reading, 0, DELAY_MS_MAX, &reading->options->delay_ms);
+}
+
+static bool read_label(struct reading *reading) {
+    const char *text = cJSON_GetStringValue(reading->item);
+    size_t length = text != NULL ? strlen(text) : SIZE_MAX;
+    if (length >= TASK_LABEL_SIZE)
+        return refuse_option(reading, "invalid_option",
+                             "The gateway option \"label\" must be a text of at most %d bytes.",
+                             TASK_LABEL_SIZE - 1);
+    memcpy(reading->options->label, text, length + 1);
+    return true;
+}
+
+static const struct {
+    const char *name;
+    bool (*read)(struct reading *reading);
+    bool is_common; /* servers have such a member of their own */
+} known[] = {
+    {"on_conflict", read_on_conflict, false},
+    {"on_disconnect", read_on_disconnect, true},
+    {"cancel_after_idle_ms", read_cancel_after_idle, false},
+    {"timeout_ms", read_timeout, false},
+    {"priority", read_priority, true},
+    {"delay_ms", read_delay, false},
+    {"label", read_label, true},
+};
+
+/* ---- all of them --------------------------------------------------------------------------------- */
+
+struct task_options run_options_default(int64_t timeout_ms) {
+    return (struct task_options){.on_conflict = ON_CONFLICT_REPLACE,
+                                 .on_disconnect = ON_DISCONNECT_CONTINUE,
+                                 .timeout_ms = timeout_ms,
+                                 .priority = RUN_PRIORITY_DEFAULT};
+}
+
+static bool read_option(struct reading *reading) {
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i].name, reading->item->string) == 0)
+            return known[i].read(reading);
+    }
+    return refuse_option(reading, "unknown_option", "There is no gateway option \"%.64s\".",
+                         reading->item->string);
+}
+
+bool run_options_read_header(const char *value, struct task_options *options,
+                             struct run_options_error *ret_error) {
+    struct reading reading = {.options = options, .error = ret_error};
+    int index;
+    if (!find_word(value, on_disconnect_words, &index))
+        return refuse_option(&reading, "invalid_option",
+                             "The header " RUN_ON_DISCONNECT_HEADER " must be \"continue\" or \"cancel\".");
+    options->on_disconnect = (enum on_disconnect)index;
+    return true;
+}
+
+bool run_options_read(const cJSON *gateway, struct task_options *options,
+                      struct run_options_error *ret_error) {
+    if (gateway == NULL)
+        return true;
+    struct reading reading = {.options = options, .error = ret_error};
+    if (!cJSON_IsObject(gateway))
+        return refuse_option(&reading, "invalid_option", "The member \"gateway\" must be an object.");
+    cJSON_ArrayForEach(reading.item, gateway) {
+        if (!read_option(&reading))
+            return false;
+    }
+    return true;
+}
+
+const char *run_options_find_misplaced(const cJSON *body, bool reads_no_options) {
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        bool counts = reads_no_options || !known[i].is_common;
+        if (counts && cJSON_GetObjectItemCaseSensitive(body, known[i].name) != NULL)
+            return known[i].name;
+    }
+    return NULL;
+}
+
+/* ---- the input: what the user wrote -------------------------------------------------------------- */
+
+/* Cuts it to its limit, where a character ends. */
+static void set_text_input(struct run_request *run, const char *text, size_t length, size_t length_max) {
+    size_t shown = utf8_beginning(text, length, length_max);
+    run->options.input = (struct task_input){.text = text, .length = shown, .is_cut = shown < length};
+}
+
+/* The message in the body's own form. False: the reply is decided. */
+static bool read_own_form(struct request *request, struct run_request *run, size_t length_max) {
+    const struct adapter *adapter = upstream_at(request, run->upstream)->adapter;
+    bool is_found = false;
+    if (adapter->read_input == NULL)
+        return true;
+    /* Each text is shorter in it than in the body, the line end after it included. */
+    buffer_init(&run->message, request->body_length);
+    if (!adapter->read_input(run->body, &run->message, &is_found)) {
+        reply_no_memory(request);
+        return false;
+    }
+    if (is_found)
+        set_text_input(run, run->message.length > 0 ? run->message.bytes : "", run->message.length,
+                       length_max);
+    return true;
+}
+
+static bool read_input(struct request *request, struct run_request *run) {
+    const struct routes_settings *settings = request->context->settings;
+    size_t length_max = (size_t)settings->run_input_bytes_max;
+    switch (settings->run_input) {
+    case RUN_INPUT_NONE:
+        return true;
+    case RUN_INPUT_BODY:
+        set_text_input(run, request->body, request->body_length, length_max);
+        return true;
+    case RUN_INPUT_TEXT:
+        break;
+    }
+    if (run->input.text == NULL)
+        return read_own_form(request, run, length_max);
+    set_text_input(run, run->input.text, strlen(run->input.text), length_max);
+    return true;
+}
+
+/* ---- the request --------------------------------------------------------------------------------- */
 
 /* ---- what both kinds have in common -------------------------------------------------------------- */
 
@@ -147,7 +376,7 @@ bool run_request_read(struct request *request, struct run_request *ret_run) {
                          upstream_at(request, ret_run->upstream)->adapter->reads_no_options))
         return false;
     return read_options(request, ret_run, ON_DISCONNECT_CONTINUE) && read_text(request, ret_run) &&
-           run_input_read(request, ret_run);
+           read_input(request, ret_run);
 }
 
 /* ---- POST /run_sse ------------------------------------------------------------------------------- */
@@ -176,7 +405,7 @@ bool run_request_read_adk(struct request *request, struct run_request *ret_run) 
     bool is_adk = upstream_at(request, ret_run->upstream)->adapter->serves_adk_api;
     if (!is_adk)
         reply_error(request, 404, "unknown_app", "The upstream of this app is not of the kind adk.");
-    return is_adk && run_input_read(request, ret_run);
+    return is_adk && read_input(request, ret_run);
 }
 
 /* ---- for the upstream ---------------------------------------------------------------------------- */

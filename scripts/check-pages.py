@@ -123,7 +123,7 @@ def parameters():
 
 
 def options():
-    text = without_comments(read('routes/run_options.c'))
+    text = without_comments(read('routes/run_request.c'))
     return set(re.findall(r'\{"(\w+)", read_\w+', text))
 
 
@@ -239,7 +239,7 @@ SOURCE = {
                        'static const char *const run_query[] = {"until", NULL};\n'
                        'static const struct route routes[] = {\n    {METHOD_GET, SESSION "/run", f, 0},\n};\n'
                        'void f(void) { reply_error(request, 404, "not_found", "No."); }\n',
-    'routes/run_options.c': '    {"label", read_label, true},\n',
+    'routes/run_request.c': '    {"label", read_label, true},\n',
 }
 PAGE = ('# The page\n\n`GET /apps/{app}/s/{session}/run?until=run` `label` [up](#the-page)\n\n| code | status |\n|---|---|\n'
         '| `not_found` | 404 |\n')

@@ -5,7 +5,6 @@
  */
 #include "routes/json_input.h"
 #include "routes/path.h"
-#include "routes/run_options.h"
 #include "routes/run_request.h"
 #include "tests/fuzz/json_reference.h"
 #include "tests/fuzz/request_stub.h"

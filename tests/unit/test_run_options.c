@@ -1,5 +1,5 @@
 /* routes/run_options: each option, its bounds, and what is told when it is wrong. */
-#include "routes/run_options.h"
+#include "routes/run_request.h"
 
 #include "tests/support/unit.h"
 
