@@ -11,7 +11,7 @@
 #include "base/percent.h"
 #include "relay/runner.h"
 #include "routes/access.h"
-#include "routes/cancel.h"
+#include "routes/await.h"
 #include "routes/handlers.h"
 #include "routes/live.h"
 #include "routes/refusal.h"

@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "routes/access.h"
 #include "routes/await.h"
-#include "routes/cancel.h"
 #include "routes/handlers.h"
 #include "routes/path.h"
 #include "routes/task_access.h"
