@@ -6,7 +6,6 @@
 #include "routes/access.h"
 #include "routes/handlers.h"
 #include "routes/refusal.h"
-#include "routes/task_access.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,7 +4,6 @@
 #include "routes/event_list.h"
 #include "routes/handlers.h"
 #include "routes/run_text.h"
-#include "routes/task_access.h"
 #include "routes/upstream_choice.h"
 
 #include <stdatomic.h>
