@@ -1,6 +1,6 @@
 /* Events of a session as a JSON array, written piece by piece: for history and for what a run produced. */
-#ifndef SLUICE_ROUTES_EVENT_LIST_H
-#define SLUICE_ROUTES_EVENT_LIST_H
+#ifndef SLUICE_ROUTES_HISTORY_H
+#define SLUICE_ROUTES_HISTORY_H
 
 #include "broadcaster/broadcaster.h"
 #include "routes/json_answer.h"
