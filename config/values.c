@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "config/keys.h"
-#include "routes/json_input.h"
+#include "routes/json_body.h"
 #include "routes/path.h"
 #include "upstream/adapter.h"
 #include "upstream/redis_address.h"

@@ -4,7 +4,7 @@
 #include "base/buffer.h"
 #include "base/json_writer.h"
 #include "routes/identity.h"
-#include "routes/json_cut.h"
+#include "routes/json_body.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -17,7 +17,6 @@
 #include "routes/adk_body.h"
 #include "routes/header_value.h"
 #include "routes/json_body.h"
-#include "routes/json_input.h"
 #include "routes/upstream_choice.h"
 
 #include <errno.h>

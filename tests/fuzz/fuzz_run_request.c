@@ -3,7 +3,7 @@
  *
  * input: [kind, and which of the two paths: 1] [Idempotency-Key's length: 1] key body
  */
-#include "routes/json_input.h"
+#include "routes/json_body.h"
 #include "routes/path.h"
 #include "routes/run_request.h"
 #include "tests/fuzz/json_reference.h"

@@ -1,5 +1,5 @@
 /* RFC 8259 by the letter: whether a text is one JSON value, and what the gateway refuses besides. It shares
- * nothing with routes/json_input.c or cJSON. */
+ * nothing with routes/json_body.c or cJSON. */
 #ifndef SLUICE_TESTS_JSON_REFERENCE_H
 #define SLUICE_TESTS_JSON_REFERENCE_H
 

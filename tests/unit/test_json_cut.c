@@ -1,5 +1,5 @@
 /* routes/json_cut: a member goes, and every other byte stays. */
-#include "routes/json_cut.h"
+#include "routes/json_body.h"
 
 #include "tests/support/unit.h"
 

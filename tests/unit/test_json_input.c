@@ -1,5 +1,5 @@
 /* routes/json_input: bodies are read as strictly as everybody behind the gateway may read them. */
-#include "routes/json_input.h"
+#include "routes/json_body.h"
 
 #include "tests/support/unit.h"
 
