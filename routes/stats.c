@@ -5,7 +5,7 @@
 #include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "routes/handlers.h"
-#include "routes/health_report.h"
+#include "routes/health.h"
 #include "routes/live.h"
 #include "routes/process_info.h"
 #include "routes/upstream_view.h"

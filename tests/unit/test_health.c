@@ -1,7 +1,7 @@
 /* routes: what /health judges, and what /health, /stats and /metrics show of many upstreams. */
 #include "base/log.h"
 #include "routes/handlers.h"
-#include "routes/health_report.h"
+#include "routes/health.h"
 #include "tests/support/unit_broadcaster.h"
 #include "tests/support/unit_memory.h"
 

@@ -1,6 +1,6 @@
 /* How well the gateway does, and what is wrong with it. */
-#ifndef SLUICE_ROUTES_HEALTH_REPORT_H
-#define SLUICE_ROUTES_HEALTH_REPORT_H
+#ifndef SLUICE_ROUTES_HEALTH_H
+#define SLUICE_ROUTES_HEALTH_H
 
 #include "routes/context.h"
 
