@@ -91,6 +91,10 @@ int request_query(const struct request *request, const char *name, char **ret_va
 bool request_query_find_other(const struct request *request, const char *const *names, const char **ret_name,
                               size_t *ret_length);
 
+/** Refuses a parameter of the query that has none of these names; a NULL ends them. NULL instead of names:
+ * any is fine. False: the reply is decided. */
+bool query_check_names(struct request *request, const char *const *names) MUST_CHECK;
+
 /** The whole number that a query parameter holds, if it is there; else *value stays as it was. 0; -EINVAL: it
  *  is none from `minimum` (not negative) to `maximum`; -ENOMEM. */
 int request_query_number(const struct request *request, const char *name, int64_t minimum, int64_t maximum,

@@ -10,7 +10,7 @@
 #include "routes/handlers.h"
 #include "routes/header_value.h"
 #include "routes/path.h"
-#include "routes/query_names.h"
+#include "routes/request.h"
 #include "routes/site.h"
 #include "routes/upstream_choice.h"
 

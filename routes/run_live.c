@@ -7,7 +7,7 @@
 #include "routes/access.h"
 #include "routes/handlers.h"
 #include "routes/passthrough.h"
-#include "routes/query_names.h"
+#include "routes/request.h"
 #include "routes/upstream_choice.h"
 
 #include <errno.h>

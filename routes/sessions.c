@@ -14,7 +14,7 @@
 #include "routes/json_body.h"
 #include "routes/live.h"
 #include "routes/passthrough.h"
-#include "routes/query_names.h"
+#include "routes/request.h"
 #include "routes/upstream_choice.h"
 
 #include <errno.h>
