@@ -2,10 +2,10 @@
 #ifndef SLUICE_BASE_ATTRIBUTES_H
 #define SLUICE_BASE_ATTRIBUTES_H
 
-/** The caller must look at the result. */
+/** The caller must check the result. */
 #define MUST_CHECK __attribute__((warn_unused_result))
 
-/** The function formats like printf: format is argument f, its values begin at argument a. */
+/** The function formats like printf: the format is argument f, and its values begin at argument a. */
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 
 /** Run `function(&variable)` when the variable goes out of scope. */

@@ -16,34 +16,34 @@
 #include <stddef.h>
 
 struct buffer {
-    char *bytes; /* `length` bytes and a NUL behind them; NULL while nothing was appended */
+    char *bytes; /* `length` bytes and a NUL after them; NULL before the first append */
     size_t length;
     size_t capacity;
     size_t bytes_max;
-    enum memory_kind kind; /* what its memory is charged as */
+    enum memory_kind kind; /* the kind that the buffer's memory is charged to */
 };
 
-/** An empty buffer that never holds more than `bytes_max` bytes. Allocates nothing. */
+/** Makes an empty buffer that never holds more than `bytes_max` bytes. Allocates nothing. */
 void buffer_init(struct buffer *buffer, size_t bytes_max);
 
-/** The same; its memory is charged as `kind` as long as the buffer has it. While memory_may_grow() says no,
- * it counts as out of memory, but for MEMORY_ANSWERS. */
+/** Like buffer_init(), but the buffer's memory is charged to `kind`. While memory_may_grow() returns false,
+ * an append fails as out of memory, except for MEMORY_ANSWERS. */
 void buffer_init_counted(struct buffer *buffer, size_t bytes_max, enum memory_kind kind);
 
-/** An empty buffer in the caller's `storage`: it holds `size` - 1 bytes at most and never allocates. It is
- *  neither finished nor detached. */
+/** Makes an empty buffer in the caller's `storage`. The buffer holds at most `size` - 1 bytes and never
+ * allocates. It must not be finished or detached. */
 void buffer_init_fixed(struct buffer *buffer, char *storage, size_t size);
 
-/** Frees what it holds. */
+/** Frees the buffer's memory. */
 void buffer_finish(struct buffer *buffer);
 
-/** Empties it and keeps its memory. */
+/** Empties the buffer and keeps its memory. */
 void buffer_clear(struct buffer *buffer);
 
-/** Makes room for `extra` more bytes. False: over the maximum or out of memory; nothing changed. */
+/** Makes room for `extra` more bytes. False: over the maximum or out of memory, and nothing changed. */
 bool buffer_reserve(struct buffer *buffer, size_t extra) MUST_CHECK;
 
-/** Appends. False: over the maximum or out of memory; nothing changed. */
+/** Appends bytes. False: over the maximum or out of memory, and nothing changed. */
 bool buffer_append(struct buffer *buffer, const void *bytes, size_t length) MUST_CHECK;
 
 /** Appends a C string. False as buffer_append(). */
@@ -55,8 +55,8 @@ bool buffer_printf(struct buffer *buffer, const char *format, ...) MUST_CHECK PR
 /** Removes the first `count` bytes; `count` is at most the length. */
 void buffer_consume(struct buffer *buffer, size_t count);
 
-/** Hands over the bytes, NUL-terminated, for the caller to free(); the buffer is empty then, and the bytes
- * are charged no more. NULL: out of memory (an empty buffer gives an empty string). */
+/** Returns the bytes, NUL-terminated, for the caller to free(). The buffer is empty afterwards, and the bytes
+ * are no longer charged. An empty buffer returns an empty string. NULL: out of memory. */
 char *buffer_detach(struct buffer *buffer) MUST_CHECK;
 
 #endif

@@ -1,6 +1,5 @@
-/* How a kind of upstream reports in its own stream that a run has failed. A stream that holds nothing of the
- * gateway's reports a bad end in that form.
- */
+/* The form in which a kind of upstream reports a failed run in its own stream. A stream without events of
+ * the gateway reports a bad end in that form. */
 #ifndef SLUICE_BASE_ERROR_FORM_H
 #define SLUICE_BASE_ERROR_FORM_H
 
@@ -10,7 +9,7 @@
 #define ERROR_FORM_CODE "\2"
 
 struct error_form {
-    const char *type; /* of the event; "": the default */
+    const char *type; /* type of the event; "" is the default type */
     const char *data; /* JSON on one line, with ERROR_FORM_MESSAGE and ERROR_FORM_CODE within its strings */
 };
 

@@ -1,11 +1,10 @@
 /* Hashes of bytes. Any thread.
  *
- * hash_bytes() is the same in every process. A sender who looks for collisions finds them, so it must not
- * choose a place in a table.
+ * hash_bytes() is the same in every process. A sender can find collisions, so this hash must not choose a
+ * place in a table.
  *
- * hash_seeded() is what tables use (base/table.h): SipHash-1-3 with a key that hash_seed() draws at start. A
- * sender who does not know the key cannot make keys that fall into one place.
- */
+ * Tables use hash_seeded() (base/table.h): SipHash-1-3 with a key that hash_seed() draws at start. A sender
+ * without that key cannot make keys that fall into one place. */
 #ifndef SLUICE_BASE_HASH_H
 #define SLUICE_BASE_HASH_H
 
@@ -23,8 +22,8 @@ static inline uint64_t hash_bytes(const char *bytes, size_t length) {
     return hash;
 }
 
-/** Draws a new random key. False: the system has no random bytes, and the key stays as it was. Before there
- * are other threads, and before any table has an entry. */
+/** Draws a new random key. Called before other threads start and before any table has an entry. False: the
+ * system has no random bytes, and the key is unchanged. */
 bool hash_seed(void) MUST_CHECK;
 
 uint64_t hash_seeded(const void *bytes, size_t length);

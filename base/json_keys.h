@@ -7,9 +7,8 @@
  *     for (size_t key; (key = json_keys_next(&keys, data, length, &at)) != JSON_KEYS_NONE;)
  *         ... data + at is the value of that member ...
  *
- * It reports a member at any depth, and a name that is written with escapes like any other. Text inside a
- * string is never taken for a member, because a quote has a backslash there.
- */
+ * It reports members at any depth. A name that is written with escapes is found like any other name. Text
+ * inside a string is never taken for a member, because each quote in a string has a backslash. */
 #ifndef SLUICE_BASE_JSON_KEYS_H
 #define SLUICE_BASE_JSON_KEYS_H
 
@@ -28,22 +27,23 @@ struct json_key {
 
 #define JSON_KEY(name)                                                                                       \
     { name, sizeof(name) - 1 }
-/** As the blocks are that it is compared with. */
+/** An initial, repeated to the size of the blocks that it is compared with. */
 #define JSON_INITIAL(c)                                                                                      \
     { c, c, c, c, c, c, c, c, c, c, c, c, c, c, c, c }
 
 struct json_keys {
-    struct json_key names[JSON_KEYS_MAX]; /* an empty one: there are no more */
-    /** The first letters of all names, by JSON_INITIAL(); one of them again if they are fewer. */
+    struct json_key names[JSON_KEYS_MAX]; /* an empty name ends the list */
+    /** The first letters of all names, by JSON_INITIAL(). Unused places repeat one of them. */
     char initials[JSON_INITIALS][16];
 };
 
-/** The index of the first name that is a member's at or after data[*at], and its value's offset in *at; else
- * JSON_KEYS_NONE. `data` need not end with NUL and may be any bytes. Any thread. */
+/** Finds the first member at or after data[*at] that has one of the names. Returns the index of that name,
+ * and sets *at to the offset of the member's value. JSON_KEYS_NONE: there is none. `data` may be any bytes
+ * and need not end with NUL. Any thread. */
 size_t json_keys_next(const struct json_keys *keys, const char *data, size_t length, size_t *at);
 
-/** Whether the JSON value at data[at] is the literal `null` or `true`, a number, or a text with its quotes,
- * written as given. */
+/** Returns whether the JSON value at data[at] is written exactly as `literal`: null, true, a number, or a
+ * text with its quotes. */
 static inline bool json_keys_value_is(const char *data, size_t length, size_t at, const char *literal) {
     size_t size = strlen(literal);
     if (at > length || length - at < size || memcmp(data + at, literal, size) != 0)
@@ -52,7 +52,8 @@ static inline bool json_keys_value_is(const char *data, size_t length, size_t at
     return after == ',' || after == '}' || after == ']' || (unsigned char)after <= ' ';
 }
 
-/** Whether a text begins at data[at] that may be this one, by its first letter or an escape in its place. */
+/** Returns whether the text at data[at] may be `text`, judged by its first letter or an escape in its place.
+ */
 static inline bool json_keys_may_be(const char *data, size_t length, size_t at, const char *text) {
     return at < length && length - at > 1 && data[at] == '"' &&
            (data[at + 1] == text[0] || data[at + 1] == '\\');

@@ -1,17 +1,16 @@
-/* JSON, written as it goes along: answers, events, log lines. All JSON that the gateway makes is written here.
+/* Writes JSON piece by piece: answers, events, log lines. All JSON of the gateway is written here.
  *
- * JSON is read in three ways: into a tree (base/json_parse.h), the outermost members without a tree
+ * JSON is read in three ways: into a tree (base/json_parse.h), its outermost members without a tree
  * (base/json_members.h), and members by their names, quickly (base/json_keys.h).
  *
- * A failure (no memory, over the maximum) sticks, so it is asked for once, at the end.
+ * A failure (no memory, over the maximum) is remembered, so the caller checks for it once, at the end.
  *
  *     struct json_writer json;
  *     json_writer_init(&json, 4096);
  *     json_begin_object(&json, NULL);
  *     json_add_string(&json, "status", "ok");
  *     json_end_object(&json);
- *     reply_json(request, 200, &json);
- */
+ *     reply_json(request, 200, &json); */
 #ifndef SLUICE_BASE_JSON_WRITER_H
 #define SLUICE_BASE_JSON_WRITER_H
 
@@ -23,8 +22,8 @@ struct json_writer {
     struct buffer text;
     bool needs_comma;
     bool failed;
-    bool is_plain; /* for an event of the gateway's: what deceives is escaped (base/plain_text.h); set after
-                      init */
+    bool is_plain; /* for an event of the gateway: deceiving characters are escaped (base/plain_text.h); set
+                      after init */
 };
 
 /** A writer of at most `bytes_max` bytes, which are charged as MEMORY_ANSWERS. */
@@ -36,14 +35,14 @@ void json_writer_init_fixed(struct json_writer *writer, char *storage, size_t si
 
 void json_writer_finish(struct json_writer *writer);
 
-/* `name` is that of a member, or NULL for an item of an array and for the outermost value. */
+/* `name` is the name of a member. It is NULL for an item of an array and for the outermost value. */
 
 void json_begin_object(struct json_writer *writer, const char *name);
 void json_end_object(struct json_writer *writer);
 void json_begin_array(struct json_writer *writer, const char *name);
 void json_end_array(struct json_writer *writer);
 
-/** NULL becomes null. */
+/** A NULL `text` becomes null. */
 void json_add_string(struct json_writer *writer, const char *name, const char *text);
 void json_add_text(struct json_writer *writer, const char *name, const char *bytes, size_t length);
 void json_add_number(struct json_writer *writer, const char *name, int64_t number);
@@ -51,12 +50,12 @@ void json_add_count(struct json_writer *writer, const char *name, uint64_t count
 void json_add_bool(struct json_writer *writer, const char *name, bool value);
 void json_add_null(struct json_writer *writer, const char *name);
 
-/** A text in parts, each of which ends where a character does: begin, any number of parts, end. */
+/** Writes a text in parts: begin, any number of parts, end. Each part ends at the end of a character. */
 void json_begin_text(struct json_writer *writer, const char *name);
 void json_add_part(struct json_writer *writer, const char *bytes, size_t length);
 void json_end_text(struct json_writer *writer);
 
-/** A moment as ISO 8601 in UTC; 0 becomes null. */
+/** Writes a time as ISO 8601 in UTC; 0 becomes null. */
 void json_add_time(struct json_writer *writer, const char *name, int64_t unix_ms);
 
 /** Writes {"error":{"code":…,"message":…}} and a NUL to `out`; returns the length. `size` is known to suffice; what
@@ -65,16 +64,16 @@ size_t json_write_error(char *out, size_t size, const char *code, const char *me
 
 /* ---- texts alone --------------------------------------------------------------------------------- */
 
-/** Appends what stands between the quotes of a JSON string: a part of one that ends where a character does.
- * Invalid UTF-8 becomes U+FFFD. False: the buffer is full (and holds some of the part then). Any thread. */
+/** Appends `text` as a part of a JSON string, without quotes; the part ends at the end of a character.
+ * Invalid UTF-8 becomes U+FFFD. False: the buffer is full and may hold some of the part. Any thread. */
 bool json_text_append_part(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
 
-/** Appends `text` as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. False: the buffer is full
- *  (and holds a part of the string then). Any thread. */
+/** Appends `text` as a JSON string with its quotes. Invalid UTF-8 becomes U+FFFD. False: the buffer is full
+ * and may hold a part of the string. Any thread. */
 bool json_text_append_string(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
 
-/** The same for a log that people read and for the gateway's own events: what deceives (base/plain_text.h) is
- * escaped, too. */
+/** Like json_text_append_string(), but deceiving characters (base/plain_text.h) are escaped too. For a log
+ * that people read and for the gateway's own events. */
 bool json_text_append_plainly(struct buffer *buffer, const char *text, size_t length) MUST_CHECK;
 
 #endif

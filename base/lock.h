@@ -1,4 +1,4 @@
-/* A mutex that knows who holds it, so that `_locked` functions can assert what they ask for. */
+/* A mutex that records its holder, so that `_locked` functions can assert that the lock is held. */
 #ifndef SLUICE_BASE_LOCK_H
 #define SLUICE_BASE_LOCK_H
 
@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/** Never held while waiting, doing I/O, calling back, or taking a second lock of the same kind. */
+/** A thread that holds a lock never waits, does I/O, calls back, or takes a second lock of the same kind. */
 struct lock {
     pthread_mutex_t mutex;
     _Atomic(pthread_t) holder; /* 0 while free */

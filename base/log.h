@@ -1,8 +1,9 @@
 /* The structured log: one event a line on standard error, as JSON or as text. Only routes and server log.
  *
  *     log_info("run_ended", LOG_STR("task_id", id), LOG_STR("status", "failed"), LOG_INT("events", 12));
- * A line is written at once and without waiting: if standard error takes no more, the line is dropped
- * and counted, and the next line that gets through tells how many were lost.
+ *
+ * A line is written at once and without waiting. If standard error takes no more, the line is dropped and
+ * counted, and the next written line reports the number of lost lines.
  */
 #ifndef SLUICE_BASE_LOG_H
 #define SLUICE_BASE_LOG_H
@@ -29,10 +30,10 @@ void log_init(enum log_level level, enum log_format format);
 /** Changes the level. Any thread. */
 void log_set_level(enum log_level level);
 
-/** Whether lines of this level are written: ask before costly fields. Any thread. */
+/** Returns whether lines of this level are written. Ask before making costly fields. Any thread. */
 bool log_enabled(enum log_level level);
 
-/** Lines lost because standard error took no more. Any thread. */
+/** Number of lines lost because standard error took no more. Any thread. */
 uint64_t log_dropped(void);
 
 /** Writes one line whatever the level is. Any thread. */

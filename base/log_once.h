@@ -1,11 +1,10 @@
-/* Log lines that say the same again and again: each subject gets one line a minute. The table has a fixed
- * size, so subjects that somebody outside invents cannot make it, or the log, grow: when it is full, further
- * ones get no line in that minute and are counted. Any thread, without a lock.
+/* Limits repeated log lines: each subject gets one line a minute. The table has a fixed size, so subjects
+ * that clients invent can grow neither the table nor the log. While the table is full, further subjects get
+ * no line in that minute and are counted. Any thread, without a lock.
  *
  *     uint64_t unwritten;
  *     if (log_once_take(&once, origin, strlen(origin), &unwritten))
- *         log_info("origin_refused", ..., LOG_INT("unwritten", unwritten));
- */
+ *         log_info("origin_refused", ..., LOG_INT("unwritten", unwritten)); */
 #ifndef SLUICE_BASE_LOG_ONCE_H
 #define SLUICE_BASE_LOG_ONCE_H
 
@@ -22,10 +21,11 @@
 struct log_once {
     _Atomic uint64_t
         slots[LOG_ONCE_SUBJECTS_MAX]; /* half of the subject's hash, and the minute of its line */
-    _Atomic uint64_t unwritten;       /* lines that were not written since the last one for want of a slot */
+    _Atomic uint64_t unwritten;       /* lines without a slot since the last line */
 };
 
-/** Whether a line about this subject may be written now. It then says how many others found no slot. */
+/** Returns whether a line about this subject may be written now. *ret_unwritten is the number of lines that
+ * found no slot. */
 bool log_once_take(struct log_once *once, const char *subject, size_t length,
                    uint64_t *ret_unwritten) MUST_CHECK;
 

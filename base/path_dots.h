@@ -1,4 +1,4 @@
-/* Segments of a path that lead elsewhere: "." and "..", also as other servers might understand them. */
+/* Finds segments of a path that lead elsewhere: "." and "..", also as other servers might read them. */
 #ifndef SLUICE_BASE_PATH_DOTS_H
 #define SLUICE_BASE_PATH_DOTS_H
 

@@ -7,11 +7,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Digits at most. */
+/** Maximum number of digits. */
 #define RANDOM_ID_MAX 32
 
-/** Writes `length` hexadecimal digits in lower case, of which at least one is not 0, and a NUL. `length` is even and
- * at most RANDOM_ID_MAX. False: the kernel has no randomness; `out` is untouched. Any thread. */
+/** Writes `length` lower-case hexadecimal digits and a NUL. At least one digit is not 0. `length` is even and
+ * at most RANDOM_ID_MAX. False: the kernel has no randomness, and `out` is untouched. Any thread. */
 bool random_id(char *out, size_t length) MUST_CHECK;
 
 #endif

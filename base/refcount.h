@@ -8,12 +8,13 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/** One more, by someone who has one. */
+/** Adds a reference. The caller already has one. */
 static inline void refcount_add(atomic_uint *count) {
     atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
 }
 
-/** One less. True: it was the last one, and whatever others did with the object has happened: free it. */
+/** Drops a reference. True: it was the last one, and all that other threads did with the object has happened.
+ * The caller then frees the object. */
 static inline bool MUST_CHECK refcount_drop(atomic_uint *count) {
     ANNOTATE_HAPPENS_BEFORE(count);
     if (atomic_fetch_sub_explicit(count, 1, memory_order_acq_rel) > 1)

@@ -2,7 +2,7 @@
  *
  * 1. The hash is seeded (base/hash.h). Most keys come from outside, and keys that are chosen to collide would
  * make each look-up as long as the table.
- * 2. Adding may fail: a function that adds has `bool out_of_memory = false` and looks at it afterwards.
+ * 2. Adding may fail. A function that adds has `bool out_of_memory = false` and checks it afterwards.
  *
  *     bool out_of_memory = false;
  *     HASH_ADD_STR(table->by_id, id, task);

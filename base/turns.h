@@ -1,12 +1,11 @@
-/* Turns on a loop, for work that is too long for one: those that have more to do wait in line, and one of
- * them is called in each turn of the loop. What a turn takes then does not depend on how many wait.
+/* Turns on a loop, for work that is too long for one turn. Work that is not finished waits in a line, and
+ * each turn of the loop calls one waiter. So the length of a turn does not depend on the length of the line.
  *
  *     static void on_turn(struct turn *turn) { ...a part of the work...; turns_wait(turns, turn); }
  *     thing->turn.take = on_turn;
  *     turns_wait(&context->turns, &thing->turn);
  *
- * All on the loop's thread.
- */
+ * All on the loop's thread. */
 #ifndef SLUICE_BASE_TURNS_H
 #define SLUICE_BASE_TURNS_H
 
@@ -24,24 +23,23 @@ TAILQ_HEAD(turn_list, turn);
 
 struct turns {
     struct inbox *inbox;
-    struct inbox_item item; /* posted while anybody waits */
+    struct inbox_item item; /* posted while the line is not empty */
     bool posted;
     struct turn_list waiting;
 };
 
-/** Nobody waits. `inbox` belongs to the loop. */
+/** Makes an empty line. `inbox` belongs to the loop. */
 void turns_init(struct turns *turns, struct inbox *inbox);
 
-/** take() will be called once, in a later turn of the loop, after those that wait already. One that waits
- * keeps its place. */
+/** Puts `turn` at the end of the line, unless it waits already. Its take() is called once, in a later turn of
+ * the loop. */
 void turns_wait(struct turns *turns, struct turn *turn);
 
-/** For take(), if it was short: the next one, which waits no more; to be called in the same turn. NULL:
- * nobody.
- */
+/** Removes the next waiter from the line and returns it. A take() that was short calls that waiter in the
+ * same turn. NULL: the line is empty. */
 struct turn *turns_next(struct turns *turns) MUST_CHECK;
 
-/** Waits no more, if it does. */
+/** Removes `turn` from the line, if it waits. */
 void turns_leave(struct turns *turns, struct turn *turn);
 
 #endif
