@@ -1,16 +1,26 @@
-/* Paths of the agent's own API, passed on as they came and answered as the answer comes.
+/* Requests that are passed on to an upstream of kind adk, and answered as its answer comes.
  *
  *   upstream --> passthrough_on_body() --> [ held ] --> passthrough_read() --> client
  *
  * At most HELD_HIGH and one piece are held. A client that reads slowly fills `held`; then
  * passthrough_on_body() refuses, and the upstream waits until half is read.
+ *
+ * A body goes on byte for byte, after it was read as JSON: it may not name another app, user or session than
+ * the path. POST /run has no names in its path; there the body says whose it is, as for /run_sse.
+ *
+ * A client follows a redirect by itself, with the method and the body of its request if the status says so.
+ * It is its page of the gateway's own origin that asks then: so an upstream could have it cancel all runs,
+ * delete a session or start a run for another app. It may send a client to what is passed on to that same
+ * upstream alone.
  */
-#include "routes/passthrough_internal.h"
-
+#include "routes/passthrough.h"
 #include "base/metrics.h"
 #include "routes/access.h"
+#include "routes/adk_body.h"
 #include "routes/handlers.h"
 #include "routes/identity.h"
+#include "routes/json_body.h"
+#include "routes/passthrough_internal.h"
 #include "routes/refusal.h"
 #include "routes/router.h"
 #include "routes/upstream_choice.h"
@@ -21,6 +31,45 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+/* ---- where an answer may send its client --------------------------------------------------------- */
+
+/* Of a path that is longer no Location passes. */
+#define PATH_BYTES_MAX 8192
+
+/* Whether the client may repeat its request there (RFC 9110, section 15.4); after all others it asks by GET.
+ */
+static bool may_be_repeated(int status) {
+    return status >= 300 && status < 400 && status != 303;
+}
+
+/* Whether the gateway itself would ask for this path as it is written. A client resolves dots before it asks,
+ * drops tabs, and so may come to another path than the one that was looked up. */
+static bool is_passable(const struct path *path) {
+    char storage[PATH_BYTES_MAX];
+    struct buffer target;
+    buffer_init_fixed(&target, storage, sizeof(storage));
+    return passed_path_is_plain(path) && passed_path_append(path, &target) == 0;
+}
+
+/* What names no app is asked of the first upstream of its kind. */
+static bool is_of_upstream(const struct passthrough *passthrough, const char *path) {
+    const struct request *request = passthrough->request;
+    struct path split;
+    struct passed_owner owner = {.app = ""};
+    if (path_split(path, &split) && (!is_passable(&split) || !passed_path_read_owner(&split, &owner)))
+        return false;
+    if (owner.app[0] == '\0')
+        return upstream_choose_for_app(request, "", "") == passthrough->upstream;
+    return upstreams_app_fits(upstream_at(request, passthrough->upstream)->apps, owner.app);
+}
+
+static bool passthrough_leads_on(const void *context, int status, const char *path) {
+    const struct passthrough *passthrough = context;
+    const struct request *request = passthrough->request;
+    return (!may_be_repeated(status) || router_passes_on(request, request->method, path)) &&
+           router_passes_on(request, METHOD_GET, path) && is_of_upstream(passthrough, path);
+}
 
 #define TARGET_BYTES_MAX (64u * 1024u)
 #define STATUS_MAX 599 /* RFC 9110, section 15 */
@@ -374,4 +423,67 @@ void handle_passed_ui(struct request *request) {
     const struct passing passing = {.upstream = passthrough_choose(request), .trust = PASSED_AS_UI};
     if (passing.upstream != UPSTREAM_NONE)
         pass_request_on(request, &path, &passing);
+}
+
+/* ---- with a body --------------------------------------------------------------------------------- */
+
+static void pass_write_on(struct request *request) {
+    const struct passing passing = {
+        .upstream = passthrough_choose(request), .body = request->body, .body_length = request->body_length};
+    if (passing.upstream != UPSTREAM_NONE)
+        passthrough_to(request, &passing);
+}
+
+void handle_passed_write(struct request *request) {
+    cJSON *body;
+    if (!json_body_read(request, &body))
+        return;
+    if (!adk_body_refuse_identity(request, body, NULL))
+        pass_write_on(request);
+    cJSON_Delete(body);
+}
+
+void handle_passed_memory(struct request *request) {
+    cJSON *body;
+    if (!json_body_read(request, &body))
+        return;
+    if (adk_body_check_session(request, body))
+        pass_write_on(request);
+    cJSON_Delete(body);
+}
+
+/* ---- POST /run ----------------------------------------------------------------------------------- */
+
+static void pass_run_on(struct request *request, const cJSON *body) {
+    struct passing passing = {.upstream = passthrough_choose(request),
+                              .body = request->body,
+                              .body_length = request->body_length,
+                              .first_byte_timeout_ms = request->context->relay.settings->run_timeout_ms,
+                              .is_run = true};
+    char *own = NULL;
+    if (passing.upstream == UPSTREAM_NONE)
+        return;
+    if (!adk_body_make_text(request, body, request->app, false, &own, &passing.body_length)) {
+        reply_no_memory(request);
+        return;
+    }
+    if (own != NULL)
+        passing.body = own;
+    passthrough_to(request, &passing);
+    free(own);
+}
+
+void handle_passed_run(struct request *request) {
+    struct passed_owner owner;
+    cJSON *body;
+    if (broadcaster_is_draining(request->context->broadcaster)) {
+        reply_error(request, 503, "draining", "The gateway is shutting down and starts no runs.");
+        return;
+    }
+    if (!json_body_read(request, &body))
+        return;
+    if (adk_body_read_owner(request, body, &owner) && access_enter(request, &owner) &&
+        !access_refuse_conflict(request))
+        pass_run_on(request, body);
+    cJSON_Delete(body);
 }

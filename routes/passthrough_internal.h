@@ -47,11 +47,6 @@ void passthrough_wake(struct passthrough *passthrough);
 /** Ends an answer in its middle, on both sides. */
 void passthrough_break_off(struct passthrough *passthrough);
 
-/* ---- passthrough_location.c ---------------------------------------------------------------------- */
-
-/** Whether a client that is sent there comes to the same upstream: see struct passed_rules. */
-bool passthrough_leads_on(const void *context, int status, const char *path);
-
 /* ---- passthrough_tunnel.c ------------------------------------------------------------------------ */
 
 #define HANDSHAKE_HEADERS_MAX 4
