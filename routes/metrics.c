@@ -9,8 +9,8 @@
 #include "base/memory_budget.h"
 #include "routes/exposition.h"
 #include "routes/handlers.h"
-#include "routes/live.h"
 #include "routes/process_info.h"
+#include "routes/tunnels.h"
 #include "routes/upstream_view.h"
 #include "upstream/cache.h"
 

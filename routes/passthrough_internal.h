@@ -3,8 +3,8 @@
 #define SLUICE_ROUTES_PASSTHROUGH_INTERNAL_H
 
 #include "base/buffer.h"
-#include "routes/live.h"
 #include "routes/passthrough.h"
+#include "routes/tunnels.h"
 #include "upstream/query.h"
 
 #define HELD_HIGH (64u * 1024u)

@@ -13,10 +13,10 @@
 #include "routes/access.h"
 #include "routes/await.h"
 #include "routes/handlers.h"
-#include "routes/live.h"
 #include "routes/refusal.h"
 #include "routes/run_request.h"
 #include "routes/stream.h"
+#include "routes/tunnels.h"
 #include "routes/upstream_choice.h"
 
 #include <inttypes.h>

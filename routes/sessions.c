@@ -12,9 +12,9 @@
 #include "routes/collect.h"
 #include "routes/handlers.h"
 #include "routes/json_body.h"
-#include "routes/live.h"
 #include "routes/passthrough.h"
 #include "routes/request.h"
+#include "routes/tunnels.h"
 #include "routes/upstream_choice.h"
 
 #include <errno.h>

@@ -6,8 +6,8 @@
 #include "base/metrics.h"
 #include "routes/handlers.h"
 #include "routes/health.h"
-#include "routes/live.h"
 #include "routes/process_info.h"
+#include "routes/tunnels.h"
 #include "routes/upstream_view.h"
 #include "upstream/cache.h"
 

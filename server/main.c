@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "config/config.h"
-#include "routes/live.h"
+#include "routes/tunnels.h"
 #include "server/listen_socket.h"
 #include "server/worker.h"
 #include "upstream/library_memory.h"

@@ -4,7 +4,7 @@
  * What is asked is found in the table itself, so a route that is added is asked, too. */
 #include "base/metrics.h"
 #include "routes/access.h"
-#include "routes/live.h"
+#include "routes/tunnels.h"
 #include "tests/support/unit_routes.h"
 
 #define SESSION "/apps/a/users/b/sessions/c"

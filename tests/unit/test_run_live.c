@@ -2,7 +2,7 @@
  * left. The listener's half is played by the test, which takes from the tunnel as it likes. */
 #include "base/helgrind.h"
 #include "base/metrics.h"
-#include "routes/live.h"
+#include "routes/tunnels.h"
 #include "tests/support/unit_routes.h"
 #include "upstream/query.h"
 

@@ -1,6 +1,6 @@
 /* Tunnels that are open, of all workers: what GET /tunnels lists and DELETE /tunnels/{id} ends. */
-#ifndef SLUICE_ROUTES_LIVE_H
-#define SLUICE_ROUTES_LIVE_H
+#ifndef SLUICE_ROUTES_TUNNELS_H
+#define SLUICE_ROUTES_TUNNELS_H
 
 #include "routes/passed_path.h"
 #include "routes/request.h"

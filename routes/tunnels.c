@@ -1,5 +1,5 @@
-/* Tunnels that are open: see live.h. */
-#include "routes/live.h"
+/* Tunnels that are open: see tunnels.h. */
+#include "routes/tunnels.h"
 
 #include "base/clock.h"
 #include "base/inbox.h"
