@@ -47,7 +47,7 @@ void passthrough_wake(struct passthrough *passthrough);
 /** Ends an answer in its middle, on both sides. */
 void passthrough_break_off(struct passthrough *passthrough);
 
-/* ---- passthrough_tunnel.c ------------------------------------------------------------------------ */
+/* ---- tunnels.c ----------------------------------------------------------------------------------- */
 
 #define HANDSHAKE_HEADERS_MAX 4
 
