@@ -1,7 +1,7 @@
 /* The seeded hash, SipHash-1-3 (Aumasson and Bernstein, 2012): one round for each eight bytes, three at the
  * end.
  *
- * The short form is enough here: nobody sees the values, and a sender learns of collisions by time alone. */
+ * The short form is enough here: the values are never shown, and a sender learns of collisions by time alone. */
 #include "base/hash.h"
 
 #include <string.h>

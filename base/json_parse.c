@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* The byte behind a string that begins at `at`, with its quote. cJSON steps over escapes in the same way. */
+/* The byte after a string that begins at `at`, with its quote. cJSON steps over escapes in the same way. */
 static const char *skip_string(const char *at, const char *end) {
     const char *begin = at + 1;
     for (const char *quote = begin; (quote = memchr(quote, '"', (size_t)(end - quote))) != NULL; quote++) {
@@ -30,7 +30,7 @@ static bool is_empty_group(const char *at, const char *end, char closing) {
     return at < end && *at == closing;
 }
 
-/* Each value is the text's first one, or an array's or object's first, or stands behind a comma. */
+/* Each value is the text's first one, or an array's or object's first, or stands after a comma. */
 static bool has_more(const char *text, size_t length, size_t values_max) {
     const char *end = text + length;
     size_t count = 1;

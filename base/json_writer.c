@@ -33,7 +33,7 @@ static const char *short_escape(char byte) {
     }
 }
 
-/* The escape for what stands at `text`, and how many bytes it stands for; 0: none is needed. */
+/* Writes the escape for the character at `text`; returns how many bytes it replaces. 0: none is needed. */
 static size_t escape_for(const char *text, size_t length, bool plainly, char out[8]) {
     unsigned code = (unsigned char)*text;
     const char *escape = short_escape(*text);
@@ -115,7 +115,7 @@ static void append_string(struct json_writer *writer, const char *bytes, size_t 
     writer->failed = writer->failed || !done;
 }
 
-/* What stands before each value: a comma, and the name. */
+/* Writes the comma and the name that come before a value. */
 static void begin_value(struct json_writer *writer, const char *name) {
     if (writer->needs_comma)
         writer_append(writer, ",");

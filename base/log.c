@@ -33,7 +33,7 @@ void log_init(enum log_level level, enum log_format format) {
     atomic_store(&minimum, level);
     line_format = format;
     /* A pipe or a terminal gets an open file description of our own, so that O_NONBLOCK is not set for
-     * whoever shares the one that we were given. A file never makes us wait; a socket cannot be opened that
+     * other processes that share the inherited one. A file never makes us wait; a socket cannot be opened that
      * way. */
     struct stat about;
     if (fstat(STDERR_FILENO, &about) < 0 || !(S_ISFIFO(about.st_mode) || S_ISCHR(about.st_mode)))
@@ -107,7 +107,7 @@ static bool write_once(const char *bytes, size_t length) {
 static bool write_line(enum log_level level, const char *event, const struct log_field *fields) {
     char time[CLOCK_ISO_SIZE];
     clock_format_iso(clock_unix_ms(), time);
-    char text[LINE_BYTES_MAX + 1]; /* without memory there is something to tell, most of all */
+    char text[LINE_BYTES_MAX + 1]; /* on the stack: lines about a lack of memory are written, too */
     struct buffer line;
     buffer_init_fixed(&line, text, sizeof(text));
     bool written = line_format == LOG_FORMAT_JSON ? append_json(&line, time, level, event, fields)

@@ -2,7 +2,7 @@
  *
  * A slot belongs to a subject for one minute of the monotonic clock. The search begins at a place that the
  * hash chooses, and ends at the subject's own slot or at one of an earlier minute, which the subject then
- * takes. The hash has a secret key, so nobody can choose names that share a slot. */
+ * takes. The hash has a secret key, so a client cannot choose names that share a slot. */
 #include "base/log_once.h"
 
 #include "base/clock.h"

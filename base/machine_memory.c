@@ -5,11 +5,10 @@
  *
  *     4:memory:/docker/c1/job                                              version 1
  *     0::/docker/c1/job                                                    version 2
- *     35 32 0:30 /docker/c1 /sys/fs/cgroup rw ... - cgroup2 cgroup rw      the part below /docker/c1 is
- * mounted
+ *     35 32 0:30 /docker/c1 /sys/fs/cgroup rw ... - cgroup2 cgroup rw      /docker/c1 and below is mounted
  *
  * So the group is /sys/fs/cgroup/job here. A limit of a group above it counts as well, up to where the mount
- * begins. What is above that cannot be seen from within a container.
+ * begins. Groups above that cannot be seen from within a container.
  */
 #include "base/machine_memory.h"
 

@@ -33,7 +33,7 @@ static struct shard shards[SHARDS];
 static atomic_uint threads;
 static _Atomic uint64_t limit;
 static _Atomic uint64_t unmeasured; /* bytes that were charged since the kernel was asked */
-static _Atomic uint64_t resident;   /* what it said, without what the process had at start; 0: never asked */
+static _Atomic uint64_t resident;   /* its last answer, less the memory at start; 0: never asked */
 static _Atomic enum memory_level level;
 
 static _Thread_local struct shard *own_shard;
@@ -87,7 +87,7 @@ static int64_t sum_of_kind(enum memory_kind kind) {
     return bytes;
 }
 
-/* While somebody charges on one thread and releases on another, a sum may seem to be below nothing. */
+/* While bytes are charged on one thread and released on another, a sum may seem to be below zero. */
 static uint64_t at_least_nothing(int64_t bytes) {
     return bytes > 0 ? (uint64_t)bytes : 0;
 }
@@ -239,7 +239,7 @@ static uint64_t resident_at_start;
 /* The last time of giving back; main thread. */
 static int64_t gave_back_mono_us, gave_back_for_us;
 
-/* Anonymous pages, that is without what is mapped from files. 0: the kernel does not say. */
+/* Anonymous pages: those that are not mapped from files. 0: the kernel does not report them. */
 static uint64_t read_resident(void) {
     char text[128];
     unsigned long long all, resident_pages, shared_pages;

@@ -1,7 +1,6 @@
 /* A token bucket.
  *
- * Filling computes from the time that has passed instead of by a timer, so a bucket costs nothing while nobody
- * looks at it. The time that would fill the bucket is computed first: the parts of a longer time need not fit a
+ * Filling computes from the time that has passed instead of by a timer, so an idle bucket costs nothing. The time that would fill the bucket is computed first: the parts of a longer time need not fit a
  * number.
  */
 #include "base/token_bucket.h"

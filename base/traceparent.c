@@ -54,7 +54,7 @@ static bool is_trace_id(const char *text, size_t length) {
     return is_hex(text, length) && !is_all_zeros(text, length);
 }
 
-/* Reads vv-<32>-<16>-ff, and nothing behind that if the version is 00. What a later version has more begins
+/* Reads vv-<32>-<16>-ff, and nothing after that if the version is 00. The rest of a later version begins
  * with a dash. */
 static bool read_parent(struct trace *trace, struct piece header) {
     const char *text = header.text;

@@ -12,7 +12,7 @@ static void post_turns(struct turns *turns) {
     inbox_post(turns->inbox, &turns->item);
 }
 
-/* What is posted to an inbox while it is handled is handled in the next turn of the loop. */
+/* An item that is posted while the inbox is handled comes in the next turn of the loop. */
 static void turns_on_item(struct inbox_item *item) {
     struct turns *turns = CONTAINER_OF(item, struct turns, item);
     struct turn *first = turns_next(turns);

@@ -54,7 +54,7 @@ struct config_http {
 #define CONFIG_UPSTREAMS_MAX 64
 #define CONFIG_UPSTREAM_NAME_MAX 64
 
-/** One line without line feed; what does not fit is cut off. */
+/** Why settings were refused: one line for people, without a line feed; a longer text is cut off. */
 struct config_error {
     char text[4096];
 };
@@ -72,7 +72,7 @@ struct config {
     enum log_level log_level;
     enum log_format log_format;
     int64_t drain_ms;
-    uint64_t memory_max_bytes; /* what is in force: never 0 */
+    uint64_t memory_max_bytes; /* in force: never 0 */
     int64_t cleanup_interval_ms;
     /* The keys of an upstream as they were given, and what is made of them and of the list of upstreams: that
      * is in force, at least one. */
@@ -101,7 +101,7 @@ struct config {
 
 enum config_result {
     CONFIG_LOADED,  /* go on */
-    CONFIG_DONE,    /* what was asked for has been printed: exit with status 0 */
+    CONFIG_DONE,    /* the text that was asked for has been printed: exit with status 0 */
     CONFIG_REFUSED, /* one line on standard error says why: exit with status 2 */
 };
 

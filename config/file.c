@@ -46,20 +46,20 @@ struct walk {
     unsigned documents;        /* begun */
     bool in_list;              /* of upstreams */
     bool in_item;              /* of that list, which is a mapping */
-    bool is_value;             /* what comes next in the mapping of the file */
+    bool is_value;             /* the next node in the mapping of the file is a value, not a key */
     bool is_item_value;        /* ... of the item */
-    bool is_key;               /* what was just met is a scalar that is a key of either */
+    bool is_key;               /* the node is a scalar that is a key of either */
     bool is_item;              /* ... or begins an item */
     struct config_place place; /* the item, and the last of those keys; its line is not kept */
 };
 
-/* What is looked for. */
+/* A search. */
 struct wanted {
     bool (*is_met)(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event);
     const char *name;
     unsigned item;
     unsigned nth;
-    bool or_problem; /* what is no YAML is wanted as well */
+    bool or_problem; /* the place where the text stops being YAML is wanted as well */
     void (*visit)(void *context, const struct config_place *place);
     void *context;
 };
@@ -83,7 +83,7 @@ static const char *scalar_text(const yaml_event_t *event) {
     return (const char *)event->data.scalar.value;
 }
 
-/* What was met is a key of the mapping that the walk is in. One that is no scalar has no name. */
+/* The node is a key of the mapping that the walk is in. A key that is no scalar has no name. */
 static void walk_key(struct walk *walk, const yaml_event_t *event) {
     walk->is_key = event->type == YAML_SCALAR_EVENT;
     const char *name = walk->is_key ? scalar_text(event) : "";
@@ -108,7 +108,7 @@ static void walk_node(struct walk *walk, const yaml_event_t *event) {
     }
 }
 
-/* A node has come to its end: what comes next is a value if that was a key, and a key if it was a value. */
+/* A node has ended: the next one is a value if this was a key, and a key if this was a value. */
 static void walk_end(struct walk *walk) {
     if (walk->depth == DEPTH_OF_FILE) {
         walk->is_value = !walk->is_value;
@@ -228,7 +228,7 @@ static struct config_place locate_problem(const struct buffer *text) {
     return find_wanted(text, (struct wanted){.is_met = is_second_document, .or_problem = true});
 }
 
-/* Never is what is looked for, so that all are visited. */
+/* Never ends the search, so that all are visited. */
 static bool visit_key(struct wanted *wanted, const struct walk *walk, const yaml_event_t *event) {
     struct config_place place = walk->place;
 
@@ -250,7 +250,7 @@ static void visit_keys(const struct buffer *text,
 /* ---- schema --------------------------------------------------------------------------------------- */
 
 /* What libcyaml fills in for one key: all is text, for one check serves all sources of settings. A row of
- * them has one a key, in the order of config_keys, and behind them one more: in the file's row that is the
+ * them has one a key, in the order of config_keys, and after them one more: in the file's row that is the
  * list of upstreams, in an item's row the name. */
 struct config_raw {
     char *text;
@@ -270,7 +270,7 @@ struct config_schema {
 static const cyaml_schema_value_t word_schema = {
     CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
 
-/* The offset in a row of what is at `offset` of its entry at `index`. */
+/* The offset within a row of the member at `offset` of the entry at `index`. */
 static uint32_t offset_in_row(size_t index, size_t offset) {
     return (uint32_t)(index * sizeof(struct config_raw) + offset);
 }
@@ -377,7 +377,7 @@ static bool load_text(const char *path, struct buffer *text, bool *ret_is_public
 
 /* ---- what libcyaml says ------------------------------------------------------------------------- */
 
-/* libcyaml tells its errors by log lines alone: the first is the reason, the ones behind it the place, from
+/* libcyaml reports its errors by log lines alone: the first is the reason, the ones after it the place, from
  * the innermost to the outermost. */
 struct complaint {
     char reason[256];
@@ -386,7 +386,7 @@ struct complaint {
     unsigned item;  /* of the outermost list, from 1; 0: in none */
 };
 
-/* What stands in `line` behind the `mark` that it begins with, up to one of `ends`. */
+/* Copies the text of `line` after the `mark` that it begins with, up to one of `ends`. */
 static bool copy_behind(const char *line, const char *mark, const char *ends, char *out, size_t size) {
     size_t length = strlen(mark);
 
@@ -420,7 +420,7 @@ static void PRINTF_LIKE(3, 0)
     }
 }
 
-/* Where the `nth` of what it complains of is; line 0: it is no key and no item. */
+/* The place of the `nth` key or item that the complaint names; line 0: it names neither. */
 static struct config_place place_of_complaint(const struct buffer *text, const struct complaint *complaint,
                                               cyaml_err_t code, unsigned nth) {
     bool in_list = strcmp(complaint->outer, CONFIG_LIST_NAME) == 0 && code != CYAML_ERR_SEQUENCE_ENTRIES_MAX;
@@ -582,12 +582,12 @@ static struct config_file_list *take_list(const struct config_raw *raw) {
 static void take_line(void *context, const struct config_place *place) {
     const struct config_file *file = context;
     struct config_file_value *values = file->values;
-    struct config_file_value *name = NULL; /* the one key beside config_keys that has a value */
+    struct config_file_value *name = NULL; /* the one key besides config_keys that has a value */
     int index = config_key_find(place->name);
 
     if (place->item > 0) {
         if (file->list == NULL || place->item > file->list->count)
-            return; /* another reader of YAML made more items of it: what is refused has no line */
+            return; /* libyaml found more items than libcyaml: they get no line */
         values = file->list->items[place->item - 1].values;
         name = &file->list->items[place->item - 1].name;
     }

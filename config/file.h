@@ -17,7 +17,7 @@ struct config_file_value {
     unsigned line; /* of the key, from 1 */
 };
 
-/** What it says about one upstream. */
+/** The item of one upstream. */
 struct config_file_item {
     struct config_file_value name;    /* the line is where the item begins if there is none */
     struct config_file_value *values; /* one a key, in the order of config_keys; those that are not of

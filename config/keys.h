@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** A word that a key takes, and what it stands for; a NULL name ends a list of them. */
+/** A word that a key takes, and the value that it stands for; a NULL name ends a list of them. */
 struct config_choice {
     const char *name;
     int value;
@@ -42,7 +42,7 @@ size_t config_key_index(const char *name);
 
 /* ---- names ---------------------------------------------------------------------------------------- */
 
-/** What the file may hold beside config_keys: the list of upstreams, and in each item its name. */
+/** The keys that the file may hold besides config_keys: the list of upstreams, and in each item its name. */
 #define CONFIG_LIST_NAME "upstreams"
 #define CONFIG_ITEM_NAME "name"
 #define CONFIG_ITEM_NAME_ALLOWED "a name of 1 to 64 letters, digits, _ and -"

@@ -209,7 +209,7 @@ void config_source_blame(const struct config *config, size_t upstream, size_t in
                          struct config_error *error, const char *format, ...) {
     enum config_source_kind kind = config_source_of(config, upstream, index).kind;
     bool names_key = kind == CONFIG_FROM_ENVIRONMENT || kind == CONFIG_FROM_FLAG;
-    /* An item's own line tells which upstream it is about. */
+    /* The line of an item says which upstream is meant. */
     const char *name =
         item_value(config, upstream, index) != NULL && config_source_own_text(config, upstream, index) == NULL
             ? config->list->items[upstream].name.text
@@ -230,7 +230,7 @@ void config_source_blame(const struct config *config, size_t upstream, size_t in
 void config_source_refuse(const struct config *config, size_t upstream, size_t index, const char *text,
                           struct config_error *error) {
     const struct config_key *key = &config_keys[index];
-    const char *shown = strrchr(text, '@'); /* what stands in front of it may be a password */
+    const char *shown = strrchr(text, '@'); /* the text before it may be a password */
     struct buffer allowed;
 
     if (shown == NULL)
@@ -346,7 +346,7 @@ static void show_limits(struct config *config) {
     config->routes.limits_count = count;
 }
 
-/* Turns what was said into what is meant. */
+/* Derives the values that are in force. */
 static void resolve_config(struct config *config) {
     resolve_memory(config);
     config->routes.cors_origins = (const char *const *)config->cors_origins.items;
@@ -362,7 +362,7 @@ static void resolve_config(struct config *config) {
         config->workers = uv_available_parallelism();
         config->workers = config->workers < most ? config->workers : most;
     }
-    /* Who makes the log smaller need not speak of events. */
+    /* Someone who makes the log smaller need not set the sizes of events as well. */
     if (config->sources[config_key_index("event_bytes_max")].kind == CONFIG_FROM_DEFAULT &&
         config->upstream.event_bytes_max > config->limits.log_bytes_max)
         config->upstream.event_bytes_max = config->limits.log_bytes_max;
@@ -411,7 +411,7 @@ static bool check_together(const struct config *config, struct config_error *err
     return true;
 }
 
-/* Makes what is in force of what was said. Again after a reload has put values back. */
+/* Derives and checks. Once more after a reload has put values back. */
 static bool complete_config(struct config *config, struct config_error *error) {
     resolve_config(config);
     return check_together(config, error) && config_upstreams_build(config, error) &&

@@ -93,18 +93,18 @@ static bool check_name(const struct config *config, size_t upstream, struct conf
 
 /* ---- building ----------------------------------------------------------------------------------- */
 
-/* Turns what was said into what is meant. */
+/* Derives the values that are in force. */
 static void resolve_upstream(const struct config *config, size_t upstream) {
     struct upstream_settings *settings = &config->upstream_items[upstream];
     char *url = settings->base_url;
 
     assert(url != NULL); /* it has a default */
-    /* Paths are put behind it, unless it is whole, and a query stays at its end. */
+    /* Paths are appended to the URL, unless it is whole, and a query stays at its end. */
     if (!settings->adapter->url_is_whole && strchr(url, '?') == NULL) {
         for (size_t length = strlen(url); length > 0 && url[length - 1] == '/'; length--)
             url[length - 1] = '\0';
     }
-    /* Who names one fallback for all does not mean that it is its own. */
+    /* A fallback that is named once for all upstreams is not meant as its own fallback. */
     if (config->list != NULL && settings->fallback != NULL &&
         strcmp(settings->fallback, settings->name) == 0 &&
         config_source_own_text(config, upstream, config_key_index("upstream_fallback")) == NULL) {
@@ -117,7 +117,7 @@ static bool has_tls(const struct upstream_settings *settings) {
     return strncmp(settings->base_url, "https://", 8) == 0;
 }
 
-/* What is wrong with the file; the reason is one of ca_bundle_load(). */
+/* Refuses the file of authorities; the reason is an error of ca_bundle_load(). */
 static void refuse_ca(const struct config *config, size_t upstream, int reason, struct config_error *error) {
     const char *path = config->upstream_items[upstream].ca_file;
     size_t index = config_key_index("upstream_ca_file");
@@ -301,7 +301,7 @@ static bool check_kind(const struct config *config, size_t upstream, struct conf
     return true;
 }
 
-/* The names of all upstreams, or as many as there is room for. */
+/* The names of all upstreams, or of the first ones if the room ends. */
 static const char *list_upstream_names(const struct config *config, char *out, size_t size) {
     struct buffer names;
 
@@ -327,7 +327,7 @@ static bool check_fallback(const struct config *config, size_t upstream, struct 
                             settings->fallback, list_upstream_names(config, names, sizeof(names)));
         return false;
     }
-    /* It may lead into a circle that it is not part of: those who are will tell. */
+    /* The chain may lead into a circle that this upstream is not part of: the check of its members reports it. */
     for (size_t steps = 0; steps < upstreams->count && next != UPSTREAM_NONE; steps++) {
         next = upstreams_fallback(upstreams, next);
         if (next == upstream) {

@@ -7,7 +7,7 @@
 struct config_key;
 
 /** Makes config->upstreams anew: without a list one named "default". False: refused, or out of memory;
- * `error` says why, and what was made is still to be finished. */
+ * `error` says why, and config_upstreams_finish() is still due. */
 bool config_upstreams_build(struct config *config, struct config_error *error) MUST_CHECK;
 
 /** Checks what no key can judge alone. */

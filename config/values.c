@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers land in plain and in atomic fields alike; nobody else sees them while they are being read. */
+/* Numbers are stored in plain and in atomic fields alike; no other thread sees them before they are all read. */
 _Static_assert(sizeof(_Atomic uint64_t) == sizeof(uint64_t),
                "atomic and plain numbers have one representation");
 
@@ -107,7 +107,7 @@ static int bytes_parse(const struct config_key *key, const char *text, void *fie
     return -EINVAL;
 }
 
-/* In the largest unit that tells it exactly. */
+/* In the largest unit that gives the exact number. */
 static bool append_bytes(struct buffer *out, uint64_t number) {
     size_t i = 0;
 
@@ -350,8 +350,7 @@ const struct config_type config_app = {.placeholder = "APP",
 
 /* ---- words -------------------------------------------------------------------------------------- */
 
-/* Copies what stands between the commas of `text` with the spaces around it cut off. False: an item is no
- * word. */
+/* Copies the items between the commas of `text` without the spaces around them. False: an item is no word. */
 static bool copy_words(const char *text, char *out) {
     while (true) {
         text += strspn(text, " ");
