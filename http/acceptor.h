@@ -1,8 +1,8 @@
-/* Takes connections from a listening socket on a loop. Why not libmicrohttpd: it stops listening when the
- * process runs out of descriptors, or at its limit, and in external mode nothing ever makes it listen again.
+/* Accepts connections from a listening socket on a loop. libmicrohttpd is not used for that: it stops
+ * listening when the process runs out of descriptors, or at its limit. In external mode nothing makes it
+ * listen again.
  *
- * Everything is called on the loop's thread.
- */
+ * Everything is called on the loop's thread. */
 #ifndef SLUICE_HTTP_ACCEPTOR_H
 #define SLUICE_HTTP_ACCEPTOR_H
 
@@ -13,15 +13,15 @@
 
 struct acceptor;
 
-/** Calls `take` with each connection, non-blocking and close-on-exec, which owns it then. `socket`
- * (listening, non-blocking) is taken over on success. Without descriptors left, connections wait in the
- * kernel until there are some again. NULL: out of memory. */
+/** Calls `take` with each connection, non-blocking and close-on-exec; `take` then owns the connection.
+ * `socket` (listening, non-blocking) is taken over on success. While no descriptors are left, connections
+ * wait in the kernel. NULL: out of memory. */
 struct acceptor *acceptor_create(uv_loop_t *loop, int socket,
                                  void (*take)(void *context, int fd, const struct sockaddr *peer,
                                               socklen_t length),
                                  void *context) MUST_CHECK;
 
-/** Takes the connections that are waiting, then closes the socket; the loop frees the rest. */
+/** Accepts the waiting connections, then closes the socket. The loop frees the rest. */
 void acceptor_close(struct acceptor *acceptor);
 
 #endif

@@ -1,11 +1,10 @@
-/* The chunked transfer coding of a request's body (RFC 9112, section 7.1), for the requests of which the
- * library does not recognize it: see http/own_body.h. Strict: lines end with CRLF, extensions and trailers
- * are read over, and what is read over between two pieces of content is bounded.
+/* The chunked transfer coding of a request's body (RFC 9112, section 7.1), for requests whose coding the
+ * library does not recognize: see http/own_body.h. The decoder is strict: lines end with CRLF. It skips
+ * extensions and trailers, and bounds the skipped bytes between two pieces of content.
  *
  *     struct chunks chunks = {0};
  *     while ((found = chunks_next(&chunks, &bytes, &length, &piece, &piece_length)) == CHUNKS_PIECE)
- *         ...;
- */
+ *         ...; */
 #ifndef SLUICE_HTTP_CHUNKS_H
 #define SLUICE_HTTP_CHUNKS_H
 
@@ -14,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** More than that between two pieces of content is malformed. */
+/** Maximum number of other bytes between two pieces of content; a body with more is malformed. */
 #define CHUNKS_FRAMING_BYTES_MAX 8192
 
 enum chunks_state {
@@ -34,22 +33,22 @@ enum chunks_state {
     CHUNKS_BROKEN,
 };
 
-/** All zeros at the beginning. */
+/** Begins with all zeros. */
 struct chunks {
     enum chunks_state state;
-    uint64_t left; /* of the chunk, or its size as far as it was read */
+    uint64_t left; /* rest of the chunk, or the part of its size read so far */
     size_t framing_bytes;
 };
 
 enum chunks_found {
-    CHUNKS_PIECE,     /* of the content */
-    CHUNKS_MORE,      /* all bytes are read, and more must come */
-    CHUNKS_END,       /* of the body */
-    CHUNKS_MALFORMED, /* from now on */
+    CHUNKS_PIECE,     /* a piece of the content */
+    CHUNKS_MORE,      /* all bytes are read; more bytes must come */
+    CHUNKS_END,       /* the end of the body */
+    CHUNKS_MALFORMED, /* malformed, and in every further call */
 };
 
-/** Reads on in *bytes, which it steps over, to the end of the next piece of content. The piece points into
- * *bytes, and is set for CHUNKS_PIECE only. */
+/** Reads on to the end of the next piece of content, and moves *bytes and *length past it. The piece points
+ * into the bytes, and is set for CHUNKS_PIECE only. */
 enum chunks_found chunks_next(struct chunks *chunks, const char **bytes, size_t *length,
                               const char **ret_piece, size_t *ret_length) MUST_CHECK;
 

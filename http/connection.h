@@ -1,5 +1,5 @@
-/* A client's connection while libmicrohttpd has it, and how long it may take to send a request: the library's
- * own timeout begins anew with each byte. Private to the listener.
+/* A client's connection while libmicrohttpd has it, and its time limit for a request. The library's own
+ * timeout begins anew with each byte. Private to the listener.
  *
  *                opened                      first line came
  *     (nothing) --------> awaits a request -----------------> awaits the rest
@@ -23,12 +23,12 @@ struct http_listener;
 
 struct http_connection {
     struct http_listener *listener;
-    int fd; /* the library's */
+    int fd; /* owned by the library */
     struct peer peer;
-    size_t memory;                  /* that it takes, the library's part included */
-    struct address *address;        /* that it is counted for; a subscriber's socket takes it along */
-    bool closing;                   /* that it is to be closed, and why, is known */
-    struct http_exchange *exchange; /* the request of which more is awaited, if its first line has come */
+    size_t memory;                  /* memory of the connection, the library's part included */
+    struct address *address;        /* the address that counts it; a subscriber's socket takes it over */
+    bool closing;                   /* the connection will be closed for a known reason */
+    struct http_exchange *exchange; /* the awaited request, once its first line has come */
     bool awaited;                   /* linked */
     int64_t until_mono_ms;
     TAILQ_ENTRY(http_connection) entry; /* in the listener's list, in the order of their deadlines */
@@ -36,25 +36,26 @@ struct http_connection {
 
 TAILQ_HEAD(http_connection_list, http_connection);
 
-/** A connection that awaits a request; it takes over `address`. NULL: out of memory, and `address` is still
- * the caller's. */
+/** Makes a connection that awaits a request and takes over `address`. NULL: out of memory, and the caller
+ * still owns `address`. */
 struct http_connection *http_connection_create(struct http_listener *listener, struct MHD_Connection *handle,
                                                struct address *address) MUST_CHECK;
 
-/** The library is about to close its descriptor. Logs it if nobody knows why. Takes NULL. */
+/** Frees the connection before the library closes its descriptor. Logs a close without a known reason. Takes
+ * NULL. */
 void http_connection_destroy(struct http_connection *connection);
 
-/** More is awaited from now on: of `exchange`, or (NULL) a first line. */
+/** Begins to await the rest of `exchange`, or a first line if it is NULL. */
 void http_connection_await(struct http_connection *connection, struct http_exchange *exchange);
 
-/** The request has come. */
+/** Ends the wait: all of the request has come. */
 void http_connection_arrived(struct http_connection *connection);
 
-/** Logs that what came on it is no proper request; then it is closed. */
+/** Logs that the connection sent an invalid request. The caller then closes the connection. */
 void http_connection_offends(struct http_connection *connection, int status, const char *reason);
 
-/** Ends the connections that have had their time. Returns in how many ms to call it again; 0: nothing is
- * awaited. */
+/** Ends the connections whose time is over. Returns the milliseconds until the next call; 0 if no connection
+ * awaits anything. */
 int64_t http_connection_expire(struct http_listener *listener);
 
 #endif

@@ -1,27 +1,27 @@
-/* The hand-over of an event stream's connection: from the worker that took it to the subscriber that writes
- * to it from then on, on whatever worker that one is. */
+/* The hand-over of an event stream's connection from the worker that accepted it to a subscriber on any
+ * worker. The subscriber then writes to the connection. */
 #ifndef SLUICE_HTTP_HANDOVER_H
 #define SLUICE_HTTP_HANDOVER_H
 
 #include "http/address_limits.h"
 #include "routes/context.h"
 
-/** What changes hands. */
+/** The parts of a hand-over. */
 struct handover {
     struct subscriber *subscriber; /* prepared */
     int fd;                        /* the connected socket */
-    bool chunked;                  /* as of subscriber_connect() */
-    uint64_t send_buffer_bytes;    /* as of socket_sink_create(), as the next two */
+    bool chunked;                  /* see subscriber_connect() */
+    uint64_t send_buffer_bytes;    /* for this and the next two see socket_sink_create() */
     struct address_limits *limits;
     struct address *address;
 };
 
-/** Connects the subscriber to the fan-out of its session's worker, if it is gathered there, else to that of
- * `context`. All of `handover` is taken over in any case; without memory the connection is closed. On the
- * thread of `context`. */
+/** Connects the subscriber to the fan-out of its session's worker, if the subscriber is gathered there, and
+ * otherwise to the fan-out of `context`. Takes over all of `handover` in any case; without memory the
+ * connection is closed. On the thread of `context`. */
 void hand_over(struct routes_context *context, const struct handover *handover);
 
-/** Connections that were handed over and are open still, those that are on their way included. Any thread. */
+/** Returns the number of open connections that were handed over or are on their way. Any thread. */
 uint64_t handed_over_open(void);
 
 #endif

@@ -1,9 +1,8 @@
-/* Closes connections whose client may still be sending. To close over bytes that were not read resets the
- * connection, and the client may lose the answer that it was sent (RFC 9112, section 9.6): so our side is
- * ended, and what comes is thrown away, for a while.
+/* Closes connections whose client may still be sending. A close before all bytes are read resets the
+ * connection, and the client may lose its answer (RFC 9112, section 9.6). So the gateway ends its own side
+ * and discards further bytes for a while.
  *
- * On one loop's thread.
- */
+ * On one loop's thread. */
 #ifndef SLUICE_HTTP_LINGERING_H
 #define SLUICE_HTTP_LINGERING_H
 
@@ -21,14 +20,15 @@ struct lingering {
 
 void lingering_init(struct lingering *lingering, uv_loop_t *loop);
 
-/** Takes over the connected, non-blocking socket `fd` and closes it: once the client has ended its side, or
- * has had its time, or at once if too many linger already. */
+/** Takes over the connected, non-blocking socket `fd`. Closes it when the client has ended its side or its
+ * time is over, or at once if too many sockets linger already. */
 void lingering_close(struct lingering *lingering, int fd);
 
-/** Reads, up to a limit, what a client sent to `fd` that nobody will look at: before it is closed at once. */
+/** Reads and discards, up to a limit, the bytes that a client sent to `fd`. Called before `fd` is closed at
+ * once. */
 void socket_discard_input(int fd);
 
-/** Closes those that are left. */
+/** Closes all lingering sockets. */
 void lingering_finish(struct lingering *lingering);
 
 #endif

@@ -10,14 +10,15 @@ struct peer {
     struct in6_addr address;
 };
 
-/** The peer of a connection, from what accept() told; all zeros if that is no IP address. */
+/** Returns the peer of a connection from the address that accept() returned; all zeros if that is not an IP
+ * address. */
 struct peer peer_of(const struct sockaddr *address);
 
-/** What counts as one client: a whole IPv4 address or, since that is what one host or network is given, the
- * first 64 bits of an IPv6 address. */
+/** Returns the address that counts as one client: a whole IPv4 address, or the first 64 bits of an IPv6
+ * address, which one host or network is given. */
 struct in6_addr peer_client(const struct peer *peer);
 
-/** Writes it as text; an IPv4 address as such. */
+/** Writes the address as text, an IPv4 address in its own form. */
 void peer_format(const struct peer *peer, char out[INET6_ADDRSTRLEN]);
 
 #endif

@@ -1,13 +1,11 @@
-/* Connections that have become tunnels, a WebSocket's: bytes go from the client to the reply's source and
+/* Connections that have become tunnels of WebSockets: bytes go from the client to the reply's source and
  * back.
  *
  *     client --> [ in: at most TUNNEL_BYTES ] --> source.write()
  *     client <-- [ out: at most TUNNEL_BYTES ] <-- source.read()
  *
- * What one side does not take, the other side is not asked for. The connection stays the library's, and
- * counted as its own: it is told when the tunnel has ended, and completes the request then. On one loop's
- * thread.
- */
+ * While one side accepts no bytes, none are read from the other side. The library keeps the connection, and
+ * still counts it. When the tunnel ends, the library completes the request. On one loop's thread. */
 #ifndef SLUICE_HTTP_TUNNEL_H
 #define SLUICE_HTTP_TUNNEL_H
 
@@ -24,21 +22,22 @@ TAILQ_HEAD(tunnel_list, tunnel);
 
 struct tunnels {
     struct tunnel_list open;
-    struct tunnel_list due; /* those that have something to do */
+    struct tunnel_list due; /* tunnels that have work to do */
 };
 
 void tunnels_init(struct tunnels *tunnels);
 
-/** The response that makes a tunnel of an exchange whose reply is one. NULL: out of memory. */
+/** Makes the response that turns the connection of an exchange into a tunnel. The exchange's reply is a
+ * tunnel. NULL: out of memory. */
 struct MHD_Response *tunnel_response(struct http_exchange *exchange) MUST_CHECK;
 
-/** Its source has bytes, or room. */
+/** Called when the tunnel's source has bytes or room. */
 void tunnel_wake(struct tunnel *tunnel);
 
-/** Does what is due. True: there is more. */
+/** Does the work that is due. True: there is more work. */
 bool tunnels_turn(struct tunnels *tunnels);
 
-/** Breaks all off. */
+/** Breaks off all tunnels. */
 void tunnels_close(struct tunnels *tunnels);
 
 #endif

@@ -1,5 +1,5 @@
-/* A worker: one thread with one loop that does all I/O of what it owns: a listener, its subscribers, its runs
- * and their connections to the upstream.
+/* A worker: one thread with one loop that does all I/O of a listener, its subscribers, its runs and their
+ * connections to the upstream.
  *
  *   worker_create() ... worker_start() ... worker_drain() ... worker_stop()
  *                                            ... on_stopped() ... worker_destroy()
@@ -18,7 +18,7 @@
 
 #define WORKERS_MAX 256
 
-/** What all workers share. Outlives them. */
+/** The state that all workers share. It outlives them. */
 struct worker_shared {
     struct broadcaster *broadcaster;
     struct fanout_settings *fanout;
@@ -26,8 +26,8 @@ struct worker_shared {
     struct memory_keeper *memory_keeper;
     struct upstreams *upstreams;
     struct cache *cache;                          /* NULL: no upstream caches */
-    bool has_health_checks;                       /* a worker has them: the first one */
-    struct routes_context *contexts[WORKERS_MAX]; /* of the workers that have been created */
+    bool has_health_checks;                       /* the first worker runs the health checks */
+    struct routes_context *contexts[WORKERS_MAX]; /* contexts of the created workers */
     size_t context_count;
     struct inbox *main_inbox;
     int64_t started_unix_ms;
@@ -37,7 +37,7 @@ struct worker_shared {
 
 struct worker;
 
-/** Builds everything on the calling thread. `socket` listens and is taken over on success. NULL: out of
+/** Builds the worker on the calling thread. `socket` listens and is taken over on success. NULL: out of
  * memory, or a library could not start. */
 struct worker *worker_create(struct worker_shared *shared, const struct config *config,
                              int socket) MUST_CHECK;
@@ -45,18 +45,18 @@ struct worker *worker_create(struct worker_shared *shared, const struct config *
 /** Starts the thread. 0 or a negative errno. */
 int worker_start(struct worker *worker) MUST_CHECK;
 
-/** Takes no further connections. */
+/** Stops accepting connections. */
 void worker_drain(struct worker *worker);
 
-/** Ends what is left, after at most a second for clients to take their last bytes; then on_stopped(). All
- * runs have ended before. */
+/** Ends the worker after all runs have ended. Clients get at most a second to take their last bytes; then
+ * on_stopped() is called. */
 void worker_stop(struct worker *worker);
 
-/** Takes the settings of `config` that may change at run time; then on_reloaded(). The old configuration must
- * live until then, the new one as long as the worker. One at a time. */
+/** Applies the settings of `config` that may change at run time, then calls on_reloaded(). The old
+ * configuration must live until then, and the new one as long as the worker. One reload at a time. */
 void worker_reload(struct worker *worker, const struct config *config);
 
-/** Joins the thread (if it was started; after on_stopped()) and frees the worker. */
+/** Joins the thread, if it was started, after on_stopped(). Then frees the worker. */
 void worker_destroy(struct worker *worker);
 
 #endif
