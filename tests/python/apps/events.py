@@ -29,7 +29,7 @@ async def tell(body):
     except RuntimeError:
         seen[name] = 'raised'
         raise
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):  # the latter if the cancel comes while an event is sent
         seen[name] = 'cancelled'
         raise
 
