@@ -11,8 +11,8 @@ const struct upstream_settings *upstream_at(const struct request *request, size_
     return &request->context->relay.caller->settings.items[index];
 }
 
-static struct upstream_choice choose(const struct request *request, const char *app,
-                                     const char *session_key) {
+static struct upstream_choice choose_by_session(const struct request *request, const char *app,
+                                                const char *session_key) {
     const struct upstream_caller *caller = request->context->relay.caller;
     uint64_t affinity = hash_bytes(session_key, strlen(session_key));
     return upstreams_choose(caller->upstreams, &caller->settings, app, affinity);
@@ -20,7 +20,7 @@ static struct upstream_choice choose(const struct request *request, const char *
 
 struct upstream_choice upstream_choose_for_run(struct request *request, const char *app,
                                                const char *session_key) {
-    struct upstream_choice choice = choose(request, app, session_key);
+    struct upstream_choice choice = choose_by_session(request, app, session_key);
     if (choice.index == UPSTREAM_NONE)
         reply_error(request, 404, "unknown_app", "No upstream serves this app.");
     return choice;
@@ -75,7 +75,7 @@ static size_t find_with_adk_api(const struct upstreams_settings *settings) {
 
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {
     if (app[0] != '\0')
-        return choose(request, app, session_key).index;
+        return choose_by_session(request, app, session_key).index;
     return find_with_adk_api(&request->context->relay.caller->settings);
 }
 

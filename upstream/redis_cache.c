@@ -194,7 +194,7 @@ static bool is_harmless_error(const struct redis_job *job, const redisReply *rep
 }
 
 /** What the reply says of the server, not of the value. */
-static enum breaker_outcome outcome_of(const struct redis_job *job, const redisReply *reply, int wanted) {
+static enum breaker_outcome job_outcome(const struct redis_job *job, const redisReply *reply, int wanted) {
     if (reply == NULL)
         return job->redis->is_closing ? BREAKER_NEITHER : BREAKER_FAILURE;
     return reply->type == wanted || is_harmless_error(job, reply) ? BREAKER_SUCCESS : BREAKER_FAILURE;
@@ -203,7 +203,7 @@ static enum breaker_outcome outcome_of(const struct redis_job *job, const redisR
 /** The end of each job: its pass and its memory are given back. */
 static void job_end(struct redis_job *job, const redisReply *reply, int wanted) {
     struct redis_cache *redis = job->redis;
-    enum breaker_outcome outcome = outcome_of(job, reply, wanted);
+    enum breaker_outcome outcome = job_outcome(job, reply, wanted);
     if (outcome == BREAKER_FAILURE || (reply != NULL && is_harmless_error(job, reply)))
         count_error(redis);
     breaker_leave(redis->shared->breaker, &job->pass, outcome);
