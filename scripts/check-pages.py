@@ -8,7 +8,8 @@ docs/api.md must name every route, query parameter, gateway option, error code, 
 answer that the sources name, and no route and no error code that they do not name. The keys of configuration.md, which
 /stats shows, need not stand in it again. Every relative link of every page must lead to a file, and its fragment to a
 heading there. Every `function()`, `struct name` and `enum name` in the pages about the program must stand in its sources, and
-so must each block of C in these pages, character for character.
+so must each block of C in these pages, character for character. The beginning of each message in an answer must stand in
+the sources.
 """
 import os
 import re
@@ -221,6 +222,16 @@ def check_names(problems):
                 problems.append(f'{path}: the sources have no such code: {code.splitlines()[0]}')
 
 
+def check_messages(problems):
+    text = '\n'.join(read(path) for path in sources(*ROOMS))
+    text = re.sub(r'"\s*"', '', text)
+    for path in ('README.md', API):
+        for message in re.findall(r'(?<!{)"message":"([^"\\]*)', read(path) if os.path.exists(path) else ''):
+            beginning = re.split(r'[0-9…]|: ', message)[0].strip()
+            if len(beginning) >= 10 and beginning not in text:
+                problems.append(f'{path}: the sources have no message that begins "{beginning}"')
+
+
 def find_problems(directory):
     before = os.getcwd()
     os.chdir(directory)
@@ -229,6 +240,7 @@ def find_problems(directory):
         check_api(problems)
         check_links(problems)
         check_names(problems)
+        check_messages(problems)
     finally:
         os.chdir(before)
     return problems
@@ -275,6 +287,8 @@ def self_test():
     expect({'docs/internals/a.md': '`gone()`'}, 'the sources have no gone()')
     expect({'docs/architecture.md': '`struct gone`'}, 'the sources have no struct gone')
     expect({'docs/operations.md': '`gone()`'}, None)
+    expect({**source('reply("This is "\n      "the end: %d.");'), API: PAGE + '`{"code":"a","message":"This is the end: 7."}`'}, None)
+    expect({API: PAGE + '`{"code":"a","message":"This is the end."} {"message":"what a user says"}`'}, 'no message that begins "This is the end."')
     expect({'CONTRIBUTING.md': '```c\n    {"label", read_label, true},\n```\n'}, None)
     expect({'CONTRIBUTING.md': '```c\n    {"label", read_label, false},\n```\n'}, 'the sources have no such code')
     expect(source('reply_limit(r, 429, is_app ? "of_app" : "not_found", "x", "k", 1, NULL);'), 'the error code of_app')
