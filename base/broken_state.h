@@ -7,7 +7,8 @@
  *     }
  *
  * The caller then closes its connection or ends its run; the process and all other runs go on. A state that
- * one file or one lock rules out is asserted instead. docs/internals/assertions.md lists both. */
+ * one file or one lock rules out is asserted instead. docs/internals/assertions.md lists both.
+ */
 #ifndef SLUICE_BASE_BROKEN_STATE_H
 #define SLUICE_BASE_BROKEN_STATE_H
 

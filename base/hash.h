@@ -4,7 +4,8 @@
  * place in a table.
  *
  * Tables use hash_seeded() (base/table.h): SipHash-1-3 with a key that hash_seed() draws at start. A sender
- * without that key cannot make keys that fall into one place. */
+ * without that key cannot make keys that fall into one place.
+ */
 #ifndef SLUICE_BASE_HASH_H
 #define SLUICE_BASE_HASH_H
 

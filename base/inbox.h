@@ -5,7 +5,8 @@
  *
  *     static void on_cancel(struct inbox_item *item) { struct run *run = CONTAINER_OF(item, ...); ... }
  *     run->cancel_item.handle = on_cancel;
- *     inbox_post(&worker->inbox, &run->cancel_item); */
+ *     inbox_post(&worker->inbox, &run->cancel_item);
+ */
 #ifndef SLUICE_BASE_INBOX_H
 #define SLUICE_BASE_INBOX_H
 

@@ -8,7 +8,8 @@
  *         ... data + at is the value of that member ...
  *
  * It reports members at any depth. A name that is written with escapes is found like any other name. Text
- * inside a string is never taken for a member, because each quote in a string has a backslash. */
+ * inside a string is never taken for a member, because each quote in a string has a backslash.
+ */
 #ifndef SLUICE_BASE_JSON_KEYS_H
 #define SLUICE_BASE_JSON_KEYS_H
 

@@ -6,7 +6,8 @@
  *
  * An outermost object stands alone, or in a list that stands alone. In valid JSON each member of such an
  * object is reported once, duplicates included, and both ways to read quotes agree. In text that is cut off
- * or broken, the reader reports what a person would take for members. Time is linear in the text. */
+ * or broken, the reader reports what a person would take for members. Time is linear in the text.
+ */
 #ifndef SLUICE_BASE_JSON_MEMBERS_H
 #define SLUICE_BASE_JSON_MEMBERS_H
 

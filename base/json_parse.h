@@ -2,7 +2,8 @@
  *
  * Each value takes 64 bytes and up to a third of a microsecond, however short its text is. "[0,0,...]" of 1
  * MB has half a million values. So values are counted before cJSON makes the first one. All text from
- * outside goes through this file: no other file may call cJSON_Parse...() (scripts/check-layers.sh). */
+ * outside goes through this file: no other file may call cJSON_Parse...() (scripts/check-layers.sh).
+ */
 #ifndef SLUICE_BASE_JSON_PARSE_H
 #define SLUICE_BASE_JSON_PARSE_H
 

@@ -10,7 +10,8 @@
  *     json_begin_object(&json, NULL);
  *     json_add_string(&json, "status", "ok");
  *     json_end_object(&json);
- *     reply_json(request, 200, &json); */
+ *     reply_json(request, 200, &json);
+ */
 #ifndef SLUICE_BASE_JSON_WRITER_H
 #define SLUICE_BASE_JSON_WRITER_H
 

@@ -1,7 +1,8 @@
 /* Names of members as the most lenient reader of JSON compares them: without case, and without underscores.
  *
  * Go's decoder folds case by Unicode, so that uſer equals user there. Other decoders take userId for
- * user_id. */
+ * user_id.
+ */
 #ifndef SLUICE_BASE_LENIENT_NAME_H
 #define SLUICE_BASE_LENIENT_NAME_H
 

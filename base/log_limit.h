@@ -3,7 +3,8 @@
  *
  *     uint64_t unwritten;
  *     if (log_limit_take(&limit, &unwritten))
- *         log_info("refused", ..., LOG_INT("unwritten", unwritten)); */
+ *         log_info("refused", ..., LOG_INT("unwritten", unwritten));
+ */
 #ifndef SLUICE_BASE_LOG_LIMIT_H
 #define SLUICE_BASE_LOG_LIMIT_H
 

@@ -4,7 +4,8 @@
  *
  *     uint64_t unwritten;
  *     if (log_once_take(&once, origin, strlen(origin), &unwritten))
- *         log_info("origin_refused", ..., LOG_INT("unwritten", unwritten)); */
+ *         log_info("origin_refused", ..., LOG_INT("unwritten", unwritten));
+ */
 #ifndef SLUICE_BASE_LOG_ONCE_H
 #define SLUICE_BASE_LOG_ONCE_H
 

@@ -15,7 +15,7 @@
     X(HTTP_ERRORS, "sluice_http_errors_total", "HTTP answers with a status of 400 or above")                 \
     X(RUNS_ACCEPTED, "sluice_runs_accepted_total", "Runs accepted")                                          \
     X(RUNS_REFUSED, "sluice_runs_refused_total", "Runs refused by a limit, a conflict or a shutdown")        \
-    X(RUNS_DELAYED_REFUSED, "sluice_runs_delayed_refused_total", "Runs with a delay refused by a limit")     \
+    X(RUNS_DELAYED_REFUSED, "sluice_runs_delayed_refused_total", "Delayed runs refused by a limit")          \
     X(EVENTS_IN, "sluice_events_in_total", "Events read from upstreams and appended to a log")               \
     X(EVENT_BYTES_IN, "sluice_event_bytes_in_total", "Bytes of data in the events read from upstreams")      \
     X(EVENTS_FENCED, "sluice_events_fenced_total", "Events dropped because their run was no longer current") \
@@ -41,7 +41,7 @@
       "Subscribers moved to the worker of their session")                                                    \
     X(SUBSCRIBERS_REFUSED, "sluice_subscribers_refused_total", "Subscribers refused by a limit")             \
     X(SUBSCRIBERS_WAITING_REFUSED, "sluice_subscribers_waiting_refused_total",                               \
-      "Subscribers refused by a limit of those that wait for sessions")                                      \
+      "Subscribers refused by a limit of waiting subscribers")                                               \
     X(SUBSCRIBERS_STALLED, "sluice_subscribers_stalled_total",                                               \
       "Subscribers closed because they took no byte for stall_timeout_ms")                                   \
     X(GAPS, "sluice_gaps_total", "Gap events written to subscribers")                                        \

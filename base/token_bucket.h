@@ -9,7 +9,8 @@
  * `tokens` parts. The bucket counts its missing parts, so that a bucket of zeros is full at any rate.
  *
  * A bucket has no lock: its owner calls on one thread, or under the owner's lock. `now_ms` is a time of the
- * monotonic clock. */
+ * monotonic clock.
+ */
 #ifndef SLUICE_BASE_TOKEN_BUCKET_H
 #define SLUICE_BASE_TOKEN_BUCKET_H
 

@@ -8,7 +8,8 @@
  *
  * The gateway records nothing. It passes on the flag `sampled` of trusted clients. A request without a valid
  * trace is passed on without one, unless the settings let the gateway begin a trace. An agent with the usual
- * sampler records nothing under a parent without the flag, and everything under a parent with it. */
+ * sampler records nothing under a parent without the flag, and everything under a parent with it.
+ */
 #ifndef SLUICE_BASE_TRACEPARENT_H
 #define SLUICE_BASE_TRACEPARENT_H
 

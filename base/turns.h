@@ -5,7 +5,8 @@
  *     thing->turn.take = on_turn;
  *     turns_wait(&context->turns, &thing->turn);
  *
- * All on the loop's thread. */
+ * All on the loop's thread.
+ */
 #ifndef SLUICE_BASE_TURNS_H
 #define SLUICE_BASE_TURNS_H
 

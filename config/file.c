@@ -497,7 +497,7 @@ static void refuse_file(const char *path, const struct buffer *text, cyaml_err_t
     else if (twice)
         config_error_set(error, "%s:%u: %s: is given twice", path, place.line, place.name);
     else if (code == CYAML_OK)
-        config_error_set(error, "%s:%u: is a second YAML document, only one is read", path, problem);
+        config_error_set(error, "%s:%u: is a second YAML document; only one is read", path, problem);
     else if (code == CYAML_ERR_LIBYAML_PARSER)
         config_error_set(error, "%s:%u: is not YAML: %s", path, problem, complaint->reason);
     else
@@ -643,7 +643,7 @@ static bool check_whole_text(const char *path, const struct buffer *text, struct
     const struct config_place place = locate_nul(text);
 
     if (place.line > 0)
-        config_error_set(error, "%s:%u: %s%smust be without NUL (\\0)", path, place.line, place.name,
+        config_error_set(error, "%s:%u: %s%smust not contain NUL (\\0)", path, place.line, place.name,
                          place.name[0] != '\0' ? ": " : "");
     return place.line == 0;
 }

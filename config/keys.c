@@ -136,8 +136,8 @@ const struct config_key config_keys[] = {
      .meaning = "Time limit for the beginning of the answer. After that the run fails with reason upstream_idle."},
     {UPSTREAM, MS("upstream_idle_timeout_ms", upstream.idle_timeout_ms, "120000", 10, DAY),
      .of_upstream = true, .reloadable = true,
-     .meaning = "Longest silence of the connection after the answer has begun. Any byte ends the silence, that of a comment "
-                "too. After a longer silence the run fails with reason upstream_idle."},
+     .meaning = "Longest silence of the connection after the answer has begun. Any byte ends the silence, including a "
+                "comment's. After a longer silence the run fails with reason upstream_idle."},
     {UPSTREAM, MS("upstream_event_timeout_ms", upstream.event_timeout_ms, "0", 0, DAY),
      .of_upstream = true, .reloadable = true,
      .meaning = "Longest time from one event to the next, even if comments arrive. After that the run fails with reason "

@@ -403,9 +403,9 @@ static bool check_together(const struct config *config, struct config_error *err
         !fits_log(config, "run_start_input_bytes_max", config->routes.run_input_bytes_max, error))
         return false;
     if (config->routes.cors_credentials && origins->count > 0 && strcmp(origins->items[0], "*") == 0) {
-        config_source_blame(
-            config, CONFIG_NO_UPSTREAM, config_key_index("cors_credentials"), error,
-            "credentials need exact cors_origins: with \"*\" every page of the web could use them");
+        config_source_blame(config, CONFIG_NO_UPSTREAM, config_key_index("cors_credentials"), error,
+                            "cors_credentials needs exact cors_origins: with \"*\" every page of the web "
+                            "could use credentials");
         return false;
     }
     return true;

@@ -72,7 +72,7 @@ static bool check_name(const struct config *config, size_t upstream, struct conf
     const struct config_file_value *name = &config->list->items[upstream].name;
 
     if (name->text == NULL) {
-        config_error_set(error, "%s:%u: %s: is missing, each upstream needs " CONFIG_ITEM_NAME_ALLOWED,
+        config_error_set(error, "%s:%u: %s: is missing; each upstream needs " CONFIG_ITEM_NAME_ALLOWED,
                          config->file, name->line, CONFIG_ITEM_NAME);
         return false;
     }
@@ -129,7 +129,7 @@ static void refuse_ca(const struct config *config, size_t upstream, int reason, 
     else if (reason == -ENOMEM)
         config_error_set(error, "out of memory");
     else if (reason == -EISDIR)
-        config_source_blame(config, upstream, index, error, "%s: is no file", path);
+        config_source_blame(config, upstream, index, error, "%s: is not a file", path);
     else if (reason == -EFBIG)
         config_source_blame(config, upstream, index, error, "%s: is larger than %d bytes", path,
                             CA_BUNDLE_BYTES_MAX);
@@ -287,7 +287,7 @@ static bool check_kind(const struct config *config, size_t upstream, struct conf
                      config_source_own_text(config, upstream, config_key_index("upstream_ca_file")) != NULL;
     if (settings->ca_file != NULL && is_for_it && !has_tls(settings)) {
         config_source_blame(config, upstream, config_key_index("upstream_ca_file"), error,
-                            "upstream_ca_file is for an upstream of https://, this one is without TLS");
+                            "upstream_ca_file is for an upstream of https://; this upstream has no TLS");
         return false;
     }
     if (!settings->adapter->can_resume && settings->resumable)

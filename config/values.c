@@ -410,7 +410,7 @@ static int path_parse(const struct config_key *key, const char *text, void *fiel
 
 static bool path_allow(const struct config_key *key, struct buffer *out) {
     return buffer_printf(
-        out, "a path of at most %" PRIu64 " bytes that begins with / and is as it is sent, without #",
+        out, "a path of at most %" PRIu64 " bytes that begins with /, exactly as it is sent, without #",
         key->maximum);
 }
 

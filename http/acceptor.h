@@ -2,7 +2,8 @@
  * listening when the process runs out of descriptors, or at its limit. In external mode nothing makes it
  * listen again.
  *
- * Everything is called on the loop's thread. */
+ * Everything is called on the loop's thread.
+ */
 #ifndef SLUICE_HTTP_ACCEPTOR_H
 #define SLUICE_HTTP_ACCEPTOR_H
 

@@ -13,7 +13,8 @@
  *
  * When the table is full, it forgets the address that has been without connections for the longest time. A
  * forgotten address has a full burst again. If every address has connections, a connection of a further
- * address is refused. */
+ * address is refused.
+ */
 #ifndef SLUICE_HTTP_ADDRESS_LIMITS_H
 #define SLUICE_HTTP_ADDRESS_LIMITS_H
 

@@ -4,7 +4,8 @@
  *
  *     struct chunks chunks = {0};
  *     while ((found = chunks_next(&chunks, &bytes, &length, &piece, &piece_length)) == CHUNKS_PIECE)
- *         ...; */
+ *         ...;
+ */
 #ifndef SLUICE_HTTP_CHUNKS_H
 #define SLUICE_HTTP_CHUNKS_H
 

@@ -2,7 +2,8 @@
  * heads that leave the request, its host or its end ambiguous. Private to the listener.
  *
  * Requests that the library itself refuses never come here. docs/security.md lists the errors that neither
- * finds. */
+ * finds.
+ */
 #ifndef SLUICE_HTTP_HEAD_H
 #define SLUICE_HTTP_HEAD_H
 

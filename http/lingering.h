@@ -2,7 +2,8 @@
  * connection, and the client may lose its answer (RFC 9112, section 9.6). So the gateway ends its own side
  * and discards further bytes for a while.
  *
- * On one loop's thread. */
+ * On one loop's thread.
+ */
 #ifndef SLUICE_HTTP_LINGERING_H
 #define SLUICE_HTTP_LINGERING_H
 

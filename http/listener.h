@@ -1,7 +1,8 @@
 /* libmicrohttpd on a worker's loop, in external-epoll mode. The listener turns the library's callbacks into
  * struct request and struct reply, and hands the connections of event streams over to their subscribers.
  *
- * Everything is called on the worker's thread, except http_listener_connections(). */
+ * Everything is called on the worker's thread, except http_listener_connections().
+ */
 #ifndef SLUICE_HTTP_LISTENER_H
 #define SLUICE_HTTP_LISTENER_H
 

@@ -12,7 +12,8 @@
  *
  * The second step knows the guilty request. The third step needs no knowledge: any cause of further turns
  * then costs little. Reading a long head needs some turns without a call, but fewer than TURNS_MAX. The
- * library grows its buffer by an eighth of the rest, and at the end by 128 bytes. */
+ * library grows its buffer by an eighth of the rest, and at the end by 128 bytes.
+ */
 #ifndef SLUICE_HTTP_PROGRESS_H
 #define SLUICE_HTTP_PROGRESS_H
 

@@ -5,7 +5,8 @@
  *     client <-- [ out: at most TUNNEL_BYTES ] <-- source.read()
  *
  * While one side accepts no bytes, none are read from the other side. The library keeps the connection, and
- * still counts it. When the tunnel ends, the library completes the request. On one loop's thread. */
+ * still counts it. When the tunnel ends, the library completes the request. On one loop's thread.
+ */
 #ifndef SLUICE_HTTP_TUNNEL_H
 #define SLUICE_HTTP_TUNNEL_H
 

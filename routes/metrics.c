@@ -39,7 +39,7 @@ static const struct family {
     COUNTER(fallbacks, "fallbacks", "Runs that another upstream took over from this one"),
     COUNTER(canned, "canned_answers", "Runs that got the canned answer because all upstreams had failed"),
     COUNTER(queries, "requests",
-            "Requests other than runs sent to an upstream: for sessions, and passed through"),
+            "Requests sent to an upstream that are not runs: for sessions, and passed through"),
     COUNTER(query_failures, "request_failures",
             "Requests other than runs that failed, or were answered 429 or 5xx"),
     COUNTER(queries_refused, "requests_refused",
@@ -156,7 +156,7 @@ static void add_checks(struct exposition *exposition, const struct views *views)
 
 static void add_pauses(struct exposition *exposition, const struct views *views) {
     exposition_family(exposition, "sluice_upstream_limiter_paused_seconds", "gauge",
-                      "Remaining pause of calls that the upstream asked for");
+                      "Remaining pause that the upstream asked for");
     for (size_t i = 0; i < views->count; i++) {
         const struct upstream_view *view = &views->items[i];
         if (view->has_limiter)
@@ -224,7 +224,7 @@ static void add_queue(struct exposition *exposition, struct broadcaster *broadca
               info.guests);
     add_gauge(exposition, "sluice_runs_queued", "Runs that wait in the queue for their session or a slot",
               info.queued);
-    add_gauge(exposition, "sluice_runs_delayed", "Runs with a delay that have not started", info.delayed);
+    add_gauge(exposition, "sluice_runs_delayed", "Delayed runs that have not started", info.delayed);
     add_gauge(exposition, "sluice_runs_waiting", "Queued or delayed runs that wait for a slot only",
               info.waiting);
     exposition_family(exposition, "sluice_runs_oldest_wait_seconds", "gauge",

@@ -13,7 +13,8 @@
  *     5. idle sessions, and runs that have ended     only if memory is nearly full: their names are all
  *                                                    that is left of them
  *
- * If that is not enough, and the level is MEMORY_FULL, the routes refuse new runs and sessions. */
+ * If that is not enough, and the level is MEMORY_FULL, the routes refuse new runs and sessions.
+ */
 #ifndef SLUICE_SERVER_MEMORY_KEEPER_H
 #define SLUICE_SERVER_MEMORY_KEEPER_H
 

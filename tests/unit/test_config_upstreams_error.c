@@ -19,7 +19,7 @@ static void assert_all_refused(const struct bad_file *cases, size_t count) {
 static void upstreams_that_make_no_sense_are_refused(void **state) {
     static const struct bad_file cases[] = {
         {"upstreams:\n  - upstream: http://h\n",
-         "sluice.yaml:2: name: is missing, each upstream needs a name of 1 "
+         "sluice.yaml:2: name: is missing; each upstream needs a name of 1 "
          "to 64 letters, digits, _ and -\n"},
         {"upstreams:\n  - name: a\n  - {}\n", "sluice.yaml:3: name: is missing"},
         {"upstreams:\n  - name:\n",
@@ -141,8 +141,8 @@ static void keys_that_do_not_belong_into_an_item_are_told_with_their_line(void *
         {"upstreams:\n  - name: &a b\n  - name: *a\n", "sluice.yaml:3: name: aliases are not allowed\n"},
         {"upstreams:\n  - &a {name: b}\n  - *a\n", "sluice.yaml:3: upstreams: aliases are not allowed\n"},
         {"upstreams:\n  - name: a\n    *a : b\n", "sluice.yaml:3: aliases are not allowed\n"},
-        {"upstreams:\n  - name: \"a\\0b\"\n", "sluice.yaml:2: name: must be without NUL (\\0)\n"},
-        {"upstreams:\n  - name: a\n  - \"a\\0\"\n", "sluice.yaml:3: upstreams: must be without NUL (\\0)\n"},
+        {"upstreams:\n  - name: \"a\\0b\"\n", "sluice.yaml:2: name: must not contain NUL (\\0)\n"},
+        {"upstreams:\n  - name: a\n  - \"a\\0\"\n", "sluice.yaml:3: upstreams: must not contain NUL (\\0)\n"},
         {"upstreams:\n  - name: a\n    upstream: \"http://h\n", "sluice.yaml:4: is not YAML: "},
         {"upstreams:\n  - name: a\n---\nruns_max: 1\n", "sluice.yaml:3: is a second YAML document"},
     };
