@@ -1,7 +1,7 @@
 /* Writing JSON text (RFC 8259).
  *
  * There is no tree: texts are escaped as they are appended to a buffer. Most bytes need no escape, so runs of
- * them are copied as a whole. Bytes that are no UTF-8 become U+FFFD, because JSON is UTF-8 and a reader may refuse
+ * them are found eight at a time and copied as a whole. Bytes that are no UTF-8 become U+FFFD, because JSON is UTF-8 and a reader may refuse
  * the whole text otherwise. The writer adds commas and names, and remembers a failure until it is asked for.
  */
 #include "base/json_writer.h"
@@ -47,13 +47,43 @@ static size_t escape_for(const char *text, size_t length, bool plainly, char out
     return count;
 }
 
+#define EACH_BYTE(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Marks a byte that is 0, if there is one. */
+static inline uint64_t find_zero(uint64_t word) {
+    return (word - EACH_BYTE(1)) & ~word & EACH_BYTE(0x80);
+}
+
+/* Whether all eight bytes are printable ASCII that needs no escape. */
+static inline bool are_usual(uint64_t word) {
+    uint64_t below_blank = (word - EACH_BYTE(' ')) & ~word & EACH_BYTE(0x80);
+    uint64_t marked = find_zero(word ^ EACH_BYTE('"')) | find_zero(word ^ EACH_BYTE('\\'));
+    uint64_t others = find_zero(word ^ EACH_BYTE(0x7f)) | (word & EACH_BYTE(0x80));
+    return (below_blank | marked | others) == 0;
+}
+
+static inline bool is_usual(unsigned char byte) {
+    return byte >= ' ' && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
+/* How many of the first bytes are printable ASCII that needs no escape: nearly always all of them. */
+static size_t usual_length(const char *text, size_t length) {
+    size_t at = 0;
+    for (uint64_t word; length - at >= sizeof(word); at += sizeof(word)) {
+        memcpy(&word, text + at, sizeof(word));
+        if (!are_usual(word))
+            break;
+    }
+    while (at < length && is_usual((unsigned char)text[at]))
+        at++;
+    return at;
+}
+
 static bool append_escaped(struct buffer *buffer, const char *text, size_t length, bool plainly) {
     size_t plain = 0; /* start of the bytes that need no escape */
-    for (size_t i = 0; i < length;) {
-        unsigned char byte = (unsigned char)text[i];
+    for (size_t i = 0; (i += usual_length(text + i, length - i)) < length;) {
         char escape[8];
-        bool is_usual = byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
-        size_t count = is_usual ? 0 : escape_for(text + i, length - i, plainly, escape);
+        size_t count = escape_for(text + i, length - i, plainly, escape);
         if (count > 0) {
             if (!buffer_append(buffer, text + plain, i - plain) || !buffer_append_text(buffer, escape))
                 return false;
@@ -79,14 +109,28 @@ bool json_text_append_part(struct buffer *buffer, const char *text, size_t lengt
     return append_part(buffer, text, length, false);
 }
 
+static bool append_json_string(struct buffer *buffer, const char *text, size_t length, bool plainly) {
+    bool is_short_way =
+        (length == 0 || usual_length(text, length) == length) && buffer_reserve(buffer, length + 2);
+    if (!is_short_way)
+        return buffer_append(buffer, "\"", 1) && append_part(buffer, text, length, plainly) &&
+               buffer_append(buffer, "\"", 1);
+    char *out = buffer->bytes + buffer->length;
+    *out++ = '"';
+    if (length > 0)
+        memcpy(out, text, length);
+    out[length] = '"';
+    out[length + 1] = '\0';
+    buffer->length += length + 2;
+    return true;
+}
+
 bool json_text_append_string(struct buffer *buffer, const char *text, size_t length) {
-    return buffer_append_text(buffer, "\"") && append_part(buffer, text, length, false) &&
-           buffer_append_text(buffer, "\"");
+    return append_json_string(buffer, text, length, false);
 }
 
 bool json_text_append_plainly(struct buffer *buffer, const char *text, size_t length) {
-    return buffer_append_text(buffer, "\"") && append_part(buffer, text, length, true) &&
-           buffer_append_text(buffer, "\"");
+    return append_json_string(buffer, text, length, true);
 }
 
 /* ---- the writer ------------------------------------------------------------------------------------- */
@@ -109,6 +153,10 @@ static void writer_append(struct json_writer *writer, const char *text) {
     writer->failed = writer->failed || !buffer_append_text(&writer->text, text);
 }
 
+static void append_byte(struct json_writer *writer, char byte) {
+    writer->failed = writer->failed || !buffer_append(&writer->text, &byte, 1);
+}
+
 static void append_string(struct json_writer *writer, const char *bytes, size_t length) {
     bool done = writer->is_plain ? json_text_append_plainly(&writer->text, bytes, length)
                                  : json_text_append_string(&writer->text, bytes, length);
@@ -118,12 +166,12 @@ static void append_string(struct json_writer *writer, const char *bytes, size_t 
 /* Writes the comma and the name that come before a value. */
 static void begin_value(struct json_writer *writer, const char *name) {
     if (writer->needs_comma)
-        writer_append(writer, ",");
+        append_byte(writer, ',');
     writer->needs_comma = true;
     if (name == NULL)
         return;
     append_string(writer, name, strlen(name));
-    writer_append(writer, ":");
+    append_byte(writer, ':');
 }
 
 static void begin_group(struct json_writer *writer, const char *name, const char *bracket) {

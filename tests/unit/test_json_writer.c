@@ -125,6 +125,46 @@ static void json_error_has_its_code_and_its_message(void **state) {
     assert_int_equal(length, strlen(out));
 }
 
+/* What a string must be, one byte at a time. */
+static size_t write_slowly(const char *text, size_t length, bool plainly, char *out) {
+    static const char *const short_escapes[256] = {
+        ['"'] = "\\\"", ['\\'] = "\\\\", ['\n'] = "\\n", ['\r'] = "\\r", ['\t'] = "\\t"};
+    size_t used = (size_t)sprintf(out, "\"");
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        if (short_escapes[byte] != NULL)
+            used += (size_t)sprintf(out + used, "%s", short_escapes[byte]);
+        else if (byte < 0x20 || (plainly && byte == 0x7f))
+            used += (size_t)sprintf(out + used, "\\u%04x", byte);
+        else if (byte >= 0x80)
+            used += (size_t)sprintf(out + used, "\xef\xbf\xbd");
+        else
+            used += (size_t)sprintf(out + used, "%c", byte);
+    }
+    return used + (size_t)sprintf(out + used, "\"");
+}
+
+static void json_text_finds_each_byte_wherever_it_stands(void **state) {
+    (void)state;
+    for (int byte = 0; byte < 256; byte++) {
+        for (size_t at = 0; at < 20; at++) {
+            char text[20], expected[64];
+            memset(text, 'a', sizeof(text));
+            text[at] = (char)byte;
+            for (int plainly = 0; plainly < 2; plainly++) {
+                struct buffer out;
+                size_t length = write_slowly(text, sizeof(text), plainly != 0, expected);
+                buffer_init(&out, 100);
+                assert_true(plainly != 0 ? json_text_append_plainly(&out, text, sizeof(text))
+                                         : json_text_append_string(&out, text, sizeof(text)));
+                assert_int_equal(out.length, length);
+                assert_memory_equal(out.bytes, expected, length + 1);
+                buffer_finish(&out);
+            }
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_text_escapes_what_json_forbids_and_nothing_else),
@@ -133,6 +173,7 @@ int main(void) {
         cmocka_unit_test(json_text_writes_a_nul_byte),
         cmocka_unit_test(json_text_replaces_invalid_utf8),
         cmocka_unit_test(json_text_says_when_it_does_not_fit),
+        cmocka_unit_test(json_text_finds_each_byte_wherever_it_stands),
         cmocka_unit_test(json_writer_into_storage_stops_at_its_end_and_says_so),
         cmocka_unit_test(json_error_has_its_code_and_its_message),
     };
