@@ -10,9 +10,6 @@
 #include "base/json_writer.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #define RUN_START "run.start"
@@ -134,6 +131,13 @@ static struct frame *make_json_event(uint64_t task_serial, const char *type, str
     return frame;
 }
 
+/* Begins an event whose room is known to suffice. */
+static void begin_fixed_json(struct json_writer *json, char *storage, size_t size) {
+    json_writer_init_fixed(json, storage, size);
+    json->is_plain = true;
+    json_begin_object(json, NULL);
+}
+
 static void begin_json(struct json_writer *json, size_t data_max) {
     json_writer_init(json, data_max);
     json->is_plain = true;
@@ -181,13 +185,15 @@ struct frame *lifecycle_make_gap(struct event_id from, struct event_id to) {
     char from_text[EVENT_ID_SIZE], to_text[EVENT_ID_SIZE], data[2 * EVENT_ID_SIZE + 64];
     bool is_fresh = from.ms == 0 && from.n == 0;
     bool is_trimmed = event_id_compare(from, to) < 0;
+    struct json_writer json;
     event_id_format(from, from_text);
     event_id_format(to, to_text);
-    const char *quote = is_fresh ? "" : "\"";
-    int length =
-        snprintf(data, sizeof(data), "{\"from\":%s%s%s,\"to\":\"%s\",\"reason\":\"%s\"}", quote,
-                 is_fresh ? "null" : from_text, quote, to_text, is_trimmed ? "trimmed" : "unknown_id");
-    struct frame *frame = make_event(0, GAP, data, (size_t)length);
+    begin_fixed_json(&json, data, sizeof(data));
+    json_add_string(&json, "from", is_fresh ? NULL : from_text);
+    json_add_string(&json, "to", to_text);
+    json_add_string(&json, "reason", is_trimmed ? "trimmed" : "unknown_id");
+    json_end_object(&json);
+    struct frame *frame = make_event(0, GAP, data, json.text.length);
     if (frame != NULL)
         frame_stamp(frame, to);
     return frame;
@@ -195,9 +201,12 @@ struct frame *lifecycle_make_gap(struct event_id from, struct event_id to) {
 
 struct frame *lifecycle_make_session_end(const char *reason) {
     char data[64];
-    int length = snprintf(data, sizeof(data), "{\"reason\":\"%s\"}", reason);
-    assert(length > 0 && (size_t)length < sizeof(data));
-    return make_event(0, SESSION_END, data, (size_t)length);
+    struct json_writer json;
+    begin_fixed_json(&json, data, sizeof(data));
+    json_add_string(&json, "reason", reason);
+    json_end_object(&json);
+    assert(!json.failed);
+    return make_event(0, SESSION_END, data, json.text.length);
 }
 
 /* ---- run.end ----------------------------------------------------------------------------------------- */
@@ -206,56 +215,50 @@ struct frame *lifecycle_reserve_run_end(uint64_t task_serial) {
     return frame_reserve(task_serial, RUN_END, END_DATA_MAX);
 }
 
-/* The JSON of a run.end while it is written; its room is known to suffice. */
-struct end_text {
-    char bytes[END_DATA_MAX];
-    size_t length;
-};
-
-static __attribute__((format(printf, 2, 3))) void add_end_text(struct end_text *text, const char *format,
-                                                               ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(text->bytes + text->length, END_DATA_MAX - text->length, format, arguments);
-    va_end(arguments);
-    assert(length >= 0 && text->length + (size_t)length < END_DATA_MAX);
-    text->length += (size_t)length;
+/* Only what is known. */
+static void add_outcome(struct json_writer *json, const struct lifecycle_run_end *end) {
+    if (end->finish_reason[0] != '\0')
+        json_add_string(json, "finish_reason", end->finish_reason);
+    if (end->has_usage) {
+        json_begin_object(json, "usage");
+        json_add_count(json, "input_tokens", end->input_tokens);
+        json_add_count(json, "output_tokens", end->output_tokens);
+        json_add_count(json, "total_tokens", end->total_tokens);
+        json_end_object(json);
+    }
+    if (end->warning[0] != '\0')
+        json_add_string(json, "warning", end->warning);
 }
 
-/* Only what is known. */
-static void add_outcome(struct end_text *text, const struct lifecycle_run_end *end) {
-    if (end->finish_reason[0] != '\0')
-        add_end_text(text, ",\"finish_reason\":\"%s\"", end->finish_reason);
-    if (end->has_usage)
-        add_end_text(text,
-                     ",\"usage\":{\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64
-                     ",\"total_tokens\":%" PRIu64 "}",
-                     end->input_tokens, end->output_tokens, end->total_tokens);
-    if (end->warning[0] != '\0')
-        add_end_text(text, ",\"warning\":\"%s\"", end->warning);
+/* Only what is there. */
+static void add_marks(struct json_writer *json, const struct lifecycle_run_end *end) {
+    if (end->upstream_status != 0)
+        json_add_number(json, "upstream_status", end->upstream_status);
+    if (end->cached)
+        json_add_bool(json, "cached", true);
+    if (end->canned)
+        json_add_bool(json, "canned", true);
+    if (end->cause != NULL)
+        json_add_string(json, "cause", end->cause);
+    if (end->message[0] != '\0')
+        json_add_string(json, "message", end->message);
 }
 
 void lifecycle_fill_run_end(struct frame *frame, const struct lifecycle_run_end *end) {
-    struct end_text text;
-    const char *quote = end->reason != NULL ? "\"" : "";
-    text.length = 0;
-    add_end_text(&text, "{\"task_id\":\"%s\",\"status\":\"%s\",\"reason\":%s%s%s", end->task_id, end->status,
-                 quote, end->reason != NULL ? end->reason : "null", quote);
-    add_end_text(&text, ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"duration_ms\":%" PRId64, end->events,
-                 end->bytes, end->duration_ms);
-    add_outcome(&text, end);
-    if (end->upstream_status != 0)
-        add_end_text(&text, ",\"upstream_status\":%d", end->upstream_status);
-    if (end->cached)
-        add_end_text(&text, ",\"cached\":true");
-    if (end->canned)
-        add_end_text(&text, ",\"canned\":true");
-    if (end->cause != NULL)
-        add_end_text(&text, ",\"cause\":\"%s\"", end->cause);
-    if (end->message[0] != '\0')
-        add_end_text(&text, ",\"message\":\"%s\"", end->message);
-    add_end_text(&text, "}");
-    frame_fill(frame, text.bytes, text.length);
+    char text[END_DATA_MAX];
+    struct json_writer json;
+    begin_fixed_json(&json, text, sizeof(text));
+    json_add_string(&json, "task_id", end->task_id);
+    json_add_string(&json, "status", end->status);
+    json_add_string(&json, "reason", end->reason);
+    json_add_count(&json, "events", end->events);
+    json_add_count(&json, "bytes", end->bytes);
+    json_add_number(&json, "duration_ms", end->duration_ms);
+    add_outcome(&json, end);
+    add_marks(&json, end);
+    json_end_object(&json);
+    assert(!json.failed);
+    frame_fill(frame, text, json.text.length);
 }
 
 /* ---- events of one connection ------------------------------------------------------------------------ */
