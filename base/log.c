@@ -57,8 +57,7 @@ uint64_t log_dropped(void) {
     return atomic_load(&dropped);
 }
 
-/* printf() would be half of what a line costs. A json_writer would cost a run 7 % more instructions, because it
- * escapes keys, too; here they are the program's own words. */
+/* printf() would be half of what a line costs. */
 static bool append_texts(struct buffer *line, const char *before, const char *text, const char *after) {
     return buffer_append_text(line, before) && buffer_append_text(line, text) &&
            buffer_append_text(line, after);
@@ -71,13 +70,27 @@ static bool append_value(struct buffer *line, const struct log_field *field) {
     return buffer_printf(line, "%lld", (long long)field->number);
 }
 
+static void add_field(struct json_writer *json, const struct log_field *field) {
+    if (field->text != NULL)
+        json_add_text(json, field->key, field->text, strnlen(field->text, VALUE_BYTES_MAX));
+    else
+        json_add_number(json, field->key, field->number);
+}
+
 static bool append_json(struct buffer *line, const char *time, enum log_level level, const char *event,
                         const struct log_field *fields) {
-    bool fits = append_texts(line, "{\"event\":\"", event, "\"");
-    for (const struct log_field *field = fields; fits && field->key != NULL; field++)
-        fits = append_texts(line, ",\"", field->key, "\":") && append_value(line, field);
-    return fits && append_texts(line, ",\"level\":\"", level_names[level], "\"") &&
-           append_texts(line, ",\"time\":\"", time, "\"}\n");
+    struct json_writer json;
+    json_writer_init_fixed(&json, line->bytes, line->capacity);
+    json.is_plain = true;
+    json_begin_object(&json, NULL);
+    json_add_string(&json, "event", event);
+    for (const struct log_field *field = fields; field->key != NULL; field++)
+        add_field(&json, field);
+    json_add_string(&json, "level", level_names[level]);
+    json_add_string(&json, "time", time);
+    json_end_object(&json);
+    *line = json.text;
+    return !json.failed && buffer_append(line, "\n", 1);
 }
 
 static bool append_line(struct buffer *line, const char *time, enum log_level level, const char *event,
