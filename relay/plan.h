@@ -14,7 +14,7 @@
 /** What is asked of one upstream. */
 struct plan_step {
     size_t upstream;
-    struct upstream_run request;
+    struct upstream_request *request; /* a reference; NULL: there is nothing to ask */
 };
 
 struct plan {
@@ -37,9 +37,9 @@ struct plan *plan_create(const struct upstream_caller *caller, struct session *s
                          const struct trace *trace, size_t steps_max) MUST_CHECK;
 void plan_destroy(struct plan *plan); /* takes NULL */
 
-/** Makes the request for one upstream, as build() of struct upstream_call_callbacks (upstream/call.h) has it.
- */
-bool plan_build(struct plan *plan, const struct upstream_settings *settings, struct upstream_run *ret_run,
-                const char **ret_message);
+/** What an attempt at one upstream posts, as prepare() of struct upstream_call_callbacks (upstream/call.h) has
+ * it. */
+bool plan_prepare(const struct plan *plan, size_t upstream, struct upstream_post *ret_post,
+                  const char **ret_message);
 
 #endif

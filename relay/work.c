@@ -19,10 +19,10 @@ static const struct upstream_settings *settings_of(const struct work *work) {
     return &work->runner->context->caller->settings.items[atomic_load(&work->task->upstream)];
 }
 
-static bool work_build(void *context, const struct upstream_settings *settings, struct upstream_run *ret_run,
-                       const char **ret_message) {
-    struct work *work = context;
-    return plan_build(work->plan, settings, ret_run, ret_message);
+static bool work_prepare(void *context, size_t upstream, struct upstream_post *ret_post,
+                         const char **ret_message) {
+    const struct work *work = context;
+    return plan_prepare(work->plan, upstream, ret_post, ret_message);
 }
 
 /* ---- what comes of it: the callbacks of a call or a follower -------------------------------------- */
@@ -281,7 +281,7 @@ static void work_on_end(void *context, const struct upstream_result *result) {
     task_end_for(work->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end), &fault);
 }
 
-static const struct upstream_call_callbacks callbacks = {.build = work_build,
+static const struct upstream_call_callbacks callbacks = {.prepare = work_prepare,
                                                          .on_sent = work_on_sent,
                                                          .on_retry = work_on_retry,
                                                          .on_event = work_on_event,

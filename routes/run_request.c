@@ -420,9 +420,8 @@ static char *copy_raw_request(const struct adapter_input *input, size_t *ret_len
 }
 
 /* Whether numbers of the client's body come out as others in what is sent. */
-static bool alters_numbers(const struct request *request, const struct upstream_run *upstream) {
-    bool same = upstream->body_length == request->body_length &&
-                memcmp(upstream->body, request->body, request->body_length) == 0;
+static bool alters_numbers(const struct request *request, const char *body, size_t length) {
+    bool same = length == request->body_length && memcmp(body, request->body, length) == 0;
     return !same && json_input_has_inexact_number(request->body, request->body_length);
 }
 
@@ -432,37 +431,40 @@ struct build_error {
     const char *message;
 };
 
-/* False: see `error`, or the reply, if memory ran out. */
-static bool build_run(struct request *request, const struct run_request *run, size_t index,
-                      struct upstream_run *ret_upstream, struct build_error *error) {
+/* NULL: see `error`, or the reply, if memory ran out. */
+static struct upstream_request *build_run(struct request *request, const struct run_request *run,
+                                          size_t index, struct build_error *error) {
     const struct upstream_settings *settings = upstream_at(request, index);
     const struct adapter *adapter = settings->adapter;
     struct adapter_input input = run->input;
-    struct upstream_run upstream = {.adapter = adapter};
+    size_t length = 0;
     *error = (struct build_error){0};
     input.base_url = settings->base_url;
     input.model = settings->model;
     input.body_template = settings->body_template;
-    upstream.body = run->unchanged ? copy_raw_request(&input, &upstream.body_length)
-                                   : adapter->run_body(&input, &upstream.body_length, &error->message);
-    upstream.url = adapter->run_url(&input);
-    if (adapter->session_url != NULL)
-        upstream.session_url = adapter->session_url(&input);
-    bool has_session = adapter->session_url == NULL || upstream.session_url != NULL;
+    char *body = run->unchanged ? copy_raw_request(&input, &length)
+                                : adapter->run_body(&input, &length, &error->message);
+    char *url = adapter->run_url(&input);
+    char *session_url = adapter->session_url != NULL ? adapter->session_url(&input) : NULL;
+    bool has_session = adapter->session_url == NULL || session_url != NULL;
     if (error->message != NULL)
         error->code = "invalid_message";
-    else if (upstream.body == NULL || upstream.url == NULL || !has_session)
-        reply_no_memory(request);
-    else if (!run->unchanged && alters_numbers(request, &upstream))
+    else if (body != NULL && url != NULL && has_session && !run->unchanged &&
+             alters_numbers(request, body, length))
         *error = (struct build_error){
             "inexact_number", "The body contains a number that the gateway cannot pass on unchanged."};
-    if (error->code != NULL || request->reply.kind != REPLY_NONE) {
-        upstream_run_finish(&upstream);
-        return false;
+    else if (body != NULL && url != NULL && has_session) {
+        struct upstream_request *made = upstream_request_create(adapter, url, session_url, body, length);
+        if (made == NULL)
+            reply_no_memory(request);
+        return made;
+    } else {
+        reply_no_memory(request);
     }
-    upstream_run_charge(&upstream);
-    *ret_upstream = upstream;
-    return true;
+    free(body);
+    free(url);
+    free(session_url);
+    return NULL;
 }
 
 /* Whether the run can be made for it at all: a body that is passed on as it is fits one kind. */
@@ -476,7 +478,8 @@ static void add_step(struct request *request, const struct run_request *run, siz
     struct build_error error;
     struct plan_step *step = &plan->steps[plan->count];
     step->upstream = index;
-    if (build_run(request, run, index, &step->request, &error))
+    step->request = build_run(request, run, index, &error);
+    if (step->request != NULL)
         plan->count++;
     else if (error.code != NULL && index == run->upstream)
         reply_error(request, 400, error.code, "%s", error.message);
@@ -486,7 +489,7 @@ static void add_step(struct request *request, const struct run_request *run, siz
 static void look_into_cache(struct request *request, const struct run_request *run, bool starts_at_once,
                             struct plan *plan) {
     const struct upstream_settings *settings = upstream_at(request, run->upstream);
-    const struct upstream_run *posted = &plan->steps[0].request;
+    const struct upstream_request *posted = plan->steps[0].request;
     if (!settings->cache.on || request->context->cache == NULL)
         return;
     const struct cache_key_parts parts = {.url = posted->url,

@@ -50,7 +50,8 @@ static void call_on_timer_closed(uv_handle_t *handle) {
 static void close_call(struct upstream_call *call) {
     call->has_ended = true;
     call_drop_held(call);
-    upstream_run_finish(&call->waiting);
+    upstream_request_unref(call->waiting.request);
+    call->waiting.request = NULL;
     attempt_end(call, NULL);
     call_set_phase(call, call->index, UPSTREAM_PHASE_COUNT);
     uv_close((uv_handle_t *)&call->timer, call_on_timer_closed);
@@ -165,8 +166,7 @@ static int64_t again_in_ms(const struct upstream_call *call, const struct upstre
  * while, whatever the retry settings are, for it has refused before it did anything. */
 static bool ask_unsettled_again(struct upstream_call *call, const struct upstream_result *result) {
     int64_t settle_ms = call_settings(call)->settle_ms;
-    if (!result->is_unsettled || settle_ms == 0 || call->is_last || call->has_event ||
-        call->unsettled == UNSETTLED_MAX)
+    if (!result->is_unsettled || settle_ms == 0 || call->has_event || call->unsettled == UNSETTLED_MAX)
         return false;
     struct upstream_retry retry = {.delay_ms = settle_ms << call->unsettled++,
                                    .upstream = call_settings(call)->name,
@@ -207,8 +207,6 @@ bool call_is_resumable(const struct upstream_call *call) {
 static bool may_ask_again(const struct upstream_call *call, const struct upstream_result *result,
                           bool was_made) {
     const struct upstream_settings *settings = call_settings(call);
-    if (call->is_last)
-        return false;
     if (!call->has_event)
         return was_made && may_retry(settings, result);
     bool has_place = settings->resume_by != RESUME_BY_LOCATION || call->resume_url != NULL;
@@ -244,7 +242,6 @@ static bool fall_back(struct upstream_call *call, const struct upstream_result *
         .upstream = is_canned ? NULL : settings->items[next].name, .failure = *result, .is_fallback = true};
     _Atomic uint64_t *counter = is_canned ? NULL : &call_upstream(call)->fallbacks;
     call->tries = 0;
-    call->is_last = false;
     call_set_phase(call, next, is_canned ? UPSTREAM_PHASE_COUNT : UPSTREAM_PHASE_RETRY);
     try_later(call, &retry, is_canned ? on_canned_due : on_attempt_due, counter);
     return true;

@@ -51,11 +51,9 @@ struct upstream_retry {
 };
 
 struct upstream_call_callbacks {
-    /** What is to be posted to this upstream, made anew for each attempt; its strings are the call's then.
-     * False: it cannot be made for this upstream; *ret_message says why (static), and nothing is left to
-     * free. */
-    bool (*build)(void *context, const struct upstream_settings *settings, struct upstream_run *ret_run,
-                  const char **ret_message);
+    /** What an attempt at the upstream of that index posts; its reference is the call's then. False: the run
+     * cannot be made for this upstream; *ret_message says why (static). */
+    bool (*prepare)(void *context, size_t upstream, struct upstream_post *ret_post, const char **ret_message);
     /** The first attempt's request goes out. At most once. */
     void (*on_sent)(void *context);
     /** Another attempt will be made. False: it is not wanted any more, and the call ends without a callback.

@@ -154,7 +154,7 @@ static void call_on_end(void *context, const struct upstream_result *result) {
         call_attempt_failed(call, result);
 }
 
-static bool start_stream(struct upstream_call *call, struct upstream_run *run) {
+static bool start_stream(struct upstream_call *call, const struct upstream_post *post) {
     struct upstream_stream_callbacks callbacks = {.on_request = call_on_request,
                                                   .on_sent = call_on_sent,
                                                   .on_again = on_again,
@@ -164,67 +164,52 @@ static bool start_stream(struct upstream_call *call, struct upstream_run *run) {
     if (call->callbacks.may_read != NULL)
         callbacks.may_read = call_may_read;
     call->attempt.stream =
-        upstream_stream_start(call->caller->client, call_settings(call), run, &callbacks, call);
+        upstream_stream_start(call->caller->client, call_settings(call), post, &callbacks, call);
     call->attempt.was_made = call->attempt.stream != NULL;
     return call->attempt.was_made;
 }
 
 /* ---- its beginning ----------------------------------------------------------------------------------- */
 
-/** Asks for what broke off behind the last event, if one was delivered. */
-static bool ask_to_resume(struct upstream_call *call, struct upstream_run *run) {
-    if (!call->has_event)
-        return true;
-    free(run->last_event_id);
-    run->last_event_id = strdup(resume_point_id(&call->point));
-    bool by_location = call->resume_url != NULL;
-    if (by_location)
-        run->resume_url = strdup(call->resume_url);
-    resume_point_begin(&call->point);
-    return run->last_event_id != NULL && (!by_location || run->resume_url != NULL);
-}
-
-static void send_built(struct upstream_call *call, struct upstream_run *run) {
-    if (!ask_to_resume(call, run)) {
-        upstream_run_finish(run);
+static void call_send_post(struct upstream_call *call, struct upstream_post *post) {
+    bool resumes = call->has_event;
+    if (resumes) { /* what broke off after the last event */
+        post->last_event_id = resume_point_id(&call->point);
+        post->resume_url = call->resume_url;
+    }
+    if (call->tries == 1 && !resumes)
+        call->tries_mono_ms = clock_mono_ms();
+    if (!start_stream(call, post)) {
         fail_call(call, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
         return;
     }
-    if (call->tries == 1 && !call->has_event)
-        call->tries_mono_ms = clock_mono_ms();
-    if (start_stream(call, run))
-        call_count(&call_upstream(call)->calls);
-    else
-        fail_call(call, UPSTREAM_INTERNAL, CAUSE_MEMORY, "Memory ran out.");
+    if (resumes)
+        resume_point_begin(&call->point);
+    call_count(&call_upstream(call)->calls);
 }
 
 static void on_wait_over(uv_timer_t *timer) {
     struct upstream_call *call = CONTAINER_OF(timer, struct upstream_call, timer);
-    struct upstream_run run = call->waiting;
-    call->waiting = (struct upstream_run){0};
-    send_built(call, &run);
+    struct upstream_post post = call->waiting;
+    call->waiting.request = NULL;
+    call_send_post(call, &post);
 }
 
 static void call_send_request(struct upstream_call *call) {
-    struct upstream_run run = {0};
+    struct upstream_post post = {0};
     const char *message = "";
     call_set_phase(call, call->index, UPSTREAM_PHASE_CONNECT);
-    bool built = call->callbacks.build(call->context, call_settings(call), &run, &message);
+    bool is_prepared = call->callbacks.prepare(call->context, call->index, &post, &message);
     if (call->has_ended) {
-        upstream_run_finish(&run);
-        return;
-    }
-    if (!built) {
+        upstream_request_unref(post.request);
+    } else if (!is_prepared) {
         fail_call(call, UPSTREAM_INTERNAL, CAUSE_REQUEST, message);
-        return;
+    } else if (post.wait_ms > 0) {
+        call->waiting = post;
+        uv_timer_start(&call->timer, on_wait_over, (uint64_t)post.wait_ms, 0);
+    } else {
+        call_send_post(call, &post);
     }
-    call->is_last = run.is_last;
-    if (run.wait_ms == 0) {
-        send_built(call, &run);
-        return;
-    }
-    call->waiting = run;
-    uv_timer_start(&call->timer, on_wait_over, (uint64_t)run.wait_ms, 0);
 }
 
 /* ---- the guards -------------------------------------------------------------------------------------- */

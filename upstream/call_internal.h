@@ -34,14 +34,13 @@ struct upstream_call {
     size_t index;              /* the one that serves it; UPSTREAM_NONE: the canned answer */
     enum upstream_phase phase; /* at `index`; UPSTREAM_PHASE_COUNT: in none */
     struct attempt attempt;
-    bool is_last;                /* attempt at this upstream: the run cannot be built for it again */
-    struct upstream_run waiting; /* built, and not to be sent yet; no URL: there is none */
-    unsigned unsettled;          /* attempts that were refused because a cut had not settled */
-    unsigned attempts;           /* begun, over all upstreams */
-    unsigned tries;              /* of those, at this upstream and since the last event */
-    unsigned breaks;             /* of the stream, in a row, since it last went on for retry_max_ms */
-    int64_t tries_mono_ms;       /* when the first of them was made, or the stream to be resumed broke off */
-    struct upstream_chain chain; /* of `first`: up to the one that serves it */
+    struct upstream_post waiting; /* prepared, and not to be sent yet; no request: there is none */
+    unsigned unsettled;           /* attempts that were refused because a cut had not settled */
+    unsigned attempts;            /* begun, over all upstreams */
+    unsigned tries;               /* of those, at this upstream and since the last event */
+    unsigned breaks;              /* of the stream, in a row, since it last went on for retry_max_ms */
+    int64_t tries_mono_ms;        /* when the first of them was made, or the stream to be resumed broke off */
+    struct upstream_chain chain;  /* of `first`: up to the one that serves it */
     struct resume_point point;
     char *resume_url;                      /* where the run is, as its first answer said; NULL: nowhere */
     struct held_event held[CALL_HELD_MAX]; /* in order; see call_held.c */

@@ -14,6 +14,7 @@
 #include "upstream/ca_bundle.h"
 #include "upstream/cause.h"
 #include "upstream/limiter.h"
+#include "upstream/request.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -181,37 +182,17 @@ struct upstream_stream_callbacks {
     void (*on_end)(void *context, const struct upstream_result *result);
 };
 
-/** What is posted. The strings are copied or taken over as said. */
-struct upstream_run {
-    const struct adapter *adapter;
-    char *url;  /* taken over (malloc'd) */
-    char *body; /* taken over */
-    size_t body_length;
-    char *session_url;   /* taken over; NULL: no session to create */
-    bool session_exists; /* the session was already created upstream: create it only if the run gets a 404 */
-    char *resume_url; /* taken over; a GET of it goes on where the run broke off; NULL: the run is posted */
-    char *last_event_id; /* taken over; sent as Last-Event-ID; NULL: none */
-    char *traceparent;   /* taken over; sent as headers of these names (W3C Trace Context); NULL: none */
-    char *tracestate;
-    bool is_last;    /* it cannot be made again for this upstream */
-    int64_t wait_ms; /* a call: it is not to be sent before */
-    size_t memory;   /* that was charged for the strings above: upstream_run_charge() */
-};
-
-/** Charges the memory of its URLs and its body, once they are there; upstream_run_finish() releases it. Who
- * takes over the strings of another one takes over what was charged for them. */
-void upstream_run_charge(struct upstream_run *run);
-
 struct upstream_stream;
 
 /** Starts a run: creates the session if need be (a POST of {} to session_url; 2xx, 400 and 409 are fine, so
  * is anything else but 429 and 503: the run's own answer tells), posts, parses. A creation that is answered
  * 429 or 503 ends the stream as the run's answer would. If the session was said to exist and the run is
  * answered 404, the session is created and the run posted once more, once. Of `settings` it keeps nothing.
- * NULL: out of memory; `run`'s strings are freed in any case. No callback before it returns. */
+ * The post's reference is
+ * taken over in any case. NULL: out of memory. No callback before it returns. */
 struct upstream_stream *upstream_stream_start(struct upstream_client *client,
                                               const struct upstream_settings *settings,
-                                              struct upstream_run *run,
+                                              const struct upstream_post *post,
                                               const struct upstream_stream_callbacks *callbacks,
                                               void *context) MUST_CHECK;
 
@@ -224,9 +205,6 @@ void upstream_stream_resume(struct upstream_stream *stream);
 
 /** Ends it without a callback; `stream` may not be used again. Also from within its own callbacks. */
 void upstream_stream_cancel(struct upstream_stream *stream);
-
-/** Frees the strings of a run that was never started. */
-void upstream_run_finish(struct upstream_run *run);
 
 /* ---- passages ---------------------------------------------------------------------------------- */
 

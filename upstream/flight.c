@@ -103,10 +103,10 @@ static void share_flight(struct flight *flight) {
 
 /* ---- the call ------------------------------------------------------------------------------------ */
 
-static bool on_build(void *context, const struct upstream_settings *settings, struct upstream_run *ret_run,
-                     const char **ret_message) {
+static bool flight_prepare(void *context, size_t upstream, struct upstream_post *ret_post,
+                           const char **ret_message) {
     struct flight *flight = context;
-    return flight->request->build(flight->request, settings, ret_run, ret_message);
+    return flight->request->prepare(flight->request, upstream, ret_post, ret_message);
 }
 
 static void stop_out_of_memory(struct flight *flight) {
@@ -172,7 +172,7 @@ static void flight_on_end(void *context, const struct upstream_result *result) {
 }
 
 static void flight_call_upstream(struct flight *flight) {
-    static const struct upstream_call_callbacks callbacks = {.build = on_build,
+    static const struct upstream_call_callbacks callbacks = {.prepare = flight_prepare,
                                                              .on_sent = flight_on_sent,
                                                              .on_retry = flight_on_retry,
                                                              .on_event = flight_on_event,

@@ -31,9 +31,9 @@ void cache_worker_close(struct cache_worker *worker);
 /** What a flight posts: embedded in something that lives as long as the flight, which may be longer than the
  * run that began it, and is always used on that run's worker. */
 struct flight_request {
-    /** As build() of struct upstream_call_callbacks. */
-    bool (*build)(struct flight_request *request, const struct upstream_settings *settings,
-                  struct upstream_run *ret_run, const char **ret_message);
+    /** As prepare() of struct upstream_call_callbacks. */
+    bool (*prepare)(struct flight_request *request, size_t upstream, struct upstream_post *ret_post,
+                    const char **ret_message);
     void (*destroy)(struct flight_request *request);
 };
 
@@ -50,7 +50,7 @@ struct follower_start {
     const struct cache_policy *policy; /* looked at while it starts */
     struct recording *found;           /* from cache_find(), the reference is taken over; NULL: look again */
     struct flight_request *request;    /* taken over; destroyed when it is not needed, or no longer */
-    /** on_sent(), on_retry(), on_event(), may_read() and on_end(), as a call's (call.h); build() is not
+    /** on_sent(), on_retry(), on_event(), may_read() and on_end(), as a call's (call.h); prepare() is not
      * called. What is replayed was not sent, and not retried. */
     const struct upstream_call_callbacks *callbacks;
     void *context;

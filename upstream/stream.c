@@ -47,7 +47,7 @@ static void expect_more(struct upstream_stream *stream) {
 static int stream_on_event(void *context, const struct sse_event *event) {
     struct upstream_stream *stream = context;
     expect_event(stream);
-    enum adapter_verdict verdict = stream->run.adapter->judge(&stream->reading, event);
+    enum adapter_verdict verdict = stream->request->adapter->judge(&stream->reading, event);
     if (!stream->callbacks.on_event(stream->context, event, verdict))
         upstream_stream_cancel(stream);
     if (stream->has_ended || stream->transfer.is_released)
@@ -126,14 +126,14 @@ static enum transfer_taken parse_bytes(struct upstream_stream *stream, const cha
 
 static bool stream_send_request(struct upstream_stream *stream, enum stream_phase phase) {
     static const char empty[] = "{}";
-    const struct upstream_run *run = &stream->run;
+    const struct upstream_request *run = stream->request;
     stream->phase = phase;
     struct transfer_request create = {"POST", run->session_url, empty, strlen(empty), true, false};
     struct transfer_request post = {"POST", run->url, run->body, run->body_length, false, false};
-    struct transfer_request resume = {"GET", run->resume_url, NULL, 0, true, false};
-    const struct transfer_request *request = phase == STREAM_CREATE    ? &create
-                                             : run->resume_url != NULL ? &resume
-                                                                       : &post;
+    struct transfer_request resume = {"GET", stream->resume_url, NULL, 0, true, false};
+    const struct transfer_request *request = phase == STREAM_CREATE       ? &create
+                                             : stream->resume_url != NULL ? &resume
+                                                                          : &post;
     return transfer_send(&stream->transfer, request);
 }
 
@@ -233,7 +233,7 @@ static void post_again(struct upstream_stream *stream) {
 
 static void stream_on_done(struct transfer *transfer, CURLcode code) {
     struct upstream_stream *stream = stream_of(transfer);
-    bool can_create = stream->run.session_url != NULL && stream->run.session_exists && !stream->has_retried;
+    bool can_create = stream->request->session_url != NULL && stream->session_exists && !stream->has_retried;
     if (stream->has_ended) {
         transfer_release(transfer);
     } else if (stream->phase == STREAM_CREATE) {
@@ -247,7 +247,7 @@ static void stream_on_done(struct transfer *transfer, CURLcode code) {
 
 static void destroy(struct transfer *transfer) {
     struct upstream_stream *stream = stream_of(transfer);
-    upstream_run_finish(&stream->run);
+    upstream_request_unref(stream->request);
     sse_parser_destroy(stream->parser);
     buffer_finish(&stream->answer);
     buffer_finish(&stream->message);
@@ -269,43 +269,22 @@ static const struct transfer_role stream_role = {
 
 /* ---- the public half -------------------------------------------------------------------------------- */
 
-static size_t text_memory(const char *text) {
-    return text != NULL ? strlen(text) + 1 : 0;
-}
-
-void upstream_run_charge(struct upstream_run *run) {
-    run->memory = text_memory(run->url) + text_memory(run->session_url) + run->body_length + 1;
-    memory_charge(MEMORY_REQUESTS, run->memory);
-}
-
-void upstream_run_finish(struct upstream_run *run) {
-    if (run->memory > 0)
-        memory_release(MEMORY_REQUESTS, run->memory);
-    free(run->url);
-    free(run->body);
-    free(run->session_url);
-    free(run->resume_url);
-    free(run->last_event_id);
-    free(run->traceparent);
-    free(run->tracestate);
-    *run = (struct upstream_run){.adapter = run->adapter};
-}
-
 static bool add_header_if(struct transfer *transfer, const char *name, const char *value) {
     return value == NULL || transfer_add_header(transfer, name, value);
 }
 
-static bool add_stream_headers(struct upstream_stream *stream, const struct upstream_settings *settings) {
+static bool add_stream_headers(struct upstream_stream *stream, const struct upstream_settings *settings,
+                               const struct upstream_post *post) {
     struct transfer *transfer = &stream->transfer;
-    const struct upstream_run *run = &stream->run;
+    const char *traceparent = post->traceparent[0] != '\0' ? post->traceparent : NULL;
     return transfer_add_header(transfer, "Accept", "text/event-stream") &&
            transfer_add_header(transfer, "Content-Type", "application/json") &&
            transfer_omit_header(transfer, "Expect") &&
            add_header_if(transfer, "Authorization", settings->authorization) &&
            transfer_add_lines(transfer, settings->headers) &&
-           add_header_if(transfer, "Last-Event-ID", run->last_event_id) &&
-           add_header_if(transfer, "traceparent", run->traceparent) &&
-           add_header_if(transfer, "tracestate", run->tracestate);
+           add_header_if(transfer, "Last-Event-ID", post->last_event_id) &&
+           add_header_if(transfer, "traceparent", traceparent) &&
+           add_header_if(transfer, "tracestate", traceparent != NULL ? post->tracestate : NULL);
 }
 
 static bool copy_stream_text(const char *text, char **ret_copy) {
@@ -320,29 +299,31 @@ static bool copy_rules(struct upstream_stream *stream, const struct adapter_rule
            copy_stream_text(rules->end_events, &stream->rules.end_events);
 }
 
-static bool stream_begin(struct upstream_stream *stream, const struct upstream_settings *settings) {
-    bool create = stream->run.session_url != NULL && !stream->run.session_exists;
+static bool stream_begin(struct upstream_stream *stream, const struct upstream_settings *settings,
+                         const struct upstream_post *post) {
+    bool create = stream->request->session_url != NULL && !stream->session_exists;
     stream->parser = sse_parser_create((size_t)settings->event_bytes_max,
                                        (size_t)settings->event_type_bytes_max, stream_on_event, stream);
     return stream->parser != NULL && copy_rules(stream, &settings->rules) &&
-           add_stream_headers(stream, settings) &&
+           add_stream_headers(stream, settings, post) &&
            stream_send_request(stream, create ? STREAM_CREATE : STREAM_RUN);
 }
 
 struct upstream_stream *upstream_stream_start(struct upstream_client *client,
                                               const struct upstream_settings *settings,
-                                              struct upstream_run *run,
+                                              const struct upstream_post *post,
                                               const struct upstream_stream_callbacks *callbacks,
                                               void *context) {
     struct upstream_stream *stream = calloc(1, sizeof *stream);
     if (stream == NULL || !transfer_init(&stream->transfer, client, settings, &stream_role)) {
         free(stream);
-        upstream_run_finish(run);
+        upstream_request_unref(post->request);
         return NULL;
     }
     memory_charge(MEMORY_STREAMS, sizeof *stream);
-    stream->run = *run;
-    *run = (struct upstream_run){.adapter = run->adapter};
+    stream->request = post->request;
+    stream->session_exists = post->session_exists;
+    stream->resume_url = post->resume_url;
     stream->callbacks = *callbacks;
     stream->context = context;
     stream->event_bytes_max = settings->event_bytes_max;
@@ -352,7 +333,7 @@ struct upstream_stream *upstream_stream_start(struct upstream_client *client,
     buffer_init(&stream->answer, ANSWER_BYTES_MAX);
     buffer_init(&stream->message, MESSAGE_BYTES_MAX);
     buffer_init(&stream->creation, MESSAGE_BYTES_MAX);
-    if (!stream_begin(stream, settings)) {
+    if (!stream_begin(stream, settings, post)) {
         transfer_release(&stream->transfer);
         return NULL;
     }

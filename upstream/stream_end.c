@@ -151,7 +151,7 @@ static bool is_whole(const struct sse_event *rest) {
  * the stream ended. False: the stream has ended in here. */
 static bool note_rest(struct upstream_stream *stream, const struct sse_event *rest) {
     struct adapter_reading reading = stream->reading;
-    enum adapter_verdict verdict = stream->run.adapter->judge(&reading, rest);
+    enum adapter_verdict verdict = stream->request->adapter->judge(&reading, rest);
     bool is_end = verdict == ADAPTER_DONE || (verdict == ADAPTER_LAST && is_whole(rest));
     if (verdict == ADAPTER_FAILED)
         stream_note_failure(stream, rest);
@@ -173,7 +173,7 @@ static void finish_without_end(struct upstream_stream *stream) {
 /** A clean end, without an end marker. */
 static void conclude_clean(struct upstream_stream *stream) {
     const char *warning = "";
-    switch (stream->run.adapter->judge_end(&stream->reading, &warning)) {
+    switch (stream->request->adapter->judge_end(&stream->reading, &warning)) {
     case ADAPTER_WHOLE:
         finish_completed(stream, "");
         break;

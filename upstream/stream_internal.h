@@ -13,7 +13,9 @@ struct upstream_stream {
     struct transfer transfer;
     struct upstream_stream_callbacks callbacks;
     void *context;
-    struct upstream_run run;
+    struct upstream_request *request; /* a reference */
+    bool session_exists;
+    const char *resume_url; /* borrowed; NULL: the run is posted */
     struct sse_parser *parser;
     struct adapter_rules rules; /* copies */
     struct adapter_reading reading;

@@ -201,7 +201,7 @@ static void check_openai(const cJSON *sent, const struct run_request *run) {
 }
 
 static void check_sent(const struct request_stub *stub, const struct run_request *run, const cJSON *body,
-                       const struct upstream_run *sent) {
+                       const struct upstream_request *sent) {
     const struct request *request = &stub->request;
     const struct adapter *adapter = stub->upstream.adapter;
     REQUIRE(sent->adapter == adapter && strncmp(sent->url, STUB_BASE_URL, strlen(STUB_BASE_URL)) == 0);
@@ -246,7 +246,7 @@ static void check_request(struct request_stub *stub, const cJSON *body, bool is_
     }
     if (plan != NULL) {
         REQUIRE(request->reply.kind == REPLY_NONE && plan->count == 1);
-        check_sent(stub, &run, body, &plan->steps[0].request);
+        check_sent(stub, &run, body, plan->steps[0].request);
     } else {
         bool is_of_another_kind = is_adks_own && stub->upstream.adapter != &adapter_adk;
         stub_require_error(stub, 400, 413);

@@ -149,9 +149,9 @@ struct fake_run {
 
 static size_t requests_made, requests_destroyed;
 
-static inline bool request_build(struct flight_request *request, const struct upstream_settings *settings,
-                                 struct upstream_run *ret_run, const char **ret_message) {
-    (void)request, (void)settings, (void)ret_run;
+static inline bool request_prepare(struct flight_request *request, size_t upstream,
+                                   struct upstream_post *ret_post, const char **ret_message) {
+    (void)request, (void)upstream, (void)ret_post;
     *ret_message = "no run is made in these tests";
     return false;
 }
@@ -164,7 +164,7 @@ static inline void request_destroy(struct flight_request *request) {
 static inline struct flight_request *request_create(void) {
     struct flight_request *request = malloc(sizeof(*request));
     assert_non_null(request);
-    *request = (struct flight_request){.build = request_build, .destroy = request_destroy};
+    *request = (struct flight_request){.prepare = request_prepare, .destroy = request_destroy};
     requests_made++;
     return request;
 }

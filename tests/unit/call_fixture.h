@@ -37,10 +37,9 @@ struct call_recorder {
     char message[1024];
     bool has_session;
     bool session_exists;
-    bool is_built_once;
     bool refuses_retry;
-    const char *not_built;                            /* name of an upstream for which nothing can be built */
-    void (*in_build)(struct call_recorder *recorder); /* called in the callbacks, if not NULL */
+    const char *not_built; /* name of an upstream for which nothing can be built */
+    void (*in_prepare)(struct call_recorder *recorder); /* called in the callbacks, if not NULL */
     void (*in_sent)(struct call_recorder *recorder);
     void (*in_retry)(struct call_recorder *recorder);
     bool (*in_event)(struct call_recorder *recorder);
@@ -195,25 +194,23 @@ static inline char *call_url(const struct upstream_settings *settings, const cha
     return buffer_detach(&url);
 }
 
-static inline bool call_on_build(void *context, const struct upstream_settings *settings,
-                                 struct upstream_run *ret_run, const char **ret_message) {
+static inline bool call_prepare(void *context, size_t upstream, struct upstream_post *ret_post,
+                                const char **ret_message) {
     struct call_recorder *recorder = context;
+    const struct upstream_settings *settings = &recorder->fixture->caller.settings.items[upstream];
     assert_non_null(recorder->call);
     assert_false(recorder->has_ended);
     if (recorder->not_built != NULL && strcmp(recorder->not_built, settings->name) == 0) {
         *ret_message = "It cannot be built.";
         return false;
     }
-    *ret_run =
-        (struct upstream_run){.adapter = settings->adapter,
-                              .url = call_url(settings, "/run"),
-                              .body = strdup("{}"),
-                              .body_length = 2,
-                              .session_url = recorder->has_session ? call_url(settings, "/session") : NULL,
-                              .session_exists = recorder->session_exists,
-                              .is_last = recorder->is_built_once};
-    if (recorder->in_build != NULL)
-        recorder->in_build(recorder);
+    *ret_post = (struct upstream_post){
+        .request = upstream_request_create(settings->adapter, call_url(settings, "/run"),
+                                           recorder->has_session ? call_url(settings, "/session") : NULL,
+                                           strdup("{}"), 2),
+        .session_exists = recorder->session_exists};
+    if (recorder->in_prepare != NULL)
+        recorder->in_prepare(recorder);
     return true;
 }
 
@@ -262,7 +259,7 @@ static inline void call_on_end(void *context, const struct upstream_result *resu
 
 /** Starts a call at upstream a. What the recorder does in callbacks is left as it is. */
 static inline void call_start(struct call_recorder *recorder, struct call_fixture *fixture) {
-    static const struct upstream_call_callbacks callbacks = {.build = call_on_build,
+    static const struct upstream_call_callbacks callbacks = {.prepare = call_prepare,
                                                              .on_sent = call_on_sent,
                                                              .on_retry = call_on_retry,
                                                              .on_event = call_on_event,

@@ -37,11 +37,11 @@ static inline bool held_do(struct held_recorder *held) {
                                                                .may_read = held_may_read,
                                                                .on_end = recorder_on_end};
     struct fixture *fixture = held->recorder.fixture;
-    struct upstream_run run = recorder_run(fixture, NULL, false);
+    struct upstream_post post = recorder_post(fixture, NULL, false);
     held->recorder = (struct recorder){.fixture = fixture};
     held->is_held = false;
     held->recorder.stream =
-        upstream_stream_start(fixture->client, &fixture->settings, &run, &callbacks, &held->recorder);
+        upstream_stream_start(fixture->client, &fixture->settings, &post, &callbacks, &held->recorder);
     if (held->recorder.stream == NULL)
         return false;
     recorder_await_end(&held->recorder);

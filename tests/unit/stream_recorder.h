@@ -70,38 +70,42 @@ static inline void recorder_on_end(void *context, const struct upstream_result *
         recorder->in_end(recorder);
 }
 
-/** A run as the adapter would have it; `session_path` may be NULL. */
-static inline struct upstream_run recorder_run(struct fixture *fixture, const char *session_path,
-                                               bool exists) {
+/** A run as the adapter would have it, with this body (malloc'd); `session_path` may be NULL. */
+static inline struct upstream_post recorder_post_body(struct fixture *fixture, const char *session_path,
+                                                      bool exists, char *body, size_t length) {
     struct buffer url;
     buffer_init(&url, 1024);
-    struct upstream_run run = {.adapter = fixture->settings.adapter, .session_exists = exists};
     assert_true(buffer_printf(&url, "%s/run_sse", fixture->settings.base_url));
-    run.url = buffer_detach(&url);
-    run.body = strdup("{\"a\":1}");
-    run.body_length = strlen(run.body);
+    char *run_url = buffer_detach(&url), *session_url = NULL;
     if (session_path != NULL) {
         assert_true(buffer_printf(&url, "%s%s", fixture->settings.base_url, session_path));
-        run.session_url = buffer_detach(&url);
+        session_url = buffer_detach(&url);
     }
-    return run;
+    struct upstream_request *request =
+        upstream_request_create(fixture->settings.adapter, run_url, session_url, body, length);
+    assert_non_null(request);
+    return (struct upstream_post){.request = request, .session_exists = exists};
 }
 
-static inline void recorder_start_run(struct recorder *recorder, struct upstream_run *run) {
+static inline struct upstream_post recorder_post(struct fixture *fixture, const char *session_path,
+                                                 bool exists) {
+    return recorder_post_body(fixture, session_path, exists, strdup("{\"a\":1}"), strlen("{\"a\":1}"));
+}
+
+static inline void recorder_start_post(struct recorder *recorder, const struct upstream_post *post) {
     static const struct upstream_stream_callbacks callbacks = {
         .on_sent = recorder_on_sent, .on_event = recorder_on_event, .on_end = recorder_on_end};
-    recorder->stream = upstream_stream_start(recorder->fixture->client, &recorder->fixture->settings, run,
+    recorder->stream = upstream_stream_start(recorder->fixture->client, &recorder->fixture->settings, post,
                                              &callbacks, recorder);
     assert_non_null(recorder->stream);
-    assert_null(run->url);
     assert_false(recorder->has_ended);
 }
 
 /** Starts a run of an upstream without sessions. What the recorder does in callbacks is left as it is. */
 static inline void recorder_start(struct recorder *recorder, struct fixture *fixture) {
-    struct upstream_run run = recorder_run(fixture, NULL, false);
+    struct upstream_post post = recorder_post(fixture, NULL, false);
     recorder->fixture = fixture;
-    recorder_start_run(recorder, &run);
+    recorder_start_post(recorder, &post);
 }
 
 static inline void recorder_await_end(struct recorder *recorder) {

@@ -278,8 +278,8 @@ static void connection_of_an_answer_with_a_bad_length_is_not_used_again(void **s
     struct fixture fixture;
     struct recorder recorder = {.fixture = &fixture};
     fixture_begin(&fixture, serve_creation_with_a_bad_length);
-    struct upstream_run run = recorder_run(&fixture, "/session", false);
-    recorder_start_run(&recorder, &run);
+    struct upstream_post post = recorder_post(&fixture, "/session", false);
+    recorder_start_post(&recorder, &post);
     recorder_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
     assert_int_equal(raw_server_connections(&fixture.server), 2);

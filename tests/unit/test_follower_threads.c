@@ -68,7 +68,7 @@ static void start_visitors(struct inbox_item *item) {
         *visitor = (struct visitor){.worker = worker, .in_order = true, .policy.ttl_ms = 60000};
         visitor->leaves_after = i % 4 == 1 ? 1 + i * 47 % EVENTS : 0;
         struct flight_request *request = malloc(sizeof(*request));
-        *request = (struct flight_request){.build = request_build, .destroy = discard};
+        *request = (struct flight_request){.prepare = request_prepare, .destroy = discard};
         const struct follower_start start = {.key = worker->key,
                                              .upstream = 1,
                                              .policy = &visitor->policy,

@@ -52,11 +52,10 @@ static struct task *make_run(struct broadcaster *broadcaster, struct relay_conte
     assert_non_null(plan);
     const struct upstream_settings *settings = &context->caller->settings.items[UPSTREAM_A];
     plan->count = 1;
-    plan->steps[0] = (struct plan_step){.upstream = UPSTREAM_A,
-                                        .request = {.adapter = settings->adapter,
-                                                    .url = call_url(settings, "/run"),
-                                                    .body = strdup("{}"),
-                                                    .body_length = 2}};
+    plan->steps[0] =
+        (struct plan_step){.upstream = UPSTREAM_A,
+                           .request = upstream_request_create(settings->adapter, call_url(settings, "/run"),
+                                                              NULL, strdup("{}"), 2)};
     struct task *task = runner_create_task(runner, session, &options, plan);
     assert_non_null(task);
     session_unref(session);

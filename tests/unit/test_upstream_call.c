@@ -50,25 +50,6 @@ static void call_is_made_as_often_as_it_may_be(void **state) {
     call_fixture_end(&fixture);
 }
 
-/* As when a reload allows attempts that the first one did not know of. */
-static void call_is_not_made_again_if_it_cannot_be_built_again(void **state) {
-    (void)state;
-    static const char *const texts[] = {REFUSAL(503), WHOLE_STREAM, NULL};
-    for (int has_fallback = 0; has_fallback < 2; has_fallback++) {
-        struct call_fixture fixture;
-        struct call_recorder recorder = {.is_built_once = true};
-        answers = texts;
-        call_fixture_begin(&fixture, serve_answers);
-        fixture.settings[UPSTREAM_A].retry.attempts_max = 5;
-        fixture.settings[UPSTREAM_A].fallback = has_fallback != 0 ? fixture.names[UPSTREAM_B] : NULL;
-        call_fixture_open(&fixture);
-        call_do(&recorder, &fixture);
-        assert_string_equal(recorder.told, has_fallback != 0 ? "sent|next:b|a|end|" : "sent|end|");
-        assert_string_equal(asked(&fixture), has_fallback != 0 ? "ab" : "a");
-        call_fixture_end(&fixture);
-    }
-}
-
 static void call_is_not_made_again_for_what_does_not_pass(void **state) {
     (void)state;
     static const char *const refusals[] = {
@@ -355,7 +336,6 @@ int main(void) {
         cmocka_unit_test(call_tells_what_a_stream_tells),
         cmocka_unit_test(call_is_made_again_until_it_succeeds),
         cmocka_unit_test(call_is_made_as_often_as_it_may_be),
-        cmocka_unit_test(call_is_not_made_again_if_it_cannot_be_built_again),
         cmocka_unit_test(call_is_not_made_again_for_what_does_not_pass),
         cmocka_unit_test(call_is_made_again_when_there_is_no_connection),
         cmocka_unit_test(call_waits_for_as_long_as_it_is_asked_to),

@@ -187,7 +187,7 @@ static void check_cancel_within(struct call_recorder recorder, const char *first
 
 static void call_cancelled_in_its_callbacks_tells_nothing_more(void **state) {
     (void)state;
-    check_cancel_within((struct call_recorder){.in_build = cancel}, WHOLE_STREAM, "");
+    check_cancel_within((struct call_recorder){.in_prepare = cancel}, WHOLE_STREAM, "");
     check_cancel_within((struct call_recorder){.in_sent = cancel}, WHOLE_STREAM, "sent|");
     check_cancel_within((struct call_recorder){.in_event = cancel_in_event}, WHOLE_STREAM, "sent|a|");
     check_cancel_within((struct call_recorder){.in_event = refuse_event}, WHOLE_STREAM, "sent|a|");

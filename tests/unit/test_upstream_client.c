@@ -39,11 +39,11 @@ static void stream_sends_the_headers_that_its_run_brings(void **state) {
     assert_false(raw_server_was_sent(&fixture.server, "Last-Event-ID"));
     assert_false(raw_server_was_sent(&fixture.server, "trace"));
     recorder = (struct recorder){.fixture = &fixture};
-    struct upstream_run run = recorder_run(&fixture, NULL, false);
-    run.last_event_id = strdup("id 7");
-    run.traceparent = strdup("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    run.tracestate = strdup("rojo=00f067aa0ba902b7");
-    recorder_start_run(&recorder, &run);
+    struct upstream_post post = recorder_post(&fixture, NULL, false);
+    post.last_event_id = "id 7";
+    strcpy(post.traceparent, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    post.tracestate = "rojo=00f067aa0ba902b7";
+    recorder_start_post(&recorder, &post);
     recorder_await_end(&recorder);
     assert_true(raw_server_was_sent(&fixture.server, "\r\nLast-Event-ID: id 7\r\n"));
     assert_true(raw_server_was_sent(

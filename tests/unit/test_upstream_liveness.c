@@ -136,8 +136,8 @@ static void stream_that_is_held_is_not_idle(void **state) {
     has_sent = false;
     fixture_begin(&fixture, serve_two_events);
     fixture.settings.idle_timeout_ms = fixture.settings.event_timeout_ms = LIMIT_MS;
-    struct upstream_run run = recorder_run(&fixture, NULL, false);
-    recorder.stream = upstream_stream_start(fixture.client, &fixture.settings, &run, &callbacks, &recorder);
+    struct upstream_post post = recorder_post(&fixture, NULL, false);
+    recorder.stream = upstream_stream_start(fixture.client, &fixture.settings, &post, &callbacks, &recorder);
     assert_non_null(recorder.stream);
     while (!has_sent)
         fixture_turn(&fixture);

@@ -106,8 +106,8 @@ static void stream_is_posted_once_behind_the_creation_of_its_session(void **stat
         struct fixture fixture;
         struct recorder recorder = {.fixture = &fixture};
         begin(&fixture, created, 1, i % 2 == 0 ? IN_ORDER : BY_RESET, i < 2 ? GOES_ON : STOPS);
-        struct upstream_run run = recorder_run(&fixture, "/session", false);
-        recorder_start_run(&recorder, &run);
+        struct upstream_post post = recorder_post(&fixture, "/session", false);
+        recorder_start_post(&recorder, &post);
         recorder_await_end(&recorder);
         check_unanswered(&recorder);
         assert_int_equal(posted(&fixture, "POST /session"), 1);
@@ -127,8 +127,8 @@ static void stream_creates_its_session_again_if_a_kept_connection_dies(void **st
         begin(&fixture, texts, 1, how, GOES_ON);
         recorder_do(&recorder, &fixture);
         recorder = (struct recorder){.fixture = &fixture};
-        struct upstream_run run = recorder_run(&fixture, "/session", false);
-        recorder_start_run(&recorder, &run);
+        struct upstream_post post = recorder_post(&fixture, "/session", false);
+        recorder_start_post(&recorder, &post);
         recorder_await_end(&recorder);
         assert_int_equal(recorder.result.end, UPSTREAM_COMPLETED);
         assert_int_equal(posted(&fixture, "POST /session"), 2);

@@ -128,13 +128,11 @@ static void serve_answer_in_between(struct raw_server *server, int fd, size_t co
 }
 
 static void start_large_run(struct recorder *recorder) {
-    struct upstream_run run = recorder_run(recorder->fixture, NULL, false);
-    free(run.body);
-    run.body = malloc(LARGE_BODY_BYTES);
-    assert_non_null(run.body);
-    memset(run.body, ' ', LARGE_BODY_BYTES);
-    run.body_length = LARGE_BODY_BYTES;
-    recorder_start_run(recorder, &run);
+    char *body = malloc(LARGE_BODY_BYTES);
+    assert_non_null(body);
+    memset(body, ' ', LARGE_BODY_BYTES);
+    struct upstream_post post = recorder_post_body(recorder->fixture, NULL, false, body, LARGE_BODY_BYTES);
+    recorder_start_post(recorder, &post);
 }
 
 /** Turns the loop until nothing more of the request goes out. */

@@ -65,11 +65,8 @@ static void begin_run(struct recorder *recorder, struct fixture *fixture, const 
     taken = 0;
     fixture_begin(fixture, serve_early);
     *recorder = (struct recorder){.fixture = fixture};
-    struct upstream_run run = recorder_run(fixture, NULL, false);
-    free(run.body);
-    run.body = large_body();
-    run.body_length = BODY_BYTES;
-    recorder_start_run(recorder, &run);
+    struct upstream_post post = recorder_post_body(fixture, NULL, false, large_body(), BODY_BYTES);
+    recorder_start_post(recorder, &post);
     recorder_await_end(recorder);
 }
 

@@ -14,8 +14,8 @@ static void check_session(const char *const *texts, bool exists, enum upstream_e
     answers = texts;
     fixture_begin(&fixture, serve_answers);
     fixture.settings.first_byte_timeout_ms = 300;
-    struct upstream_run run = recorder_run(&fixture, "/session", exists);
-    recorder_start_run(&recorder, &run);
+    struct upstream_post post = recorder_post(&fixture, "/session", exists);
+    recorder_start_post(&recorder, &post);
     recorder_await_end(&recorder);
     assert_int_equal(recorder.result.end, end);
     char seen[16] = "";
@@ -55,8 +55,8 @@ static void check_refused_creation(const char *text, bool exists, int status, in
     const char *const texts[] = {exists ? NOT_FOUND : text, exists ? text : NULL, NULL};
     answers = texts;
     fixture_begin(&fixture, serve_answers);
-    struct upstream_run run = recorder_run(&fixture, "/session", exists);
-    recorder_start_run(&recorder, &run);
+    struct upstream_post post = recorder_post(&fixture, "/session", exists);
+    recorder_start_post(&recorder, &post);
     recorder_await_end(&recorder);
     assert_int_equal(recorder.result.end, UPSTREAM_STATUS);
     assert_int_equal(recorder.result.http_status, status);
@@ -106,8 +106,8 @@ static void stream_tells_once_that_its_run_was_sent(void **state) {
     struct recorder recorder = {.fixture = &fixture};
     answers = lost;
     fixture_begin(&fixture, serve_answers);
-    struct upstream_run run = recorder_run(&fixture, "/session", true);
-    recorder_start_run(&recorder, &run);
+    struct upstream_post post = recorder_post(&fixture, "/session", true);
+    recorder_start_post(&recorder, &post);
     recorder_await_end(&recorder);
     assert_string_equal(recorder.told, "sent|message:a|end|");
     fixture_end(&fixture);
@@ -122,8 +122,8 @@ static void check_reason(const char *creation, const char *run, enum upstream_en
     const char *const texts[] = {creation, run, NULL};
     answers = texts;
     fixture_begin(&fixture, serve_answers);
-    struct upstream_run asked = recorder_run(&fixture, "/session", false);
-    recorder_start_run(&recorder, &asked);
+    struct upstream_post asked = recorder_post(&fixture, "/session", false);
+    recorder_start_post(&recorder, &asked);
     recorder_await_end(&recorder);
     assert_int_equal(recorder.result.end, end);
     assert_string_equal(recorder.message, message);
