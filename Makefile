@@ -304,7 +304,7 @@ lint: ## Fail if a static analyzer reports something: cppcheck, gcc, clang-tidy,
 	@scripts/lint.sh
 
 .PHONY: hardening
-hardening: $(BUILD)/sluice ## Fail if the program is not PIE, full RELRO, fortified and stack protected
+hardening: $(BUILD)/sluice ## Fail if the program lacks PIE, full RELRO, fortification or stack protection
 	@scripts/check-hardening.sh $(BUILD)/sluice
 
 .PHONY: format
@@ -327,7 +327,7 @@ laws: layers ## Fail if a source or a document breaks a rule: layers, locks, nam
 	@scripts/check-house.py
 
 .PHONY: layers
-layers: ## Fail if a file includes a header of a room that its own room must not include
+layers: ## Fail if an include breaks the order of the rooms
 	@scripts/check-layers.sh --self-test
 	@scripts/check-layers.sh
 

@@ -114,7 +114,7 @@ const struct config_key config_keys[] = {
     {UPSTREAM, TYPED_TEXT("upstream_ca_file", config_text, upstream.ca_file, 4 * KIB),
      .of_upstream = true, .reloadable = true,
      .meaning = "PEM file with the certificate authorities that the gateway trusts for this https upstream, instead of the "
-                "system's. A reload reads both again."},
+                "system's. A reload reads the file and the system's authorities again."},
     {UPSTREAM, TEXT("upstream_authorization", upstream.authorization, 8 * KIB),
      .of_upstream = true, .secret = true,
      .meaning = "Value of the Authorization header of every request to the upstream. It is a secret: prefer the environment "
@@ -144,8 +144,8 @@ const struct config_key config_keys[] = {
                 "upstream_idle. 0 disables this limit."},
     {UPSTREAM, MS("upstream_keepalive_ms", upstream.keepalive_ms, "4000", 0, HOUR),
      .of_upstream = true, .reloadable = true,
-     .meaning = "Age at which an idle connection is no longer used for another run. Choose less than the upstream's own keep- "
-                "alive limit."},
+     .meaning = "Age at which an idle connection is no longer used for another run. Choose less than the upstream's own "
+                "keep-alive limit."},
     {UPSTREAM, CHOICE("upstream_resend", upstream.resend, enum upstream_resend, "never", resends),
      .of_upstream = true, .reloadable = true,
      .meaning = "never: a run that was sent and got no answer fails. unanswered: the run is sent again, within "
@@ -354,7 +354,7 @@ const struct config_key config_keys[] = {
     {RUNS, CHOICE("run_start_input", routes.run_input, enum run_input, "text", run_inputs),
      .reloadable = true,
      .meaning = "Part of the user's request that run.start and /tasks/{id} show as \"input\" to everyone who may see the "
-                "session. none shows nothing, text the text of the message, body the whole body."},
+                "session. none shows nothing, text shows the text of the message, body shows the whole body."},
     {RUNS, BYTES("run_start_input_bytes_max", routes.run_input_bytes_max, "16KiB", 16, MIB),
      .reloadable = true, .limit = true,
      .meaning = "Size of that \"input\", never more than log_bytes_max. A longer input is cut at the end of a character and "
@@ -424,7 +424,7 @@ const struct config_key config_keys[] = {
                 "time."},
     {SUBSCRIBERS, MS("stall_timeout_ms", fanout.stall_timeout_ms, "30000", 10, HOUR),
      .reloadable = true,
-     .meaning = "Time without any byte taken after which a subscriber is closed."},
+     .meaning = "A subscriber that takes no byte for this time is closed."},
     {SUBSCRIBERS, BYTES("send_buffer_bytes", http.listener.send_buffer_bytes, "128KiB", 0, 64 * MIB),
      .meaning = "Send buffer of a client's socket (SO_SNDBUF), which bounds the data that the kernel holds for a slow client. "
                 "0 leaves the size to the kernel, up to about 4 MB."},

@@ -28,7 +28,7 @@
 
 size_t recording_code_bytes_max(size_t bytes) {
     static_assert(sizeof(struct recording_entry) >= EVENT_HEAD_LENGTH,
-                  "an entry takes more than what it is as bytes");
+                  "an entry must take at least as much memory as its encoded head");
     return HEAD_LENGTH + bytes;
 }
 
