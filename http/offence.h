@@ -4,7 +4,7 @@
 #define SLUICE_HTTP_OFFENCE_H
 
 #include "base/log_limit.h"
-#include "http/peer.h"
+#include "http/address_limits.h"
 
 /** Counts the offence and logs it as a warning. `status` is the answer's status, or 0 if the library closed
  * the connection. */
