@@ -1,8 +1,15 @@
-/* A client's connection while libmicrohttpd has it: see http/connection.h. */
+/* A client's connection while libmicrohttpd has it.
+ *
+ * The library's timeout begins anew with each byte, so a client that sends a byte now and then could hold a
+ * connection for ever. Here a request has one deadline. All deadlines are equally long, so a queue keeps them
+ * in order. The library never learns of a deadline: a late connection is shut for reading, which the library
+ * takes for an end by the client. */
 #include "http/connection.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory_budget.h"
+#include "base/metrics.h"
 #include "http/exchange.h"
 
 #include <netinet/tcp.h>
@@ -91,4 +98,15 @@ int64_t http_connection_expire(struct http_listener *listener) {
     while ((first = TAILQ_FIRST(&listener->awaited)) != NULL && first->until_mono_ms <= now_ms)
         end_connection(first);
     return first != NULL ? first->until_mono_ms - now_ms : 0;
+}
+
+void offence_note(struct log_limit *offences, const struct peer *peer, int status, const char *reason) {
+    char address[INET6_ADDRSTRLEN];
+    uint64_t unwritten;
+    metrics_add(METRIC_REQUESTS_OFFENDING, 1);
+    if (!log_limit_take(offences, &unwritten))
+        return;
+    peer_format(peer, address);
+    log_warn("request_refused", LOG_STR("peer", address), LOG_STR("reason", reason),
+             LOG_INT("status", status), LOG_INT("unwritten", unwritten));
 }

@@ -11,6 +11,7 @@
 #define SLUICE_HTTP_CONNECTION_H
 
 #include "base/attributes.h"
+#include "base/log_limit.h"
 #include "http/address_limits.h"
 
 #include <microhttpd.h>
@@ -53,6 +54,10 @@ void http_connection_arrived(struct http_connection *connection);
 
 /** Logs that the connection sent an invalid request. The caller then closes the connection. */
 void http_connection_offends(struct http_connection *connection, int status, const char *reason);
+
+/** Counts an invalid request and logs it as a warning. `status` is the answer's status, or 0 if the library closed
+ * the connection. Each listener has one limit for these lines, on its thread. */
+void offence_note(struct log_limit *offences, const struct peer *peer, int status, const char *reason);
 
 /** Ends the connections whose time is over. Returns the milliseconds until the next call; 0 if no connection
  * awaits anything. */

@@ -8,7 +8,6 @@
 #include "http/connection.h"
 #include "http/lingering.h"
 #include "http/listener.h"
-#include "http/offence.h"
 #include "http/progress.h"
 #include "http/tunnel.h"
 #include "routes/request.h"
