@@ -19,7 +19,7 @@
 bool site_is_loopback(const char *host, size_t length);
 
 /** Whether the gateway is to be asked by the name that the Host header has, which is an authority (see
- * http/target.h) or NULL. On a loopback listener: by a loopback name, the listener's address, or one
+ * http/head.h) or NULL. On a loopback listener: by a loopback name, the listener's address, or one
  * that `allowed_hosts` has; on others by any name, unless `allowed_hosts` has some. */
 bool site_serves(const struct routes_settings *settings, const char *host);
 

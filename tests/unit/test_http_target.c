@@ -1,5 +1,5 @@
 /* server/http_target: hosts, absolute targets, and paths that mean the same to everybody. */
-#include "http/target.h"
+#include "http/head.h"
 
 #include "tests/support/unit.h"
 
