@@ -3,15 +3,19 @@
 #ifndef SLUICE_HTTP_HANDOVER_H
 #define SLUICE_HTTP_HANDOVER_H
 
+#include "base/attributes.h"
+#include "broadcaster/subscriber.h"
 #include "http/address_limits.h"
 #include "routes/context.h"
+
+#include <uv.h>
 
 /** The parts of a hand-over. */
 struct handover {
     struct subscriber *subscriber; /* prepared */
     int fd;                        /* the connected socket */
     bool chunked;                  /* see subscriber_connect() */
-    uint64_t send_buffer_bytes;    /* for this and the next two see socket_sink_create() */
+    uint64_t send_buffer_bytes;    /* for SO_SNDBUF; 0 leaves the size to the kernel */
     struct address_limits *limits;
     struct address *address;
 };

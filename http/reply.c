@@ -11,7 +11,7 @@
  * chunked answer with that header for whole when the connection ends, however it was cut off. So its head is
  * without it. Then we write head and greeting ourselves, and the library leaves when its handler returns
  * MHD_NO. undici waits for a turn of its loop before it uses a connection again, and sees by then that this
- * one has ended, since the last chunk and the FIN are one segment (socket_sink.c).
+ * one has ended, since the last chunk and the FIN are one segment (handover.c).
  */
 #include "http/exchange.h"
 
