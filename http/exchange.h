@@ -4,7 +4,7 @@
 
 #include "base/buffer.h"
 #include "http/acceptor.h"
-#include "http/chunks.h"
+#include "http/body.h"
 #include "http/connection.h"
 #include "http/lingering.h"
 #include "http/listener.h"

@@ -1,5 +1,5 @@
 /* The chunked transfer coding as we decode it ourselves. */
-#include "http/chunks.h"
+#include "http/body.h"
 
 #include "tests/support/unit.h"
 

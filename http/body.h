@@ -6,8 +6,8 @@
  *     while ((found = chunks_next(&chunks, &bytes, &length, &piece, &piece_length)) == CHUNKS_PIECE)
  *         ...;
  */
-#ifndef SLUICE_HTTP_CHUNKS_H
-#define SLUICE_HTTP_CHUNKS_H
+#ifndef SLUICE_HTTP_BODY_H
+#define SLUICE_HTTP_BODY_H
 
 #include "base/attributes.h"
 

@@ -1,5 +1,5 @@
-/* The chunked transfer coding: see chunks.h. */
-#include "http/chunks.h"
+/* The chunked transfer coding: see body.h. */
+#include "http/body.h"
 
 #include "base/percent.h"
 
