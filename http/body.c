@@ -1,9 +1,17 @@
-/* The chunked transfer coding: see body.h. */
+/* A body that libmicrohttpd does not see the end of.
+ *
+ * The coding is read by a machine of one state a byte, which can stop after any byte and knows no buffer. Its
+ * pieces go the way of any other body. At the end the library is still waiting for bytes, so it takes no answer:
+ * the request is suspended until there is one, and then the answer is written to the socket.
+ */
 #include "http/body.h"
 
 #include "base/percent.h"
+#include "http/exchange.h"
 
 #include <stdbool.h>
+
+/* ---- the chunked coding -------------------------------------------------------------------------- */
 
 static enum chunks_state expect_byte(char byte, char wanted, enum chunks_state next) {
     return byte == wanted ? next : CHUNKS_BROKEN;
@@ -94,4 +102,46 @@ enum chunks_found chunks_next(struct chunks *chunks, const char **bytes, size_t 
     if (chunks->state == CHUNKS_DONE)
         return CHUNKS_END;
     return chunks->state == CHUNKS_BROKEN ? CHUNKS_MALFORMED : CHUNKS_MORE;
+}
+
+/* ---- the body ------------------------------------------------------------------------------------ */
+
+static void write_answer(struct http_exchange *exchange) {
+    enum reply_kind kind = exchange->request.reply.kind;
+    exchange->cut_off = kind != REPLY_SUBSCRIBER; /* whose connection lives on */
+    if (kind == REPLY_SUBSCRIBER)
+        http_exchange_write_stream(exchange);
+    else if (kind == REPLY_BODY) /* no POST is answered from a source */
+        http_exchange_write_reply(exchange);
+}
+
+/* The library asks again when the request is resumed, for it has a byte that nobody took. */
+static enum MHD_Result complete_body(struct http_exchange *exchange, size_t *length) {
+    http_exchange_route(exchange);
+    if (exchange->request.reply.kind != REPLY_NONE) {
+        write_answer(exchange);
+        return MHD_NO;
+    }
+    *length = 1;
+    http_exchange_suspend(exchange);
+    return MHD_YES;
+}
+
+enum MHD_Result http_own_body_take(struct http_exchange *exchange, const char *bytes, size_t *length) {
+    enum chunks_found found;
+    const char *piece;
+    size_t left = *length, piece_length;
+    *length = 0;
+    while ((found = chunks_next(&exchange->chunks, &bytes, &left, &piece, &piece_length)) == CHUNKS_PIECE) {
+        if (http_exchange_take_upload(exchange, piece, piece_length) == MHD_NO)
+            return MHD_NO;
+    }
+    if (found == CHUNKS_MORE)
+        return MHD_YES;
+    if (found == CHUNKS_END)
+        return complete_body(exchange, length);
+    reply_error(&exchange->request, 400, "invalid_chunk", "The chunked body is malformed.");
+    http_exchange_offend(exchange, "invalid_chunk");
+    write_answer(exchange);
+    return MHD_NO;
 }

@@ -1,18 +1,27 @@
-/* The chunked transfer coding of a request's body (RFC 9112, section 7.1), for requests whose coding the
- * library does not recognize: see http/own_body.h. The decoder is strict: lines end with CRLF. It skips
- * extensions and trailers, and bounds the skipped bytes between two pieces of content.
+/* A request body without an end for libmicrohttpd, and the chunked transfer coding (RFC 9112, section 7.1) that
+ * it is decoded by. Private to the listener.
+ *
+ * The Transfer-Encoding of such a request has white space after "chunked". The white space is not part of the
+ * value (RFC 9110, section 5.5), but libmicrohttpd 0.9.75 takes it for that. So this file decodes the body. The
+ * library accepts no answer while a body comes, so this file also writes the answer, and the connection is
+ * closed afterwards. POST only.
+ *
+ * The decoder is strict: lines end with CRLF. It skips extensions and trailers, and bounds the skipped bytes
+ * between two pieces of content.
  *
  *     struct chunks chunks = {0};
  *     while ((found = chunks_next(&chunks, &bytes, &length, &piece, &piece_length)) == CHUNKS_PIECE)
- *         ...;
- */
+ *         ...; */
 #ifndef SLUICE_HTTP_BODY_H
 #define SLUICE_HTTP_BODY_H
 
 #include "base/attributes.h"
 
+#include <microhttpd.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct http_exchange;
 
 /** Maximum number of other bytes between two pieces of content; a body with more is malformed. */
 #define CHUNKS_FRAMING_BYTES_MAX 8192
@@ -52,5 +61,12 @@ enum chunks_found {
  * into the bytes, and is set for CHUNKS_PIECE only. */
 enum chunks_found chunks_next(struct chunks *chunks, const char **bytes, size_t *length,
                               const char **ret_piece, size_t *ret_length) MUST_CHECK;
+
+/** Takes more of the body, or writes the answer that was deferred. Like libmicrohttpd's access handler it
+ * sets *length to the number of bytes left. Shutting the reading side down would make the library leave as
+ * well. But then the kernel resets the connection when further bytes come, and an event stream takes its
+ * client for gone. */
+enum MHD_Result http_own_body_take(struct http_exchange *exchange, const char *bytes,
+                                   size_t *length) MUST_CHECK;
 
 #endif

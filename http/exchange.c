@@ -3,9 +3,9 @@
 
 #include "base/memory_budget.h"
 #include "base/metrics.h"
+#include "http/body.h"
 #include "http/handover.h"
 #include "http/head.h"
-#include "http/own_body.h"
 #include "routes/cors.h"
 #include "routes/router.h"
 

@@ -32,7 +32,7 @@ struct http_exchange {
     bool arrived;        /* all of the request has come, or the rest is not wanted */
     bool asked_to_close; /* the client asked to close the connection after the answer */
     bool offends;        /* the request is invalid and has been logged */
-    bool has_own_body;   /* the library does not see the body's end: see http/own_body.h */
+    bool has_own_body;   /* the library does not see the body's end: see http/body.h */
     struct chunks chunks;
     bool cut_off;     /* answered before all of it came; the connection will be closed */
     bool suspended;   /* libmicrohttpd waits for us */
