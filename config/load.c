@@ -498,7 +498,7 @@ static bool print_what_is_known(enum config_action action) {
 
 enum config_result config_load(int argc, char **argv, struct config **ret_config) {
     struct options options;
-    struct config_error error;
+    struct config_error error = {.text = ""};
     struct config *config = NULL;
     bool done = false;
 
