@@ -9,7 +9,7 @@ answer that the sources name, and no route and no error code that they do not na
 /stats shows, need not stand in it again. Every relative link of every page must lead to a file, and its fragment to a
 heading there. Every `function()`, `struct name` and `enum name` in the pages about the program must stand in its sources, and
 so must each block of C in these pages, character for character. The beginning of each message in an answer must stand in
-the sources.
+the sources. docs/operations.md must name every event that the program logs.
 """
 import os
 import re
@@ -18,6 +18,7 @@ import tempfile
 
 API = 'docs/api.md'
 KEYS = 'docs/configuration.md'
+LOG = 'docs/operations.md'
 ROOMS = ('base', 'upstream', 'broadcaster', 'relay', 'routes', 'http', 'config', 'server')
 # The root of ADK's web UI answers as /dev-ui does.
 UNLISTED = {('GET', '/')}
@@ -101,7 +102,7 @@ def error_codes(problems):
             codes.update(codes_made)
     left = [code for code in codes if '%' in code]
     problems.extend(f'the error code "{code}" is made by a format that this script does not know' for code in left)
-    return codes - set(left)
+    return codes - set(left) - parameters()  # a function that refuses a parameter is given its name
 
 
 def routes():
@@ -151,6 +152,20 @@ def members():
     return found
 
 
+def logged_events():
+    found = set()
+    for path in sources(*ROOMS):
+        text = without_comments(read(path))
+        found.update(re.findall(r'\blog_(?:info|warn|error|debug|always)\(\s*"([a-z_]+)"', text))
+        found.update(re.findall(r'\b(?:refusal_log|refusal_write|log_write)\([^;"]*"([a-z_]+)"', text))
+    return found
+
+
+def check_log(problems):
+    page = read(LOG) if os.path.exists(LOG) else ''
+    problems.extend(f'{LOG} lacks the log event {event}' for event in sorted(logged_events()) if f'`{event}`' not in page)
+
+
 def check_api(problems):
     page = read(API)
     words = set(re.findall(r'[A-Za-z_][A-Za-z_-]*(?:\.[a-z]+)?', page)) | set(re.findall(r'\w+', page))
@@ -165,10 +180,10 @@ def check_api(problems):
     problems.extend(f'{API} names the route `{method} {path}`, which does not exist'
                     for method, path in sorted(named - known - UNLISTED))
     codes = error_codes(problems)
-    need('error code', codes, quoted)
     rows = re.findall(r'^\| (`[^|]*`) \| \d{3}', page, flags=re.M)
-    for code in sorted({code for row in rows for code in re.findall(r'`(\w+)`', row)} - codes):
-        problems.append(f'{API} names the error code {code}, which does not exist')
+    listed = {code for row in rows for code in re.findall(r'`(\w+)`', row)}
+    need('error code', codes, listed)
+    problems.extend(f'{API} names the error code {code}, which does not exist' for code in sorted(listed - codes))
     need('event', events(), quoted)
     need('query parameter', parameters(), set(re.findall(r'[?&`](\w+)=', page)) | quoted)
     need('option', options(), quoted)
@@ -241,6 +256,7 @@ def find_problems(directory):
         check_links(problems)
         check_names(problems)
         check_messages(problems)
+        check_log(problems)
     finally:
         os.chdir(before)
     return problems
@@ -287,6 +303,9 @@ def self_test():
     expect({'docs/internals/a.md': '`gone()`'}, 'the sources have no gone()')
     expect({'docs/architecture.md': '`struct gone`'}, 'the sources have no struct gone')
     expect({'docs/operations.md': '`gone()`'}, None)
+    expect(source('log_info("thing_done", LOG_INT("a", 1));'), 'the log event thing_done')
+    expect({**source('refusal_log(r, LOG_LEVEL_INFO, "thing_refused", x);'), LOG: '| info | `thing_refused` | |'}, None)
+    expect(source('refuse_listing(request, "until", result);'), None)
     expect({**source('reply("This is "\n      "the end: %d.");'), API: PAGE + '`{"code":"a","message":"This is the end: 7."}`'}, None)
     expect({API: PAGE + '`{"code":"a","message":"This is the end."} {"message":"what a user says"}`'}, 'no message that begins "This is the end."')
     expect({'CONTRIBUTING.md': '```c\n    {"label", read_label, true},\n```\n'}, None)
