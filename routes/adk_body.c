@@ -1,4 +1,8 @@
-/* Bodies of ADK's own /run and /run_sse: see adk_body.h. */
+/* Bodies of ADK's own POST /run and /run_sse.
+ *
+ * Such a body says by itself whose it is, in either of the two spellings that ADK accepts. A third spelling
+ * is refused: some server could read another owner from it than the gateway does. The text itself is passed
+ * on. Only the app that it leaves out is added, and the member "gateway" is cut out. */
 #include "routes/adk_body.h"
 
 #include "base/buffer.h"

@@ -1,4 +1,5 @@
-/* Answering when a run has ended, or when the time is up: for a client that waits, and for one that cancels. */
+/* Answering when a run has ended, or when the time is up: for a client that waits, and for one that
+ * cancels. */
 #ifndef SLUICE_ROUTES_AWAIT_H
 #define SLUICE_ROUTES_AWAIT_H
 

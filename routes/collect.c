@@ -1,4 +1,8 @@
-/* A request to the upstream whose whole answer is collected: see collect.h. */
+/* A request to the upstream whose whole answer is collected.
+ *
+ * The client's request is deferred until the answer has ended. An answer that is too long is still read to
+ * its end, and its rest is thrown away: so the connection can be used again. If the client leaves first,
+ * the query is cancelled, and no callback of it comes any more. */
 #include "routes/collect.h"
 
 #include "base/buffer.h"

@@ -1,4 +1,8 @@
-/* Cross-origin requests: see cors.h. */
+/* Cross-origin requests (Fetch standard, "HTTP CORS protocol").
+ *
+ * An origin is allowed if cors_origins lists it exactly. The headers are added before a request is decided,
+ * so that a page can read why its request was refused. `Vary: Origin` is also on answers to other origins:
+ * without it, a cache would give the answer for one origin to another. */
 #include "routes/cors.h"
 
 #include "base/buffer.h"

@@ -1,4 +1,7 @@
-/* GET /demo: the page routes/demo.html, built into the program. */
+/* GET /demo: the page routes/demo.html.
+ *
+ * The assembler puts the page into the program, so the program needs no file at run time. The policy that is
+ * sent along lets the page load nothing, and connect to the gateway alone. */
 #include "routes/handlers.h"
 
 /* The path is that of the source tree's root, where the compiler runs. */

@@ -1,4 +1,8 @@
-/* Text in the Prometheus exposition format: see exposition.h. */
+/* Text in the Prometheus exposition format 0.0.4.
+ *
+ * A family is a name, a help and a type; its samples follow at once, as the format demands. All text goes
+ * into one buffer, and a failure to write is remembered there. So callers write on, and look once, at the
+ * end. */
 #include "routes/exposition.h"
 
 #include "base/metrics.h"

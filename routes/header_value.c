@@ -1,4 +1,8 @@
-/* Reading the values of request headers: see header_value.h. */
+/* Reading the values of request headers.
+ *
+ * A value is cut at one separator after the other: a list at its commas, an item at its semicolons, a
+ * parameter at its "=". Each cut leaves quoted strings whole. Nothing is copied: a piece points into the
+ * value. */
 #include "routes/header_value.h"
 
 #include <stddef.h>

@@ -1,4 +1,8 @@
-/* The names that say whose a request is: see identity.h. */
+/* The names that say whose a request is.
+ *
+ * The question is not how this gateway reads a name, but how any server behind it may read it. So names are
+ * compared leniently, and in a query each word of a parameter's name counts: some servers take
+ * "object[name]" or "!name" for that name, and a semicolon for an ampersand. */
 #include "routes/identity.h"
 
 #include "base/lenient_name.h"

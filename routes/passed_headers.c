@@ -1,4 +1,9 @@
-/* What is passed on of an upstream's headers: see passed_headers.h. */
+/* The headers of an upstream's answer that are passed on.
+ *
+ * Only the headers of a list are, and each value is looked at before. A media type that a browser would run
+ * is made harmless. A Location is translated into the path that leads to the same upstream through the
+ * gateway. What is passed on has a limit in bytes: a head for which libmicrohttpd has no room would not be
+ * sent at all. */
 #include "routes/passed_headers.h"
 
 #include "base/clock.h"

@@ -1,4 +1,8 @@
-/* Request paths: see path.h. */
+/* Request paths.
+ *
+ * A path is cut at its slashes first, and each segment is decoded exactly once afterwards. In the other
+ * order an encoded slash would become a part of the path. A name may be any UTF-8. A segment that is passed
+ * on as it came must stay the same after a second decoding, since a server behind the gateway may do one. */
 #include "routes/path.h"
 
 #include "base/path_dots.h"

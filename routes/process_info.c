@@ -1,4 +1,6 @@
-/* What the kernel counts of this process: see process_info.h. */
+/* What the kernel counts of this process, read from /proc at each request.
+ *
+ * A file that cannot be read leaves its numbers at 0: a process without descriptors left still has metrics. */
 #include "routes/process_info.h"
 
 #include <stdio.h>

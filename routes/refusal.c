@@ -1,4 +1,8 @@
-/* Log lines about requests that are refused: see refusal.h. */
+/* Log lines about requests that are refused.
+ *
+ * A client can cause them as fast as it can send, so they have one limit a worker. A line that is written
+ * says how many were not. A refusal that no caller has logged gets a line of the common form when its reply
+ * is sent. */
 #include "routes/refusal.h"
 
 #include <netinet/in.h>

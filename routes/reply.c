@@ -1,4 +1,8 @@
-/* The answer to a request: see reply.h. */
+/* The answer to a request.
+ *
+ * Every answer is decided by decide_reply(), once, and sent by the listener later. So a second answer, and
+ * a success for a request that has not passed the gate of access, are found in one place. An answer that
+ * could not be made in full, for want of memory, is not sent in part: the connection is closed instead. */
 #include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"

@@ -1,4 +1,8 @@
-/* One HTTP request as the handlers see it: see request.h. */
+/* One HTTP request as the handlers see it: its headers, its query, and its deferral.
+ *
+ * A query is read where it stands, a parameter at a time; only a value that is asked for is decoded and
+ * copied. Of two parameters of one name the gateway might take one and a server behind it the other. So
+ * that is refused, as is a parameter that the route does not have. */
 #include "routes/request.h"
 
 #include "base/broken_state.h"

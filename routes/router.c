@@ -1,4 +1,12 @@
-/* The table of all routes: see router.h. The first file to read in this room. */
+/* The table of all routes, and the way of a request to its handler. The first file to read in this room.
+ *
+ *     head has come --> router_begin():  path --> route --> site --> names --> gate --> query --> body's form
+ *     body has come --> router_handle(): the handler at once
+ *                           '--------->  a line, if it may take long; its turn of the loop --> the handler
+ *
+ * What the headers alone decide is decided before the body is read, so a refused client does not send it in
+ * vain. Requests that look at many runs, and those with long bodies, stand in two lines: in each turn of the
+ * loop they get a few milliseconds, and all other requests pass them. */
 #include "routes/router.h"
 
 #include "base/buffer.h"

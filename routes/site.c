@@ -1,4 +1,9 @@
-/* Whose page may use the gateway: see site.h. */
+/* Whose page may use the gateway.
+ *
+ * Two questions, and each has a header of the browser's as its answer. Host says by which name the gateway
+ * was asked: on a loopback address it must be a loopback name or a listed one, against DNS rebinding.
+ * Origin and Sec-Fetch-Site say whose page asks: a foreign one may change nothing. Addresses are compared
+ * as numbers, since one address has many spellings. */
 #include "routes/site.h"
 
 #include "routes/cors.h"

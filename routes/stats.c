@@ -1,4 +1,7 @@
-/* How it does: GET /health; with how much of it may be and what has been counted: GET /stats. */
+/* GET /health, and GET /stats, which also shows how much there may be and what has been counted.
+ *
+ * All numbers are asked of the parts at this moment. Each part has its own lock, so the numbers of one answer
+ * may be a moment apart. Limits and metrics come from their tables, so that no list of them stands here. */
 #include "base/clock.h"
 #include "base/json_writer.h"
 #include "base/log.h"

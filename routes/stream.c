@@ -1,4 +1,9 @@
-/* Event streams: GET S/run and GET /tasks/{id}/events. */
+/* Event streams: GET S/run, GET /tasks/{id}/events, and the stream that answers a POST.
+ *
+ * The head of a stream is a promise. So all that a stream needs is taken before its answer is decided:
+ * first a descriptor, then a place among the subscribers of the session. A run that is answered by its own
+ * stream has its place before it is registered, and the place is aimed at the run afterwards. The listener
+ * sends the head, and then hands the connection over to the subscriber. */
 #include "routes/stream.h"
 
 #include "base/metrics.h"

@@ -1,16 +1,15 @@
 /* What a run produced: GET /tasks/{id}/result, its text and then its events.
  *
- * While an answer streams, an upstream may send its pieces first and then the whole of it once more. So pieces
- * count only if no whole text follows them: the last whole text is looked for first, from the end.
+ * While an answer streams, an upstream may send its pieces first and then the whole of it once more. So
+ * pieces count only if no whole text follows them: the last whole text is looked for first, from the end.
  *
  *     events:   piece piece WHOLE piece piece WHOLE piece piece
  *     read:                 WHOLE             WHOLE piece piece
  *
- * An upstream whose run is one answer (answers_once) may send that answer in pieces and then the whole, more
- * than once. So there the last whole text that any piece came before is all.
+ * An upstream whose run is one answer (answers_once) may send that answer in pieces and then the whole,
+ * more than once. So there the last whole text that any piece came before is all.
  *
- * A text may end with half a surrogate pair. It waits until the next text brings the other half.
- */
+ * A text may end with half a surrogate pair. It waits until the next text brings the other half. */
 #include "base/memory_budget.h"
 #include "base/utf8.h"
 #include "broadcaster/broadcaster.h"

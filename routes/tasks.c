@@ -1,9 +1,8 @@
 /* Runs as a resource: GET and DELETE /tasks and /tasks/{id}, GET S/task-status and /task-status.
  *
- * A run is one JSON object, in a list as alone; alone it has the user's input, too, which may be long and is
- * then written a piece at a time (json_answer.h). A list looks at a bounded number of runs or sessions and says
- * that there may be more: `next_cursor`, or `truncated`.
- */
+ * A run is one JSON object, in a list as alone; alone it has the user's input, too, which may be long and
+ * is then written a piece at a time (json_answer.h). A list looks at a bounded number of runs or sessions
+ * and says that there may be more: `next_cursor`, or `truncated`. */
 #include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"

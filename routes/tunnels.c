@@ -1,19 +1,18 @@
 /* Tunnels: GET /run_live, which is ADK's WebSocket, GET /tunnels and DELETE /tunnels/{id}.
  *
- * After the upstream's own 101 a tunnel is bytes both ways. From the upstream to the client it is as any other
- * answer that is passed on (passthrough.c); the other way:
+ * After the upstream's own 101 a tunnel is bytes both ways. From the upstream to the client it is as any
+ * other answer that is passed on (passthrough.c); the other way:
  *
  *   client --> tunnel_write() --> [ up: at most HELD_HIGH ] --> passthrough_upload() --> upstream
  *
  * An upstream that reads slowly fills `up`; then the client is not read until half is sent.
  *
- * A tunnel holds what a run that is passed on holds, and a place among tunnels_max. All workers' tunnels are in
- * one list, under a lock of its own. To end one is a message to its worker, which alone may free it: one that
- * has ended while a message was on its way is freed when that comes.
+ * A tunnel holds what a run that is passed on holds, and a place among tunnels_max. All workers' tunnels
+ * are in one list, under a lock of its own. To end one is a message to its worker, which alone may free it:
+ * one that has ended while a message was on its way is freed when that comes.
  *
  * A WebSocket is under no rule of CORS: a page of another origin may open one to any server. So the router
- * refuses it as it refuses a foreign write.
- */
+ * refuses it as it refuses a foreign write. */
 #include "routes/tunnels.h"
 
 #include "base/clock.h"

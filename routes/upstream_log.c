@@ -1,4 +1,6 @@
-/* What there is to tell of the upstreams: see upstream_log.h. */
+/* Log lines about upstreams and the Redis server: one for each kind of notice.
+ *
+ * The rooms that find these things out do not log; a worker gives this function to them. */
 #include "routes/upstream_log.h"
 
 #include "base/log.h"

@@ -1,4 +1,8 @@
-/* What one upstream stands at: see upstream_view.h. */
+/* What one upstream stands at.
+ *
+ * The counters of an upstream are atomic, and its breaker and limiter are each asked under their own lock.
+ * They are copied into one view, which /metrics, /stats and /health all read: so the three cannot judge
+ * differently. */
 #include "routes/upstream_view.h"
 
 #include "base/json_writer.h"
