@@ -1,4 +1,8 @@
-/* Takes connections from a listening socket: see acceptor.h. */
+/* Takes connections from a listening socket.
+ *
+ * In one turn of the loop a bounded number is taken, so that connections at hand are served in between.
+ * Without descriptors left, the socket stays readable and would wake the loop for ever. So it is left alone
+ * for a while; the connections wait in the kernel, and clients see a slow accept instead of a refusal. */
 #include "http/acceptor.h"
 
 #include "base/log.h"

@@ -1,10 +1,9 @@
 /* What one address may have.
  *
- * The table is shared by all workers, because the kernel spreads an address's connections over them. It has one
- * lock, which is held for a look-up. An address without connections stays in the table, in the order of how
- * long it has been without, so that a client cannot refill its bucket by connecting anew. It is forgotten when
- * room is needed.
- */
+ * The table is shared by all workers, because the kernel spreads an address's connections over them. It has
+ * one lock, which is held for a look-up. An address without connections stays in the table, in the order of
+ * how long it has been without, so that a client cannot refill its bucket by connecting anew. It is
+ * forgotten when room is needed. */
 #include "http/address_limits.h"
 
 #include "base/broken_state.h"

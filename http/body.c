@@ -1,9 +1,8 @@
 /* A body that libmicrohttpd does not see the end of.
  *
- * The coding is read by a machine of one state a byte, which can stop after any byte and knows no buffer. Its
- * pieces go the way of any other body. At the end the library is still waiting for bytes, so it takes no answer:
- * the request is suspended until there is one, and then the answer is written to the socket.
- */
+ * The coding is read by a machine of one state a byte, which can stop after any byte and knows no buffer.
+ * Its pieces go the way of any other body. At the end the library is still waiting for bytes, so it takes
+ * no answer: the request is suspended until there is one, and then the answer is written to the socket. */
 #include "http/body.h"
 
 #include "base/percent.h"

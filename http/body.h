@@ -1,13 +1,13 @@
-/* A request body without an end for libmicrohttpd, and the chunked transfer coding (RFC 9112, section 7.1) that
- * it is decoded by. Private to the listener.
+/* A request body without an end for libmicrohttpd, and the chunked transfer coding (RFC 9112, section 7.1)
+ * that it is decoded by. Private to the listener.
  *
- * The Transfer-Encoding of such a request has white space after "chunked". The white space is not part of the
- * value (RFC 9110, section 5.5), but libmicrohttpd 0.9.75 takes it for that. So this file decodes the body. The
- * library accepts no answer while a body comes, so this file also writes the answer, and the connection is
- * closed afterwards. POST only.
+ * The Transfer-Encoding of such a request has white space after "chunked". The white space is not part of
+ * the value (RFC 9110, section 5.5), but libmicrohttpd 0.9.75 takes it for that. So this file decodes the
+ * body. The library accepts no answer while a body comes, so this file also writes the answer, and the
+ * connection is closed afterwards. POST only.
  *
- * The decoder is strict: lines end with CRLF. It skips extensions and trailers, and bounds the skipped bytes
- * between two pieces of content.
+ * The decoder is strict: lines end with CRLF. It skips extensions and trailers, and bounds the skipped
+ * bytes between two pieces of content.
  *
  *     struct chunks chunks = {0};
  *     while ((found = chunks_next(&chunks, &bytes, &length, &piece, &piece_length)) == CHUNKS_PIECE)

@@ -1,4 +1,14 @@
-/* One HTTP request between libmicrohttpd and the routes: from its first line to its answer. */
+/* One HTTP request between libmicrohttpd and the routes: from its first line to its answer.
+ *
+ *     first line --> http_exchange_create()
+ *     head ------> begin_exchange(): is the head in order? --> router_begin()
+ *     body ------> http_exchange_take_upload(), as often as bytes come
+ *     all of it -> http_exchange_route() --> router_handle() --> the reply is decided, or the request suspended
+ *     reply -----> http_exchange_queue_reply() --> the library sends it --> http_exchange_finish()
+ *
+ * The library takes no reply while a request still arrives. So an early refusal is written to the socket
+ * here, and the connection is cut off: it lingers, so that the client can read the refusal before the
+ * reset. */
 #include "http/exchange.h"
 
 #include "base/memory_budget.h"

@@ -4,9 +4,8 @@
  *     hand_over() -- parcel --> inbox --> on_parcel() --> socket sink --> subscriber
  *          \-- home is here, or no memory for a parcel --> socket sink --> subscriber
  *
- * A sink is a few functions that a subscriber writes with; this one has a socket of its own, and is all that is
- * left of the connection.
- */
+ * A sink is a few functions that a subscriber writes with; this one has a socket of its own, and is all
+ * that is left of the connection. */
 #include "http/handover.h"
 
 #include "base/memory_budget.h"

@@ -1,10 +1,9 @@
 /* The head of a request, after libmicrohttpd has taken it apart.
  *
- * What the library has let through is looked at once more, as strictly as RFC 9112 is: two servers that read one
- * head in two ways are how requests are smuggled. First the target, then each field, then what the fields say
- * together. The library keeps a head as it came, in one piece of memory with NULs between its parts. So where
- * each part stands there says whether bytes lie in between that belong to no line.
- */
+ * What the library has let through is looked at once more, as strictly as RFC 9112 is: two servers that
+ * read one head in two ways are how requests are smuggled. First the target, then each field, then what the
+ * fields say together. The library keeps a head as it came, in one piece of memory with NULs between its
+ * parts. So where each part stands there says whether bytes lie in between that belong to no line. */
 #include "http/head.h"
 
 #include "base/metrics.h"

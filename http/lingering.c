@@ -1,4 +1,8 @@
-/* Closes connections whose client may still be sending: see lingering.h. */
+/* Closes connections whose client may still be sending.
+ *
+ * The gateway ends its own side, then reads and throws away until the client ends its side or 2 s are over.
+ * Each turn of the loop reads one piece of each, so a fast sender gets no more than the others. Over a
+ * maximum of connections one is closed at once, after a bounded read: its client may lose the answer then. */
 #include "http/lingering.h"
 
 #include <errno.h>

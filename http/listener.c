@@ -1,4 +1,12 @@
-/* libmicrohttpd on a worker's loop: see http/listener.h. */
+/* libmicrohttpd on a worker's loop.
+ *
+ *     acceptor --> take_connection(): limits --> MHD_add_connection()
+ *     epoll descriptor of the library readable --> `ready`
+ *     http_listener_turn(), at the end of the loop's turn --> MHD_run() --> callbacks --> exchanges
+ *
+ * The library runs in external mode, without threads of its own. It is run at one place of the turn alone:
+ * so its callbacks never run inside another part's callback. What it has to say comes by four callbacks: a
+ * connection begins or ends, a first line came, more of a request came, a request is complete. */
 #include "http/listener.h"
 
 #include "base/json_writer.h"

@@ -1,9 +1,9 @@
 /* Detects that libmicrohttpd asks for turns and makes nothing of them.
  *
- * Turns without a call are counted, and at some counts the requests are looked at. A request whose buffer is full
- * can never go on, so it is ended. Its buffer is known to be full when the library refuses room in the same
- * memory. If the library asks on all the same, the loop rests between two turns. So a fault of the library that is
- * not known yet costs little time, too. */
+ * Turns without a call are counted, and at some counts the requests are looked at. A request whose buffer
+ * is full can never go on, so it is ended. Its buffer is known to be full when the library refuses room in
+ * the same memory. If the library asks on all the same, the loop rests between two turns. So a fault of the
+ * library that is not known yet costs little time, too. */
 #include "http/progress.h"
 
 #include "base/clock.h"

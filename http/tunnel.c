@@ -1,4 +1,9 @@
-/* Connections that have become tunnels: see tunnel.h. */
+/* Connections that have become tunnels.
+ *
+ * After the 101 the library leaves the socket to us, but keeps the connection and its limits. A tunnel has
+ * one piece for each direction: a piece is filled only when it is empty, so a slow side holds the other one
+ * back. Tunnels with work stand in a list, and each gets a few pieces a turn of the loop. The library
+ * completes the request when it is told that the tunnel has ended. */
 #include "http/tunnel.h"
 
 #include "base/memory_budget.h"
