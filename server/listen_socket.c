@@ -1,4 +1,8 @@
-/* The sockets that the workers accept from: see listen_socket.h. */
+/* The sockets that the workers accept from.
+ *
+ * Each worker has one of its own, by SO_REUSEPORT, and the kernel spreads connections over them. With that
+ * option a second gateway could quietly share the port. So an exclusive bind comes first, as a probe: it
+ * fails if the port is taken, and it finds the port if the kernel may choose one. */
 #include "server/listen_socket.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,12 @@
-/* The process: compose, wait for signals, tear down in reverse. */
+/* The process: composing the parts, signals, reload, shutdown.
+ *
+ *     main: read the configuration --> open sockets --> make the broadcaster, upstreams, cache, workers --> loop
+ *     SIGHUP ---> read it anew --> each worker takes the new settings --> the old ones are freed
+ *     SIGTERM --> drain: no new connections and runs --> the runs have ended, or drain_ms are over --> stop
+ *     stop -----> workers end --> tear down, in reverse order
+ *
+ * The main thread does no I/O for clients. Workers report back through its inbox, so only this thread
+ * changes the state of the process. */
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"

@@ -1,4 +1,8 @@
-/* Keeps the process within memory_max_bytes: see memory_keeper.h. */
+/* Keeps the process within memory_max_bytes.
+ *
+ * A worker that finds memory tight wakes the keeper, which runs on the main thread in bounded pieces, until
+ * it is below the low mark or finds nothing more to free. A worker that finds memory full helps at once,
+ * since the thread that makes memory grow must not outrun the keeper. Nothing here waits. */
 #include "server/memory_keeper.h"
 
 #include "base/clock.h"

@@ -1,4 +1,23 @@
-/* A worker: see worker.h. */
+/* A worker, and the whole turn of its loop.
+ *
+ *     wait        in epoll, unless there is more to do at once (`idle` is active)
+ *     sockets     the listening socket        --> a few connections are accepted
+ *                 libmicrohttpd's             --> the listener is marked ready, and no more
+ *                 an upstream's: libcurl --> parser --> runner --> log --> watches are marked dirty;
+ *                                then on_upstream_turn() writes, before the next socket is read
+ *                 a subscriber's              --> its client has gone, or has room again
+ *     inbox       from other threads: runs to start and to stop, watches to write, sockets handed over;
+ *                 and one turn of each line of long requests and long answers (base/turns.h)
+ *     timers      deadlines of requests and calls, heartbeats and stalls (on_tick())
+ *     on_prepare  fanout_flush()       writes what the logs have for this worker's subscribers
+ *                 http_listener_turn() runs libmicrohttpd: requests are handled, answers are sent
+ *                   ... both again while one makes work for the other, ROUNDS_MAX times at most
+ *                 memory is measured, and room is made if it is tight
+ *                 a worker that stops closes all, when nothing is under way any more
+ *
+ * Callbacks of sockets only change state and mark what is to be written. All writing is in on_prepare(),
+ * and after a read from an upstream: so what arrived together leaves together, by one send for each
+ * subscriber. */
 #include "server/worker.h"
 
 #include "base/clock.h"
