@@ -3,7 +3,7 @@
  *     first line --> http_exchange_create()
  *     head ------> begin_exchange(): is the head in order? --> router_begin()
  *     body ------> http_exchange_take_upload(), as often as bytes come
- *     all of it -> http_exchange_route() --> router_handle() --> the reply is decided, or the request suspended
+ *     all of it -> http_exchange_route() --> router_handle() --> a decided reply, or suspended
  *     reply -----> http_exchange_queue_reply() --> the library sends it --> http_exchange_finish()
  *
  * The library takes no reply while a request still arrives. So an early refusal is written to the socket

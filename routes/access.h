@@ -52,7 +52,7 @@ struct session *access_try_open_session(struct request *request) MUST_CHECK;
 enum subscriber_result access_await_session(struct request *request, const struct subscriber_spec *spec,
                                             struct subscriber **ret_subscriber) MUST_CHECK;
 
-/** The run that {id} of the path names, referenced. From then on the request is about the run's session. NULL:
+/** The run that {id} of the path names, referenced. The request is about its session from then on. NULL:
  * there is none, or it belongs to others; the reply is decided, and is the same 404 for both. */
 struct task *access_find_task(struct request *request) MUST_CHECK;
 

@@ -2,7 +2,7 @@
  *
  *     the library asks for bytes --> read_piece() --> there are some: they are copied
  *                                        '----------> there are none: the answer waits for its turn
- *     its turn of the loop --------> answer_on_turn() --> make() writes the next piece, the library asks again
+ *     its turn of the loop --------> answer_on_turn() --> make() writes the next piece
  *
  * One answer gets each turn of the loop, so a thousand long answers hold the loop no longer than one does. */
 #include "routes/json_answer.h"

@@ -1,6 +1,6 @@
 /* The process: composing the parts, signals, reload, shutdown.
  *
- *     main: read the configuration --> open sockets --> make the broadcaster, upstreams, cache, workers --> loop
+ *     main: read the configuration --> open sockets --> make the parts and the workers --> loop
  *     SIGHUP ---> read it anew --> each worker takes the new settings --> the old ones are freed
  *     SIGTERM --> drain: no new connections and runs --> the runs have ended, or drain_ms are over --> stop
  *     stop -----> workers end --> tear down, in reverse order
