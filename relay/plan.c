@@ -7,13 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool prepare_for_flight(struct flight_request *request, size_t upstream,
-                               struct upstream_post *ret_post, const char **ret_message) {
-    return plan_prepare(CONTAINER_OF(request, struct plan, flight), upstream, ret_post, ret_message);
-}
+static bool plan_prepare(struct upstream_preparer *preparer, size_t upstream, struct upstream_post *ret_post,
+                         const char **ret_message);
 
-static void destroy_with_flight(struct flight_request *request) {
-    plan_destroy(CONTAINER_OF(request, struct plan, flight));
+static void plan_destroy_preparer(struct upstream_preparer *preparer) {
+    plan_destroy(CONTAINER_OF(preparer, struct plan, preparer));
 }
 
 struct plan *plan_create(const struct upstream_caller *caller, struct session *session,
@@ -24,7 +22,7 @@ struct plan *plan_create(const struct upstream_caller *caller, struct session *s
     plan->memory =
         sizeof(*plan) + steps_max * sizeof(plan->steps[0]) + CACHE_KEY_SIZE + strlen(trace->state) + 1;
     memory_charge(MEMORY_REQUESTS, plan->memory);
-    plan->flight = (struct flight_request){.prepare = prepare_for_flight, .destroy = destroy_with_flight};
+    plan->preparer = (struct upstream_preparer){.prepare = plan_prepare, .destroy = plan_destroy_preparer};
     plan->caller = caller;
     plan->session = session_ref(session);
     memcpy(plan->trace_id, trace->id, sizeof(plan->trace_id));
@@ -66,8 +64,9 @@ static const struct plan_step *find_step(const struct plan *plan, size_t upstrea
     return NULL;
 }
 
-bool plan_prepare(const struct plan *plan, size_t upstream, struct upstream_post *ret_post,
-                  const char **ret_message) {
+static bool plan_prepare(struct upstream_preparer *preparer, size_t upstream, struct upstream_post *ret_post,
+                         const char **ret_message) {
+    const struct plan *plan = CONTAINER_OF(preparer, struct plan, preparer);
     const struct plan_step *step = find_step(plan, upstream);
     if (step == NULL || step->request == NULL) {
         *ret_message = "The run cannot be made for this upstream.";

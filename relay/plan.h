@@ -7,7 +7,7 @@
 #include "base/traceparent.h"
 #include "broadcaster/broadcaster.h"
 #include "upstream/cache_key.h"
-#include "upstream/follower.h"
+#include "upstream/feed.h"
 
 #include <netinet/in.h>
 
@@ -18,7 +18,7 @@ struct plan_step {
 };
 
 struct plan {
-    struct flight_request flight;         /* whoever shares the answer asks by it */
+    struct upstream_preparer preparer; /* the call for the run, or for all that share its answer, asks it */
     const struct upstream_caller *caller; /* of the worker where the run is */
     struct session *session;              /* a reference */
     char trace_id[TRACE_ID_SIZE];
@@ -36,10 +36,5 @@ struct plan {
 struct plan *plan_create(const struct upstream_caller *caller, struct session *session,
                          const struct trace *trace, size_t steps_max) MUST_CHECK;
 void plan_destroy(struct plan *plan); /* takes NULL */
-
-/** What an attempt at one upstream posts, as prepare() of struct upstream_call_callbacks (upstream/call.h) has
- * it. */
-bool plan_prepare(const struct plan *plan, size_t upstream, struct upstream_post *ret_post,
-                  const char **ret_message);
 
 #endif

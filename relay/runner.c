@@ -26,6 +26,7 @@ static struct work *work_of(struct task *task) {
 
 static void work_free(struct work *work) {
     plan_destroy(work->plan);
+    upstream_feed_finish(&work->feed);
     task_unref(work->task);
     memory_release(MEMORY_TASKS, sizeof(*work));
     free(work);
@@ -82,8 +83,8 @@ static void runner_on_timer(uv_timer_t *timer) {
     struct work *work = timer->data;
     if (work->ended)
         return;
-    if (work->held && work->source != NULL)
-        work->source->resume(work);
+    if (work->held)
+        upstream_feed_resume(&work->feed);
     work->held = false;
     if (work->deadline_mono_ms == 0)
         watch_pending(work);
@@ -208,9 +209,7 @@ static void on_ended(struct inbox_item *item) {
     task_get_info(task, &info);
     work->ended = true;
     work->awaits_start = info.started_unix_ms != 0 && !work->start_came;
-    if (work->source != NULL)
-        work->source->cancel(work);
-    work->source = NULL;
+    upstream_feed_cancel(&work->feed);
     log_end(work, &info);
     if (info.started_unix_ms != 0)
         metrics_observe_ms(HISTOGRAM_RUN_DURATION, info.duration_ms);

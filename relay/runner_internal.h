@@ -15,13 +15,9 @@ struct runner {
 /* The payload of a task. Until its task was registered it is on the thread that made it. */
 struct work {
     struct runner *runner;
-    struct task *task;              /* a reference */
-    struct plan *plan;              /* NULL: a follower has taken it over */
-    const struct work_feed *source; /* what its events come from; NULL: not started, or it has ended */
-    union {
-        struct upstream_call *call;
-        struct follower *follower;
-    };
+    struct task *task;         /* a reference */
+    struct plan *plan;         /* NULL: the feed has taken it over */
+    struct upstream_feed feed; /* what its events come from */
     struct inbox_item watch_item;
     uv_timer_t timer;
     bool timer_open;
@@ -38,13 +34,7 @@ struct work {
     char peer[INET6_ADDRSTRLEN]; /* the client that has asked for it; "": not known */
 };
 
-/** A call to the upstream, or a follower of one that is shared or recorded. */
-struct work_feed {
-    void (*resume)(struct work *work);
-    void (*cancel)(struct work *work);
-};
-
-/** Starts the work of a run that may start: work->source. False: out of memory. */
+/** Starts the work of a run that may start: work->feed. False: out of memory. */
 bool work_start(struct work *work) MUST_CHECK;
 
 /** Holds the events for a moment, because of may_read(). */

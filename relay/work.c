@@ -13,16 +13,8 @@
 
 #define NAME_LOGGED_MAX 64
 
-static const struct work_feed from_follower;
-
 static const struct upstream_settings *settings_of(const struct work *work) {
     return &work->runner->context->caller->settings.items[atomic_load(&work->task->upstream)];
-}
-
-static bool work_prepare(void *context, size_t upstream, struct upstream_post *ret_post,
-                         const char **ret_message) {
-    const struct work *work = context;
-    return plan_prepare(work->plan, upstream, ret_post, ret_message);
 }
 
 /* ---- what comes of it: the callbacks of a call or a follower -------------------------------------- */
@@ -84,8 +76,7 @@ static bool fits_token_budget(struct work *work, const struct sse_event *event) 
 }
 
 static enum follower_source note_source(const struct work *work) {
-    enum follower_source source =
-        work->source == &from_follower ? follower_source(work->follower) : FOLLOWER_UPSTREAM;
+    enum follower_source source = upstream_feed_source(&work->feed);
     if (follower_source_is_cached(source))
         atomic_store(&work->task->cached, true);
     return source;
@@ -170,7 +161,7 @@ static bool work_on_event(void *context, const struct sse_event *event) {
     bool goes_on = fits_budgets(work, event) && has_memory(work, event) && show_event(work, event) &&
                    fits_token_budget(work, event);
     if (!goes_on)
-        work->source = NULL;
+        upstream_feed_close(&work->feed);
     return goes_on;
 }
 
@@ -235,7 +226,7 @@ static bool work_on_retry(void *context, const struct upstream_retry *retry) {
     struct work *work = context;
     struct task *task = work->task;
     if (!announce_retry(work, retry)) {
-        work->source = NULL;
+        upstream_feed_close(&work->feed);
         return false;
     }
     atomic_fetch_add(&task->retries, 1);
@@ -272,7 +263,7 @@ static void work_on_end(void *context, const struct upstream_result *result) {
     note_source(work);
     if (result->outcome != NULL)
         note_outcome(work, result->outcome);
-    work->source = NULL;
+    upstream_feed_close(&work->feed);
     work->upstream_status = result->http_status;
     bool completed = result->end == UPSTREAM_COMPLETED;
     const struct task_fault fault = {.http_status = completed ? 0 : result->http_status,
@@ -281,61 +272,26 @@ static void work_on_end(void *context, const struct upstream_result *result) {
     task_end_for(work->task, completed ? TASK_COMPLETED : TASK_FAILED, reason_of(result->end), &fault);
 }
 
-static const struct upstream_call_callbacks callbacks = {.prepare = work_prepare,
-                                                         .on_sent = work_on_sent,
+static const struct upstream_call_callbacks callbacks = {.on_sent = work_on_sent,
                                                          .on_retry = work_on_retry,
                                                          .on_event = work_on_event,
                                                          .may_read = work_may_read,
                                                          .on_end = work_on_end};
 
-/* ---- where it comes from ------------------------------------------------------------------------- */
-
-static void resume_call(struct work *work) {
-    upstream_call_resume(work->call);
-}
-
-static void cancel_call(struct work *work) {
-    upstream_call_cancel(work->call);
-}
-
-static void resume_follower(struct work *work) {
-    follower_resume(work->follower);
-}
-
-static void cancel_follower(struct work *work) {
-    follower_cancel(work->follower);
-}
-
-static const struct work_feed from_call = {.resume = resume_call, .cancel = cancel_call};
-static const struct work_feed from_follower = {.resume = resume_follower, .cancel = cancel_follower};
-
-static bool start_call(struct work *work) {
-    work->call =
-        upstream_call_start(work->runner->context->caller, work->plan->steps[0].upstream, &callbacks, work);
-    work->source = work->call != NULL ? &from_call : NULL;
-    return work->call != NULL;
-}
-
-/* The plan goes over to the flight, if there is to be one. */
-static bool start_follower(struct work *work) {
+bool work_start(struct work *work) {
     struct plan *plan = work->plan;
+    const struct relay_context *context = work->runner->context;
     size_t upstream = plan->steps[0].upstream;
     const struct follower_start start = {
         .key = plan->cache_key,
         .upstream = upstream,
-        .policy = &work->runner->context->caller->settings.items[upstream].cache,
+        .policy = &context->caller->settings.items[upstream].cache,
         .found = plan->found,
-        .request = &plan->flight,
+        .preparer = &plan->preparer,
         .callbacks = &callbacks,
         .context = work,
     };
     plan->found = NULL;
     work->plan = NULL;
-    work->follower = follower_start(work->runner->context->cache_worker, &start);
-    work->source = work->follower != NULL ? &from_follower : NULL;
-    return work->follower != NULL;
-}
-
-bool work_start(struct work *work) {
-    return work->plan->cache_key != NULL ? start_follower(work) : start_call(work);
+    return upstream_feed_start(&work->feed, context->caller, context->cache_worker, &start);
 }

@@ -281,12 +281,14 @@ void call_attempt_failed(struct upstream_call *call, const struct upstream_resul
 /* ---- the public half --------------------------------------------------------------------------------- */
 
 struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t index,
+                                          struct upstream_preparer *preparer,
                                           const struct upstream_call_callbacks *callbacks, void *context) {
     struct upstream_call *call = calloc(1, sizeof *call);
     if (call == NULL)
         return NULL;
     memory_charge(MEMORY_STREAMS, sizeof *call);
     call->caller = caller;
+    call->preparer = preparer;
     call->callbacks = *callbacks;
     call->context = context;
     call->first = call->index = index;

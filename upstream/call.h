@@ -51,9 +51,6 @@ struct upstream_retry {
 };
 
 struct upstream_call_callbacks {
-    /** What an attempt at the upstream of that index posts; its reference is the call's then. False: the run
-     * cannot be made for this upstream; *ret_message says why (static). */
-    bool (*prepare)(void *context, size_t upstream, struct upstream_post *ret_post, const char **ret_message);
     /** The first attempt's request goes out. At most once. */
     void (*on_sent)(void *context);
     /** Another attempt will be made. False: it is not wanted any more, and the call ends without a callback.
@@ -79,8 +76,10 @@ struct upstream_caller {
     size_t calls; /* and queries, whose memory is not freed yet: loop and inbox go on until it is 0 */
 };
 
-/** Starts a call at the upstream of that index. No callback before it returns. NULL: out of memory. */
+/** Starts a call at the upstream of that index; `preparer` outlives it. No callback before it returns. NULL:
+ * out of memory. */
 struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t index,
+                                          struct upstream_preparer *preparer,
                                           const struct upstream_call_callbacks *callbacks,
                                           void *context) MUST_CHECK;
 

@@ -199,7 +199,7 @@ static void call_send_request(struct upstream_call *call) {
     struct upstream_post post = {0};
     const char *message = "";
     call_set_phase(call, call->index, UPSTREAM_PHASE_CONNECT);
-    bool is_prepared = call->callbacks.prepare(call->context, call->index, &post, &message);
+    bool is_prepared = call->preparer->prepare(call->preparer, call->index, &post, &message);
     if (call->has_ended) {
         upstream_request_unref(post.request);
     } else if (!is_prepared) {

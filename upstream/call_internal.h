@@ -27,6 +27,7 @@ struct attempt {
 
 struct upstream_call {
     struct upstream_caller *caller;
+    struct upstream_preparer *preparer;
     struct upstream_call_callbacks callbacks;
     void *context;
     uv_timer_t timer;          /* the next attempt, the canned answer, or the next look at the limiter */

@@ -19,7 +19,7 @@ struct flight {
     char key[CACHE_KEY_SIZE];
     size_t upstream;
     int64_t ttl_ms;
-    struct flight_request *request;
+    struct upstream_preparer *preparer;
     struct recording *recording; /* a reference */
     struct redis_lookup lookup;
     struct upstream_call *call; /* NULL: not made yet, or over */
@@ -66,8 +66,8 @@ static void be_over(struct flight *flight) {
     flight->is_over = true;
     bool is_posted = flight->is_posted;
     lock_release(&cache->lock);
-    flight->request->destroy(flight->request);
-    flight->request = NULL;
+    flight->preparer->destroy(flight->preparer);
+    flight->preparer = NULL;
     if (!is_posted)
         let_flight_go(flight);
 }
@@ -102,12 +102,6 @@ static void share_flight(struct flight *flight) {
 }
 
 /* ---- the call ------------------------------------------------------------------------------------ */
-
-static bool flight_prepare(void *context, size_t upstream, struct upstream_post *ret_post,
-                           const char **ret_message) {
-    struct flight *flight = context;
-    return flight->request->prepare(flight->request, upstream, ret_post, ret_message);
-}
 
 static void stop_out_of_memory(struct flight *flight) {
     upstream_call_cancel(flight->call);
@@ -172,13 +166,13 @@ static void flight_on_end(void *context, const struct upstream_result *result) {
 }
 
 static void flight_call_upstream(struct flight *flight) {
-    static const struct upstream_call_callbacks callbacks = {.prepare = flight_prepare,
-                                                             .on_sent = flight_on_sent,
+    static const struct upstream_call_callbacks callbacks = {.on_sent = flight_on_sent,
                                                              .on_retry = flight_on_retry,
                                                              .on_event = flight_on_event,
                                                              .may_read = flight_may_read,
                                                              .on_end = flight_on_end};
-    flight->call = upstream_call_start(flight->worker->caller, flight->upstream, &callbacks, flight);
+    flight->call =
+        upstream_call_start(flight->worker->caller, flight->upstream, flight->preparer, &callbacks, flight);
     if (flight->call == NULL)
         end_out_of_memory(flight);
 }
@@ -292,7 +286,7 @@ static struct flight *create_locked(struct cache_worker *worker, const struct fo
     memcpy(flight->key, start->key, strlen(start->key) + 1);
     flight->upstream = start->upstream;
     flight->ttl_ms = start->policy->ttl_ms;
-    flight->request = start->request;
+    flight->preparer = start->preparer;
     flight->lookup.on_value = flight_on_value;
     flight->item.handle = flight_on_item;
     flight->is_whole = true;

@@ -240,11 +240,11 @@ struct follower *follower_start(struct cache_worker *worker, const struct follow
     if (is_new)
         flight_begin(follower->flight);
     else
-        start->request->destroy(start->request);
+        start->preparer->destroy(start->preparer);
     recording_nudge(&follower->reader);
     return follower;
 failed:
-    start->request->destroy(start->request);
+    start->preparer->destroy(start->preparer);
     return NULL;
 }
 

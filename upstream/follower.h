@@ -28,15 +28,6 @@ void cache_worker_close(struct cache_worker *worker);
 
 /* ---- followers ----------------------------------------------------------------------------------- */
 
-/** What a flight posts: embedded in something that lives as long as the flight, which may be longer than the
- * run that began it, and is always used on that run's worker. */
-struct flight_request {
-    /** As prepare() of struct upstream_call_callbacks. */
-    bool (*prepare)(struct flight_request *request, size_t upstream, struct upstream_post *ret_post,
-                    const char **ret_message);
-    void (*destroy)(struct flight_request *request);
-};
-
 enum follower_source {
     FOLLOWER_UPSTREAM, /* its own flight; or Redis has not answered yet */
     FOLLOWER_JOINED,   /* another one's flight */
@@ -45,13 +36,12 @@ enum follower_source {
 };
 
 struct follower_start {
-    const char *key;                   /* cache_key_make() */
-    size_t upstream;                   /* index: where a flight begins */
-    const struct cache_policy *policy; /* looked at while it starts */
-    struct recording *found;           /* from cache_find(), the reference is taken over; NULL: look again */
-    struct flight_request *request;    /* taken over; destroyed when it is not needed, or no longer */
-    /** on_sent(), on_retry(), on_event(), may_read() and on_end(), as a call's (call.h); prepare() is not
-     * called. What is replayed was not sent, and not retried. */
+    const char *key;                    /* cache_key_make() */
+    size_t upstream;                    /* index: where a flight begins */
+    const struct cache_policy *policy;  /* looked at while it starts */
+    struct recording *found;            /* from cache_find(), the reference is taken over; NULL: look again */
+    struct upstream_preparer *preparer; /* taken over; destroyed when it is not needed, or no longer */
+    /** on_sent(), on_retry(), on_event(), may_read() and on_end(), as a call's (call.h). What is replayed was not sent, and not retried. */
     const struct upstream_call_callbacks *callbacks;
     void *context;
 };

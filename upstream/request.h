@@ -46,4 +46,15 @@ struct upstream_post {
                                long as the stream */
 };
 
+/** What prepares the posts of a call: embedded in whatever knows what the run asks. It lives as long as the
+ * call, and is used on the call's thread. */
+struct upstream_preparer {
+    /** What an attempt at the upstream of that index posts; its reference is the call's then. False: the run
+     * cannot be made for this upstream; *ret_message says why (static). */
+    bool (*prepare)(struct upstream_preparer *preparer, size_t upstream, struct upstream_post *ret_post,
+                    const char **ret_message);
+    /** Called by the owner that took it over, not by the call. */
+    void (*destroy)(struct upstream_preparer *preparer);
+};
+
 #endif

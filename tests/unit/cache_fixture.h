@@ -35,8 +35,9 @@ static size_t call_count;
 static bool calls_fail;
 
 struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t index,
+                                          struct upstream_preparer *preparer,
                                           const struct upstream_call_callbacks *callbacks, void *context) {
-    (void)caller;
+    (void)caller, (void)preparer;
     if (calls_fail)
         return NULL;
     assert_true(call_count < CALLS_MAX);
@@ -149,22 +150,22 @@ struct fake_run {
 
 static size_t requests_made, requests_destroyed;
 
-static inline bool request_prepare(struct flight_request *request, size_t upstream,
+static inline bool request_prepare(struct upstream_preparer *request, size_t upstream,
                                    struct upstream_post *ret_post, const char **ret_message) {
     (void)request, (void)upstream, (void)ret_post;
     *ret_message = "no run is made in these tests";
     return false;
 }
 
-static inline void request_destroy(struct flight_request *request) {
+static inline void request_destroy(struct upstream_preparer *request) {
     requests_destroyed++;
     free(request);
 }
 
-static inline struct flight_request *request_create(void) {
-    struct flight_request *request = malloc(sizeof(*request));
+static inline struct upstream_preparer *request_create(void) {
+    struct upstream_preparer *request = malloc(sizeof(*request));
     assert_non_null(request);
-    *request = (struct flight_request){.prepare = request_prepare, .destroy = request_destroy};
+    *request = (struct upstream_preparer){.prepare = request_prepare, .destroy = request_destroy};
     requests_made++;
     return request;
 }
@@ -234,7 +235,7 @@ static inline void run_start(struct fake_run *run, struct fake_worker *worker, c
     const struct follower_start start = {.key = key,
                                          .upstream = 1,
                                          .policy = &run->policy,
-                                         .request = request_create(),
+                                         .preparer = request_create(),
                                          .callbacks = &run_callbacks,
                                          .context = run};
     run->follower = follower_start(worker->part, &start);

@@ -28,6 +28,7 @@ struct call_fixture {
 
 struct call_recorder {
     struct call_fixture *fixture;
+    struct upstream_preparer preparer;
     struct upstream_call *call;
     char told[4096]; /* "sent|", "data|" for each event, "again:a|", "next:b|", "resume:a|", "canned|", "end|"
                       */
@@ -194,9 +195,9 @@ static inline char *call_url(const struct upstream_settings *settings, const cha
     return buffer_detach(&url);
 }
 
-static inline bool call_prepare(void *context, size_t upstream, struct upstream_post *ret_post,
-                                const char **ret_message) {
-    struct call_recorder *recorder = context;
+static inline bool call_prepare(struct upstream_preparer *preparer, size_t upstream,
+                                struct upstream_post *ret_post, const char **ret_message) {
+    struct call_recorder *recorder = CONTAINER_OF(preparer, struct call_recorder, preparer);
     const struct upstream_settings *settings = &recorder->fixture->caller.settings.items[upstream];
     assert_non_null(recorder->call);
     assert_false(recorder->has_ended);
@@ -259,13 +260,12 @@ static inline void call_on_end(void *context, const struct upstream_result *resu
 
 /** Starts a call at upstream a. What the recorder does in callbacks is left as it is. */
 static inline void call_start(struct call_recorder *recorder, struct call_fixture *fixture) {
-    static const struct upstream_call_callbacks callbacks = {.prepare = call_prepare,
-                                                             .on_sent = call_on_sent,
-                                                             .on_retry = call_on_retry,
-                                                             .on_event = call_on_event,
-                                                             .on_end = call_on_end};
+    static const struct upstream_call_callbacks callbacks = {
+        .on_sent = call_on_sent, .on_retry = call_on_retry, .on_event = call_on_event, .on_end = call_on_end};
     recorder->fixture = fixture;
-    recorder->call = upstream_call_start(&fixture->caller, UPSTREAM_A, &callbacks, recorder);
+    recorder->preparer.prepare = call_prepare;
+    recorder->call =
+        upstream_call_start(&fixture->caller, UPSTREAM_A, &recorder->preparer, &callbacks, recorder);
     assert_non_null(recorder->call);
     assert_int_equal(upstream_call_upstream(recorder->call), UPSTREAM_A);
     assert_string_equal(recorder->told, "");

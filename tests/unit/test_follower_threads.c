@@ -57,7 +57,7 @@ static void visitor_on_end(void *context, const struct upstream_result *result) 
 static const struct upstream_call_callbacks visitor_callbacks = {
     .on_sent = visitor_on_sent, .on_event = visitor_on_event, .on_end = visitor_on_end};
 
-static void discard(struct flight_request *request) {
+static void discard(struct upstream_preparer *request) {
     free(request);
 }
 
@@ -67,12 +67,12 @@ static void start_visitors(struct inbox_item *item) {
         struct visitor *visitor = &worker->visitors[i];
         *visitor = (struct visitor){.worker = worker, .in_order = true, .policy.ttl_ms = 60000};
         visitor->leaves_after = i % 4 == 1 ? 1 + i * 47 % EVENTS : 0;
-        struct flight_request *request = malloc(sizeof(*request));
-        *request = (struct flight_request){.prepare = request_prepare, .destroy = discard};
+        struct upstream_preparer *request = malloc(sizeof(*request));
+        *request = (struct upstream_preparer){.prepare = request_prepare, .destroy = discard};
         const struct follower_start start = {.key = worker->key,
                                              .upstream = 1,
                                              .policy = &visitor->policy,
-                                             .request = request,
+                                             .preparer = request,
                                              .callbacks = &visitor_callbacks,
                                              .context = visitor};
         visitor->follower = follower_start(worker->base.part, &start);

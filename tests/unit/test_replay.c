@@ -42,7 +42,7 @@ static void follower_may_bring_what_was_found_before(void **state) {
     const struct follower_start start = {.key = "not looked at",
                                          .policy = &run.policy,
                                          .found = found,
-                                         .request = request_create(),
+                                         .preparer = request_create(),
                                          .callbacks = &run_callbacks,
                                          .context = &run};
     run.worker = &worker;
