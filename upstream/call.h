@@ -29,6 +29,21 @@
  * no new event, in retry.total_ms; the stream's own `retry:` is obeyed like a Retry-After. An answer of 204
  * means that there was nothing more, so the call has completed. What comes twice is skipped, and an upstream
  * that does not go on as before ends the call: see resume_point.h.
+ *
+ * Lifetime of a call. Of the public functions resume() and cancel() are valid in each phase but the last;
+ * resume() does something only while the call streams.
+ *
+ *     phase         holds                    begins with                      goes on with
+ *     limiter       ticket, if it waits      start(), or a delay is over      granted: connect; refused: *
+ *     connect       pass, ticket, stream     prepare()                        sent: first byte; failed: *
+ *     first byte    pass, ticket, stream     on_sent(), the first time        head of a stream: streaming; failed: *
+ *     streaming     pass, ticket, stream     the head of a stream             whole: over; failed: *
+ *     retry         nothing but the timer    on_retry(): again, or resume     delay is over: limiter
+ *     (canned)      nothing but the timer    on_retry(): upstream NULL        the answer is told: over
+ *     over          its memory alone         on_end(), cancel(), or a         the timer is closed and the guard
+ *                                            callback that returned false     unused: it is freed
+ *
+ *     * call_attempt_failed() decides: retry, the next upstream (retry there), canned, or over.
  */
 #ifndef SLUICE_UPSTREAM_CALL_H
 #define SLUICE_UPSTREAM_CALL_H
