@@ -6,6 +6,7 @@
  */
 #include "config/values.h"
 
+#include "base/http_token.h"
 #include "config/config.h"
 #include "config/keys.h"
 
@@ -236,9 +237,8 @@ const struct config_type config_hosts = {.placeholder = "LIST",
 
 /* A token (RFC 9110, section 5.6.2), but not "*": the gateway names what it allows. */
 static bool header_name_is_valid(const char *name) {
-    size_t length =
-        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'+-.^_`|~");
-    return length > 0 && name[length] == '\0';
+    size_t length = http_token_length(name);
+    return length > 0 && name[length] == '\0' && strchr(name, '*') == NULL;
 }
 
 static int header_names_parse(const struct config_key *key, const char *text, void *field) {
@@ -264,23 +264,12 @@ const struct config_type config_header_names = {.placeholder = "LIST",
 
 /* ---- headers ------------------------------------------------------------------------------------- */
 
-static bool is_name_byte(char byte) {
-    return byte > ' ' && byte < 0x7f && strchr("()<>@,;:\\\"/[]?={}", byte) == NULL;
-}
-
-static size_t name_length_of(const char *text) {
-    size_t length = 0;
-    while (is_name_byte(text[length]))
-        length++;
-    return length;
-}
-
 /* A comma ends a header if a name and a colon follow it; else it belongs to the value. */
 static size_t header_length(const char *text) {
     const char *at = text;
     for (; *at != '\0'; at++) {
         const char *next = *at == ',' ? at + 1 + strspn(at + 1, " ") : NULL;
-        size_t name = next != NULL ? name_length_of(next) : 0;
+        size_t name = next != NULL ? http_token_length(next) : 0;
         if (name > 0 && next[name] == ':')
             break;
     }
@@ -304,7 +293,7 @@ static bool is_reserved(const char *name, size_t length) {
 
 /* Copies one header as "Name: value"; returns the end of the copy. NULL: it is none. */
 static char *copy_header(const char *text, size_t length, char *out) {
-    size_t name = name_length_of(text), value = name + 1;
+    size_t name = http_token_length(text), value = name + 1;
     if (name == 0 || name >= length || text[name] != ':' || is_reserved(text, name))
         return NULL;
     while (value < length && text[value] == ' ')

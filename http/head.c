@@ -6,6 +6,7 @@
  * parts. So where each part stands there says whether bytes lie in between that belong to no line. */
 #include "http/head.h"
 
+#include "base/http_token.h"
 #include "base/metrics.h"
 #include "base/path_dots.h"
 #include "base/percent.h"
@@ -175,13 +176,8 @@ struct head {
 
 /* A token (RFC 9110, section 5.6.2). */
 static bool is_token(const char *text) {
-    const char *at = text;
-    for (; *at != '\0'; at++) {
-        unsigned char byte = (unsigned char)*at;
-        if (byte >= 0x80 || (!isalnum(byte) && strchr("!#$%&'*+-.^_`|~", byte) == NULL))
-            return false;
-    }
-    return at != text;
+    size_t length = http_token_length(text);
+    return length > 0 && text[length] == '\0';
 }
 
 /* RFC 9110, section 5.5. */

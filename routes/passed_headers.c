@@ -7,6 +7,7 @@
 #include "routes/passed_headers.h"
 
 #include "base/clock.h"
+#include "base/http_token.h"
 #include "upstream/retry.h"
 
 #include <stdlib.h>
@@ -47,17 +48,6 @@ static const char *find_header(const struct answer *answer, const char *name, si
 
 enum treatment { SERVE_AS_IS, SERVE_AS_TEXT, SERVE_AS_DOWNLOAD };
 
-static bool is_token_byte(char byte) {
-    return byte > ' ' && byte < 0x7f && strchr("()<>@,;:\\\"/[]?={}", byte) == NULL;
-}
-
-static size_t token_length(const char *text) {
-    size_t length = 0;
-    while (is_token_byte(text[length]))
-        length++;
-    return length;
-}
-
 /* The length of a quoted string without the two bytes by which some would end it elsewhere; 0: it is none. */
 static size_t quoted_length(const char *text) {
     if (*text != '"')
@@ -76,13 +66,13 @@ static bool has_only_parameters(const char *text) {
         if (*text++ != ';')
             return false;
         text += strspn(text, " \t");
-        size_t name = token_length(text);
+        size_t name = http_token_length(text);
         text += name;
         if (name == 0)
             continue; /* an empty parameter is allowed */
         if (*text++ != '=')
             return false;
-        size_t value = *text == '"' ? quoted_length(text) : token_length(text);
+        size_t value = *text == '"' ? quoted_length(text) : http_token_length(text);
         if (value == 0)
             return false;
         text += value;
@@ -143,10 +133,10 @@ static bool is_harmless(const char *type, size_t length) {
 }
 
 static enum treatment judge_type(const char *value, enum passed_trust trust) {
-    size_t type = token_length(value);
+    size_t type = http_token_length(value);
     if (type == 0 || value[type] != '/')
         return SERVE_AS_DOWNLOAD;
-    size_t subtype = token_length(value + type + 1);
+    size_t subtype = http_token_length(value + type + 1);
     size_t length = type + 1 + subtype;
     if (subtype == 0 || !has_only_parameters(value + length))
         return SERVE_AS_DOWNLOAD;
