@@ -210,7 +210,9 @@ static void listener_on_timer(uv_timer_t *timer) {
     listener->ready = true;
 }
 
-/* In how many ms the library wants to be run again; -1: it does not say. */
+/* In how many ms the library wants to be run again; -1: it does not say. Its descriptor alone does not say it: the
+ * library watches its connections edge-triggered, and may leave bytes unread
+ * (https://github.com/systemd/systemd/issues/7130). */
 static int64_t library_timeout_ms(const struct http_listener *listener) {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
     return MHD_get_timeout(listener->daemon, &timeout_ms) == MHD_YES ? (int64_t)timeout_ms : -1;

@@ -1,6 +1,7 @@
 /* What the kernel counts of this process, read from /proc at each request.
  *
- * A file that cannot be read leaves its numbers at 0: without descriptors left, a process still has metrics. */
+ * A file that cannot be read leaves its numbers at 0: without descriptors left, a process still has
+ * metrics. */
 #include "routes/process_info.h"
 
 #include <stdio.h>
