@@ -84,13 +84,13 @@ static void check_options(const struct task_options *options) {
     REQUIRE(length < TASK_LABEL_SIZE && utf8_is_valid(options->label, length));
 }
 
-static void check_session(const struct run_request *run) {
+static void check_session(const struct request *request) {
     char key[SESSION_KEY_SIZE];
-    REQUIRE(path_name_is_valid(run->app, SESSION_PART_MAX) &&
-            path_name_is_valid(run->user, SESSION_USER_MAX) &&
-            path_name_is_valid(run->session, SESSION_PART_MAX));
-    snprintf(key, sizeof(key), "%s/%s/%s", run->app, run->user, run->session);
-    REQUIRE(strcmp(key, run->session_key) == 0);
+    REQUIRE(path_name_is_valid(request->app, SESSION_PART_MAX) &&
+            path_name_is_valid(request->user, SESSION_USER_MAX) &&
+            path_name_is_valid(request->session, SESSION_PART_MAX));
+    snprintf(key, sizeof(key), "%s/%s/%s", request->app, request->user, request->session);
+    REQUIRE(strcmp(key, request->session_key) == 0);
 }
 
 /* What servers of several languages do to a name before they compare it, a code point at a time. NULL: no
@@ -181,9 +181,10 @@ static bool is_text(const cJSON *item, const char *text) {
     return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
 }
 
-static void check_adk(const cJSON *sent, const struct run_request *run) {
-    REQUIRE(is_text(member(sent, "appName"), run->app) && is_text(member(sent, "userId"), run->user) &&
-            is_text(member(sent, "sessionId"), run->session));
+static void check_adk(const cJSON *sent, const struct request *request, const struct run_request *run) {
+    REQUIRE(is_text(member(sent, "appName"), request->app) &&
+            is_text(member(sent, "userId"), request->user) &&
+            is_text(member(sent, "sessionId"), request->session));
     REQUIRE(member(sent, "app_name") == NULL && member(sent, "user_id") == NULL &&
             member(sent, "session_id") == NULL);
     REQUIRE(member(sent, "newMessage") != NULL && member(sent, "streaming") != NULL);
@@ -220,7 +221,7 @@ static void check_sent(const struct request_stub *stub, const struct run_request
     check_members(body, json, adapter);
     check_identity(json, adapter == &adapter_adk);
     if (adapter == &adapter_adk)
-        check_adk(json, run);
+        check_adk(json, request, run);
     if (adapter == &adapter_openai)
         check_openai(json, run);
     cJSON_Delete(json);
@@ -238,7 +239,7 @@ static void check_request(struct request_stub *stub, const cJSON *body, bool is_
     if (good) {
         REQUIRE(body != NULL && request->reply.kind == REPLY_NONE);
         check_options(&run.options);
-        check_session(&run);
+        check_session(request);
         check_identity(body, is_adks_own);
         const char *key = stub_header(request, "Idempotency-Key");
         REQUIRE(key == NULL ? run.idempotency_key == NULL : strcmp(run.idempotency_key, key) == 0);
@@ -274,6 +275,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     snprintf(stub.request.app, sizeof(stub.request.app), "app");
     snprintf(stub.request.user, sizeof(stub.request.user), "user");
     snprintf(stub.request.session, sizeof(stub.request.session), "session");
+    request_note_session(&stub.request);
     stub.request.body_length = input.length;
     char *text = fuzz_take_text(&input);
     stub.request.body = text;
