@@ -32,29 +32,29 @@ bool access_check(struct request *request, const char *app, const char *user, co
     return request->let_in;
 }
 
-static void note_names(struct request *request, const struct passed_owner *owner) {
+static void note_names(struct request *request, const struct session_names *owner) {
     memcpy(request->app, owner->app, sizeof(request->app));
     memcpy(request->user, owner->user, sizeof(request->user));
     memcpy(request->session, owner->session, sizeof(request->session));
     request_note_session(request);
 }
 
-bool access_enter(struct request *request, const struct passed_owner *owner) {
+bool access_enter(struct request *request, const struct session_names *owner) {
     note_names(request, owner);
     return access_check(request, owner->app, owner->user, owner->session, request->right);
 }
 
-bool access_enter_item(struct request *request, const struct passed_owner *owner) {
+bool access_enter_item(struct request *request, const struct session_names *owner) {
     note_names(request, owner);
     request->let_in = access_shows(request, owner);
     return request->let_in;
 }
 
-bool access_shows(const struct request *request, const struct passed_owner *owner) {
+bool access_shows(const struct request *request, const struct session_names *owner) {
     return is_allowed(request, owner->app, owner->user, owner->session, request->right);
 }
 
-static void read_session_names(const struct session *session, struct passed_owner *ret_owner) {
+static void read_session_names(const struct session *session, struct session_names *ret_owner) {
     struct session_parts parts = session_parts(session);
     snprintf(ret_owner->app, sizeof(ret_owner->app), "%.*s", parts.app_length, parts.app);
     snprintf(ret_owner->user, sizeof(ret_owner->user), "%.*s", parts.user_length, parts.user);
@@ -63,7 +63,7 @@ static void read_session_names(const struct session *session, struct passed_owne
 
 /* A list has up to thousands of items, so their names are copied only if there is a judge. */
 bool access_shows_session(const struct request *request, const struct session *session) {
-    struct passed_owner owner;
+    struct session_names owner;
     if (request->context->allows == NULL)
         return true;
     read_session_names(session, &owner);
@@ -130,7 +130,7 @@ enum subscriber_result access_await_session(struct request *request, const struc
 /* The answer for another user's run is that for an id which does not exist, byte for byte: else the ids of
  * others could be found by trying. */
 struct task *access_find_task(struct request *request) {
-    struct passed_owner owner;
+    struct session_names owner;
     struct task *task = task_table_find(broadcaster_tasks(request->context->broadcaster), request->id);
     if (task != NULL)
         read_session_names(task->session, &owner);

@@ -16,7 +16,7 @@
 #define SLUICE_ROUTES_ACCESS_H
 
 #include "broadcaster/subscriber.h"
-#include "routes/passed_path.h"
+#include "routes/path.h"
 #include "routes/request.h"
 
 /** Whether the request may use this right on the session; "" stands for a name that the request leaves open:
@@ -27,15 +27,15 @@ bool access_check(struct request *request, const char *app, const char *user, co
 
 /** The request is about the session of `owner`, which its body, its query or a path that is passed on has
  * named: notes the names, and checks the right that the route needs. False: the reply is decided. */
-bool access_enter(struct request *request, const struct passed_owner *owner) MUST_CHECK;
+bool access_enter(struct request *request, const struct session_names *owner) MUST_CHECK;
 
 /** The same for a request whose {id} names what `owner` has. Decides no reply: without the right, the caller
  * answers as if there were nothing of this id. */
-bool access_enter_item(struct request *request, const struct passed_owner *owner) MUST_CHECK;
+bool access_enter_item(struct request *request, const struct session_names *owner) MUST_CHECK;
 
 /** Whether the request may use its route's right on one item of a list. Decides no reply: a list leaves out
  * the items of others. */
-bool access_shows(const struct request *request, const struct passed_owner *owner) MUST_CHECK;
+bool access_shows(const struct request *request, const struct session_names *owner) MUST_CHECK;
 bool access_shows_session(const struct request *request, const struct session *session) MUST_CHECK;
 
 /** The open session that the request is about, referenced. NULL: there is none; no reply is decided. */

@@ -52,7 +52,7 @@ static bool names_app(const cJSON *body) {
     return member_of(body, "appName") != NULL || member_of(body, "app_name") != NULL;
 }
 
-static bool read_app(struct request *request, const cJSON *body, struct passed_owner *owner) {
+static bool read_app(struct request *request, const cJSON *body, struct session_names *owner) {
     const char *usual = request->context->settings->default_app;
     const struct name app = {"appName", "app_name", SESSION_PART_MAX, owner->app};
     if (usual == NULL || names_app(body))
@@ -61,7 +61,7 @@ static bool read_app(struct request *request, const cJSON *body, struct passed_o
     return true;
 }
 
-bool adk_body_read_owner(struct request *request, const cJSON *body, struct passed_owner *ret_owner) {
+bool adk_body_read_names(struct request *request, const cJSON *body, struct session_names *ret_owner) {
     static const char *const spellings[] = {"appName",   "app_name",   "userId", "user_id",
                                             "sessionId", "session_id", NULL};
     const struct name user = {"userId", "user_id", SESSION_USER_MAX, ret_owner->user};

@@ -10,8 +10,8 @@
 
 /** Reads app, user and session, each named once, in either of the spellings that ADK takes and in no other
  * one. An app that is not named is `default_app` of the settings. False: the reply says what is wrong. */
-bool adk_body_read_owner(struct request *request, const cJSON *body,
-                         struct passed_owner *ret_owner) MUST_CHECK;
+bool adk_body_read_names(struct request *request, const cJSON *body,
+                         struct session_names *ret_owner) MUST_CHECK;
 
 /** Reads the session that a body may name, if its path names the rest. False: the reply says what is wrong.
  */

@@ -62,10 +62,10 @@ bool passed_path_is_plain(const struct path *path) {
     return is_plain;
 }
 
-bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_owner) {
+bool passed_path_read_names(const struct path *path, struct session_names *ret_owner) {
     char *const out[NAMES_MAX] = {ret_owner->app, ret_owner->user, ret_owner->session};
     size_t first = part_is(path, 0, "dev") ? 1 : 0;
-    *ret_owner = (struct passed_owner){0};
+    *ret_owner = (struct session_names){0};
     for (size_t i = 0; i < NAMES_MAX; i++) {
         size_t at = first + 2 * i + 1, bytes_max = at < path->count ? name_bytes_max(path, at) : 0;
         if (bytes_max == 0)

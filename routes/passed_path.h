@@ -5,20 +5,13 @@
 #include "base/buffer.h"
 #include "routes/path.h"
 
-/** The names that a path begins with; "" stands for one that it does not have. */
-struct passed_owner {
-    char app[SESSION_PART_MAX + 1];
-    char user[SESSION_USER_MAX + 1];
-    char session[SESSION_PART_MAX + 1];
-};
-
 /** Whether each segment is spelled plainly, and no word in it is written in another case ("USERS"). One path
  * has one spelling: what a rule of somebody in between keeps from the upstream by its path must not get there
  * by another one. */
 bool passed_path_is_plain(const struct path *path);
 
 /** Reads them. False: a name is none. */
-bool passed_path_read_owner(const struct path *path, struct passed_owner *ret_owner) MUST_CHECK;
+bool passed_path_read_names(const struct path *path, struct session_names *ret_owner) MUST_CHECK;
 
 /** Appends the path for the upstream: names are decoded, checked and encoded anew, all else stands as it
  * came. 0; -EINVAL: it may not be passed on (see path_segment_is_safe()); -ENOMEM. */

@@ -56,8 +56,8 @@ static bool is_passable(const struct path *path) {
 static bool is_of_upstream(const struct passthrough *passthrough, const char *path) {
     const struct request *request = passthrough->request;
     struct path split;
-    struct passed_owner owner = {.app = ""};
-    if (path_split(path, &split) && (!is_passable(&split) || !passed_path_read_owner(&split, &owner)))
+    struct session_names owner = {.app = ""};
+    if (path_split(path, &split) && (!is_passable(&split) || !passed_path_read_names(&split, &owner)))
         return false;
     if (owner.app[0] == '\0')
         return upstream_choose_for_app(request, "", "") == passthrough->upstream;
@@ -393,7 +393,7 @@ size_t passthrough_choose(struct request *request) {
 }
 
 /* What is an app's, and no user's of it, needs the right of an administrator. */
-static bool enter_passed(struct request *request, const struct passed_owner *owner) {
+static bool enter_passed(struct request *request, const struct session_names *owner) {
     if (owner->app[0] != '\0' && owner->user[0] == '\0')
         request->right = ACCESS_ADMIN;
     return access_enter(request, owner);
@@ -401,9 +401,9 @@ static bool enter_passed(struct request *request, const struct passed_owner *own
 
 void handle_passthrough(struct request *request) {
     struct path path;
-    struct passed_owner owner;
+    struct session_names owner;
     if (!path_split(request->path, &path) || !passed_path_is_plain(&path) ||
-        !passed_path_read_owner(&path, &owner)) {
+        !passed_path_read_names(&path, &owner)) {
         refuse_path(request);
         return;
     }
@@ -474,7 +474,7 @@ static void pass_run_on(struct request *request, const cJSON *body) {
 }
 
 void handle_passed_run(struct request *request) {
-    struct passed_owner owner;
+    struct session_names owner;
     cJSON *body;
     if (broadcaster_is_draining(request->context->broadcaster)) {
         reply_error(request, 503, "draining", "The gateway is shutting down and starts no runs.");
@@ -482,7 +482,7 @@ void handle_passed_run(struct request *request) {
     }
     if (!json_body_read(request, &body))
         return;
-    if (adk_body_read_owner(request, body, &owner) && access_enter(request, &owner) &&
+    if (adk_body_read_names(request, body, &owner) && access_enter(request, &owner) &&
         !access_refuse_conflict(request))
         pass_run_on(request, body);
     cJSON_Delete(body);

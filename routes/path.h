@@ -9,6 +9,13 @@
 
 #define PATH_SEGMENTS_MAX 24
 
+/** The names by which a request says whose it is, decoded and valid; "": the request leaves that one open. */
+struct session_names {
+    char app[SESSION_PART_MAX + 1];
+    char user[SESSION_USER_MAX + 1];
+    char session[SESSION_PART_MAX + 1];
+};
+
 /** A part of the raw path between two slashes. Not NUL-terminated. */
 struct path_segment {
     const char *text;

@@ -391,10 +391,10 @@ static bool set_raw(struct request *request, struct run_request *run) {
 }
 
 bool run_request_read_adk(struct request *request, struct run_request *ret_run) {
-    struct passed_owner owner;
+    struct session_names owner;
     *ret_run = (struct run_request){
         .unchanged = true, .has_stream = true, .form = {.agent_only = true, .is_bare = true}};
-    if (!json_body_read(request, &ret_run->body) || !adk_body_read_owner(request, ret_run->body, &owner) ||
+    if (!json_body_read(request, &ret_run->body) || !adk_body_read_names(request, ret_run->body, &owner) ||
         !access_enter(request, &owner) || !read_repetition(request, ret_run))
         return false;
     if (refuse_misplaced(request, ret_run, true) || !set_raw(request, ret_run) ||

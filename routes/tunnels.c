@@ -45,7 +45,7 @@
 /* What is shown of one; it never changes. */
 struct live_view {
     char id[TASK_ID_SIZE];
-    struct passed_owner owner;
+    struct session_names owner;
     int64_t started_unix_ms;
 };
 
@@ -219,7 +219,7 @@ void handle_tunnel_list(struct request *request) {
 }
 
 /* Copies whose the tunnel of this id is; with `cancels`, asks it to end. False: there is none. */
-static bool find_live(const char *id, bool cancels, struct passed_owner *ret_owner) {
+static bool find_live(const char *id, bool cancels, struct session_names *ret_owner) {
     struct live *live;
     bool is_found = false;
     lock_acquire(&tunnels_lock);
@@ -236,7 +236,7 @@ static bool find_live(const char *id, bool cancels, struct passed_owner *ret_own
 }
 
 void handle_tunnel_delete(struct request *request) {
-    struct passed_owner owner;
+    struct session_names owner;
     if (!find_live(request->id, false, &owner) || !access_enter_item(request, &owner) ||
         !find_live(request->id, true, &owner)) {
         reply_error(request, 404, "unknown_tunnel", "There is no tunnel with this id, or it has ended.");
@@ -428,7 +428,7 @@ static bool read_live_name(struct request *request, const char *name, size_t byt
     return request->reply.kind == REPLY_NONE;
 }
 
-static bool read_live_owner(struct request *request, struct passed_owner *ret_owner) {
+static bool read_live_owner(struct request *request, struct session_names *ret_owner) {
     if (strchr(request->query, ';') != NULL) { /* which ends a parameter for some servers */
         reply_error(request, 400, "invalid_query", "The query must not contain a semicolon.");
         return false;
@@ -465,7 +465,7 @@ static bool check_handshake(struct request *request) {
 }
 
 void handle_run_live(struct request *request) {
-    struct passed_owner owner = {.app = ""};
+    struct session_names owner = {.app = ""};
     if (broadcaster_is_draining(request->context->broadcaster)) {
         reply_error(request, 503, "draining", "The gateway is shutting down and starts no runs.");
         return;
