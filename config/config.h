@@ -22,7 +22,7 @@
 #include "http/listener.h"
 #include "routes/context.h"
 #include "upstream/cache.h"
-#include "upstream/client.h"
+#include "upstream/settings.h"
 #include "upstream/upstreams.h"
 
 #include <netinet/in.h>

@@ -2,7 +2,7 @@
 #ifndef SLUICE_UPSTREAM_CACHE_KEY_H
 #define SLUICE_UPSTREAM_CACHE_KEY_H
 
-#include "upstream/client.h"
+#include "upstream/settings.h"
 
 #define CACHE_KEY_PREFIX "sluice:1:"
 #define CACHE_KEY_SIZE (sizeof(CACHE_KEY_PREFIX) + 64)

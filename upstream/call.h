@@ -48,6 +48,7 @@
 #ifndef SLUICE_UPSTREAM_CALL_H
 #define SLUICE_UPSTREAM_CALL_H
 
+#include "upstream/client.h"
 #include "upstream/notice.h"
 #include "upstream/upstreams.h"
 

@@ -3,7 +3,7 @@
 #ifndef SLUICE_UPSTREAM_RETRY_H
 #define SLUICE_UPSTREAM_RETRY_H
 
-#include "upstream/client.h"
+#include "upstream/settings.h"
 
 /** A Retry-After of more than this is read as this. */
 #define RETRY_AFTER_MAX_MS (365 * 24 * 60 * 60 * INT64_C(1000))

@@ -6,7 +6,7 @@
 #ifndef SLUICE_UPSTREAM_UPSTREAMS_H
 #define SLUICE_UPSTREAM_UPSTREAMS_H
 
-#include "upstream/client.h"
+#include "upstream/settings.h"
 
 #include <stdatomic.h>
 
