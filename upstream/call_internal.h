@@ -44,7 +44,7 @@ struct upstream_call {
     struct upstream_chain chain;  /* of `first`: up to the one that serves it */
     struct resume_point point;
     char *resume_url;                      /* where the run is, as its first answer said; NULL: nowhere */
-    struct held_event held[CALL_HELD_MAX]; /* in order; see call_held.c */
+    struct held_event held[CALL_HELD_MAX]; /* in order; see call_attempt.c */
     size_t held_count;
     struct upstream_result failure; /* of the last attempt that was made, else of the first refusal */
     char *failure_message;
@@ -98,8 +98,6 @@ void attempt_end(struct upstream_call *call, const struct upstream_result *resul
 
 /** Delivers an event, if it is not one that a resumed stream repeats. The call may have ended after it. */
 void attempt_deliver(struct upstream_call *call, const struct sse_event *event);
-
-/* ---- call_held.c ------------------------------------------------------------------------------------- */
 
 /** Keeps a copy of the event, if it may still be taken back. False: it is to be delivered now. */
 bool call_hold(struct upstream_call *call, const struct sse_event *event,

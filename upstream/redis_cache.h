@@ -7,7 +7,7 @@
 
 #include "upstream/breaker.h"
 #include "upstream/notice.h"
-#include "upstream/redis_resolver.h"
+#include "upstream/redis_address.h"
 
 #include <stdatomic.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
-/* upstream/redis_resolver: a name is looked up by a thread that nobody waits for. Here, what looks it up is
+/* upstream/redis_address: a name is looked up by a thread that nobody waits for. Here, what looks it up is
  * the test's. */
 #include "tests/unit/cache_fixture.h"
 #include "tests/unit/redis_gateway.h"
 #include "tests/unit/redis_server.h"
-#include "upstream/redis_resolver.h"
+#include "upstream/redis_address.h"
 
 #include <dirent.h>
 #include <netdb.h>
