@@ -30,7 +30,7 @@ struct acceptor {
 
 static void acceptor_on_readable(uv_poll_t *poll, int status, int events);
 
-static void on_pause_over(uv_timer_t *timer) {
+static void acceptor_on_pause_over(uv_timer_t *timer) {
     struct acceptor *acceptor = timer->data;
     uv_poll_start(&acceptor->poll, UV_READABLE, acceptor_on_readable);
 }
@@ -68,7 +68,7 @@ static void acceptor_on_readable(uv_poll_t *poll, int status, int events) {
         return;
     note_starved(acceptor, -result);
     uv_poll_stop(&acceptor->poll);
-    uv_timer_start(&acceptor->pause, on_pause_over, PAUSE_MS, 0);
+    uv_timer_start(&acceptor->pause, acceptor_on_pause_over, PAUSE_MS, 0);
 }
 
 struct acceptor *acceptor_create(uv_loop_t *loop, int socket,

@@ -1,7 +1,7 @@
 /* The hand-over of an event stream's connection, and the sink that it becomes.
  *
  *     listener's worker                              home of the session
- *     hand_over() -- parcel --> inbox --> on_parcel() --> socket sink --> subscriber
+ *     hand_over() -- parcel --> inbox --> parcel_on_arrival() --> socket sink --> subscriber
  *          \-- home is here, or no memory for a parcel --> socket sink --> subscriber
  *
  * A sink is a few functions that a subscriber writes with; this one has a socket of its own, and is all
@@ -163,7 +163,7 @@ static void connect_subscriber(struct routes_context *context, const struct hand
     subscriber_destroy(handover->subscriber);
 }
 
-static void on_parcel(struct inbox_item *item) {
+static void parcel_on_arrival(struct inbox_item *item) {
     struct parcel *parcel = CONTAINER_OF(item, struct parcel, item);
     connect_subscriber(parcel->to, &parcel->handover);
     atomic_fetch_sub(&on_their_way, 1);
@@ -179,7 +179,7 @@ static bool send_to(struct routes_context *to, const struct handover *handover) 
         free(parcel);
         return false;
     }
-    *parcel = (struct parcel){.item.handle = on_parcel, .to = to, .handover = *handover};
+    *parcel = (struct parcel){.item.handle = parcel_on_arrival, .to = to, .handover = *handover};
     memory_charge(MEMORY_SUBSCRIBERS, sizeof(*parcel));
     metrics_add(METRIC_SUBSCRIBERS_GATHERED, 1);
     atomic_fetch_add(&on_their_way, 1);

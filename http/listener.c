@@ -58,7 +58,7 @@ static void note_no_memory(struct MHD_Connection *handle) {
     log_connection(connection->listener, &connection->peer, LOG_LEVEL_ERROR, "out_of_memory", "request");
 }
 
-static void *on_request_line(void *context, const char *uri, struct MHD_Connection *handle) {
+static void *listener_on_request_line(void *context, const char *uri, struct MHD_Connection *handle) {
     struct http_listener *listener = context;
     struct http_exchange *exchange = http_exchange_create(listener, uri, handle);
     listener->progress.was_called = true;
@@ -89,8 +89,8 @@ static void note_refusal(struct http_exchange *exchange, struct MHD_Connection *
                                 "libmicrohttpd refused the request");
 }
 
-static void on_completed(void *context, struct MHD_Connection *connection, void **exchange,
-                         enum MHD_RequestTerminationCode code) {
+static void listener_on_completed(void *context, struct MHD_Connection *connection, void **exchange,
+                                  enum MHD_RequestTerminationCode code) {
     struct http_listener *listener = context;
     listener->progress.was_called = true;
     if (*exchange != NULL)
@@ -100,8 +100,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     *exchange = NULL;
 }
 
-static void on_connection(void *context, struct MHD_Connection *handle, void **connection,
-                          enum MHD_ConnectionNotificationCode code) {
+static void listener_on_connection(void *context, struct MHD_Connection *handle, void **connection,
+                                   enum MHD_ConnectionNotificationCode code) {
     struct http_listener *listener = context;
     listener->progress.was_called = true;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -130,7 +130,7 @@ static bool is_of_handover(struct http_listener *listener, const char *text) {
                        strstr(text, "Application reported internal error") != NULL);
 }
 
-static void PRINTF_LIKE(2, 0) on_message(void *context, const char *format, va_list values) {
+static void PRINTF_LIKE(2, 0) listener_on_message(void *context, const char *format, va_list values) {
     if (!log_enabled(LOG_LEVEL_DEBUG))
         return;
     char text[256];
@@ -251,15 +251,15 @@ static struct MHD_Daemon *start_daemon(struct http_listener *listener) {
                      MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE;
     /* clang-format off */
     return MHD_start_daemon(flags, 0, NULL, NULL, listener_on_request, listener,
-        MHD_OPTION_EXTERNAL_LOGGER, on_message, listener, /* first, or what the others say goes elsewhere */
+        MHD_OPTION_EXTERNAL_LOGGER, listener_on_message, listener, /* first, or what the others say goes elsewhere */
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, /* the limit is ours to keep */
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_POOL_BYTES(settings->request_header_bytes_max),
         /* Without progress of an answer; a request has its own time, which is up before this. */
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(settings->request_timeout_ms / 1000 + 1),
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, listener,
-        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, listener,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, listener,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener,
+        MHD_OPTION_URI_LOG_CALLBACK, listener_on_request_line, listener,
+        MHD_OPTION_NOTIFY_COMPLETED, listener_on_completed, listener,
+        MHD_OPTION_NOTIFY_CONNECTION, listener_on_connection, listener,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
 #if MHD_VERSION >= 0x00097701
         MHD_OPTION_CLIENT_DISCIPLINE_LVL, 2, /* "for security-centric applications" */

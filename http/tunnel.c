@@ -286,8 +286,9 @@ static struct tunnel *tunnel_create(struct http_exchange *exchange, const char *
 }
 
 /* libmicrohttpd has sent the head, and leaves the socket to us. */
-static void on_upgraded(void *context, struct MHD_Connection *connection, void *request, const char *early,
-                        size_t early_length, MHD_socket fd, struct MHD_UpgradeResponseHandle *handle) {
+static void tunnel_on_upgraded(void *context, struct MHD_Connection *connection, void *request,
+                               const char *early, size_t early_length, MHD_socket fd,
+                               struct MHD_UpgradeResponseHandle *handle) {
     struct http_exchange *exchange = context;
     (void)connection;
     (void)request;
@@ -309,5 +310,5 @@ static void on_upgraded(void *context, struct MHD_Connection *connection, void *
 }
 
 struct MHD_Response *tunnel_response(struct http_exchange *exchange) {
-    return MHD_create_response_for_upgrade(on_upgraded, exchange);
+    return MHD_create_response_for_upgrade(tunnel_on_upgraded, exchange);
 }

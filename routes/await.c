@@ -42,7 +42,7 @@ static void await_on_end(struct inbox_item *item) {
     settle_await(CONTAINER_OF(item, struct await, waiter.item));
 }
 
-static void on_time_up(uv_timer_t *timer) {
+static void await_on_time_up(uv_timer_t *timer) {
     struct await *await = timer->data;
     if (task_unwait(await->task, &await->waiter))
         settle_await(await);
@@ -83,7 +83,7 @@ void await_end(struct request *request, struct task *task, int64_t wait_ms,
         return;
     }
     await->request = request;
-    uv_timer_start(&await->timer, on_time_up, (uint64_t)wait_ms, 0);
+    uv_timer_start(&await->timer, await_on_time_up, (uint64_t)wait_ms, 0);
     request_defer(request, await_on_abandoned, await);
 }
 

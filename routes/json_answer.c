@@ -43,7 +43,7 @@ static void answer_on_turn(struct turn *turn) {
     answer->request->operations->source_ready(answer->request);
 }
 
-static void on_finished(void *context) {
+static void answer_on_finished(void *context) {
     struct json_answer *answer = context;
     turns_leave(&answer->request->context->turns, &answer->turn);
     json_writer_finish(&answer->json);
@@ -53,7 +53,7 @@ static void on_finished(void *context) {
 void json_answer_start(struct json_answer *answer, struct request *request,
                        const struct json_answer_operations *operations) {
     const struct reply_source source = {
-        .read = read_piece, .finished = on_finished, .context = answer, .content_length = -1};
+        .read = read_piece, .finished = answer_on_finished, .context = answer, .content_length = -1};
     answer->operations = operations;
     answer->request = request;
     answer->turn.take = answer_on_turn;

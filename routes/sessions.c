@@ -178,11 +178,11 @@ static void finish_delete(struct request *request, const struct collected *answe
         refuse_unknown_session(request);
 }
 
-static void on_deleted_known(struct request *request, const struct collected *answer) {
+static void session_on_deleted_known(struct request *request, const struct collected *answer) {
     finish_delete(request, answer, true);
 }
 
-static void on_deleted_unknown(struct request *request, const struct collected *answer) {
+static void session_on_deleted_unknown(struct request *request, const struct collected *answer) {
     finish_delete(request, answer, false);
 }
 
@@ -195,7 +195,8 @@ void handle_session_delete(struct request *request) {
         log_info("session_deleted", LOG_STR("session", request->session_key));
     size_t keeper = keeper_of(request);
     if (keeper != UPSTREAM_NONE)
-        ask_upstream(request, keeper, "DELETE", NULL, 0, was_open ? on_deleted_known : on_deleted_unknown);
+        ask_upstream(request, keeper, "DELETE", NULL, 0,
+                     was_open ? session_on_deleted_known : session_on_deleted_unknown);
     else if (was_open)
         reply_deleted(request);
     else

@@ -74,7 +74,7 @@ static void live_free(struct live *live) {
 }
 
 /* Somebody wants it to end. */
-static void on_cancel(struct inbox_item *item) {
+static void tunnel_on_cancel(struct inbox_item *item) {
     struct live *live = CONTAINER_OF(item, struct live, item);
     lock_acquire(&tunnels_lock);
     live->is_posted = false;
@@ -111,7 +111,7 @@ struct live *live_open(struct request *request, void (*cancel)(void *context), v
     memcpy(live->view.owner.session, request->session, sizeof(request->session));
     live->view.started_unix_ms = clock_unix_ms();
     live->inbox = request->context->relay.inbox;
-    live->item.handle = on_cancel;
+    live->item.handle = tunnel_on_cancel;
     live->cancel = cancel;
     live->context = context;
     if (enter_list(live, tunnels_max)) {

@@ -78,12 +78,12 @@ static void end_drain(struct process *process) {
     consider_stopping(process);
 }
 
-static void on_drain_timer(uv_timer_t *timer) {
+static void process_on_drain_timer(uv_timer_t *timer) {
     end_drain(timer->data);
 }
 
 /* A tunnel is no run, but has as much time. */
-static void on_tunnels_timer(uv_timer_t *timer) {
+static void process_on_tunnels_timer(uv_timer_t *timer) {
     struct process *process = timer->data;
     if (!process->drained && live_count() == 0)
         end_drain(process);
@@ -91,7 +91,7 @@ static void on_tunnels_timer(uv_timer_t *timer) {
 
 static void process_on_idle(struct inbox_item *item) {
     struct process *process = CONTAINER_OF(item, struct process, idle.item);
-    uv_timer_start(&process->tunnels, on_tunnels_timer, 0, TUNNELS_LOOK_MS);
+    uv_timer_start(&process->tunnels, process_on_tunnels_timer, 0, TUNNELS_LOOK_MS);
 }
 
 static void begin_drain(struct process *process) {
@@ -100,12 +100,12 @@ static void begin_drain(struct process *process) {
     for (size_t i = 0; i < process->worker_count; i++)
         worker_drain(process->workers[i]);
     broadcaster_drain(process->broadcaster);
-    uv_timer_start(&process->drain, on_drain_timer, (uint64_t)process->config->drain_ms, 0);
+    uv_timer_start(&process->drain, process_on_drain_timer, (uint64_t)process->config->drain_ms, 0);
     process->idle = (struct idle_waiter){.inbox = &process->inbox, .item = {.handle = process_on_idle}};
     scheduler_wait_idle(broadcaster_scheduler(process->broadcaster), &process->idle);
 }
 
-static void on_terminate(uv_signal_t *signal, int number) {
+static void process_on_terminate(uv_signal_t *signal, int number) {
     struct process *process = signal->data;
     (void)number;
     if (process->draining) {
@@ -151,7 +151,7 @@ static void warn_of_secrets(const struct config *config) {
                  LOG_STR("message", "The file holds secrets, and other users of the machine can read it."));
 }
 
-static void on_clean_up(uv_timer_t *timer);
+static void process_on_clean_up(uv_timer_t *timer);
 
 static void reload_process(struct process *process) {
     if (process->draining)
@@ -172,7 +172,7 @@ static void reload_process(struct process *process) {
     broadcaster_poll_queue(process->broadcaster);
     fanout_settings_copy(&process->fanout, &config->fanout);
     memory_set_limit(config->memory_max_bytes);
-    uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
+    uv_timer_start(&process->clean_up, process_on_clean_up, (uint64_t)config->cleanup_interval_ms,
                    (uint64_t)config->cleanup_interval_ms);
     process->pending = process->worker_count;
     for (size_t i = 0; i < process->worker_count; i++)
@@ -192,14 +192,14 @@ static void process_on_reloaded(struct worker_shared *shared) {
     consider_stopping(process);
 }
 
-static void on_hangup(uv_signal_t *signal, int number) {
+static void process_on_hangup(uv_signal_t *signal, int number) {
     (void)number;
     reload_process(signal->data);
 }
 
 /* ---- clean-up ------------------------------------------------------------------------------------ */
 
-static void on_clean_up(uv_timer_t *timer) {
+static void process_on_clean_up(uv_timer_t *timer) {
     struct process *process = timer->data;
     size_t ended = broadcaster_clean_up(process->broadcaster);
     struct broadcaster_stats stats;
@@ -246,14 +246,14 @@ static bool init_main(struct process *process) {
     const struct config *config = process->config;
     if (uv_loop_init(&process->loop) < 0 || inbox_init(&process->inbox, &process->loop) < 0)
         return false;
-    start_signal(process, &process->terminate, on_terminate, SIGTERM);
-    start_signal(process, &process->interrupt, on_terminate, SIGINT);
-    start_signal(process, &process->hangup, on_hangup, SIGHUP);
+    start_signal(process, &process->terminate, process_on_terminate, SIGTERM);
+    start_signal(process, &process->interrupt, process_on_terminate, SIGINT);
+    start_signal(process, &process->hangup, process_on_hangup, SIGHUP);
     uv_timer_init(&process->loop, &process->clean_up);
     uv_timer_init(&process->loop, &process->drain);
     uv_timer_init(&process->loop, &process->tunnels);
     process->clean_up.data = process->drain.data = process->tunnels.data = process;
-    uv_timer_start(&process->clean_up, on_clean_up, (uint64_t)config->cleanup_interval_ms,
+    uv_timer_start(&process->clean_up, process_on_clean_up, (uint64_t)config->cleanup_interval_ms,
                    (uint64_t)config->cleanup_interval_ms);
     fanout_settings_copy(&process->fanout, &config->fanout);
     process->broadcaster = broadcaster_create(&config->limits);

@@ -120,7 +120,7 @@ static void keeper_on_wake(struct inbox_item *item) {
         work_piece(keeper);
 }
 
-static void on_look(uv_timer_t *timer) {
+static void keeper_on_look(uv_timer_t *timer) {
     struct memory_keeper *keeper = timer->data;
     tidy_memory();
     report_level(keeper);
@@ -140,7 +140,7 @@ void memory_keeper_init(struct memory_keeper *keeper, uv_loop_t *loop, struct in
     uv_timer_init(loop, &keeper->timer);
     uv_timer_init(loop, &keeper->look);
     keeper->timer.data = keeper->look.data = keeper;
-    uv_timer_start(&keeper->look, on_look, IDLE_LOOK_MS, IDLE_LOOK_MS);
+    uv_timer_start(&keeper->look, keeper_on_look, IDLE_LOOK_MS, IDLE_LOOK_MS);
 }
 
 void memory_keeper_wake(struct memory_keeper *keeper) {

@@ -4,18 +4,19 @@
  *     sockets     the listening socket        --> a few connections are accepted
  *                 libmicrohttpd's             --> the listener is marked ready, and no more
  *                 an upstream's: libcurl --> parser --> runner --> log --> watches are marked dirty;
- *                                then on_upstream_turn() writes, before the next socket is read
+ *                                then worker_on_upstream_turn() writes, before the next socket is read
  *                 a subscriber's              --> its client has gone, or has room again
  *     inbox       from other threads: runs to start and to stop, watches to write, sockets handed over;
  *                 and one turn of each line of long requests and long answers (base/turns.h)
- *     timers      deadlines of requests and calls, heartbeats and stalls (on_tick())
- *     on_prepare  fanout_flush()       writes what the logs have for this worker's subscribers
+ *     timers      deadlines of requests and calls, heartbeats and stalls (worker_on_tick())
+ *     the end     worker_on_prepare():
+ *                 fanout_flush()       writes what the logs have for this worker's subscribers
  *                 http_listener_turn() runs libmicrohttpd: requests are handled, answers are sent
  *                   ... both again while one makes work for the other, ROUNDS_MAX times at most
  *                 memory is measured, and room is made if it is tight
  *                 a worker that stops closes all, when nothing is under way any more
  *
- * Callbacks of sockets only change state and mark what is to be written. All writing is in on_prepare(),
+ * Callbacks of sockets only change state and mark what is to be written. All writing is in worker_on_prepare(),
  * and after a read from an upstream: so what arrived together leaves together, by one send for each
  * subscriber. */
 #include "server/worker.h"
@@ -73,13 +74,13 @@ static void worker_on_idle(uv_idle_t *idle) {
     (void)idle;
 }
 
-static void on_tick(uv_timer_t *timer) {
+static void worker_on_tick(uv_timer_t *timer) {
     struct worker *worker = timer->data;
     fanout_tick(worker->fanout);
-    uv_timer_start(timer, on_tick, (uint64_t)fanout_tick_ms(worker->fanout), 0);
+    uv_timer_start(timer, worker_on_tick, (uint64_t)fanout_tick_ms(worker->fanout), 0);
 }
 
-static void on_client_closed(void *context) {
+static void worker_on_client_closed(void *context) {
     struct worker *worker = context;
     worker->caller.client = NULL;
 }
@@ -97,7 +98,7 @@ static void close_all(struct worker *worker) {
     health_checks_close(worker->health_checks);
     worker->health_checks = NULL;
     if (worker->caller.client != NULL)
-        upstream_client_close(worker->caller.client, on_client_closed, worker);
+        upstream_client_close(worker->caller.client, worker_on_client_closed, worker);
     uv_close((uv_handle_t *)&worker->prepare, NULL);
     uv_close((uv_handle_t *)&worker->idle, NULL);
     uv_close((uv_handle_t *)&worker->tick, NULL);
@@ -107,7 +108,7 @@ static void close_all(struct worker *worker) {
 }
 
 /* The end of each turn of the loop: answers what was asked, writes what came. */
-static void on_prepare(uv_prepare_t *prepare) {
+static void worker_on_prepare(uv_prepare_t *prepare) {
     struct worker *worker = prepare->data;
     bool more = true;
     for (int round = 0; more && round < ROUNDS_MAX; round++) {
@@ -146,22 +147,22 @@ static void *run_thread(void *argument) {
 
 /* ---- what main asks for -------------------------------------------------------------------------- */
 
-static void on_drain(struct inbox_item *item) {
+static void worker_on_drain(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, drain_item);
     http_listener_quiesce(worker->listener);
 }
 
-static void on_stop_timer(uv_timer_t *timer) {
+static void worker_on_stop_timer(uv_timer_t *timer) {
     struct worker *worker = timer->data;
     worker->stop_now = clock_mono_ms() >= worker->stop_mono_ms;
 }
 
-static void on_stop(struct inbox_item *item) {
+static void worker_on_stop(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, stop_item);
     worker->stopping = true;
     fanout_shut(worker->fanout);
     worker->stop_mono_ms = clock_mono_ms() + STOP_MS;
-    uv_timer_start(&worker->stop_timer, on_stop_timer, STOP_LOOK_MS, STOP_LOOK_MS);
+    uv_timer_start(&worker->stop_timer, worker_on_stop_timer, STOP_LOOK_MS, STOP_LOOK_MS);
 }
 
 static void take_settings(struct worker *worker, const struct config *config) {
@@ -170,7 +171,7 @@ static void take_settings(struct worker *worker, const struct config *config) {
     worker->caller.settings = config->upstreams;
 }
 
-static void on_reload(struct inbox_item *item) {
+static void worker_on_reload(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, reload_item);
     take_settings(worker, worker->next_config);
     upstream_client_set_connections_max(worker->caller.client, worker->next_config->upstream.connections_max);
@@ -210,11 +211,11 @@ static void init_handles(struct worker *worker) {
     uv_timer_init(&worker->loop, &worker->tick);
     uv_timer_init(&worker->loop, &worker->stop_timer);
     worker->prepare.data = worker->tick.data = worker->stop_timer.data = worker;
-    uv_prepare_start(&worker->prepare, on_prepare);
-    uv_timer_start(&worker->tick, on_tick, 0, 0);
-    worker->drain_item.handle = on_drain;
-    worker->stop_item.handle = on_stop;
-    worker->reload_item.handle = on_reload;
+    uv_prepare_start(&worker->prepare, worker_on_prepare);
+    uv_timer_start(&worker->tick, worker_on_tick, 0, 0);
+    worker->drain_item.handle = worker_on_drain;
+    worker->stop_item.handle = worker_on_stop;
+    worker->reload_item.handle = worker_on_reload;
     worker->stopped_item.handle = worker_on_stopped;
     worker->reloaded_item.handle = worker_on_reloaded;
 }
@@ -241,7 +242,7 @@ static void init_context(struct worker *worker, const struct config *config) {
 }
 
 /* At once: an event does not wait until all sockets that are ready have been read. */
-static void on_upstream_turn(void *context) {
+static void worker_on_upstream_turn(void *context) {
     struct worker *worker = context;
     fanout_flush(worker->fanout);
 }
@@ -254,7 +255,7 @@ static bool build_worker(struct worker *worker, const struct config *config, int
     worker->caller.client = upstream_client_create(&worker->loop, config->upstream.connections_max);
     if (worker->fanout == NULL || worker->caller.client == NULL || worker->runner == NULL)
         return false;
-    upstream_client_on_turn(worker->caller.client, on_upstream_turn, worker);
+    upstream_client_on_turn(worker->caller.client, worker_on_upstream_turn, worker);
     if (worker->shared->cache != NULL) {
         context->cache = worker->shared->cache;
         context->relay.cache_worker = worker->cache = cache_worker_create(context->cache, &worker->caller);
