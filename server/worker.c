@@ -26,7 +26,6 @@
 #include "base/memory_budget.h"
 #include "http/listener.h"
 #include "relay/runner.h"
-#include "routes/upstream_log.h"
 #include "upstream/health_check.h"
 #include "upstream/query.h"
 
@@ -203,6 +202,34 @@ void worker_reload(struct worker *worker, const struct config *config) {
     inbox_post(&worker->inbox, &worker->reload_item);
 }
 
+/* ---- what upstreams and Redis report ------------------------------------------------------------- */
+
+/* Their room does not log, so it hands each notice to its worker. */
+static void worker_on_notice(const struct upstream_notice *notice) {
+    switch (notice->kind) {
+    case NOTICE_BREAKER_OPENED:
+        log_warn("breaker_opened", LOG_STR("upstream", notice->upstream), LOG_INT("calls", notice->calls),
+                 LOG_INT("failures", notice->failures), LOG_INT("retry_after_ms", notice->retry_after_ms));
+        return;
+    case NOTICE_BREAKER_CLOSED:
+        log_info("breaker_closed", LOG_STR("upstream", notice->upstream));
+        return;
+    case NOTICE_UNHEALTHY:
+        log_warn("upstream_unhealthy", LOG_STR("upstream", notice->upstream),
+                 LOG_INT("status", notice->status), LOG_STR("message", notice->message));
+        return;
+    case NOTICE_HEALTHY:
+        log_info("upstream_healthy", LOG_STR("upstream", notice->upstream));
+        return;
+    case NOTICE_REDIS_AWAY:
+        log_warn("redis_away", LOG_STR("message", notice->message));
+        return;
+    case NOTICE_REDIS_BACK:
+        log_info("redis_back", {0});
+        return;
+    }
+}
+
 /* ---- building and tearing down ------------------------------------------------------------------- */
 
 static void init_handles(struct worker *worker) {
@@ -224,7 +251,7 @@ static void init_context(struct worker *worker, const struct config *config) {
     worker->caller = (struct upstream_caller){.inbox = &worker->inbox,
                                               .loop = &worker->loop,
                                               .upstreams = worker->shared->upstreams,
-                                              .notify = upstream_log};
+                                              .notify = worker_on_notice};
     worker->context = (struct routes_context){
         .broadcaster = worker->shared->broadcaster,
         .relay = {.caller = &worker->caller, .inbox = &worker->inbox, .loop = &worker->loop},
