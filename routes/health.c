@@ -1,11 +1,11 @@
-/* How well the gateway does, and what is wrong with it: the report that GET /health shows
- * (stats.c), and GET /healthz and /readyz.
+/* How well the gateway does, and what is wrong with it: GET /health, /healthz and /readyz.
  *
  * A report is a list of reasons, each with what it makes of the whole; the worst one counts. It is made anew
  * for each request from what the parts say of themselves, and keeps nothing.
  */
 #include "routes/health.h"
 
+#include "base/clock.h"
 #include "base/json_writer.h"
 #include "base/memory_budget.h"
 #include "routes/handlers.h"
@@ -119,6 +119,57 @@ void health_report_make(const struct routes_context *context, struct health_repo
                 limits->sessions_max, settings->health_sessions_percent);
     judge_memory(ret_report, settings->memory_warn_bytes);
     judge_redis(ret_report, context->cache);
+}
+
+/* ---- GET /health --------------------------------------------------------------------------------- */
+
+/* Far more than what 64 upstreams take. */
+#define HEALTH_BYTES_MAX (256 * 1024)
+
+void health_write_summary(struct json_writer *json, const struct routes_context *context,
+                          const struct broadcaster_stats *stats) {
+    json_add_string(json, "version", context->version);
+    json_add_number(json, "uptime_ms", clock_unix_ms() - context->started_unix_ms);
+    json_add_count(json, "workers", context->workers);
+    json_add_count(json, "sessions", stats->sessions);
+    json_add_count(json, "subscribers", stats->subscribers);
+    json_add_count(json, "runs", stats->runs);
+    json_add_count(json, "runs_queued", stats->runs_queued);
+    json_add_count(json, "runs_delayed", stats->runs_delayed);
+}
+
+static void write_reason(struct json_writer *json, const struct health_reason *reason) {
+    json_begin_object(json, NULL);
+    json_add_string(json, "code", reason->code);
+    json_add_string(json, "message", reason->message);
+    if (reason->upstream != NULL)
+        json_add_string(json, "upstream", reason->upstream);
+    if (reason->value > 0) {
+        json_add_count(json, "value", reason->value);
+        json_add_count(json, "limit", reason->limit);
+    }
+    json_end_object(json);
+}
+
+void handle_health(struct request *request) {
+    const struct routes_context *context = request->context;
+    struct broadcaster_stats stats;
+    struct health_report report;
+    struct json_writer json;
+    broadcaster_get_stats(context->broadcaster, &stats);
+    health_report_make(context, &report);
+    json_writer_init(&json, HEALTH_BYTES_MAX);
+    json_begin_object(&json, NULL);
+    json_add_string(&json, "status", health_status_name(report.status));
+    json_begin_array(&json, "reasons");
+    for (size_t i = 0; i < report.count; i++)
+        write_reason(&json, &report.reasons[i]);
+    json_end_array(&json);
+    json_add_time(&json, "started_at", context->started_unix_ms);
+    health_write_summary(&json, context, &stats);
+    upstream_view_write_states(&json, context->relay.caller);
+    json_end_object(&json);
+    reply_json(request, report.status == HEALTH_CRITICAL ? 503 : 200, &json);
 }
 
 /* ---- GET /healthz, GET /readyz ------------------------------------------------------------------- */

@@ -4,6 +4,8 @@
 
 #include "routes/context.h"
 
+struct json_writer;
+
 enum health_status { HEALTH_HEALTHY, HEALTH_DEGRADED, HEALTH_CRITICAL };
 
 struct health_reason {
@@ -27,5 +29,9 @@ void health_report_make(const struct routes_context *context, struct health_repo
 
 /** "healthy", "degraded", "critical" */
 const char *health_status_name(enum health_status status);
+
+/** Writes members of an object that is open: what there is of the main things, in a few numbers. */
+void health_write_summary(struct json_writer *json, const struct routes_context *context,
+                          const struct broadcaster_stats *stats);
 
 #endif

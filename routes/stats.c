@@ -1,8 +1,7 @@
-/* GET /health, and GET /stats, which also shows how much there may be and what has been counted.
+/* GET /stats: how much there is of everything, how much there may be, and what has been counted.
  *
  * All numbers are asked of the parts at this moment. Each part has its own lock, so the numbers of one answer
  * may be a moment apart. Limits and metrics come from their tables, so that no list of them stands here. */
-#include "base/clock.h"
 #include "base/json_writer.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
@@ -16,55 +15,6 @@
 
 /* Far more than what 64 upstreams take. */
 #define ANSWER_BYTES_MAX (256 * 1024)
-
-/* What there is, in a few numbers. */
-static void write_summary(struct json_writer *json, const struct routes_context *context,
-                          const struct broadcaster_stats *stats) {
-    json_add_string(json, "version", context->version);
-    json_add_number(json, "uptime_ms", clock_unix_ms() - context->started_unix_ms);
-    json_add_count(json, "workers", context->workers);
-    json_add_count(json, "sessions", stats->sessions);
-    json_add_count(json, "subscribers", stats->subscribers);
-    json_add_count(json, "runs", stats->runs);
-    json_add_count(json, "runs_queued", stats->runs_queued);
-    json_add_count(json, "runs_delayed", stats->runs_delayed);
-}
-
-/* ---- GET /health --------------------------------------------------------------------------------- */
-
-static void write_reason(struct json_writer *json, const struct health_reason *reason) {
-    json_begin_object(json, NULL);
-    json_add_string(json, "code", reason->code);
-    json_add_string(json, "message", reason->message);
-    if (reason->upstream != NULL)
-        json_add_string(json, "upstream", reason->upstream);
-    if (reason->value > 0) {
-        json_add_count(json, "value", reason->value);
-        json_add_count(json, "limit", reason->limit);
-    }
-    json_end_object(json);
-}
-
-void handle_health(struct request *request) {
-    const struct routes_context *context = request->context;
-    struct broadcaster_stats stats;
-    struct health_report report;
-    struct json_writer json;
-    broadcaster_get_stats(context->broadcaster, &stats);
-    health_report_make(context, &report);
-    json_writer_init(&json, ANSWER_BYTES_MAX);
-    json_begin_object(&json, NULL);
-    json_add_string(&json, "status", health_status_name(report.status));
-    json_begin_array(&json, "reasons");
-    for (size_t i = 0; i < report.count; i++)
-        write_reason(&json, &report.reasons[i]);
-    json_end_array(&json);
-    json_add_time(&json, "started_at", context->started_unix_ms);
-    write_summary(&json, context, &stats);
-    upstream_view_write_states(&json, context->relay.caller);
-    json_end_object(&json);
-    reply_json(request, report.status == HEALTH_CRITICAL ? 503 : 200, &json);
-}
 
 /* ---- GET /stats ---------------------------------------------------------------------------------- */
 
@@ -163,7 +113,7 @@ void handle_stats(struct request *request) {
     struct json_writer json;
     json_writer_init(&json, ANSWER_BYTES_MAX);
     json_begin_object(&json, NULL);
-    write_summary(&json, context, &stats);
+    health_write_summary(&json, context, &stats);
     json_add_bool(&json, "draining", broadcaster_is_draining(context->broadcaster));
     json_add_count(&json, "connections", context->connections());
     json_add_count(&json, "tunnels", live_count());
