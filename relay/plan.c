@@ -14,7 +14,7 @@ static void plan_destroy_preparer(struct upstream_preparer *preparer) {
     plan_destroy(CONTAINER_OF(preparer, struct plan, preparer));
 }
 
-struct plan *plan_create(const struct upstream_caller *caller, struct session *session,
+struct plan *plan_create(const struct upstream_worker *upstream_worker, struct session *session,
                          const struct trace *trace, size_t steps_max) {
     struct plan *plan = calloc(1, sizeof(*plan) + steps_max * sizeof(plan->steps[0]));
     if (plan == NULL)
@@ -23,7 +23,7 @@ struct plan *plan_create(const struct upstream_caller *caller, struct session *s
         sizeof(*plan) + steps_max * sizeof(plan->steps[0]) + CACHE_KEY_SIZE + strlen(trace->state) + 1;
     memory_charge(MEMORY_REQUESTS, plan->memory);
     plan->preparer = (struct upstream_preparer){.prepare = plan_prepare, .destroy = plan_destroy_preparer};
-    plan->caller = caller;
+    plan->upstream_worker = upstream_worker;
     plan->session = session_ref(session);
     memcpy(plan->trace_id, trace->id, sizeof(plan->trace_id));
     plan->is_sampled = trace->sampled;
@@ -72,11 +72,11 @@ static bool plan_prepare(struct upstream_preparer *preparer, size_t upstream, st
         *ret_message = "The run cannot be made for this upstream.";
         return false;
     }
-    *ret_post =
-        (struct upstream_post){.request = upstream_request_ref(step->request),
-                               .session_exists = session_is_known_by(plan->session, (uint32_t)upstream),
-                               .wait_ms = settle_in_ms(plan, &plan->caller->settings.items[upstream]),
-                               .tracestate = plan->tracestate};
+    *ret_post = (struct upstream_post){
+        .request = upstream_request_ref(step->request),
+        .session_exists = session_is_known_by(plan->session, (uint32_t)upstream),
+        .wait_ms = settle_in_ms(plan, &plan->upstream_worker->settings.items[upstream]),
+        .tracestate = plan->tracestate};
     if (!trace_make_parent(plan->trace_id, plan->is_sampled, ret_post->traceparent))
         ret_post->traceparent[0] = '\0'; /* the run goes on without its trace */
     return true;

@@ -19,8 +19,8 @@ struct plan_step {
 
 struct plan {
     struct upstream_preparer preparer; /* the call for the run, or for all that share its answer, asks it */
-    const struct upstream_caller *caller; /* of the worker where the run is */
-    struct session *session;              /* a reference */
+    const struct upstream_worker *upstream_worker; /* of the worker where the run is */
+    struct session *session;                       /* a reference */
     char trace_id[TRACE_ID_SIZE];
     bool is_sampled;
     char peer[INET6_ADDRSTRLEN]; /* the client that asks; "": not known */
@@ -33,7 +33,7 @@ struct plan {
 };
 
 /** A plan without steps, with room for `steps_max`. The session is referenced. NULL: out of memory. */
-struct plan *plan_create(const struct upstream_caller *caller, struct session *session,
+struct plan *plan_create(const struct upstream_worker *upstream_worker, struct session *session,
                          const struct trace *trace, size_t steps_max) MUST_CHECK;
 void plan_destroy(struct plan *plan); /* takes NULL */
 

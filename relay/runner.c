@@ -146,7 +146,7 @@ static void begin_work(struct work *work) {
 /* What is not known, a delay to what did not come, is left out. */
 static void log_end(const struct work *work, const struct task_info *info) {
     const struct task *task = work->task;
-    const struct upstreams_settings *upstreams = &work->runner->context->caller->settings;
+    const struct upstreams_settings *upstreams = &work->runner->context->upstream_worker->settings;
     const char *reason = task_reason_name(info->reason);
     bool is_bad = info->status == TASK_FAILED || info->status == TASK_TIMEOUT;
     struct log_field fields[20] = {

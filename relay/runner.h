@@ -18,8 +18,8 @@ struct relay_settings {
 
 /** What the runs of one worker work with. */
 struct relay_context {
-    struct upstream_caller *caller;    /* the upstreams, and the client that speaks to them */
-    struct cache_worker *cache_worker; /* its part of the cache; NULL: no upstream caches */
+    struct upstream_worker *upstream_worker; /* the upstreams, and the client that speaks to them */
+    struct cache_worker *cache_worker;       /* its part of the cache; NULL: no upstream caches */
     struct fanout *fanout;
     struct inbox *inbox;
     uv_loop_t *loop;

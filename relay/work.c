@@ -14,7 +14,7 @@
 #define NAME_LOGGED_MAX 64
 
 static const struct upstream_settings *settings_of(const struct work *work) {
-    return &work->runner->context->caller->settings.items[atomic_load(&work->task->upstream)];
+    return &work->runner->context->upstream_worker->settings.items[atomic_load(&work->task->upstream)];
 }
 
 /* ---- what comes of it: the callbacks of a call or a follower -------------------------------------- */
@@ -208,7 +208,7 @@ static struct frame *make_retry_frame(const struct task *task, const struct upst
 }
 
 static void note_upstream(const struct work *work, const char *name) {
-    size_t upstream = upstreams_find(&work->runner->context->caller->settings, name);
+    size_t upstream = upstreams_find(&work->runner->context->upstream_worker->settings, name);
     if (upstream != UPSTREAM_NONE)
         atomic_store(&work->task->upstream, (uint32_t)upstream);
 }
@@ -285,7 +285,7 @@ bool work_start(struct work *work) {
     const struct follower_start start = {
         .key = plan->cache_key,
         .upstream = upstream,
-        .policy = &context->caller->settings.items[upstream].cache,
+        .policy = &context->upstream_worker->settings.items[upstream].cache,
         .found = plan->found,
         .preparer = &plan->preparer,
         .callbacks = &callbacks,
@@ -293,5 +293,5 @@ bool work_start(struct work *work) {
     };
     plan->found = NULL;
     work->plan = NULL;
-    return upstream_feed_start(&work->feed, context->caller, context->cache_worker, &start);
+    return upstream_feed_start(&work->feed, context->upstream_worker, context->cache_worker, &start);
 }

@@ -108,7 +108,8 @@ void collect_start(struct request *request, size_t upstream, const char *method,
                                                  .body_length = length,
                                                  .timeout_ms =
                                                      request->context->relay.settings->run_timeout_ms};
-    collect->query = upstream_query_start(request->context->relay.caller, &query, &callbacks, collect);
+    collect->query =
+        upstream_query_start(request->context->relay.upstream_worker, &query, &callbacks, collect);
     if (collect->query == NULL) {
         collect_destroy(collect);
         reply_no_memory(request);

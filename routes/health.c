@@ -53,16 +53,18 @@ static void judge_upstream(struct health_report *report, const struct upstream_v
                 name, 0, 0});
 }
 
-static void judge_upstreams(struct health_report *report, const struct upstream_caller *caller) {
+static void judge_upstreams(struct health_report *report, const struct upstream_worker *upstream_worker) {
     struct upstream_view view;
     bool one_can_take = false;
-    for (size_t i = 0; i < caller->upstreams->count && !one_can_take; i++)
-        one_can_take = upstream_prospect(caller->upstreams, &caller->settings, i).prospect == PROSPECT_GOOD;
+    for (size_t i = 0; i < upstream_worker->upstreams->count && !one_can_take; i++)
+        one_can_take =
+            upstream_prospect(upstream_worker->upstreams, &upstream_worker->settings, i).prospect ==
+            PROSPECT_GOOD;
     if (!one_can_take)
         add_reason(report, HEALTH_CRITICAL,
                    (struct health_reason){"no_upstream", "No upstream can take a run.", NULL, 0, 0});
-    for (size_t i = 0; i < caller->upstreams->count; i++) {
-        upstream_view_get(caller, i, &view);
+    for (size_t i = 0; i < upstream_worker->upstreams->count; i++) {
+        upstream_view_get(upstream_worker, i, &view);
         judge_upstream(report, &view);
     }
 }
@@ -112,7 +114,7 @@ void health_report_make(const struct routes_context *context, struct health_repo
         add_reason(ret_report, HEALTH_DEGRADED,
                    (struct health_reason){"draining", "The gateway is shutting down and accepts no new runs.",
                                           NULL, 0, 0});
-    judge_upstreams(ret_report, context->relay.caller);
+    judge_upstreams(ret_report, context->relay.upstream_worker);
     judge_share(ret_report, "queue_high", "The queue of runs is nearly full.", stats.runs_queued,
                 limits->runs_queued_max, settings->health_queue_percent);
     judge_share(ret_report, "sessions_high", "The session limit has nearly been reached.", stats.sessions,
@@ -167,7 +169,7 @@ void handle_health(struct request *request) {
     json_end_array(&json);
     json_add_time(&json, "started_at", context->started_unix_ms);
     health_write_summary(&json, context, &stats);
-    upstream_view_write_states(&json, context->relay.caller);
+    upstream_view_write_states(&json, context->relay.upstream_worker);
     json_end_object(&json);
     reply_json(request, report.status == HEALTH_CRITICAL ? 503 : 200, &json);
 }

@@ -166,15 +166,15 @@ static void add_pauses(struct exposition *exposition, const struct views *views)
     }
 }
 
-static void add_upstreams(struct exposition *exposition, const struct upstream_caller *caller) {
-    struct views views = {.count = caller->upstreams->count};
+static void add_upstreams(struct exposition *exposition, const struct upstream_worker *upstream_worker) {
+    struct views views = {.count = upstream_worker->upstreams->count};
     views.items = calloc(views.count, sizeof(*views.items));
     if (views.items == NULL) {
         exposition->failed = true;
         return;
     }
     for (size_t i = 0; i < views.count; i++)
-        upstream_view_get(caller, i, &views.items[i]);
+        upstream_view_get(upstream_worker, i, &views.items[i]);
     add_info(exposition, &views);
     add_phases(exposition, &views);
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
@@ -402,7 +402,7 @@ void handle_metrics(struct request *request) {
     add_memory_level(&exposition);
     add_limits(&exposition, context->settings);
     add_ends(&exposition, context->broadcaster);
-    add_upstreams(&exposition, context->relay.caller);
+    add_upstreams(&exposition, context->relay.upstream_worker);
     add_cache(&exposition, context->cache);
     add_process(&exposition, context);
     size_t length = exposition.text.length;

@@ -319,7 +319,7 @@ static void start_passing(struct request *request, const struct passing *passing
         .upgrade = passing->is_tunnel ? "websocket" : NULL};
     if (is_complete)
         passthrough->query =
-            upstream_query_start(request->context->relay.caller, &query, &callbacks, passthrough);
+            upstream_query_start(request->context->relay.upstream_worker, &query, &callbacks, passthrough);
     if (passing->is_tunnel)
         handshake_free(headers, count);
     if (passthrough->query == NULL) {

@@ -518,9 +518,11 @@ struct routes_context *run_request_home(const struct request *request, const str
 
 struct plan *run_request_plan(struct request *request, const struct run_request *run, struct session *session,
                               bool starts_at_once) {
-    const struct upstream_caller *caller = run_request_home(request, run, session)->relay.caller;
-    const struct upstreams_settings *settings = &request->context->relay.caller->settings;
-    struct plan *plan = plan_create(caller, session, &run->trace, chain_length(settings, run->upstream));
+    const struct upstream_worker *upstream_worker =
+        run_request_home(request, run, session)->relay.upstream_worker;
+    const struct upstreams_settings *settings = &request->context->relay.upstream_worker->settings;
+    struct plan *plan =
+        plan_create(upstream_worker, session, &run->trace, chain_length(settings, run->upstream));
     if (plan == NULL) {
         reply_no_memory(request);
         return NULL;

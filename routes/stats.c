@@ -126,7 +126,7 @@ void handle_stats(struct request *request) {
     write_memory(&json, context, &stats);
     write_queue(&json, context->broadcaster);
     write_ended(&json, context->broadcaster);
-    upstream_view_write_all(&json, context->relay.caller);
+    upstream_view_write_all(&json, context->relay.upstream_worker);
     write_cache(&json, context->cache);
     write_limits(&json, context->settings);
     write_counters(&json);

@@ -123,7 +123,7 @@ static void reply_at_once(struct request *request, struct task *task) {
     const struct task_input *input = &task->options.input;
     struct json_writer json;
     json_writer_init(&json, TASK_JSON_BYTES_MAX + (size_t)6 * INPUT_AT_ONCE_MAX);
-    begin_task(&json, NULL, &request->context->relay.caller->settings, task);
+    begin_task(&json, NULL, &request->context->relay.upstream_worker->settings, task);
     if (input->text != NULL)
         json_add_text(&json, "input", input->text, input->length);
     else
@@ -145,7 +145,7 @@ static bool task_make(struct json_answer *answer) {
     struct task_answer *own = CONTAINER_OF(answer, struct task_answer, answer);
     struct json_writer *json = &answer->json;
     if (!own->begun) {
-        begin_task(json, NULL, &answer->request->context->relay.caller->settings, own->task);
+        begin_task(json, NULL, &answer->request->context->relay.upstream_worker->settings, own->task);
         json_begin_text(json, "input");
         own->begun = true;
     }
@@ -318,7 +318,7 @@ static bool scan_batch(struct request *request, const struct filter *filter, str
             page->more = true;
         } else if (!page->more) {
             if (wanted)
-                write_task(&page->json, NULL, &request->context->relay.caller->settings, batch[i]);
+                write_task(&page->json, NULL, &request->context->relay.upstream_worker->settings, batch[i]);
             page->written += wanted;
             page->last = batch[i]->serial;
         }

@@ -8,14 +8,14 @@
 #include <string.h>
 
 const struct upstream_settings *upstream_at(const struct request *request, size_t index) {
-    return &request->context->relay.caller->settings.items[index];
+    return &request->context->relay.upstream_worker->settings.items[index];
 }
 
 static struct upstream_choice choose_by_session(const struct request *request, const char *app,
                                                 const char *session_key) {
-    const struct upstream_caller *caller = request->context->relay.caller;
+    const struct upstream_worker *upstream_worker = request->context->relay.upstream_worker;
     uint64_t affinity = hash_bytes(session_key, strlen(session_key));
-    return upstreams_choose(caller->upstreams, &caller->settings, app, affinity);
+    return upstreams_choose(upstream_worker->upstreams, &upstream_worker->settings, app, affinity);
 }
 
 struct upstream_choice upstream_choose_for_run(struct request *request, const char *app,
@@ -31,7 +31,8 @@ void upstream_refuse_run(struct request *request, const struct upstream_choice *
     metrics_add(METRIC_RUNS_REFUSED, 1);
     reply_retry_after(request, choice->retry_after_ms);
     if (choice->by_breaker) {
-        breaker_note_refused(request->context->relay.caller->upstreams->items[choice->index].breaker);
+        breaker_note_refused(
+            request->context->relay.upstream_worker->upstreams->items[choice->index].breaker);
         reply_limit(request, 503, "circuit_open",
                     "The circuit breaker refuses calls because the upstream failed too often",
                     "breaker_failure_percent", settings->breaker.failure_percent, NULL);
@@ -76,9 +77,9 @@ static size_t find_with_adk_api(const struct upstreams_settings *settings) {
 size_t upstream_choose_for_app(const struct request *request, const char *app, const char *session_key) {
     if (app[0] != '\0')
         return choose_by_session(request, app, session_key).index;
-    return find_with_adk_api(&request->context->relay.caller->settings);
+    return find_with_adk_api(&request->context->relay.upstream_worker->settings);
 }
 
 bool upstream_has_adk_api(const struct request *request) {
-    return find_with_adk_api(&request->context->relay.caller->settings) != UPSTREAM_NONE;
+    return find_with_adk_api(&request->context->relay.upstream_worker->settings) != UPSTREAM_NONE;
 }

@@ -23,9 +23,10 @@ static void read_counts(const struct upstream *upstream, struct upstream_view *v
     view->queries_refused = atomic_load(&upstream->queries_refused);
 }
 
-void upstream_view_get(const struct upstream_caller *caller, size_t index, struct upstream_view *ret_view) {
-    const struct upstream *upstream = &caller->upstreams->items[index];
-    struct upstream_view view = {.settings = &caller->settings.items[index],
+void upstream_view_get(const struct upstream_worker *upstream_worker, size_t index,
+                       struct upstream_view *ret_view) {
+    const struct upstream *upstream = &upstream_worker->upstreams->items[index];
+    struct upstream_view view = {.settings = &upstream_worker->settings.items[index],
                                  .has_breaker = upstream->breaker != NULL,
                                  .has_limiter = upstream->limiter != NULL};
     view.is_checked = view.settings->health_path != NULL;
@@ -100,11 +101,12 @@ static void write_limiter(struct json_writer *json, const struct limiter_info *i
     json_end_object(json);
 }
 
-static void write_upstreams(struct json_writer *json, const struct upstream_caller *caller, bool everything) {
+static void write_upstreams(struct json_writer *json, const struct upstream_worker *upstream_worker,
+                            bool everything) {
     json_begin_array(json, "upstreams");
-    for (size_t i = 0; i < caller->upstreams->count; i++) {
+    for (size_t i = 0; i < upstream_worker->upstreams->count; i++) {
         struct upstream_view view;
-        upstream_view_get(caller, i, &view);
+        upstream_view_get(upstream_worker, i, &view);
         json_begin_object(json, NULL);
         write_state(json, &view);
         if (everything) {
@@ -121,10 +123,10 @@ static void write_upstreams(struct json_writer *json, const struct upstream_call
     json_end_array(json);
 }
 
-void upstream_view_write_states(struct json_writer *json, const struct upstream_caller *caller) {
-    write_upstreams(json, caller, false);
+void upstream_view_write_states(struct json_writer *json, const struct upstream_worker *upstream_worker) {
+    write_upstreams(json, upstream_worker, false);
 }
 
-void upstream_view_write_all(struct json_writer *json, const struct upstream_caller *caller) {
-    write_upstreams(json, caller, true);
+void upstream_view_write_all(struct json_writer *json, const struct upstream_worker *upstream_worker) {
+    write_upstreams(json, upstream_worker, true);
 }

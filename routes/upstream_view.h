@@ -19,10 +19,11 @@ struct upstream_view {
 };
 
 /** Looks at the upstream of that index. */
-void upstream_view_get(const struct upstream_caller *caller, size_t index, struct upstream_view *ret_view);
+void upstream_view_get(const struct upstream_worker *upstream_worker, size_t index,
+                       struct upstream_view *ret_view);
 
 /** Writes all upstreams as the member "upstreams", an array: their states alone, or everything. */
-void upstream_view_write_states(struct json_writer *json, const struct upstream_caller *caller);
-void upstream_view_write_all(struct json_writer *json, const struct upstream_caller *caller);
+void upstream_view_write_states(struct json_writer *json, const struct upstream_worker *upstream_worker);
+void upstream_view_write_all(struct json_writer *json, const struct upstream_worker *upstream_worker);
 
 #endif

@@ -53,7 +53,7 @@ struct worker {
     uv_timer_t tick; /* of the fan-out */
     uv_timer_t stop_timer;
     struct fanout *fanout;
-    struct upstream_caller caller;
+    struct upstream_worker upstream_worker;
     struct health_checks *health_checks; /* NULL: another worker has them */
     struct cache_worker *cache;          /* NULL: no upstream caches */
     struct runner *runner;
@@ -81,7 +81,7 @@ static void worker_on_tick(uv_timer_t *timer) {
 
 static void worker_on_client_closed(void *context) {
     struct worker *worker = context;
-    worker->caller.client = NULL;
+    worker->upstream_worker.client = NULL;
 }
 
 /* Everything that would keep the loop alive is closed; the loop ends when the last handle has gone. A worker
@@ -96,8 +96,8 @@ static void close_all(struct worker *worker) {
     worker->cache = NULL;
     health_checks_close(worker->health_checks);
     worker->health_checks = NULL;
-    if (worker->caller.client != NULL)
-        upstream_client_close(worker->caller.client, worker_on_client_closed, worker);
+    if (worker->upstream_worker.client != NULL)
+        upstream_client_close(worker->upstream_worker.client, worker_on_client_closed, worker);
     uv_close((uv_handle_t *)&worker->prepare, NULL);
     uv_close((uv_handle_t *)&worker->idle, NULL);
     uv_close((uv_handle_t *)&worker->tick, NULL);
@@ -125,11 +125,11 @@ static void worker_on_prepare(uv_prepare_t *prepare) {
         memory_keeper_wake(worker->shared->memory_keeper);
     if (worker->stop_now) {
         fanout_abort(worker->fanout);
-        upstream_queries_abort(&worker->caller);
+        upstream_queries_abort(&worker->upstream_worker);
     }
     /* Idle, not only without subscribers: another thread may still be about to post to our inbox. */
     bool idle = fanout_is_idle(worker->fanout) && runner_active(worker->runner) == 0 &&
-                worker->caller.calls == 0 && worker->context.awaits == 0 &&
+                worker->upstream_worker.calls == 0 && worker->context.awaits == 0 &&
                 (worker->cache == NULL || cache_worker_active(worker->cache) == 0);
     if (worker->stopping && idle && (worker->stop_now || !http_listener_is_busy(worker->listener)))
         close_all(worker);
@@ -167,13 +167,14 @@ static void worker_on_stop(struct inbox_item *item) {
 static void take_settings(struct worker *worker, const struct config *config) {
     worker->context.settings = &config->routes;
     worker->context.relay.settings = &config->relay;
-    worker->caller.settings = config->upstreams;
+    worker->upstream_worker.settings = config->upstreams;
 }
 
 static void worker_on_reload(struct inbox_item *item) {
     struct worker *worker = CONTAINER_OF(item, struct worker, reload_item);
     take_settings(worker, worker->next_config);
-    upstream_client_set_connections_max(worker->caller.client, worker->next_config->upstream.connections_max);
+    upstream_client_set_connections_max(worker->upstream_worker.client,
+                                        worker->next_config->upstream.connections_max);
     if (worker->health_checks != NULL)
         health_checks_reload(worker->health_checks);
     inbox_post(worker->shared->main_inbox, &worker->reloaded_item);
@@ -248,13 +249,15 @@ static void init_handles(struct worker *worker) {
 }
 
 static void init_context(struct worker *worker, const struct config *config) {
-    worker->caller = (struct upstream_caller){.inbox = &worker->inbox,
-                                              .loop = &worker->loop,
-                                              .upstreams = worker->shared->upstreams,
-                                              .notify = worker_on_notice};
+    worker->upstream_worker = (struct upstream_worker){.inbox = &worker->inbox,
+                                                       .loop = &worker->loop,
+                                                       .upstreams = worker->shared->upstreams,
+                                                       .notify = worker_on_notice};
     worker->context = (struct routes_context){
         .broadcaster = worker->shared->broadcaster,
-        .relay = {.caller = &worker->caller, .inbox = &worker->inbox, .loop = &worker->loop},
+        .relay = {.upstream_worker = &worker->upstream_worker,
+                  .inbox = &worker->inbox,
+                  .loop = &worker->loop},
         .request_header_bytes_max = config->http.listener.request_header_bytes_max,
         .version = SLUICE_VERSION,
         .peers = worker->shared->contexts,
@@ -279,18 +282,19 @@ static bool build_worker(struct worker *worker, const struct config *config, int
     init_context(worker, config);
     context->relay.fanout = worker->fanout = fanout_create(&worker->inbox, worker->shared->fanout);
     context->runner = worker->runner = runner_create(&context->relay);
-    worker->caller.client = upstream_client_create(&worker->loop, config->upstream.connections_max);
-    if (worker->fanout == NULL || worker->caller.client == NULL || worker->runner == NULL)
+    worker->upstream_worker.client = upstream_client_create(&worker->loop, config->upstream.connections_max);
+    if (worker->fanout == NULL || worker->upstream_worker.client == NULL || worker->runner == NULL)
         return false;
-    upstream_client_on_turn(worker->caller.client, worker_on_upstream_turn, worker);
+    upstream_client_on_turn(worker->upstream_worker.client, worker_on_upstream_turn, worker);
     if (worker->shared->cache != NULL) {
         context->cache = worker->shared->cache;
-        context->relay.cache_worker = worker->cache = cache_worker_create(context->cache, &worker->caller);
+        context->relay.cache_worker = worker->cache =
+            cache_worker_create(context->cache, &worker->upstream_worker);
         if (worker->cache == NULL)
             return false;
     }
     if (!worker->shared->has_health_checks) {
-        worker->health_checks = health_checks_create(&worker->caller);
+        worker->health_checks = health_checks_create(&worker->upstream_worker);
         worker->shared->has_health_checks = worker->health_checks != NULL;
         if (worker->health_checks == NULL)
             return false;

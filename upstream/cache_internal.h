@@ -28,7 +28,7 @@ struct cache {
 
 struct cache_worker {
     struct cache *cache;
-    struct upstream_caller *caller;
+    struct upstream_worker *upstream_worker;
     struct redis_cache *redis; /* NULL: there is none */
     size_t active;
 };

@@ -32,7 +32,7 @@ void call_set_phase(struct upstream_call *call, size_t index, enum upstream_phas
 void call_free_if_unused(struct upstream_call *call) {
     if (!call->is_closed || !guard_is_unused(&call->attempt.guard))
         return;
-    call->caller->calls--;
+    call->upstream_worker->calls--;
     resume_point_finish(&call->point);
     free(call->failure_message);
     free(call->resume_url);
@@ -102,7 +102,7 @@ static bool tell_event(struct upstream_call *call, const char *data) {
 static void on_canned_due(uv_timer_t *timer) {
     static const struct upstream_result completed = {.end = UPSTREAM_COMPLETED, .message = ""};
     struct upstream_call *call = call_of(timer);
-    const struct upstreams_settings *settings = &call->caller->settings;
+    const struct upstreams_settings *settings = &call->upstream_worker->settings;
     const struct adapter *adapter = settings->items[call->first].adapter;
     size_t index = upstream_chain_canned(settings, call->first); /* a reload may have taken it away */
     char *data = index != UPSTREAM_NONE ? adapter->say(settings->items[index].canned_answer) : NULL;
@@ -110,7 +110,7 @@ static void on_canned_due(uv_timer_t *timer) {
         end_call(call, &call->failure);
         return;
     }
-    call_count(&call->caller->upstreams->items[index].canned);
+    call_count(&call->upstream_worker->upstreams->items[index].canned);
     if (tell_event(call, data) && (adapter->done_data == NULL || tell_event(call, adapter->done_data)))
         end_call(call, &completed);
     free(data);
@@ -232,7 +232,7 @@ static bool ask_again(struct upstream_call *call, const struct upstream_result *
 }
 
 static bool fall_back(struct upstream_call *call, const struct upstream_result *result) {
-    const struct upstreams_settings *settings = &call->caller->settings;
+    const struct upstreams_settings *settings = &call->upstream_worker->settings;
     upstream_chain_advance(&call->chain, settings);
     size_t next = call->chain.index;
     bool is_canned = next == UPSTREAM_NONE;
@@ -280,14 +280,14 @@ void call_attempt_failed(struct upstream_call *call, const struct upstream_resul
 
 /* ---- the public half --------------------------------------------------------------------------------- */
 
-struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t index,
+struct upstream_call *upstream_call_start(struct upstream_worker *upstream_worker, size_t index,
                                           struct upstream_preparer *preparer,
                                           const struct upstream_call_callbacks *callbacks, void *context) {
     struct upstream_call *call = calloc(1, sizeof *call);
     if (call == NULL)
         return NULL;
     memory_charge(MEMORY_STREAMS, sizeof *call);
-    call->caller = caller;
+    call->upstream_worker = upstream_worker;
     call->preparer = preparer;
     call->callbacks = *callbacks;
     call->context = context;
@@ -295,10 +295,10 @@ struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t
     call->chain = upstream_chain_begin(index);
     call->phase = UPSTREAM_PHASE_COUNT;
     resume_point_init(&call->point);
-    guard_init(&call->attempt.guard, caller, &call->timer, attempt_on_settled, attempt_on_unused);
-    caller->calls++;
+    guard_init(&call->attempt.guard, upstream_worker, &call->timer, attempt_on_settled, attempt_on_unused);
+    upstream_worker->calls++;
     call_set_phase(call, index, UPSTREAM_PHASE_LIMITER);
-    uv_timer_init(caller->loop, &call->timer);
+    uv_timer_init(upstream_worker->loop, &call->timer);
     uv_timer_start(&call->timer, on_attempt_due, 0, 0);
     return call;
 }

@@ -80,8 +80,8 @@ struct upstream_call_callbacks {
     void (*on_end)(void *context, const struct upstream_result *result);
 };
 
-/** What the calls of one worker work with; it outlives them. `settings` may be replaced by a reload. */
-struct upstream_caller {
+/** The part of the upstreams that belongs to one worker: what its calls work with. It outlives them. `settings` may be replaced by a reload. */
+struct upstream_worker {
     struct upstream_client *client; /* closed after all calls have ended */
     struct inbox *inbox;            /* of the worker, for the limiter */
     uv_loop_t *loop;
@@ -94,7 +94,7 @@ struct upstream_caller {
 
 /** Starts a call at the upstream of that index; `preparer` outlives it. No callback before it returns. NULL:
  * out of memory. */
-struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t index,
+struct upstream_call *upstream_call_start(struct upstream_worker *upstream_worker, size_t index,
                                           struct upstream_preparer *preparer,
                                           const struct upstream_call_callbacks *callbacks,
                                           void *context) MUST_CHECK;

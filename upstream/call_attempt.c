@@ -229,7 +229,7 @@ static bool start_stream(struct upstream_call *call, const struct upstream_post 
     if (call->callbacks.may_read != NULL)
         callbacks.may_read = call_may_read;
     call->attempt.stream =
-        upstream_stream_start(call->caller->client, call_settings(call), post, &callbacks, call);
+        upstream_stream_start(call->upstream_worker->client, call_settings(call), post, &callbacks, call);
     call->attempt.was_made = call->attempt.stream != NULL;
     return call->attempt.was_made;
 }

@@ -26,7 +26,7 @@ struct attempt {
 };
 
 struct upstream_call {
-    struct upstream_caller *caller;
+    struct upstream_worker *upstream_worker;
     struct upstream_preparer *preparer;
     struct upstream_call_callbacks callbacks;
     void *context;
@@ -57,11 +57,11 @@ struct upstream_call {
 };
 
 static inline const struct upstream_settings *call_settings(const struct upstream_call *call) {
-    return &call->caller->settings.items[call->index];
+    return &call->upstream_worker->settings.items[call->index];
 }
 
 static inline struct upstream *call_upstream(const struct upstream_call *call) {
-    return &call->caller->upstreams->items[call->index];
+    return &call->upstream_worker->upstreams->items[call->index];
 }
 
 static inline void call_count(_Atomic uint64_t *counter) {

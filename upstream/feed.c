@@ -3,7 +3,7 @@
  */
 #include "upstream/feed.h"
 
-bool upstream_feed_start(struct upstream_feed *feed, struct upstream_caller *caller,
+bool upstream_feed_start(struct upstream_feed *feed, struct upstream_worker *upstream_worker,
                          struct cache_worker *cache_worker, const struct follower_start *start) {
     if (start->key != NULL) {
         feed->follower = follower_start(cache_worker, start);
@@ -12,8 +12,8 @@ bool upstream_feed_start(struct upstream_feed *feed, struct upstream_caller *cal
     }
     recording_unref(start->found);
     feed->preparer = start->preparer;
-    feed->call =
-        upstream_call_start(caller, start->upstream, start->preparer, start->callbacks, start->context);
+    feed->call = upstream_call_start(upstream_worker, start->upstream, start->preparer, start->callbacks,
+                                     start->context);
     feed->kind = feed->call != NULL ? UPSTREAM_FEED_CALL : UPSTREAM_FEED_NONE;
     return feed->call != NULL;
 }

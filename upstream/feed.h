@@ -25,7 +25,7 @@ struct upstream_feed {
 /** Starts it: a follower if `start` has a key, otherwise a call. Its preparer and what was found in the cache
  * are taken over in any case. `cache_worker` may be NULL if there is no key. No callback before it returns.
  * False: out of memory. */
-bool upstream_feed_start(struct upstream_feed *feed, struct upstream_caller *caller,
+bool upstream_feed_start(struct upstream_feed *feed, struct upstream_worker *upstream_worker,
                          struct cache_worker *cache_worker, const struct follower_start *start) MUST_CHECK;
 
 /** Whether it was started and has not ended. */

@@ -171,8 +171,8 @@ static void flight_call_upstream(struct flight *flight) {
                                                              .on_event = flight_on_event,
                                                              .may_read = flight_may_read,
                                                              .on_end = flight_on_end};
-    flight->call =
-        upstream_call_start(flight->worker->caller, flight->upstream, flight->preparer, &callbacks, flight);
+    flight->call = upstream_call_start(flight->worker->upstream_worker, flight->upstream, flight->preparer,
+                                       &callbacks, flight);
     if (flight->call == NULL)
         end_out_of_memory(flight);
 }
@@ -248,7 +248,7 @@ static void post_locked(struct flight *flight) {
     if (flight->is_over || flight->is_posted)
         return;
     flight->is_posted = true;
-    inbox_post(flight->worker->caller->inbox, &flight->item);
+    inbox_post(flight->worker->upstream_worker->inbox, &flight->item);
 }
 
 void flight_tell_room(struct flight *flight) {

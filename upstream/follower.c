@@ -80,7 +80,7 @@ static bool is_time_for(struct follower *follower, const struct recording_entry 
     if (left_ms <= 0)
         return true;
     if (!follower->has_timer) {
-        uv_timer_init(follower->worker->caller->loop, &follower->timer);
+        uv_timer_init(follower->worker->upstream_worker->loop, &follower->timer);
         follower->timer.data = follower;
         follower->has_timer = true;
     }
@@ -170,7 +170,7 @@ static void follower_on_item(struct inbox_item *item) {
 
 static void on_more(struct recording_reader *reader) {
     struct follower *follower = CONTAINER_OF(reader, struct follower, reader);
-    inbox_post(follower->worker->caller->inbox, &follower->item);
+    inbox_post(follower->worker->upstream_worker->inbox, &follower->item);
 }
 
 /* ---- what the run asks for ----------------------------------------------------------------------- */
@@ -250,14 +250,14 @@ failed:
 
 /* ---- a worker's part of the cache ---------------------------------------------------------------- */
 
-struct cache_worker *cache_worker_create(struct cache *cache, struct upstream_caller *caller) {
+struct cache_worker *cache_worker_create(struct cache *cache, struct upstream_worker *upstream_worker) {
     struct cache_worker *worker = calloc(1, sizeof(*worker));
     if (worker == NULL)
         return NULL;
     worker->cache = cache;
-    worker->caller = caller;
+    worker->upstream_worker = upstream_worker;
     if (cache->redis != NULL) {
-        worker->redis = redis_cache_create(caller->loop, cache->redis, caller->notify);
+        worker->redis = redis_cache_create(upstream_worker->loop, cache->redis, upstream_worker->notify);
         if (worker->redis == NULL) {
             free(worker);
             return NULL;

@@ -17,8 +17,9 @@
 
 struct cache_worker;
 
-/** `cache` and `caller` outlive it; it connects to Redis if there is one. NULL: out of memory. */
-struct cache_worker *cache_worker_create(struct cache *cache, struct upstream_caller *caller) MUST_CHECK;
+/** `cache` and `upstream_worker` outlive it; it connects to Redis if there is one. NULL: out of memory. */
+struct cache_worker *cache_worker_create(struct cache *cache,
+                                         struct upstream_worker *upstream_worker) MUST_CHECK;
 
 /** Followers and flights of this worker: while there is one, others may post to its inbox. */
 size_t cache_worker_active(const struct cache_worker *worker);

@@ -14,14 +14,14 @@
 #include <stdio.h>
 
 static struct upstream *guard_upstream(const struct guard *guard) {
-    return &guard->caller->upstreams->items[guard->index];
+    return &guard->upstream_worker->upstreams->items[guard->index];
 }
 
-void guard_init(struct guard *guard, struct upstream_caller *caller, uv_timer_t *timer,
+void guard_init(struct guard *guard, struct upstream_worker *upstream_worker, uv_timer_t *timer,
                 void (*on_settled)(struct guard *guard, enum guard_result result),
                 void (*on_unused)(struct guard *guard)) {
-    *guard =
-        (struct guard){.caller = caller, .timer = timer, .on_settled = on_settled, .on_unused = on_unused};
+    *guard = (struct guard){
+        .upstream_worker = upstream_worker, .timer = timer, .on_settled = on_settled, .on_unused = on_unused};
 }
 
 bool guard_is_unused(const struct guard *guard) {
@@ -40,17 +40,17 @@ static bool take_pass(struct guard *guard) {
 
 static void tell_change(const struct guard *guard, enum breaker_change change) {
     struct breaker_info info;
-    if (change == BREAKER_UNCHANGED || guard->caller->notify == NULL)
+    if (change == BREAKER_UNCHANGED || guard->upstream_worker->notify == NULL)
         return;
     breaker_get_info(guard_upstream(guard)->breaker, &info);
     const struct upstream_notice notice = {
         .kind = change == BREAKER_HAS_OPENED ? NOTICE_BREAKER_OPENED : NOTICE_BREAKER_CLOSED,
-        .upstream = guard->caller->settings.items[guard->index].name,
+        .upstream = guard->upstream_worker->settings.items[guard->index].name,
         .calls = info.calls,
         .failures = info.failures,
         .retry_after_ms = info.retry_after_ms,
     };
-    guard->caller->notify(&notice);
+    guard->upstream_worker->notify(&notice);
 }
 
 static void give_pass(struct guard *guard, enum breaker_outcome outcome) {
@@ -73,7 +73,7 @@ static enum limiter_result take_ticket(struct guard *guard) {
     struct limiter *limiter = guard_upstream(guard)->limiter;
     if (limiter == NULL)
         return LIMITER_GRANTED;
-    guard->ticket.inbox = guard->caller->inbox;
+    guard->ticket.inbox = guard->upstream_worker->inbox;
     guard->ticket.item.handle = on_granted;
     enum limiter_result result = limiter_enter(limiter, &guard->ticket);
     guard->has_ticket = result != LIMITER_FULL;
@@ -239,7 +239,7 @@ static enum upstream_cause explain_refusal(const struct upstream_settings *setti
 struct upstream_result guard_refusal(const struct guard *guard, enum guard_result refusal,
                                      char message[GUARD_MESSAGE_SIZE]) {
     enum upstream_cause cause =
-        explain_refusal(&guard->caller->settings.items[guard->index], refusal, message);
+        explain_refusal(&guard->upstream_worker->settings.items[guard->index], refusal, message);
     return (struct upstream_result){.end = refusal == GUARD_OPEN ? UPSTREAM_REFUSED : UPSTREAM_CROWDED,
                                     .cause = cause,
                                     .message = message,

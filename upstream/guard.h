@@ -1,7 +1,7 @@
 /* What one call holds of an upstream's guards: a pass of its breaker and a ticket of its limiter, if it has
  * them. Embedded in the call, on the loop's thread.
  *
- *     guard_init(&call->guard, caller, &call->timer, on_settled, on_unused);
+ *     guard_init(&call->guard, upstream_worker, &call->timer, on_settled, on_unused);
  *     switch (guard_enter(&call->guard, index, wait_until_mono_ms)) {
  *     case GUARD_PASSED: break;  // call now
  *     case GUARD_WAITS: return;  // on_settled() will say how it went on, unless guard_leave() comes first
@@ -22,7 +22,7 @@
 
 #include <uv.h>
 
-struct upstream_caller;
+struct upstream_worker;
 
 enum guard_result {
     GUARD_PASSED,
@@ -34,7 +34,7 @@ enum guard_result {
 };
 
 struct guard {
-    struct upstream_caller *caller;
+    struct upstream_worker *upstream_worker;
     uv_timer_t *timer; /* the owner's; the guard's while the call waits */
     /** The call that waits need not any more: it has passed, or is refused and holds nothing. */
     void (*on_settled)(struct guard *guard, enum guard_result result);
@@ -50,7 +50,7 @@ struct guard {
     bool is_late;       /* it has left for want of time, and its item was on its way */
 };
 
-void guard_init(struct guard *guard, struct upstream_caller *caller, uv_timer_t *timer,
+void guard_init(struct guard *guard, struct upstream_worker *upstream_worker, uv_timer_t *timer,
                 void (*on_settled)(struct guard *guard, enum guard_result result),
                 void (*on_unused)(struct guard *guard));
 

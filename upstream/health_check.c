@@ -13,7 +13,7 @@ struct health_check {
 };
 
 struct health_checks {
-    struct upstream_caller *caller;
+    struct upstream_worker *upstream_worker;
     size_t count;
     size_t open; /* timers */
     struct health_check items[];
@@ -21,14 +21,14 @@ struct health_checks {
 
 /* `message`: why, if it is unhealthy. */
 static void set_unhealthy(struct health_check *check, bool is_unhealthy, const char *message) {
-    const struct upstream_caller *caller = check->checks->caller;
-    atomic_bool *is_known = &caller->upstreams->items[check->index].is_unhealthy;
+    const struct upstream_worker *upstream_worker = check->checks->upstream_worker;
+    atomic_bool *is_known = &upstream_worker->upstreams->items[check->index].is_unhealthy;
     const struct upstream_notice notice = {.kind = is_unhealthy ? NOTICE_UNHEALTHY : NOTICE_HEALTHY,
-                                           .upstream = caller->settings.items[check->index].name,
+                                           .upstream = upstream_worker->settings.items[check->index].name,
                                            .status = check->status,
                                            .message = message};
-    if (atomic_exchange(is_known, is_unhealthy) != is_unhealthy && caller->notify != NULL)
-        caller->notify(&notice);
+    if (atomic_exchange(is_known, is_unhealthy) != is_unhealthy && upstream_worker->notify != NULL)
+        upstream_worker->notify(&notice);
 }
 
 static void stop_passage(struct health_check *check) {
@@ -75,7 +75,7 @@ static void ask_health(struct health_check *check, const struct upstream_setting
     at_origin.base_url = copy_origin(settings->base_url);
     check->status = 0;
     if (at_origin.base_url != NULL)
-        check->passage = upstream_passage_start(check->checks->caller->client, &at_origin, "GET",
+        check->passage = upstream_passage_start(check->checks->upstream_worker->client, &at_origin, "GET",
                                                 settings->health_path, NULL, 0, NULL, 0, &callbacks, check);
     free(at_origin.base_url);
 }
@@ -87,7 +87,7 @@ static uint64_t jittered_ms(int64_t interval_ms) {
 /** One that is still under way by now has failed. */
 static void on_due(uv_timer_t *timer) {
     struct health_check *check = CONTAINER_OF(timer, struct health_check, timer);
-    const struct upstream_settings *settings = &check->checks->caller->settings.items[check->index];
+    const struct upstream_settings *settings = &check->checks->upstream_worker->settings.items[check->index];
     if (check->passage != NULL)
         set_unhealthy(check, true, "The check was still under way when the next one was due.");
     stop_passage(check);
@@ -101,7 +101,7 @@ void health_checks_reload(struct health_checks *checks) {
     for (size_t i = 0; i < checks->count; i++) {
         struct health_check *check = &checks->items[i];
         stop_passage(check);
-        if (checks->caller->settings.items[i].health_path != NULL) {
+        if (checks->upstream_worker->settings.items[i].health_path != NULL) {
             uv_timer_start(&check->timer, on_due, 0, 0);
         } else {
             uv_timer_stop(&check->timer);
@@ -110,17 +110,17 @@ void health_checks_reload(struct health_checks *checks) {
     }
 }
 
-struct health_checks *health_checks_create(struct upstream_caller *caller) {
-    size_t count = caller->settings.count;
+struct health_checks *health_checks_create(struct upstream_worker *upstream_worker) {
+    size_t count = upstream_worker->settings.count;
     struct health_checks *checks = calloc(1, sizeof *checks + count * sizeof checks->items[0]);
     if (checks == NULL)
         return NULL;
-    checks->caller = caller;
+    checks->upstream_worker = upstream_worker;
     checks->count = checks->open = count;
     for (size_t i = 0; i < count; i++) {
         checks->items[i].checks = checks;
         checks->items[i].index = i;
-        uv_timer_init(caller->loop, &checks->items[i].timer);
+        uv_timer_init(upstream_worker->loop, &checks->items[i].timer);
     }
     health_checks_reload(checks);
     return checks;

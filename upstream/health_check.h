@@ -6,7 +6,7 @@
  * The path is that of the upstream's host, not of what its base_url has behind it: http://agent/v1 and
  * /healthz give http://agent/healthz.
  *
- * One worker of the process has them, by its caller: all functions on its thread.
+ * One worker of the process has them, by its upstream_worker: all functions on its thread.
  */
 #ifndef SLUICE_UPSTREAM_HEALTH_CHECK_H
 #define SLUICE_UPSTREAM_HEALTH_CHECK_H
@@ -15,8 +15,8 @@
 
 struct health_checks;
 
-/** Begins to check at once. `caller` outlives them. NULL: out of memory. */
-struct health_checks *health_checks_create(struct upstream_caller *caller) MUST_CHECK;
+/** Begins to check at once. `upstream_worker` outlives them. NULL: out of memory. */
+struct health_checks *health_checks_create(struct upstream_worker *upstream_worker) MUST_CHECK;
 
 /** The caller has other settings: checks by those, at once. */
 void health_checks_reload(struct health_checks *checks);

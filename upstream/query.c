@@ -16,7 +16,7 @@
 #include <strings.h>
 
 struct upstream_query {
-    struct upstream_caller *caller;
+    struct upstream_worker *upstream_worker;
     LIST_ENTRY(upstream_query) link; /* of the caller's queries, until it has ended */
     struct upstream_passage_callbacks callbacks;
     void *context;
@@ -41,7 +41,7 @@ static struct upstream_query *query_of(uv_timer_t *timer) {
 }
 
 static struct upstream *query_upstream(const struct upstream_query *query) {
-    return &query->caller->upstreams->items[query->index];
+    return &query->upstream_worker->upstreams->items[query->index];
 }
 
 static void count_query(_Atomic uint64_t *counter) {
@@ -61,7 +61,7 @@ static void set_counted(bool *is_counted, _Atomic uint64_t *gauge, bool shall_co
 static void free_if_unused(struct upstream_query *query) {
     if (!query->is_closed || !guard_is_unused(&query->guard))
         return;
-    query->caller->calls--;
+    query->upstream_worker->calls--;
     memory_release(MEMORY_STREAMS, sizeof *query);
     free(query);
 }
@@ -193,7 +193,7 @@ static void refuse_query(struct upstream_query *query, enum guard_result refusal
         snprintf(message, sizeof(message),
                  "The upstream's limiter did not let the request through in time: limiter_requests_wait_ms "
                  "(%" PRId64 " ms).",
-                 query->caller->settings.items[query->index].queries_wait_ms);
+                 query->upstream_worker->settings.items[query->index].queries_wait_ms);
         result.cause = CAUSE_REQUESTS_LATE;
     }
     refuse_now(query, &result);
@@ -275,7 +275,7 @@ static void enter_query(struct upstream_query *query, const struct upstream_sett
 
 /* ---- the public half --------------------------------------------------------------------------------- */
 
-struct upstream_query *upstream_query_start(struct upstream_caller *caller,
+struct upstream_query *upstream_query_start(struct upstream_worker *upstream_worker,
                                             const struct upstream_query_request *request,
                                             const struct upstream_passage_callbacks *callbacks,
                                             void *context) {
@@ -284,13 +284,13 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
                                                           .on_body = query_on_body,
                                                           .on_upload = query_on_upload,
                                                           .on_end = query_on_end};
-    const struct upstream_settings *settings = &caller->settings.items[request->index];
+    const struct upstream_settings *settings = &upstream_worker->settings.items[request->index];
     struct upstream_query *query = calloc(1, sizeof(*query));
     if (query == NULL)
         return NULL;
-    query->passage =
-        upstream_passage_create(caller->client, settings, request->method, request->path, request->headers,
-                                request->header_count, request->body, request->body_length, &own, query);
+    query->passage = upstream_passage_create(upstream_worker->client, settings, request->method,
+                                             request->path, request->headers, request->header_count,
+                                             request->body, request->body_length, &own, query);
     if (query->passage != NULL && request->upgrade != NULL &&
         !upstream_passage_make_tunnel(query->passage, request->upgrade)) {
         upstream_passage_cancel(query->passage);
@@ -302,17 +302,17 @@ struct upstream_query *upstream_query_start(struct upstream_caller *caller,
     }
     if (request->first_byte_timeout_ms > 0)
         upstream_passage_set_first_byte_timeout(query->passage, request->first_byte_timeout_ms);
-    query->caller = caller;
+    query->upstream_worker = upstream_worker;
     query->callbacks = *callbacks;
     query->context = context;
     query->index = request->index;
     query->timeout_ms = request->timeout_ms;
     query->timeout_key = request->timeout_key != NULL ? request->timeout_key : "run_timeout_ms";
-    caller->calls++;
+    upstream_worker->calls++;
     memory_charge(MEMORY_STREAMS, sizeof *query);
-    LIST_INSERT_HEAD(&caller->queries, query, link);
-    uv_timer_init(caller->loop, &query->timer);
-    guard_init(&query->guard, caller, &query->timer, on_settled, on_unused);
+    LIST_INSERT_HEAD(&upstream_worker->queries, query, link);
+    uv_timer_init(upstream_worker->loop, &query->timer);
+    guard_init(&query->guard, upstream_worker, &query->timer, on_settled, on_unused);
     enter_query(query, settings);
     return query;
 }
@@ -332,9 +332,9 @@ void upstream_query_cancel(struct upstream_query *query) {
         close_query(query, NULL);
 }
 
-void upstream_queries_abort(struct upstream_caller *caller) {
+void upstream_queries_abort(struct upstream_worker *upstream_worker) {
     static const struct upstream_result stopping = {
         .end = UPSTREAM_INTERNAL, .cause = CAUSE_STOPPING, .message = "The gateway is shutting down."};
-    while (!LIST_EMPTY(&caller->queries))
-        end_query(LIST_FIRST(&caller->queries), &stopping);
+    while (!LIST_EMPTY(&upstream_worker->queries))
+        end_query(LIST_FIRST(&upstream_worker->queries), &stopping);
 }

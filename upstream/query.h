@@ -34,7 +34,7 @@ struct upstream_query_request {
 /** Starts one. The callbacks are those of a passage (client.h; on_sent() may be NULL), and the end may be
  * UPSTREAM_REFUSED by the breaker, UPSTREAM_CROWDED at the limiter, each with a retry_after_ms, and
  * UPSTREAM_LIMIT when `timeout_ms` is over. No callback before it returns. NULL: out of memory. */
-struct upstream_query *upstream_query_start(struct upstream_caller *caller,
+struct upstream_query *upstream_query_start(struct upstream_worker *upstream_worker,
                                             const struct upstream_query_request *request,
                                             const struct upstream_passage_callbacks *callbacks,
                                             void *context) MUST_CHECK;
@@ -49,6 +49,6 @@ void upstream_query_resume_upload(struct upstream_query *query);
 void upstream_query_cancel(struct upstream_query *query);
 
 /** The gateway is about to stop: ends all queries of a worker, and tells them. */
-void upstream_queries_abort(struct upstream_caller *caller);
+void upstream_queries_abort(struct upstream_worker *upstream_worker);
 
 #endif

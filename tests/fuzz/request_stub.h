@@ -18,7 +18,7 @@ struct request_stub {
     struct upstream_settings upstream;
     struct upstream shared;
     struct upstreams upstreams;
-    struct upstream_caller caller;
+    struct upstream_worker upstream_worker;
     const char *headers[4][2]; /* name, value; NULL ends them */
 };
 
@@ -64,16 +64,16 @@ static inline void stub_init(struct request_stub *stub, const struct adapter *ad
                      .apps = apps,
                      .weight = 1},
         .upstreams = {.count = 1},
-        .caller = {.settings = {.count = 1}}};
+        .upstream_worker = {.settings = {.count = 1}}};
     stub->upstreams.items = &stub->shared;
-    stub->caller.upstreams = &stub->upstreams;
-    stub->caller.settings.items = &stub->upstream;
+    stub->upstream_worker.upstreams = &stub->upstreams;
+    stub->upstream_worker.settings.items = &stub->upstream;
     stub->peer = &stub->context;
     stub->context.peers = &stub->peer;
     stub->context.workers = 1;
     stub->context.settings = &stub->settings;
     stub->context.relay.settings = &stub->relay;
-    stub->context.relay.caller = &stub->caller;
+    stub->context.relay.upstream_worker = &stub->upstream_worker;
     stub->request.context = &stub->context;
 }
 

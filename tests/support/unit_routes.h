@@ -18,7 +18,7 @@
 struct routes_fixture {
     struct fixture upstream;
     struct upstreams upstreams;
-    struct upstream_caller caller;
+    struct upstream_worker upstream_worker;
     struct inbox inbox;
     struct routes_settings settings;
     struct relay_settings relay;
@@ -82,17 +82,17 @@ static inline void routes_begin(struct routes_fixture *fixture,
     static char all_apps[] = "*";
     fixture->upstream.settings.apps = all_apps;
     fixture->upstream.settings.weight = 1;
-    fixture->caller = (struct upstream_caller){
+    fixture->upstream_worker = (struct upstream_worker){
         .client = fixture->upstream.client,
         .inbox = &fixture->inbox,
         .loop = &fixture->upstream.loop,
         .upstreams = &fixture->upstreams,
         .settings = {.count = 1, .items = &fixture->upstream.settings},
     };
-    assert_true(upstreams_init(&fixture->upstreams, &fixture->caller.settings));
+    assert_true(upstreams_init(&fixture->upstreams, &fixture->upstream_worker.settings));
     fixture->context = (struct routes_context){
         .broadcaster = unit_broadcaster(),
-        .relay = {.caller = &fixture->caller,
+        .relay = {.upstream_worker = &fixture->upstream_worker,
                   .inbox = &fixture->inbox,
                   .loop = &fixture->upstream.loop,
                   .settings = &fixture->relay},
@@ -118,7 +118,7 @@ static inline void routes_turn(struct routes_fixture *fixture) {
 
 static inline void routes_end(struct routes_fixture *fixture) {
     broadcaster_cancel_all(fixture->context.broadcaster, REASON_SHUTDOWN);
-    while (runner_active(fixture->context.runner) > 0 || fixture->caller.calls > 0)
+    while (runner_active(fixture->context.runner) > 0 || fixture->upstream_worker.calls > 0)
         routes_turn(fixture);
     runner_destroy(fixture->context.runner);
     upstreams_finish(&fixture->upstreams);

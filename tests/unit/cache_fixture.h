@@ -34,10 +34,10 @@ static struct upstream_call calls[CALLS_MAX];
 static size_t call_count;
 static bool calls_fail;
 
-struct upstream_call *upstream_call_start(struct upstream_caller *caller, size_t index,
+struct upstream_call *upstream_call_start(struct upstream_worker *upstream_worker, size_t index,
                                           struct upstream_preparer *preparer,
                                           const struct upstream_call_callbacks *callbacks, void *context) {
-    (void)caller, (void)preparer;
+    (void)upstream_worker, (void)preparer;
     if (calls_fail)
         return NULL;
     assert_true(call_count < CALLS_MAX);
@@ -88,7 +88,7 @@ struct fake_worker {
     uv_loop_t loop;
     uv_timer_t patience;
     struct inbox inbox;
-    struct upstream_caller caller;
+    struct upstream_worker upstream_worker;
     struct cache_worker *part;
 };
 
@@ -104,8 +104,8 @@ static inline void worker_begin(struct fake_worker *worker, struct cache *cache)
     uv_timer_init(&worker->loop, &worker->patience);
     uv_timer_start(&worker->patience, lose_patience, PATIENCE_MS, 0);
     uv_unref((uv_handle_t *)&worker->patience);
-    worker->caller = (struct upstream_caller){.inbox = &worker->inbox, .loop = &worker->loop};
-    worker->part = cache_worker_create(cache, &worker->caller);
+    worker->upstream_worker = (struct upstream_worker){.inbox = &worker->inbox, .loop = &worker->loop};
+    worker->part = cache_worker_create(cache, &worker->upstream_worker);
     assert_non_null(worker->part);
 }
 

@@ -23,7 +23,7 @@ struct call_fixture {
     char names[UPSTREAMS][2];
     char urls[UPSTREAMS][96];
     struct upstreams upstreams;
-    struct upstream_caller caller;
+    struct upstream_worker upstream_worker;
 };
 
 struct call_recorder {
@@ -94,11 +94,11 @@ static inline void guard_by_limiter(struct call_fixture *fixture, uint64_t slots
 static inline void call_fixture_open(struct call_fixture *fixture) {
     const struct upstreams_settings settings = {.count = UPSTREAMS, .items = fixture->settings};
     assert_true(upstreams_init(&fixture->upstreams, &settings));
-    fixture->caller = (struct upstream_caller){.client = fixture->fixture.client,
-                                               .inbox = &fixture->inbox,
-                                               .loop = &fixture->fixture.loop,
-                                               .upstreams = &fixture->upstreams,
-                                               .settings = settings};
+    fixture->upstream_worker = (struct upstream_worker){.client = fixture->fixture.client,
+                                                        .inbox = &fixture->inbox,
+                                                        .loop = &fixture->fixture.loop,
+                                                        .upstreams = &fixture->upstreams,
+                                                        .settings = settings};
 }
 
 static inline uint64_t calls_in_phase(struct call_fixture *fixture, size_t index, enum upstream_phase phase) {
@@ -135,7 +135,7 @@ static inline struct breaker_info breaker_now(struct call_fixture *fixture, size
 
 /** All calls have ended: nothing of them is left. */
 static inline void assert_given_back(struct call_fixture *fixture) {
-    while (fixture->caller.calls > 0)
+    while (fixture->upstream_worker.calls > 0)
         fixture_turn(&fixture->fixture);
     assert_int_equal(calls_in_phases(fixture), 0);
     assert_int_equal(upstream_client_active(fixture->fixture.client), 0);
@@ -198,7 +198,7 @@ static inline char *call_url(const struct upstream_settings *settings, const cha
 static inline bool call_prepare(struct upstream_preparer *preparer, size_t upstream,
                                 struct upstream_post *ret_post, const char **ret_message) {
     struct call_recorder *recorder = CONTAINER_OF(preparer, struct call_recorder, preparer);
-    const struct upstream_settings *settings = &recorder->fixture->caller.settings.items[upstream];
+    const struct upstream_settings *settings = &recorder->fixture->upstream_worker.settings.items[upstream];
     assert_non_null(recorder->call);
     assert_false(recorder->has_ended);
     if (recorder->not_built != NULL && strcmp(recorder->not_built, settings->name) == 0) {
@@ -265,7 +265,7 @@ static inline void call_start(struct call_recorder *recorder, struct call_fixtur
     recorder->fixture = fixture;
     recorder->preparer.prepare = call_prepare;
     recorder->call =
-        upstream_call_start(&fixture->caller, UPSTREAM_A, &recorder->preparer, &callbacks, recorder);
+        upstream_call_start(&fixture->upstream_worker, UPSTREAM_A, &recorder->preparer, &callbacks, recorder);
     assert_non_null(recorder->call);
     assert_int_equal(upstream_call_upstream(recorder->call), UPSTREAM_A);
     assert_string_equal(recorder->told, "");

@@ -19,7 +19,7 @@ static uv_loop_t loop;
 static struct inbox inbox;
 static struct upstreams upstreams;
 static struct upstream_settings settings;
-static struct upstream_caller worker;
+static struct upstream_worker worker;
 static struct caller callers[CALLERS];
 
 static void on_settled(struct guard *guard, enum guard_result result) {
@@ -52,7 +52,7 @@ static int set_up(void **state) {
     const struct upstreams_settings all = {.count = 1, .items = &settings};
     assert_true(upstreams_init(&upstreams, &all));
     worker =
-        (struct upstream_caller){.inbox = &inbox, .loop = &loop, .upstreams = &upstreams, .settings = all};
+        (struct upstream_worker){.inbox = &inbox, .loop = &loop, .upstreams = &upstreams, .settings = all};
     for (size_t i = 0; i < CALLERS; i++) {
         callers[i] = (struct caller){0};
         uv_timer_init(&loop, &callers[i].timer);

@@ -12,7 +12,7 @@
 static struct upstream_settings settings[UPSTREAMS_MAX];
 static char names[UPSTREAMS_MAX][96];
 static struct upstreams upstreams;
-static struct upstream_caller caller;
+static struct upstream_worker upstream_worker;
 static struct routes_settings routes_settings;
 static const struct relay_settings relay_settings;
 static struct routes_context context;
@@ -47,22 +47,23 @@ static void begin(size_t count) {
             .limiter = {.concurrency_max = 10, .concurrency_min = 1, .waiting_max = 10, .rate_per_ms = 60000},
         };
     }
-    caller =
-        (struct upstream_caller){.upstreams = &upstreams, .settings = {.count = count, .items = settings}};
-    assert_true(upstreams_init(&upstreams, &caller.settings));
+    upstream_worker =
+        (struct upstream_worker){.upstreams = &upstreams, .settings = {.count = count, .items = settings}};
+    assert_true(upstreams_init(&upstreams, &upstream_worker.settings));
     static const struct limit_in_force limit = {"runs_queued_max", 50};
     routes_settings = (struct routes_settings){.limits = &limit,
                                                .limits_count = 1,
                                                .health_queue_percent = 80,
                                                .health_sessions_percent = 90,
                                                .memory_warn_bytes = UINT64_MAX};
-    context = (struct routes_context){.broadcaster = unit_broadcaster(),
-                                      .relay = {.caller = &caller, .settings = &relay_settings},
-                                      .settings = &routes_settings,
-                                      .version = "1.2.3",
-                                      .workers = 1,
-                                      .started_unix_ms = 1700000000000,
-                                      .connections = no_connections};
+    context =
+        (struct routes_context){.broadcaster = unit_broadcaster(),
+                                .relay = {.upstream_worker = &upstream_worker, .settings = &relay_settings},
+                                .settings = &routes_settings,
+                                .version = "1.2.3",
+                                .workers = 1,
+                                .started_unix_ms = 1700000000000,
+                                .connections = no_connections};
 }
 
 static int end(void **state) {
@@ -370,7 +371,7 @@ static void metrics_are_silent_about_what_an_upstream_does_not_have(void **state
     settings[0].breaker.failure_percent = 0;
     settings[0].limiter.concurrency_max = 0;
     settings[0].health_path = NULL;
-    assert_true(upstreams_init(&upstreams, &caller.settings));
+    assert_true(upstreams_init(&upstreams, &upstream_worker.settings));
     const char *text = answer(&request, handle_metrics, 200);
     assert_null(strstr(text, "sluice_upstream_breaker_state{"));
     assert_null(strstr(text, "sluice_upstream_limiter_slots{"));

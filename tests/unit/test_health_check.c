@@ -24,7 +24,7 @@ static struct health_checks *checks_begin(struct call_fixture *fixture) {
     for (size_t i = 0; i < UPSTREAMS; i++)
         fixture->settings[i].health_interval_ms = INTERVAL_MS;
     call_fixture_open(fixture);
-    struct health_checks *checks = health_checks_create(&fixture->caller);
+    struct health_checks *checks = health_checks_create(&fixture->upstream_worker);
     assert_non_null(checks);
     return checks;
 }
@@ -107,7 +107,7 @@ static void checks_follow_a_reload(void **state) {
     next[UPSTREAM_A].health_path = NULL;
     next[UPSTREAM_B].health_path = (char[]){"/b/alive"};
     next[UPSTREAM_B].health_interval_ms = 3600000;
-    fixture.caller.settings.items = next;
+    fixture.upstream_worker.settings.items = next;
     health_checks_reload(checks);
     assert_false(is_unhealthy(&fixture, UPSTREAM_A)); /* it is not asked any more */
     while (!is_unhealthy(&fixture, UPSTREAM_B))

@@ -150,7 +150,7 @@ static void worker_that_stops_notices_that_nothing_comes_any_more(void **state) 
     static const struct trace no_trace;
     struct session *session;
     assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
-    struct plan *plan = plan_create(shared.contexts[1]->relay.caller, session, &no_trace, 1);
+    struct plan *plan = plan_create(shared.contexts[1]->relay.upstream_worker, session, &no_trace, 1);
     assert_non_null(plan);
     plan->count = 1;
     struct task *task = runner_create_task(shared.contexts[1]->runner, session, &options, plan);

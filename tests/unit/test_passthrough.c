@@ -159,7 +159,7 @@ static void passthrough_that_is_abandoned_leaves_the_upstream(void **state) {
         ask(&fixture, &asked, requests[i].method, requests[i].target, NULL);
         assert_true(asked.request.deferred);
         asked.request.abandoned(asked.request.deferred_context);
-        assert_int_equal(upstream_client_active(fixture.context.relay.caller->client), 0);
+        assert_int_equal(upstream_client_active(fixture.context.relay.upstream_worker->client), 0);
         let_go(&asked);
     }
 }
@@ -170,7 +170,7 @@ static void passthrough_whose_client_goes_in_the_middle_leaves_the_upstream(void
     ask(&fixture, &asked, METHOD_GET, "/list-apps", NULL);
     await_answer(&fixture, &asked);
     let_go(&asked);
-    assert_int_equal(upstream_client_active(fixture.context.relay.caller->client), 0);
+    assert_int_equal(upstream_client_active(fixture.context.relay.upstream_worker->client), 0);
 }
 
 static uint64_t slots_taken(void) {
@@ -187,7 +187,7 @@ static void run_whose_answer_has_no_memory_leaves_its_slot(void **state) {
     ask(&fixture, &asked, METHOD_POST, "/run", body);
     assert_int_equal(slots_taken(), 1);
     assert_int_equal(unit_memory_at(18), MEMORY_OVER);
-    while (upstream_client_active(fixture.context.relay.caller->client) > 0)
+    while (upstream_client_active(fixture.context.relay.upstream_worker->client) > 0)
         routes_turn(&fixture);
     assert_int_equal(unit_memory_at(0), MEMORY_EASY);
     assert_int_equal(asked.request.reply.kind, REPLY_SOURCE);

@@ -120,7 +120,7 @@ static void cancel_session(void) {
 }
 
 static void abort_queries(void) {
-    upstream_queries_abort(&fixture.caller);
+    upstream_queries_abort(&fixture.upstream_worker);
 }
 
 static void tunnel_that_is_cancelled_waits_for_no_client(void **state) {
@@ -201,7 +201,7 @@ static void tunnel_that_was_answered_otherwise_cannot_be_cancelled(void **state)
         inbox_drain(&fixture.inbox);
         let_go(&asked);
         memset(&asked, 0xa5, sizeof(asked)); /* whatever looks at it now is found */
-        while (upstream_client_active(fixture.caller.client) > 0)
+        while (upstream_client_active(fixture.upstream_worker.client) > 0)
             routes_turn(&fixture);
     }
 }

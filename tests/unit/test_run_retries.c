@@ -48,9 +48,9 @@ static struct task *make_run(struct broadcaster *broadcaster, struct relay_conte
     static const struct trace no_trace;
     const struct task_options options = {.on_conflict = ON_CONFLICT_REPLACE, .timeout_ms = HOUR_MS};
     assert_int_equal(broadcaster_open_session(broadcaster, "a/u/s", &session), 0);
-    struct plan *plan = plan_create(context->caller, session, &no_trace, 1);
+    struct plan *plan = plan_create(context->upstream_worker, session, &no_trace, 1);
     assert_non_null(plan);
-    const struct upstream_settings *settings = &context->caller->settings.items[UPSTREAM_A];
+    const struct upstream_settings *settings = &context->upstream_worker->settings.items[UPSTREAM_A];
     plan->count = 1;
     plan->steps[0] =
         (struct plan_step){.upstream = UPSTREAM_A,
@@ -93,7 +93,7 @@ static void check_retries(const char *first, bool ends, const char *posted, unsi
     struct broadcaster *broadcaster = broadcaster_create(&limits);
     struct relay_context context = {.inbox = &fixture.inbox,
                                     .loop = &fixture.fixture.loop,
-                                    .caller = &fixture.caller,
+                                    .upstream_worker = &fixture.upstream_worker,
                                     .settings = &settings};
     struct runner *runner = runner_create(&context);
     assert_non_null(runner);
@@ -106,7 +106,7 @@ static void check_retries(const char *first, bool ends, const char *posted, unsi
         assert_true(task_cancel(task, REASON_REQUESTED));
     sem_post(&may_answer);
     sem_post(&may_answer);
-    while (fixture.caller.calls > 0)
+    while (fixture.upstream_worker.calls > 0)
         fixture_turn(&fixture.fixture);
     assert_string_equal(asked(&fixture), posted);
     assert_int_equal(atomic_load(&task->retries), retries);

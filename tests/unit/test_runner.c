@@ -30,7 +30,7 @@ static struct relay_context context;
 static struct runner *runner;
 static char upstream_name[] = "only";
 static const struct upstream_settings upstream = {.name = upstream_name};
-static struct upstream_caller caller = {.settings = {.count = 1, .items = &upstream}};
+static struct upstream_worker upstream_worker = {.settings = {.count = 1, .items = &upstream}};
 
 static int set_up(void **state) {
     (void)state;
@@ -46,7 +46,7 @@ static int set_up(void **state) {
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(inbox_init(&inbox, &loop), 0);
     broadcaster = broadcaster_create(&limits);
-    context = (struct relay_context){.inbox = &inbox, .loop = &loop, .caller = &caller};
+    context = (struct relay_context){.inbox = &inbox, .loop = &loop, .upstream_worker = &upstream_worker};
     runner = runner_create(&context);
     assert_non_null(runner);
     to_start = to_end = NULL;

@@ -38,8 +38,8 @@ static int set_up(void **state) {
     both[0] = both[1] = fixture.upstream.settings;
     both[1].name = other_name;
     both[1].adapter = &adapter_sse;
-    fixture.caller.settings = (struct upstreams_settings){.count = 2, .items = both};
-    assert_true(upstreams_init(&fixture.upstreams, &fixture.caller.settings));
+    fixture.upstream_worker.settings = (struct upstreams_settings){.count = 2, .items = both};
+    assert_true(upstreams_init(&fixture.upstreams, &fixture.upstream_worker.settings));
     choices = 0;
     return 0;
 }

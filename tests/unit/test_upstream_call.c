@@ -146,7 +146,7 @@ static void reload(struct call_recorder *recorder) {
     memcpy(others, fixture->settings, sizeof others);
     memset(fixture->settings, 0, sizeof fixture->settings);
     others[UPSTREAM_A].base_url = fixture->urls[UPSTREAM_C];
-    fixture->caller.settings.items = others;
+    fixture->upstream_worker.settings.items = others;
 }
 
 static void call_takes_other_settings_from_the_next_attempt_on(void **state) {

@@ -106,7 +106,7 @@ static void check_without_a_descriptor_finds_nothing(void **state) {
     fixture.settings[UPSTREAM_A].keepalive_ms = 0; /* each check needs a connection of its own */
     call_fixture_open(&fixture);
     leave_no_descriptor();
-    struct health_checks *checks = health_checks_create(&fixture.caller);
+    struct health_checks *checks = health_checks_create(&fixture.upstream_worker);
     assert_non_null(checks);
     uint64_t until_ms = uv_now(&fixture.fixture.loop) + 200;
     while (uv_now(&fixture.fixture.loop) < until_ms)

@@ -61,7 +61,7 @@ static void query_start(struct query_recorder *recorder, struct call_fixture *fi
     const struct upstream_query_request request = {
         .index = UPSTREAM_A, .method = "GET", .path = "/x", .timeout_ms = timeout_ms};
     recorder->fixture = fixture;
-    recorder->query = upstream_query_start(&fixture->caller, &request, &callbacks, recorder);
+    recorder->query = upstream_query_start(&fixture->upstream_worker, &request, &callbacks, recorder);
     assert_non_null(recorder->query);
     assert_string_equal(recorder->told, "");
 }
@@ -332,7 +332,7 @@ static void queries_are_aborted_and_told(void **state) {
     await_told(&first, "sent|");
     upstream_query_cancel(second.query);
     query_start(&third, &fixture, HOUR_MS);
-    upstream_queries_abort(&fixture.caller);
+    upstream_queries_abort(&fixture.upstream_worker);
     assert_string_equal(first.told, "sent|end|");
     assert_string_equal(second.told, "");
     assert_string_equal(third.told, "end|");
