@@ -1,4 +1,9 @@
-/* What a run asks of the upstreams: see relay/plan.h. */
+/* What a run asks of the upstreams. See plan.h for the contract.
+ *
+ * The requests are made when the run is accepted and never change. The plan adds to each attempt what only
+ * that moment knows: whether the session exists upstream, whether its agent must be left alone after a cut,
+ * and a trace parent of its own.
+ */
 #include "relay/plan.h"
 
 #include "base/clock.h"

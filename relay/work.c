@@ -1,4 +1,9 @@
-/* The work of a run: what it asks of the upstream, what comes of it, and the end. See runner_internal.h. */
+/* The work of a run: what comes of its feed, and the end. See runner_internal.h.
+ *
+ * Each event passes the budgets and the memory limit, becomes a frame, and is published through the fence of
+ * its task. Whatever a callback finds wrong, it ends the task with a reason and closes the feed: the end itself
+ * is the broadcaster's.
+ */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory_budget.h"

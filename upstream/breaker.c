@@ -1,4 +1,11 @@
-/* A circuit breaker: see breaker.h. */
+/* A circuit breaker. See breaker.h for the contract.
+ *
+ * Calls are counted as they end, in ten buckets of a tenth of the window each. Each change of state begins a
+ * new epoch, and a pass carries the epoch it was given in: the outcome of an older call counts for nothing, so
+ * what was under way when the breaker opened can neither close nor open it later. Probes belong to a round. A
+ * round that has no outcome after the recovery time is given up, so a probe that hangs cannot hold the breaker
+ * half-open for ever. There is no timer: advance_locked() does what time has brought when somebody asks.
+ */
 #include "upstream/breaker.h"
 
 #include "base/clock.h"

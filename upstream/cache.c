@@ -1,4 +1,8 @@
-/* The cache of completed runs: see cache.h. */
+/* The cache of completed runs. See cache.h for the contract.
+ *
+ * One table of recordings by key, the least recently used first, under one lock. The table of flights stands
+ * under the same lock, so there is no moment at which a run that has just been answered is in neither.
+ */
 #include "upstream/cache_internal.h"
 
 #include "base/clock.h"

@@ -1,4 +1,6 @@
-/* The key of a recording: see cache_key.h. */
+/* The key of a recording: a SHA-256 digest over parts, each with its length in front of it, so that no two
+ * lists of parts look alike. See cache_key.h for what counts; the session never does.
+ */
 #include "upstream/cache_key.h"
 
 #include "upstream/canonical_json.h"

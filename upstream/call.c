@@ -1,4 +1,9 @@
-/* A call: its life, and what is tried next. See call.h. */
+/* A call: its life, and the next attempt after one that failed. See call.h for the contract and the phases.
+ *
+ * call_attempt_failed() is the one place that decides what comes next, from the row of the result in the table
+ * of outcome.c. Each further attempt is announced by on_retry() in try_later() before its timer is left to the
+ * loop, so no attempt is made that its run does not want.
+ */
 #include "upstream/call_internal.h"
 
 #include "base/clock.h"

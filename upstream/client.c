@@ -1,4 +1,9 @@
-/* The upstream client: libcurl's multi handle on a libuv loop. See client.h and client_internal.h. */
+/* The upstream client: libcurl's multi handle on a libuv loop. See client.h and client_internal.h.
+ *
+ * libcurl says which sockets it watches and when its timer is due; both become handles of the loop, and each
+ * event is driven into curl_multi_socket_action(). Transfers are removed after libcurl has returned, never in
+ * its callbacks.
+ */
 #include "upstream/client_internal.h"
 
 #include <assert.h>

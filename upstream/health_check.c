@@ -1,4 +1,8 @@
-/* Active health checks of the upstreams: see health_check.h. */
+/* Active health checks of the upstreams. See health_check.h for the contract.
+ *
+ * A timer for each upstream asks by a passage and finds its answer before the next check is due; one that is
+ * still under way by then has failed. What was found is one atomic flag, which upstream_prospect() reads.
+ */
 #include "upstream/health_check.h"
 
 #include <stdlib.h>

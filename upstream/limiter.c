@@ -1,4 +1,10 @@
-/* A rate limiter: see limiter.h. */
+/* A rate limiter with slots. See limiter.h for the contract.
+ *
+ * A call needs a token and a slot, and gets both in the order of coming: a ticket that is embedded in the call
+ * waits in one queue, and nobody overtakes it. Tickets are granted under the lock, on the thread that releases
+ * a slot or polls, and are posted to the inbox of the call's worker after that. There is no timer here: the
+ * calls that wait poll.
+ */
 #include "upstream/limiter.h"
 
 #include "base/broken_state.h"

@@ -1,4 +1,8 @@
-/* Passages: requests that are passed on, and their answers' bodies as they come. See client.h. */
+/* Passages: requests that are passed on, and their answers' bodies as they come. See client.h.
+ *
+ * A passage is a transfer with another role than a stream: it hands on status, end-to-end headers and bytes,
+ * and judges nothing but whether the answer came whole.
+ */
 #include "upstream/client_internal.h"
 
 #include "base/memory_budget.h"

@@ -1,4 +1,9 @@
-/* A recording: see recording.h. */
+/* A recording: the list of a stream's events with their times. See recording.h for the contract.
+ *
+ * The writer appends, and readers keep a place of their own in the list; all of it is under the recording's
+ * lock. Readers copy references in batches and look at the entries without the lock. A recording that has
+ * outgrown its bound is not whole any more: it forgets what all readers have had.
+ */
 #include "upstream/recording.h"
 
 #include "base/broken_state.h"

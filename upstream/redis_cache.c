@@ -1,4 +1,8 @@
-/* The cache that gateways share: see redis_cache.h. */
+/* The cache that gateways share. See redis_cache.h for the contract.
+ *
+ * Each worker has one connection, made again after a jittered, growing delay. While there is none, nothing is
+ * asked and nobody waits. A circuit breaker that all workers share stands around the commands.
+ */
 #include "upstream/redis_cache.h"
 
 #include "upstream/redis_connection.h"

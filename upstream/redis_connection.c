@@ -1,4 +1,9 @@
-/* One connection to a Redis server: see redis_connection.h. */
+/* One connection to a Redis server. See redis_connection.h for the contract.
+ *
+ * hiredis writes the commands and reads the replies, libuv has the socket and the timer. Replies come in the
+ * order of the commands, so the commands without one are a queue. `pending` counts the calls of libuv that are
+ * still to come; the last of them frees the connection.
+ */
 #include "upstream/redis_connection.h"
 
 #include "base/broken_state.h"

@@ -1,4 +1,6 @@
-/* When a call that failed is made again: see retry.h. */
+/* The delay before another attempt: exponential backoff with full jitter. See retry.h for the contract; which
+ * failures are tried again is in the table of outcome.c.
+ */
 #include "upstream/retry.h"
 
 #include <ctype.h>
