@@ -24,7 +24,7 @@ enum errors_to_viewers {
 
 /** What a request needs to be allowed to do: see access.h. */
 enum access_right {
-    ACCESS_UNSAID, /* nobody has said it: refused */
+    ACCESS_UNSAID, /* the route names no right: refused */
     ACCESS_PUBLIC, /* what is answered to everybody, since it holds nothing of anybody's */
     ACCESS_RUN,    /* start runs, and write what belongs to a session */
     ACCESS_READ,   /* see sessions, runs and their events */

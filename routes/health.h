@@ -15,7 +15,7 @@ struct health_reason {
     uint64_t value, limit; /* what is above what; both 0: it is about no number */
 };
 
-/** More are not told; the status counts all. */
+/** Maximum of listed reasons; the status counts all of them. */
 #define HEALTH_REASONS_MAX 64
 
 /** The strings of a report last as long as the context's settings. */

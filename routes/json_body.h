@@ -1,5 +1,5 @@
-/* JSON request bodies (RFC 8259), read strictly: what the gateway understands is what everybody behind it
- * must understand, too. */
+/* JSON request bodies (RFC 8259), read strictly: a server after the gateway must not read another value than
+ * the gateway did. */
 #ifndef SLUICE_ROUTES_JSON_BODY_H
 #define SLUICE_ROUTES_JSON_BODY_H
 
@@ -13,7 +13,7 @@
 
 #define JSON_INPUT_DEPTH_MAX 64
 
-/** Reads one object and nothing behind it. It must be valid UTF-8, nested at most 64 deep, without \u0000
+/** Reads one object with nothing after it. It must be valid UTF-8, nested at most 64 deep, without \u0000
  * (which would end a C string), and its own names must not repeat. 0 and *ret_object, to be deleted by the
  * caller; -EINVAL and *ret_error, one sentence (static); -E2BIG: it has more than `values_max` values;
  * -ENOMEM. */

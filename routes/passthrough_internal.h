@@ -63,7 +63,7 @@ void passthrough_open_tunnel(struct passthrough *passthrough, const struct upstr
 /** Bytes for the upstream: see struct upstream_passage_callbacks. */
 ssize_t passthrough_upload(void *context, char *bytes, size_t size);
 
-/** Somebody wants the tunnel to end. */
+/** Ends a tunnel, as a client or the gateway's shutdown has asked. */
 void passthrough_cancel(void *context);
 
 #endif

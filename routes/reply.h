@@ -70,45 +70,45 @@ struct reply {
     struct reply_source source;
 };
 
-/** Adds a header. A value with a control character, or one header too many: it is left out, false. So without
- *  memory, and then the reply as a whole is not sent. */
+/** Adds a header. False: the header is left out, because its value has a control character, there are too
+ * many headers, or memory ran out. Without memory the whole reply is not sent. */
 bool reply_header(struct request *request, const char *name, const char *value);
 
-/** Answers with what was written, which is taken over; a writer that failed becomes a 503. */
+/** Answers with the text of a writer, and takes that text over. A writer that failed becomes a 503. */
 void reply_json(struct request *request, int status, struct json_writer *json);
 
 /** Answers with the contract's error object. `code` is snake_case, the message one sentence. */
 void reply_error(struct request *request, int status, const char *code, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
-/** The same with one more member, which says what the error is about, say "task_id". */
-/** The same for a limit that was reached: "what: key (number unit)."; `unit` may be NULL. */
+/** Does the same for a limit that was reached: "what: key (number unit)."; `unit` may be NULL. */
 void reply_limit(struct request *request, int status, const char *code, const char *what, const char *key,
                  uint64_t number, const char *unit);
 
+/** Does the same with one more member, such as "task_id", which names the object of the error. */
 void reply_error_about(struct request *request, int status, const char *code, const char *name,
                        const char *value, const char *format, ...) PRINTF_LIKE(6, 7);
 
-/** When to ask again: before an error with status 429 or 503. Told in whole seconds, rounded up, at least
- * one. */
+/** Sets Retry-After for the error that follows, with status 429 or 503. The header has whole seconds, rounded
+ * up, at least one. */
 void reply_retry_after(struct request *request, int64_t retry_after_ms);
 
 /** Answers that the memory limit has been reached, and counts it. */
 void reply_memory_full(struct request *request);
 
-/** Answers that there is no memory: the machine's, or by the limit. */
+/** Answers that memory ran out, the machine's or that of the limit. */
 void reply_no_memory(struct request *request);
 
-/** Answers with a body: taken over (malloc'd), or static. */
+/** Answers with a body. reply_body() takes over `body`, which is malloc'd. */
 void reply_body(struct request *request, int status, const char *content_type, char *body, size_t length);
 void reply_static(struct request *request, int status, const char *content_type, const char *body,
                   size_t length);
 
-/** Answers with headers alone, say a 204. */
+/** Answers with headers alone, for example 204. */
 void reply_empty(struct request *request, int status);
 
-/** Answers with an event stream (the headers of the contract); takes over the prepared subscriber. NULL, for
- * a HEAD request: the headers alone. */
+/** Answers with an event stream, and takes over the prepared subscriber. NULL, for a HEAD request, sends the
+ * headers alone. */
 void reply_stream(struct request *request, struct subscriber *subscriber, bool greeting);
 
 /** Answers with bytes as they come. */
@@ -117,10 +117,10 @@ void reply_from_source(struct request *request, int status, const struct reply_s
 /** Answers 101: the connection becomes a tunnel. */
 void reply_tunnel(struct request *request, const struct reply_source *source);
 
-/** Counts memory that an answer takes beside its headers and its body: it is released with the reply. */
+/** Charges memory of an answer other than its headers and its body. reply_finish() releases it. */
 void reply_charge(struct reply *reply, size_t bytes);
 
-/** Gives back what the reply holds: headers, body, and a subscriber or source that nobody took. */
+/** Frees what the reply holds: headers, body, and a subscriber or source that was not taken over. */
 void reply_finish(struct reply *reply);
 
 #endif

@@ -45,14 +45,13 @@ struct request_operations {
 struct request {
     const struct request_operations *operations;
     struct routes_context *context;
-    enum request_method
-        method; /* HEAD is told as METHOD_GET with `head` set, so that a handler need not care */
+    enum request_method method; /* a HEAD is METHOD_GET with `head` set, so handlers need no case for it */
     bool head;
     bool http_1_0;
     const char *path;  /* as it came, undecoded, without the query */
     const char *query; /* as it came, undecoded, without the question mark; "" if there is none */
     bool has_body;
-    int64_t content_length; /* -1: not told */
+    int64_t content_length; /* -1: the request has no Content-Length */
     const char *body;       /* complete when the handler is called; NUL-terminated */
     size_t body_length;
 

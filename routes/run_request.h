@@ -1,4 +1,4 @@
-/* What a client asks for when it starts a run: read and checked, and made into a request for the upstream. */
+/* A client's request to start a run: it is read, checked, and made into a request for the upstream. */
 #ifndef SLUICE_ROUTES_RUN_REQUEST_H
 #define SLUICE_ROUTES_RUN_REQUEST_H
 
@@ -22,7 +22,7 @@ struct run_options_error {
 /** The header that says what `on_disconnect` is, for clients that cannot put it into their body. */
 #define RUN_ON_DISCONNECT_HEADER "Sluice-On-Disconnect"
 
-/** What holds for a run that says nothing. */
+/** Returns the options of a run that names none. */
 struct task_options run_options_default(int64_t timeout_ms);
 
 /** Reads the value of the header into *options. False: it is none, and *ret_error says so. */
@@ -34,12 +34,12 @@ bool run_options_read_header(const char *value, struct task_options *options,
 bool run_options_read(const cJSON *gateway, struct task_options *options,
                       struct run_options_error *ret_error) MUST_CHECK;
 
-/** The name of an option that stands in the body next to "gateway", where nobody would read it; NULL: there
- * is none. "on_disconnect", "priority" and "label" are the upstream's own there, unless it
+/** Returns the name of an option that stands in the body next to "gateway", where it has no effect; NULL:
+ * there is none. "on_disconnect", "priority" and "label" are the upstream's own there, unless it
  * `reads_no_options`: LangGraph has the first. */
 const char *run_options_find_misplaced(const cJSON *body, bool reads_no_options);
 
-/** Whose it is, the HTTP request says. */
+/** The HTTP request has the names of its session. */
 struct run_request {
     cJSON *body;                /* what is left of it for the upstream; owned */
     struct adapter_input input; /* points into the others, the HTTP request and its context */

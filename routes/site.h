@@ -1,10 +1,10 @@
-/* Whose page may use the gateway through somebody's browser. A browser runs pages of strangers next to one's
- * own network, and sends what they ask for. There are two ways from such a page to here:
+/* Which pages may use the gateway through a user's browser. A browser runs pages of strangers inside the
+ * user's own network, and sends the requests that they ask for. There are two ways from such a page to here:
  *
  *   - DNS rebinding: the page's own name is made to lead here, and then the page may read every answer. The
  *     Host header says that name: a request for a name that is not ours is refused, whatever it asks.
  *   - Requests across sites: the page asks for our name. It cannot read the answer, but a request that opens
- * or changes something has done so by then. Origin, or Sec-Fetch-Site, says where it comes from.
+ *     or changes something has done so by then. Origin, or Sec-Fetch-Site, says which page sent it.
  *
  * Both headers are the browser's: a page cannot choose them, and a client that is no browser may say
  * anything, as it may do anything.

@@ -1,4 +1,4 @@
-/* Answering with the stream of a run. */
+/* Answers that are event streams. */
 #ifndef SLUICE_ROUTES_STREAM_H
 #define SLUICE_ROUTES_STREAM_H
 
@@ -7,10 +7,10 @@
 
 enum stream_kind {
     STREAM_FROM_START, /* all events of the run, lifecycle too */
-    STREAM_RESUMED,    /* the same from where the client says that it left off, if it does */
+    STREAM_RESUMED,    /* the events after the id that the client names, if it names one */
 };
 
-/** What a stream holds, by the query's parameters. */
+/** The form of a stream, which the parameters of the query choose. */
 struct stream_form {
     bool agent_only; /* the agent's events alone, under the names that the agent gave them */
     bool pings;      /* heartbeats are events */
@@ -20,13 +20,13 @@ struct stream_form {
 /** Reads the form of a stream. False: the reply is decided. */
 bool stream_read_form(struct request *request, struct stream_form *ret_form) MUST_CHECK;
 
-/** Takes a place among the session's subscribers for the stream of a run that is still to be registered.
- * False: there is none; the reply says why. */
+/** Takes a place among the session's subscribers for the stream of a run that is registered afterwards.
+ * False: there is no place, and the reply is decided. */
 bool stream_take_place(struct request *request, struct session *session,
                        struct subscriber **ret_subscriber) MUST_CHECK;
 
-/** Answers with the stream of this run. `subscriber`, which is taken over, has a place; NULL: one is taken
- * now. False: it could not be; the reply says why. */
+/** Answers with the stream of this run. Takes over `subscriber`, which has a place; for NULL it takes a place
+ * now. False: there is no place, and another reply is decided. */
 bool stream_reply_run(struct request *request, struct task *task, enum stream_kind kind,
                       const struct stream_form *form, struct subscriber *subscriber);
 

@@ -1,4 +1,4 @@
-/* What one upstream stands at, for whoever shows or judges it: /metrics, /stats, /health. */
+/* The state and the counters of one upstream, for /metrics, /stats and /health. */
 #ifndef SLUICE_ROUTES_UPSTREAM_VIEW_H
 #define SLUICE_ROUTES_UPSTREAM_VIEW_H
 
