@@ -91,9 +91,15 @@ static bool owns_type(const char *type, size_t length) {
     }
 }
 
+/* Whether the first byte alone shows that the type is not ours: it is no blank and none of our first letters. */
+static bool begins_otherwise(const char *type) {
+    char first = *type;
+    return first > ' ' && first < 0x7f && first != 'r' && first != 'g' && first != 's' && first != 'a';
+}
+
 bool lifecycle_owns_type(const char *type, size_t length) {
     size_t blank;
-    if (length == 0) /* there is no text then */
+    if (length == 0 || begins_otherwise(type)) /* length 0: there is no text then */
         return false;
     while ((blank = blank_length(type, length)) > 0) {
         type += blank;
