@@ -17,7 +17,7 @@
 
 #define BREATH_MS 1 /* how long a stream is held that is ahead of a worker */
 
-static void runner_on_timer(uv_timer_t *timer);
+static void work_on_timer(uv_timer_t *timer);
 static void consider_letting_go(struct work *work);
 
 static struct work *work_of(struct task *task) {
@@ -39,7 +39,7 @@ static void sleep_for(struct work *work, int64_t ms, int64_t other_ms) {
     if (other_ms > 0 && (ms <= 0 || other_ms < ms))
         ms = other_ms;
     if (ms > 0)
-        uv_timer_start(&work->timer, runner_on_timer, (uint64_t)ms, 0);
+        uv_timer_start(&work->timer, work_on_timer, (uint64_t)ms, 0);
 }
 
 /* Until it is due; then it takes its place. Until it waits for too long, or its clients have left it for too
@@ -76,10 +76,10 @@ static void watch_started(struct work *work) {
 
 void runner_hold(struct work *work) {
     work->held = true;
-    uv_timer_start(&work->timer, runner_on_timer, BREATH_MS, 0);
+    uv_timer_start(&work->timer, work_on_timer, BREATH_MS, 0);
 }
 
-static void runner_on_timer(uv_timer_t *timer) {
+static void work_on_timer(uv_timer_t *timer) {
     struct work *work = timer->data;
     if (work->ended)
         return;
@@ -112,7 +112,7 @@ static void begin_watching(struct work *work) {
         watch_pending(work);
 }
 
-static void on_watch(struct inbox_item *item) {
+static void work_on_watch(struct inbox_item *item) {
     struct work *work = CONTAINER_OF(item, struct work, watch_item);
     struct task *task = work->task;
     begin_watching(work);
@@ -184,13 +184,13 @@ static void consider_letting_go(struct work *work) {
     work_free(work);
 }
 
-static void runner_on_timer_closed(uv_handle_t *handle) {
+static void work_on_timer_closed(uv_handle_t *handle) {
     struct work *work = handle->data;
     work->timer_open = false;
     consider_letting_go(work);
 }
 
-static void on_start(struct inbox_item *item) {
+static void work_on_start(struct inbox_item *item) {
     struct task *task = CONTAINER_OF(item, struct task, start_item);
     struct work *work = work_of(task);
     work->start_came = true;
@@ -202,7 +202,7 @@ static void on_start(struct inbox_item *item) {
     task_unref(task); /* the item's */
 }
 
-static void on_ended(struct inbox_item *item) {
+static void work_on_ended(struct inbox_item *item) {
     struct task *task = CONTAINER_OF(item, struct task, ended_item);
     struct work *work = work_of(task);
     struct task_info info;
@@ -214,7 +214,7 @@ static void on_ended(struct inbox_item *item) {
     if (info.started_unix_ms != 0)
         metrics_observe_ms(HISTOGRAM_RUN_DURATION, info.duration_ms);
     if (work->timer_open)
-        uv_close((uv_handle_t *)&work->timer, runner_on_timer_closed);
+        uv_close((uv_handle_t *)&work->timer, work_on_timer_closed);
     consider_letting_go(work);
     task_unref(task); /* the item's */
 }
@@ -290,9 +290,9 @@ struct task *runner_create_task(struct runner *runner, struct session *session,
     memcpy(work->peer, plan->peer, sizeof(work->peer));
     atomic_init(&task->upstream, work->first_upstream);
     memcpy(task->trace_id, plan->trace_id, sizeof(task->trace_id));
-    task->start_item.handle = on_start;
-    task->ended_item.handle = on_ended;
-    work->watch_item.handle = on_watch;
+    task->start_item.handle = work_on_start;
+    task->ended_item.handle = work_on_ended;
+    work->watch_item.handle = work_on_watch;
     atomic_fetch_add(&runner->active, 1); /* before it is registered: then the worker stays for it */
     return task;
 }

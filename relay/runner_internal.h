@@ -23,8 +23,8 @@ struct work {
     bool timer_open;
     bool awaits_watch; /* it will still be told that its times are to be watched */
     bool held;         /* may_read() said no: the timer lets it go on */
-    bool start_came;   /* on_start() was called */
-    bool awaits_start; /* it has ended, and on_start() will still be called */
+    bool start_came;   /* work_on_start() was called */
+    bool awaits_start; /* it has ended, and work_on_start() will still be called */
     bool ended;
     bool logged_renaming;     /* of an event, the first of the run */
     int64_t deadline_mono_ms; /* 0: it has not started */

@@ -104,7 +104,7 @@ static bool tell_event(struct upstream_call *call, const char *data) {
     return !call->has_ended;
 }
 
-static void on_canned_due(uv_timer_t *timer) {
+static void call_on_canned_due(uv_timer_t *timer) {
     static const struct upstream_result completed = {.end = UPSTREAM_COMPLETED, .message = ""};
     struct upstream_call *call = call_of(timer);
     const struct upstreams_settings *settings = &call->upstream_worker->settings;
@@ -123,7 +123,7 @@ static void on_canned_due(uv_timer_t *timer) {
 
 /* ---- what comes next --------------------------------------------------------------------------------- */
 
-static void on_attempt_due(uv_timer_t *timer) {
+static void call_on_attempt_due(uv_timer_t *timer) {
     attempt_begin(call_of(timer));
 }
 
@@ -177,7 +177,7 @@ static bool ask_unsettled_again(struct upstream_call *call, const struct upstrea
                                    .upstream = call_settings(call)->name,
                                    .failure = *result};
     call_set_phase(call, call->index, UPSTREAM_PHASE_RETRY);
-    try_later(call, &retry, on_attempt_due, &call_upstream(call)->retries);
+    try_later(call, &retry, call_on_attempt_due, &call_upstream(call)->retries);
     return true;
 }
 
@@ -232,7 +232,8 @@ static bool ask_again(struct upstream_call *call, const struct upstream_result *
         return false;
     struct upstream *upstream = call_upstream(call);
     call_set_phase(call, call->index, UPSTREAM_PHASE_RETRY);
-    try_later(call, &retry, on_attempt_due, call->has_event ? &upstream->resumptions : &upstream->retries);
+    try_later(call, &retry, call_on_attempt_due,
+              call->has_event ? &upstream->resumptions : &upstream->retries);
     return true;
 }
 
@@ -248,7 +249,7 @@ static bool fall_back(struct upstream_call *call, const struct upstream_result *
     _Atomic uint64_t *counter = is_canned ? NULL : &call_upstream(call)->fallbacks;
     call->tries = 0;
     call_set_phase(call, next, is_canned ? UPSTREAM_PHASE_COUNT : UPSTREAM_PHASE_RETRY);
-    try_later(call, &retry, is_canned ? on_canned_due : on_attempt_due, counter);
+    try_later(call, &retry, is_canned ? call_on_canned_due : call_on_attempt_due, counter);
     return true;
 }
 
@@ -304,7 +305,7 @@ struct upstream_call *upstream_call_start(struct upstream_worker *upstream_worke
     upstream_worker->calls++;
     call_set_phase(call, index, UPSTREAM_PHASE_LIMITER);
     uv_timer_init(upstream_worker->loop, &call->timer);
-    uv_timer_start(&call->timer, on_attempt_due, 0, 0);
+    uv_timer_start(&call->timer, call_on_attempt_due, 0, 0);
     return call;
 }
 

@@ -145,7 +145,7 @@ static char *resolve_location(const char *base_url, const char *location) {
 }
 
 /** The attempt goes on, but the run is posted a second time: that is reported like another attempt. */
-static void on_again(void *context, const struct upstream_result *refusal) {
+static void call_on_again(void *context, const struct upstream_result *refusal) {
     struct upstream_call *call = context;
     const struct upstream_retry retry = {
         .attempt = ++call->attempts, .upstream = call_settings(call)->name, .failure = *refusal};
@@ -222,7 +222,7 @@ static void call_on_end(void *context, const struct upstream_result *result) {
 static bool start_stream(struct upstream_call *call, const struct upstream_post *post) {
     struct upstream_stream_callbacks callbacks = {.on_request = call_on_request,
                                                   .on_sent = call_on_sent,
-                                                  .on_again = on_again,
+                                                  .on_again = call_on_again,
                                                   .on_open = call_on_open,
                                                   .on_event = call_on_event,
                                                   .on_end = call_on_end};
@@ -253,7 +253,7 @@ static void call_send_post(struct upstream_call *call, struct upstream_post *pos
     call_count(&call_upstream(call)->calls);
 }
 
-static void on_wait_over(uv_timer_t *timer) {
+static void call_on_wait_over(uv_timer_t *timer) {
     struct upstream_call *call = CONTAINER_OF(timer, struct upstream_call, timer);
     struct upstream_post post = call->waiting;
     call->waiting.request = NULL;
@@ -271,7 +271,7 @@ static void call_send_request(struct upstream_call *call) {
         fail_call(call, UPSTREAM_INTERNAL, CAUSE_REQUEST, message);
     } else if (post.wait_ms > 0) {
         call->waiting = post;
-        uv_timer_start(&call->timer, on_wait_over, (uint64_t)post.wait_ms, 0);
+        uv_timer_start(&call->timer, call_on_wait_over, (uint64_t)post.wait_ms, 0);
     } else {
         call_send_post(call, &post);
     }

@@ -32,13 +32,13 @@ void client_forget_handle(struct upstream_client *client) {
 
 /* ---- sockets -------------------------------------------------------------------------------------- */
 
-static void on_socket_ready(uv_poll_t *poll, int status, int events);
+static void client_on_socket_ready(uv_poll_t *poll, int status, int events);
 
 /** The flags that curl gets for a socket with an error. libuv has stopped watching that socket, but bytes
  * that arrived before the error are still to be read; curl meets the error itself after them. curl must not
  * write before: its write would fail, and it would drop what it has not read. */
 static int flags_of_broken(struct client_socket *socket) {
-    if (uv_poll_start(&socket->poll, socket->events, on_socket_ready) != 0)
+    if (uv_poll_start(&socket->poll, socket->events, client_on_socket_ready) != 0)
         return CURL_CSELECT_ERR;
     return (socket->events & UV_READABLE) != 0 ? CURL_CSELECT_IN : CURL_CSELECT_OUT;
 }
@@ -50,7 +50,7 @@ static int flags_of(const struct client_socket *socket, int events) {
     return flags | ((events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0);
 }
 
-static void on_socket_ready(uv_poll_t *poll, int status, int events) {
+static void client_on_socket_ready(uv_poll_t *poll, int status, int events) {
     struct client_socket *socket = CONTAINER_OF(poll, struct client_socket, poll);
     int flags = status < 0 ? flags_of_broken(socket) : flags_of(socket, events);
     client_drive(socket->client, socket->socket, flags);
@@ -79,7 +79,7 @@ static struct client_socket *socket_create(struct upstream_client *client, curl_
 
 /** curl's CURLMOPT_SOCKETFUNCTION. An error returned here would end every transfer, so a socket that cannot
  *  be watched fails its own transfer alone. */
-static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *assigned) {
+static int client_on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *assigned) {
     struct upstream_client *client = context;
     struct client_socket *socket = assigned;
     struct transfer *transfer = NULL;
@@ -97,7 +97,7 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *contex
     events |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
     if (socket != NULL)
         socket->events = events;
-    if (socket == NULL || uv_poll_start(&socket->poll, events, on_socket_ready) != 0)
+    if (socket == NULL || uv_poll_start(&socket->poll, events, client_on_socket_ready) != 0)
         transfer_fail(transfer, CURLE_OUT_OF_MEMORY);
     return 0;
 }
@@ -132,7 +132,7 @@ static void client_on_timer_closed(uv_handle_t *handle) {
     client_forget_handle(CONTAINER_OF(handle, struct upstream_client, timer));
 }
 
-static void on_idle_closed(uv_handle_t *handle) {
+static void client_on_idle_closed(uv_handle_t *handle) {
     client_forget_handle(CONTAINER_OF(handle, struct upstream_client, idle));
 }
 
@@ -142,7 +142,7 @@ static void client_shut(struct upstream_client *client) {
     connections_finish(&client->connections);
     client->is_shut = true;
     uv_close((uv_handle_t *)&client->timer, client_on_timer_closed);
-    uv_close((uv_handle_t *)&client->idle, on_idle_closed);
+    uv_close((uv_handle_t *)&client->idle, client_on_idle_closed);
 }
 
 /* A request that begins costs some 0.1 ms, most of it in the kernel: a thousand runs that become due together
@@ -216,7 +216,7 @@ static uint64_t soonest_ms(const struct upstream_client *client, uint64_t timeou
 
 /** curl's CURLMOPT_TIMERFUNCTION. It may put off a client_wake(), which is no loss: whoever is in curl
  * settles the queue on the way out. */
-static int on_timer_wanted(CURLM *multi, long timeout_ms, void *context) {
+static int client_on_timer_wanted(CURLM *multi, long timeout_ms, void *context) {
     struct upstream_client *client = context;
     (void)multi;
     if (timeout_ms < 0)
@@ -259,9 +259,9 @@ bool client_open(struct upstream_client *client) {
     if (client->multi == NULL)
         return false;
     apply_connections_max(client);
-    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, client_on_socket_wanted);
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
-    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, client_on_timer_wanted);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
     return true;
 }

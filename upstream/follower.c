@@ -168,7 +168,7 @@ static void follower_on_item(struct inbox_item *item) {
         leave_flight(follower);
 }
 
-static void on_more(struct recording_reader *reader) {
+static void follower_on_more(struct recording_reader *reader) {
     struct follower *follower = CONTAINER_OF(reader, struct follower, reader);
     inbox_post(follower->worker->upstream_worker->inbox, &follower->item);
 }
@@ -229,7 +229,7 @@ struct follower *follower_start(struct cache_worker *worker, const struct follow
     follower->callbacks = start->callbacks;
     follower->context = start->context;
     follower->is_paced = start->policy->paced;
-    follower->reader.on_more = on_more;
+    follower->reader.on_more = follower_on_more;
     follower->item.handle = follower_on_item;
     if (!join_flight(follower, start, &is_new)) {
         free(follower);

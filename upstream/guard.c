@@ -67,14 +67,14 @@ void guard_succeed_early(struct guard *guard) {
 
 /* ---- the ticket -------------------------------------------------------------------------------------- */
 
-static void on_granted(struct inbox_item *item);
+static void guard_on_granted(struct inbox_item *item);
 
 static enum limiter_result take_ticket(struct guard *guard) {
     struct limiter *limiter = guard_upstream(guard)->limiter;
     if (limiter == NULL)
         return LIMITER_GRANTED;
     guard->ticket.inbox = guard->upstream_worker->inbox;
-    guard->ticket.item.handle = on_granted;
+    guard->ticket.item.handle = guard_on_granted;
     enum limiter_result result = limiter_enter(limiter, &guard->ticket);
     guard->has_ticket = result != LIMITER_FULL;
     guard->ticket_is_due = result == LIMITER_WAITS;
@@ -148,7 +148,7 @@ static enum guard_result settle_ticket(struct guard *guard, bool is_granted) {
     return GUARD_OPEN;
 }
 
-static void on_granted(struct inbox_item *item) {
+static void guard_on_granted(struct inbox_item *item) {
     struct limiter_ticket *ticket = CONTAINER_OF(item, struct limiter_ticket, item);
     struct guard *guard = CONTAINER_OF(ticket, struct guard, ticket);
     guard->ticket_is_due = false;

@@ -89,14 +89,14 @@ static uint64_t jittered_ms(int64_t interval_ms) {
 }
 
 /** One that is still under way by now has failed. */
-static void on_due(uv_timer_t *timer) {
+static void health_on_due(uv_timer_t *timer) {
     struct health_check *check = CONTAINER_OF(timer, struct health_check, timer);
     const struct upstream_settings *settings = &check->checks->upstream_worker->settings.items[check->index];
     if (check->passage != NULL)
         set_unhealthy(check, true, "The check was still under way when the next one was due.");
     stop_passage(check);
     ask_health(check, settings);
-    uv_timer_start(timer, on_due, jittered_ms(settings->health_interval_ms), 0);
+    uv_timer_start(timer, health_on_due, jittered_ms(settings->health_interval_ms), 0);
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------- */
@@ -106,7 +106,7 @@ void health_checks_reload(struct health_checks *checks) {
         struct health_check *check = &checks->items[i];
         stop_passage(check);
         if (checks->upstream_worker->settings.items[i].health_path != NULL) {
-            uv_timer_start(&check->timer, on_due, 0, 0);
+            uv_timer_start(&check->timer, health_on_due, 0, 0);
         } else {
             uv_timer_stop(&check->timer);
             set_unhealthy(check, false, NULL);

@@ -66,7 +66,7 @@ static void free_if_unused(struct upstream_query *query) {
     free(query);
 }
 
-static void on_unused(struct guard *guard) {
+static void query_on_unused(struct guard *guard) {
     free_if_unused(CONTAINER_OF(guard, struct upstream_query, guard));
 }
 
@@ -168,7 +168,7 @@ static void query_on_end(void *context, const struct upstream_result *result) {
 
 /* ---- the guards -------------------------------------------------------------------------------------- */
 
-static void on_refusal_due(uv_timer_t *timer) {
+static void query_on_refusal_due(uv_timer_t *timer) {
     struct upstream_query *query = query_of(timer);
     end_query(query, &query->refusal);
 }
@@ -178,7 +178,7 @@ static void refuse_later(struct upstream_query *query, const struct upstream_res
     query->refusal = *refusal;
     snprintf(query->refusal_message, sizeof(query->refusal_message), "%s", refusal->message);
     query->refusal.message = query->refusal_message;
-    uv_timer_start(&query->timer, on_refusal_due, 0, 0);
+    uv_timer_start(&query->timer, query_on_refusal_due, 0, 0);
 }
 
 static void refuse_now(struct upstream_query *query, const struct upstream_result *refusal) {
@@ -199,7 +199,7 @@ static void refuse_query(struct upstream_query *query, enum guard_result refusal
     refuse_now(query, &result);
 }
 
-static void on_timeout(uv_timer_t *timer) {
+static void query_on_timeout(uv_timer_t *timer) {
     struct upstream_query *query = query_of(timer);
     char message[GUARD_MESSAGE_SIZE];
     snprintf(message, sizeof(message), "The upstream's answer took too long: %s (%" PRId64 " ms).",
@@ -218,7 +218,7 @@ static void query_send_request(struct upstream_query *query) {
     }
     count_query(&query_upstream(query)->queries);
     set_counted(&query->is_active, &query_upstream(query)->queries_active, true);
-    uv_timer_start(&query->timer, on_timeout, (uint64_t)query->timeout_ms, 0);
+    uv_timer_start(&query->timer, query_on_timeout, (uint64_t)query->timeout_ms, 0);
 }
 
 static void query_go_on(struct upstream_query *query, enum guard_result result) {
@@ -237,7 +237,7 @@ static void query_go_on(struct upstream_query *query, enum guard_result result) 
     }
 }
 
-static void on_settled(struct guard *guard, enum guard_result result) {
+static void query_on_settled(struct guard *guard, enum guard_result result) {
     struct upstream_query *query = CONTAINER_OF(guard, struct upstream_query, guard);
     set_counted(&query->is_waiting, &query_upstream(query)->queries_waiting, false);
     query_go_on(query, result);
@@ -312,7 +312,7 @@ struct upstream_query *upstream_query_start(struct upstream_worker *upstream_wor
     memory_charge(MEMORY_STREAMS, sizeof *query);
     LIST_INSERT_HEAD(&upstream_worker->queries, query, link);
     uv_timer_init(upstream_worker->loop, &query->timer);
-    guard_init(&query->guard, upstream_worker, &query->timer, on_settled, on_unused);
+    guard_init(&query->guard, upstream_worker, &query->timer, query_on_settled, query_on_unused);
     enter_query(query, settings);
     return query;
 }

@@ -93,7 +93,7 @@ static void lose_server(struct redis_cache *redis, const char *message) {
     uv_timer_start(&redis->timer, redis_on_timer, delay_ms > 0 ? (uint64_t)delay_ms : 0, 0);
 }
 
-static void on_lost(void *context) {
+static void redis_on_lost(void *context) {
     struct redis_cache *redis = context;
     lose_server(redis, redis->is_ready ? "The connection to Redis was lost, or Redis did not answer in time."
                                        : "Redis cannot be reached.");
@@ -106,7 +106,7 @@ static void give_up(struct redis_cache *redis, const char *message) {
     lose_server(redis, message);
 }
 
-static void on_greeted(struct redis_command *command, const redisReply *reply) {
+static void redis_on_greeted(struct redis_command *command, const redisReply *reply) {
     struct redis_greeting *greeting = CONTAINER_OF(command, struct redis_greeting, command);
     struct redis_cache *redis = greeting->redis;
     if (reply == NULL)
@@ -131,7 +131,7 @@ static bool send_greeting(struct redis_cache *redis, enum greeting which, const 
     const char *arguments[] = {word, argument};
     const size_t lengths[] = {strlen(word), argument != NULL ? strlen(argument) : 0};
     *greeting = (struct redis_greeting){
-        .command.on_reply = on_greeted, .redis = redis, .is_last = which == GREETING_PING};
+        .command.on_reply = redis_on_greeted, .redis = redis, .is_last = which == GREETING_PING};
     return redis_connection_send(redis->connection, &greeting->command, argument != NULL ? 2 : 1, arguments,
                                  lengths);
 }
@@ -152,7 +152,7 @@ static void redis_on_timer(uv_timer_t *timer) {
     struct redis_connection_settings settings = {.timeout_ms = redis->shared->timeout_ms,
                                                  .reply_bytes_max = redis->shared->value_bytes_max + 64,
                                                  .on_open = redis_on_open,
-                                                 .on_lost = on_lost,
+                                                 .on_lost = redis_on_lost,
                                                  .context = redis};
     if (redis_resolver_get(redis->shared->resolver, &settings.place))
         redis->connection = redis_connection_open(redis->loop, &settings);
@@ -230,7 +230,7 @@ static void redis_on_value(struct redis_command *command, const redisReply *repl
         lookup->on_value(lookup, is_there ? reply->str : NULL, is_there ? reply->len : 0);
 }
 
-static void on_stored(struct redis_command *command, const redisReply *reply) {
+static void redis_on_stored(struct redis_command *command, const redisReply *reply) {
     struct redis_job *job = CONTAINER_OF(command, struct redis_job, command);
     if (reply != NULL && reply->type == REDIS_REPLY_STATUS)
         atomic_fetch_add_explicit(&job->redis->shared->stored, 1, memory_order_relaxed);
@@ -285,7 +285,7 @@ void redis_cache_set(struct redis_cache *redis, const char *key, const char *byt
                      int64_t ttl_ms) {
     if (length > redis->shared->value_bytes_max || redis->set_bytes + length > SET_BYTES_MAX || ttl_ms <= 0)
         return;
-    struct redis_job *job = job_create(redis, on_stored);
+    struct redis_job *job = job_create(redis, redis_on_stored);
     if (job == NULL)
         return;
     char ttl[32];

@@ -130,13 +130,13 @@ static bool hand_out(struct redis_connection *connection) {
     return true;
 }
 
-static void on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_room) {
+static void redis_on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_room) {
     struct redis_connection *connection = handle->data;
     (void)suggested;
     *ret_room = uv_buf_init(connection->bytes, sizeof(connection->bytes));
 }
 
-static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *room) {
+static void redis_on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *room) {
     struct redis_connection *connection = stream->data;
     if (count == 0)
         return;
@@ -147,7 +147,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *room) {
 
 /* ---- commands ------------------------------------------------------------------------------------ */
 
-static void on_written(uv_write_t *request, int status) {
+static void redis_on_written(uv_write_t *request, int status) {
     struct redis_write *write = CONTAINER_OF(request, struct redis_write, request);
     struct redis_connection *connection = write->connection;
     memory_release(MEMORY_RECORDINGS, sizeof(*write) + write->length);
@@ -169,7 +169,7 @@ bool redis_connection_send(struct redis_connection *connection, struct redis_com
     write->connection = connection;
     write->length = (size_t)length;
     const uv_buf_t bytes = uv_buf_init(write->bytes, (unsigned)length);
-    if (uv_write(&write->request, &connection->socket.stream, &bytes, 1, on_written) < 0)
+    if (uv_write(&write->request, &connection->socket.stream, &bytes, 1, redis_on_written) < 0)
         goto no_write;
     memory_charge(MEMORY_RECORDINGS, sizeof(*write) + write->length);
     connection->pending++;
@@ -186,11 +186,11 @@ no_bytes:
 
 /* ---- the beginning ------------------------------------------------------------------------------- */
 
-static void on_connected(uv_connect_t *request, int status) {
+static void redis_on_connected(uv_connect_t *request, int status) {
     struct redis_connection *connection = request->data;
     if (!connection->is_closing) {
         uv_timer_stop(&connection->timer);
-        if (status < 0 || uv_read_start(&connection->socket.stream, on_room_wanted, on_read) < 0)
+        if (status < 0 || uv_read_start(&connection->socket.stream, redis_on_room_wanted, redis_on_read) < 0)
             lose_connection(connection);
         else
             connection->settings.on_open(connection->settings.context);
@@ -204,8 +204,9 @@ static bool begin_to_connect(struct redis_connection *connection) {
     uv_tcp_t *tcp = &connection->socket.tcp;
     if (place->ss_family == AF_UNIX) {
         const char *path = ((const struct sockaddr_un *)place)->sun_path;
-        uv_pipe_connect(&connection->connect, &connection->socket.pipe, path, on_connected);
-    } else if (uv_tcp_connect(&connection->connect, tcp, (const struct sockaddr *)place, on_connected) == 0) {
+        uv_pipe_connect(&connection->connect, &connection->socket.pipe, path, redis_on_connected);
+    } else if (uv_tcp_connect(&connection->connect, tcp, (const struct sockaddr *)place,
+                              redis_on_connected) == 0) {
         uv_tcp_nodelay(tcp, 1);
     } else {
         return false;

@@ -70,7 +70,8 @@ static bool may_be_sent(struct transfer *transfer) {
     return !transfer->is_unanswered;
 }
 
-static curl_socket_t on_socket_needed(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
+static curl_socket_t transfer_on_socket_needed(void *context, curlsocktype purpose,
+                                               struct curl_sockaddr *address) {
     struct transfer *transfer = context;
     (void)purpose;
     if (!may_be_sent(transfer))
@@ -80,7 +81,7 @@ static curl_socket_t on_socket_needed(void *context, curlsocktype purpose, struc
     return fd >= 0 ? fd : CURL_SOCKET_BAD;
 }
 
-static int on_socket_unused(void *context, curl_socket_t fd) {
+static int transfer_on_socket_unused(void *context, curl_socket_t fd) {
     struct upstream_client *client = context;
     connections_close(&client->connections, fd);
     return 0;
@@ -159,7 +160,7 @@ static size_t easy_on_header_line(char *bytes, size_t size, size_t count, void *
     return goes_on ? length : CURL_WRITEFUNC_ERROR;
 }
 
-static size_t on_body_bytes(char *bytes, size_t size, size_t count, void *context) {
+static size_t transfer_on_body_bytes(char *bytes, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     size_t length = size * count;
     enum transfer_taken taken = TRANSFER_ABORT;
@@ -217,13 +218,13 @@ static bool set_callbacks(struct transfer *transfer) {
            curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, easy_on_request) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket_needed) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, transfer_on_socket_needed) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_socket_unused) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, transfer_on_socket_unused) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer->client) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, easy_on_header_line) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body_bytes) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, transfer_on_body_bytes) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer) == CURLE_OK;
 }
 
