@@ -1,6 +1,5 @@
 /* routes/run_live, live and passthrough_tunnel: what opens a tunnel, what ends it, and that nothing of it is
  * left. The listener's half is played by the test, which takes from the tunnel as it likes. */
-#include "base/helgrind.h"
 #include "base/metrics.h"
 #include "routes/tunnels.h"
 #include "tests/support/unit_routes.h"
@@ -8,6 +7,7 @@
 
 #include <sched.h>
 
+#define TIME_MS 1000 /* a tunnel is open before it is up, on slow tools too */
 #define TARGET "/run_live?app_name=a&user_id=b&session_id=c"
 #define HANDSHAKE                                                                                            \
     {                                                                                                        \
@@ -18,20 +18,29 @@
 #define SWITCHING "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
 static struct routes_fixture fixture;
-static const char *answer; /* set before a request is asked */
-static bool resets;        /* the upstream does, after its answer, once it was let */
-static bool waits;         /* with its answer, for the same */
+/* How the upstream answers; set before a request is asked. The threads of the upstream take a copy. */
+struct script {
+    char answer[128 * 1024];
+    bool resets; /* after its answer, once it was let */
+    bool waits;  /* with its answer, for the same */
+};
+
+static struct script script;
+static pthread_mutex_t script_mutex = PTHREAD_MUTEX_INITIALIZER;
 static atomic_bool is_let, was_answered;
 
 static void serve(struct raw_server *server, int fd, size_t connection) {
     (void)connection;
     if (!raw_server_read(server, fd))
         return;
-    while (waits && !atomic_load(&is_let))
+    pthread_mutex_lock(&script_mutex);
+    struct script own = script;
+    pthread_mutex_unlock(&script_mutex);
+    while (own.waits && !atomic_load(&is_let))
         sched_yield();
-    raw_server_write(fd, answer);
+    raw_server_write(fd, own.answer);
     atomic_store(&was_answered, true);
-    if (!resets) {
+    if (!own.resets) {
         raw_server_hold(fd);
         return;
     }
@@ -40,9 +49,16 @@ static void serve(struct raw_server *server, int fd, size_t connection) {
     raw_server_reset(fd);
 }
 
+static void set_script(const char *answer, bool resets, bool waits) {
+    pthread_mutex_lock(&script_mutex);
+    snprintf(script.answer, sizeof(script.answer), "%s", answer);
+    script.resets = resets;
+    script.waits = waits;
+    pthread_mutex_unlock(&script_mutex);
+}
+
 static int set_up(void **state) {
     (void)state;
-    resets = waits = false;
     atomic_store(&is_let, false);
     atomic_store(&was_answered, false);
     routes_begin(&fixture, serve);
@@ -87,8 +103,8 @@ static void await_break(struct asked *asked) {
 static void tunnel_that_lasts_too_long_waits_for_no_client(void **state) {
     (void)state;
     struct asked asked = {.headers = HANDSHAKE};
-    fixture.settings.tunnel_timeout_ms = 50;
-    answer = SWITCHING "\r\nheld";
+    fixture.settings.tunnel_timeout_ms = TIME_MS;
+    set_script(SWITCHING "\r\nheld", false, false);
     open_tunnel(&asked);
     await_break(&asked);
     let_go(&asked);
@@ -97,8 +113,8 @@ static void tunnel_that_lasts_too_long_waits_for_no_client(void **state) {
 static void tunnel_whose_upstream_is_silent_waits_for_no_client(void **state) {
     (void)state;
     struct asked asked = {.headers = HANDSHAKE};
-    fixture.upstream.settings.idle_timeout_ms = 50;
-    answer = SWITCHING "\r\nheld";
+    fixture.upstream.settings.idle_timeout_ms = TIME_MS;
+    set_script(SWITCHING "\r\nheld", false, false);
     open_tunnel(&asked);
     await_break(&asked);
     let_go(&asked);
@@ -107,8 +123,7 @@ static void tunnel_whose_upstream_is_silent_waits_for_no_client(void **state) {
 static void tunnel_whose_upstream_breaks_off_waits_for_no_client(void **state) {
     (void)state;
     struct asked asked = {.headers = HANDSHAKE};
-    resets = true;
-    answer = SWITCHING "\r\nheld";
+    set_script(SWITCHING "\r\nheld", true, false);
     open_tunnel(&asked);
     atomic_store(&is_let, true);
     await_break(&asked);
@@ -126,7 +141,7 @@ static void abort_queries(void) {
 static void tunnel_that_is_cancelled_waits_for_no_client(void **state) {
     (void)state;
     static void (*const ways[])(void) = {cancel_session, live_cancel_all, abort_queries};
-    answer = SWITCHING "\r\nheld";
+    set_script(SWITCHING "\r\nheld", false, false);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         struct asked asked = {.headers = HANDSHAKE};
         open_tunnel(&asked);
@@ -143,15 +158,14 @@ static void tunnel_that_is_cancelled_waits_for_no_client(void **state) {
 
 /* 101 with `count` headers of `length` bytes, asked and answered. */
 static void expect_refused(size_t count, size_t length) {
-    static char text[128 * 1024];
+    static char text[sizeof(script.answer)];
     struct asked asked = {.headers = HANDSHAKE};
     size_t used = (size_t)snprintf(text, sizeof(text), SWITCHING);
     for (size_t i = 0; i < count; i++)
         used += (size_t)snprintf(text + used, sizeof(text) - used, "Sec-WebSocket-Protocol: %0*d\r\n",
                                  (int)length, 0);
     snprintf(text + used, sizeof(text) - used, "\r\n");
-    ANNOTATE_HAPPENS_BEFORE(&answer);
-    answer = text;
+    set_script(text, false, false);
     uint64_t errors = metrics_get(METRIC_HTTP_ERRORS);
     ask(&fixture, &asked, METHOD_GET, TARGET, NULL);
     await_answer(&fixture, &asked);
@@ -192,7 +206,7 @@ static void tunnel_that_was_answered_otherwise_cannot_be_cancelled(void **state)
         racing.answer = cancel_at_answer;
         raced = &asked;
         cancelled = 1;
-        answer = answers[i];
+        set_script(answers[i], false, false);
         ask(&fixture, &asked, METHOD_GET, TARGET, NULL);
         asked.request.operations = &racing;
         await_answer(&fixture, &asked);
@@ -215,8 +229,7 @@ static void on_tick(uv_timer_t *timer) {
 static void tunnel_that_is_cancelled_in_the_turn_of_its_answer_is_answered_once(void **state) {
     (void)state;
     struct asked asked = {.headers = HANDSHAKE};
-    waits = true;
-    answer = "HTTP/1.1 204 No Content\r\n\r\n";
+    set_script("HTTP/1.1 204 No Content\r\n\r\n", false, true);
     ask(&fixture, &asked, METHOD_GET, TARGET, NULL);
     uv_timer_t tick; /* so that a turn ends though nothing comes */
     uv_timer_init(&fixture.upstream.loop, &tick);
@@ -264,7 +277,7 @@ static void tunnel_of_others_is_neither_listed_nor_ended(void **state) {
     (void)state;
     struct asked asked = {.headers = HANDSHAKE};
     char id[TASK_ID_SIZE], target[128];
-    answer = SWITCHING "\r\nheld";
+    set_script(SWITCHING "\r\nheld", false, false);
     open_tunnel(&asked);
     fixture.context.allows = allows_other_apps;
     read_list("\"tunnels\":[]", id);
