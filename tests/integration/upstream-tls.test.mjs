@@ -152,7 +152,7 @@ test('a file that is of no use is refused at start', async (t) => {
   mkdirSync(join(directory, 'directory'));
   const files = [
     [join(directory, 'missing'), /cannot be read: No such file/],
-    [join(directory, 'directory'), /is no file/],
+    [join(directory, 'directory'), /is not a file/],
     [write('empty', ''), /holds no certificate/],
     [write('garbage', 'garbage'), /holds no certificate/],
     [write('key', own.key), /holds no certificate/],
