@@ -39,7 +39,7 @@ export function compareIds(later, earlier) {
 export const numbered = (of, number, padding = '') => `data: {"of":"${of}","number":${number}${padding && `,"padding":"${padding}"`}}\n\n`;
 
 /** The form of a gap in the agent's framing. */
-const agentGap = '{"error":"events were lost';
+const agentGap = '{"error":"Some events are no longer retained';
 
 const numberedPattern = /^\{"of":"([^"]*)","number":(\d+)/;
 

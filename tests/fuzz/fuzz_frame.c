@@ -64,7 +64,8 @@ static bool is_reserved_at(const char *text, size_t length) {
         size_t size = strcspn(names[i], "*");
         if (length < size || memcmp(text, names[i], size) != 0)
             continue;
-        if (names[i][size] == '*' || is_blank(text + size, length - size))
+        /* a client written in C reads a name up to its NUL */
+        if (names[i][size] == '*' || is_blank(text + size, strnlen(text + size, length - size)))
             return true;
     }
     return false;

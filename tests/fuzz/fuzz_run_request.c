@@ -276,6 +276,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     snprintf(stub.request.user, sizeof(stub.request.user), "user");
     snprintf(stub.request.session, sizeof(stub.request.session), "session");
     request_note_session(&stub.request);
+    stub.request.right = ACCESS_RUN;
     stub.request.body_length = input.length;
     char *text = fuzz_take_text(&input);
     stub.request.body = text;
