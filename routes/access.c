@@ -63,7 +63,7 @@ static void read_session_names(const struct session *session, struct session_nam
 
 /* A list has up to thousands of items, so their names are copied only if there is a judge. */
 bool access_shows_session(const struct request *request, const struct session *session) {
-    struct session_names owner;
+    struct session_names owner = {0};
     if (request->context->allows == NULL)
         return true;
     read_session_names(session, &owner);
@@ -130,7 +130,7 @@ enum subscriber_result access_await_session(struct request *request, const struc
 /* The answer for another user's run is that for an id which does not exist, byte for byte: else the ids of
  * others could be found by trying. */
 struct task *access_find_task(struct request *request) {
-    struct session_names owner;
+    struct session_names owner = {0};
     struct task *task = task_table_find(broadcaster_tasks(request->context->broadcaster), request->id);
     if (task != NULL)
         read_session_names(task->session, &owner);

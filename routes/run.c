@@ -357,7 +357,7 @@ static void reply_run_stream(struct request *request, const struct run_request *
 
 void handle_run_post(struct request *request) {
     struct run_request run;
-    struct run_started started;
+    struct run_started started = {0};
     if (run_request_read(request, &run) && start_run(request, &run, &started)) {
         if (run.has_stream)
             reply_run_stream(request, &run, &started);
@@ -370,7 +370,7 @@ void handle_run_post(struct request *request) {
 
 void handle_run_sse(struct request *request) {
     struct run_request run;
-    struct run_started started;
+    struct run_started started = {0};
     if (run_request_read_adk(request, &run) && start_run(request, &run, &started)) {
         reply_run_stream(request, &run, &started);
         task_unref(started.task);

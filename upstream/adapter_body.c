@@ -174,7 +174,7 @@ cJSON *adapter_parse_if_has(const char *data, size_t length, const char *quoted_
 bool adapter_get_count(const cJSON *object, const char *name, uint64_t *ret_count) {
     static const double count_max = 1e15; /* what a double still counts by ones */
     const cJSON *item = adapter_member(object, name);
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= count_max))
+    if (item == NULL || !cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= count_max))
         return false;
     *ret_count = (uint64_t)item->valuedouble;
     return true;

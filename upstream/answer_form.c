@@ -59,13 +59,16 @@ static bool is_framing(const char *coding, size_t length) {
            form_name_is(coding, length, "none");
 }
 
+static bool is_between_codings(char c) {
+    return c == ',' || c == ' ' || c == '\t';
+}
+
 static void take_codings(struct answer_length *stated, const char *value, const char *end) {
-    static const char separators[] = ", \t";
     for (;;) {
-        while (value < end && memchr(separators, *value, strlen(separators)) != NULL)
+        while (value < end && is_between_codings(*value))
             value++;
         const char *start = value;
-        while (value < end && memchr(separators, *value, strlen(separators)) == NULL)
+        while (value < end && !is_between_codings(*value))
             value++;
         if (value == start)
             return;
@@ -95,13 +98,13 @@ void answer_length_take_line(struct answer_length *stated, const char *line, siz
         name_end--;
     size_t name_length = (size_t)(name_end - line);
     bool is_length = form_name_is(line, name_length, "Content-Length");
-    bool is_coding = form_name_is(line, name_length, "Transfer-Encoding");
-    stated->is_in_length = is_length || is_coding;
+    bool names_codings = form_name_is(line, name_length, "Transfer-Encoding");
+    stated->is_in_length = is_length || names_codings;
     if (stated->is_in_length && name_end != colon)
         stated->is_bad = true; /* libcurl does not know it by that name, and others may */
     if (is_length)
         take_lengths(stated, colon + 1, end);
-    if (is_coding)
+    if (names_codings)
         take_codings(stated, colon + 1, end);
 }
 
